@@ -1,0 +1,43 @@
+# make demo: a model learns from a real Kafka topic. make test: all tests. Both set up what they need first.
+PYTHON ?= python3
+KAFKA_VERSION ?= 4.3.0
+# A file of Criteo rows (TSV, plain or .gz) for the demo; empty: synthetic rows.
+ROWS ?=
+
+.PHONY: setup demo test lint broker bench clean
+
+setup:
+	@$(MAKE) --no-print-directory -j2 .venv/.ready .kafka/libs-$(KAFKA_VERSION)
+
+.venv/.ready: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info; (3, 11) <= v < (3, 13) or sys.exit(f"tfonline needs Python 3.11 or 3.12, $(PYTHON) is {v[0]}.{v[1]}. Use make PYTHON=python3.11 ...")'
+	@echo "setup: Python packages (about a minute)"
+	@$(PYTHON) -m venv .venv
+	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements.lock
+	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.kafka/libs-$(KAFKA_VERSION): tools/kafka/pom.xml
+	@echo "setup: Apache Kafka $(KAFKA_VERSION)"
+	@PYTHONPATH=. $(PYTHON) tools/broker.py jars --version=$(KAFKA_VERSION)
+
+demo: setup
+	@.venv/bin/python tools/demo.py $(if $(ROWS),--rows=$(ROWS))
+
+test: setup
+	@.venv/bin/python -m pytest
+
+lint: setup
+	@.venv/bin/ruff check
+	@.venv/bin/ruff format --check
+
+broker: setup
+	@.venv/bin/python tools/broker.py start --version=$(KAFKA_VERSION)
+
+bench: setup
+	@.venv/bin/python benchmarks/end_to_end.py
+
+# Removes all that the targets above made; a running local broker is stopped first.
+clean:
+	@if [ -x .venv/bin/python ]; then .venv/bin/python tools/broker.py stop; fi
+	@rm -rf .venv .kafka runs *.egg-info .pytest_cache .ruff_cache .hypothesis
