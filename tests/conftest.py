@@ -1,0 +1,39 @@
+"""A real Apache Kafka for the whole session, topics on it, and TensorFlow with logical devices."""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # read when TensorFlow is imported
+
+import broker as broker_tool
+import kafka_helpers
+import process_data_helpers
+import pytest
+import tensorflow as tf
+
+# Before TensorFlow runs anything: replicas of one test must not depend on which test ran first.
+tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2)
+
+
+@pytest.fixture(scope="session")
+def broker(tmp_path_factory):
+    """A running broker of its own: `broker.bootstrap` is its address."""
+    data = tmp_path_factory.mktemp("kafka")
+    yield broker_tool.start(data)
+    broker_tool.stop(data)
+
+
+@pytest.fixture(scope="session")
+def topic(broker):
+    """Makes a topic: topic([[b"a", b"b"], [b"c"]]) has two partitions with these rows; returns its name, a new one."""
+
+    def make(rows: list[list[bytes]]) -> str:
+        return kafka_helpers.make_topic(broker.bootstrap, rows)
+
+    return make
+
+
+@pytest.fixture
+def small(tmp_path):
+    """A folder with small.yaml: label, I1, I2, C1, C2."""
+    (tmp_path / "small.yaml").write_text(process_data_helpers.SMALL_YAML)
+    return tmp_path

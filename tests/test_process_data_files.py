@@ -1,0 +1,194 @@
+"""What process_data reads, writes and answers: files, options, errors."""
+
+import gzip
+import json
+import pathlib
+import subprocess
+import sys
+
+import process_data
+import pytest
+from process_data_helpers import CRITEO, FILES, ROOT, build, make_rows, pickles, report
+
+
+def row(value: str) -> bytes:
+    return f"0\t\t\t{value}\t\n".encode()
+
+
+def kept(out: pathlib.Path) -> list[str]:
+    return [key for key in pickles(out)[2] if "_" in key]
+
+
+def test_globs_gzip_and_several_files(small):
+    for i in (0, 2, 10):
+        (small / f"day_{i}").write_bytes(row(f"v{i}"))
+    with gzip.open(small / "more.gz", "wb") as f:
+        f.write(row("packed"))
+    with gzip.open(small / "more.gz", "ab") as f:  # two members, as cat makes them
+        f.write(row("again"))
+    code, out = build(small, small / "day_*", small / "more.gz", small / "day_2", min_count=1)
+    assert code == 0
+    assert report(out)["files"] == [str(small / n) for n in ("day_0", "day_2", "day_10", "more.gz")]  # day_2 once
+    assert kept(out) == ["C1_again", "C1_packed", "C1_v0", "C1_v10", "C1_v2"]
+
+
+def test_a_name_with_brackets_is_a_name(small):
+    (small / "rows[1]").write_bytes(row("a"))
+    assert build(small, small / "rows[1]")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("head_rows", "expected"),
+    [(1, ["a"]), (2, ["a"]), (3, ["a", "b"]), (4, ["a", "b", "c"]), (99, ["a", "b", "c", "d"]), (0, ["a", "b", "c", "d"])],
+)
+def test_head_rows_takes_the_first_rows_in_order(small, head_rows, expected):
+    # Bad rows count as rows, empty lines do not.
+    (small / "x1").write_bytes(row("a") + b"\nbad\n\n" + row("b").rstrip(b"\n"))
+    (small / "x2").write_bytes(row("c") + row("d"))
+    code, out = build(small, small / "x*", min_count=1, max_bad_ratio=1, head_rows=head_rows)
+    assert code == 0
+    assert kept(out) == [f"C1_{v}" for v in expected]
+    assert report(out)["rows"] == (min(head_rows, 5) or 5)
+
+
+def test_too_many_bad_rows_write_nothing(small, capsys):
+    (small / "rows").write_bytes(row("a") * 97 + b"bad\n" * 2 + b"2" + row("a")[1:])
+    code, out = build(small, small / "rows", max_bad_ratio=0.02)
+    assert code == 65
+    assert list(out.iterdir()) == []
+    assert capsys.readouterr().err == (
+        "process_data: 3 of 100 rows are bad (3.00%): fields 2, label 1; nothing was written. Expected at most "
+        "--max_bad_ratio=0.02. Check --columns, mend the files, or raise the ratio.\n"
+    )
+    assert build(small, small / "rows", max_bad_ratio=0.03)[0] == 0
+
+
+def test_carriage_returns_are_explained(small, capsys):
+    (small / "rows").write_bytes(b"0\t\t\ta\t\r\n")
+    assert build(small, small / "rows")[0] == 65
+    assert "Lines that end in CR LF: strip the carriage returns first." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("data", [b"", b"\n\n\n", gzip.compress(b"")])
+def test_no_row_at_all(small, data, capsys):
+    name = "rows.gz" if data.startswith(b"\x1f") else "rows"
+    (small / name).write_bytes(data)
+    assert build(small, small / name)[0] == 65
+    assert "The files hold no row." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("data", [b"no gzip", gzip.compress(row("a") * 99)[:-9], b"\x1f\x8b\x08\x00" + b"\xff" * 50])
+def test_a_damaged_gzip_file(small, data, capsys):
+    (small / "rows.gz").write_bytes(data)
+    code, out = build(small, small / "rows.gz")
+    assert code == 65
+    assert "rows.gz is no whole gzip file: " in capsys.readouterr().err
+    assert list(out.iterdir()) == []
+
+
+def test_a_line_without_end(small, capsys, monkeypatch):
+    monkeypatch.setattr(process_data, "BLOCK_BYTES", 1 << 12)
+    (small / "rows").write_bytes(b"x" * 10_000)
+    assert build(small, small / "rows")[0] == 65
+    assert "rows has a line of more than 4096 bytes." in capsys.readouterr().err
+
+
+def test_the_longest_line_is_read(small):
+    value = "x" * (process_data.BLOCK_BYTES - 20)
+    (small / "rows").write_bytes(row("a") + row(value) + row("b"))
+    code, out = build(small, small / "rows", min_count=1)
+    assert code == 0
+    assert kept(out) == ["C1_a", "C1_b", f"C1_{value}"]
+
+
+@pytest.mark.parametrize("name", ["nowhere", "day_*", "."])
+def test_a_missing_file(small, name, capsys):
+    code, out = build(small, small / name)
+    assert code == 66
+    assert "is no file, and no file matches it." in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_missing_columns_file(small):
+    (small / "rows").write_bytes(row("a"))
+    assert build(small, small / "rows", columns="nowhere.yaml")[0] == 66
+
+
+@pytest.mark.parametrize(
+    ("flag", "expected"),
+    [
+        ("--nonsense=1", "unrecognized arguments: --nonsense=1"),
+        ("--min_count=0", "--min_count=0 is out of range. Expected at least 1."),
+        ("--min_count=x", "argument --min_count: invalid int value: 'x'"),
+        ("--head_rows=-1", "--head_rows=-1 is out of range. Expected at least 0."),
+        ("--max_bad_ratio=1.5", "--max_bad_ratio=1.5 is out of range. Expected a number from 0 to 1."),
+        ("--max_bad_ratio=nan", "--max_bad_ratio=nan is out of range."),
+        ("--threads=0", "--threads=0 is out of range. Expected at least 1."),
+        ("--memory_limit=much", "--memory_limit=much does not work: "),
+        ("--temp_dir=/dev/null/x", "cannot write: [Errno 20] Not a directory: '/dev/null/x"),
+        ("--output_dir=/dev/null/x", "cannot write: [Errno 20] Not a directory: '/dev/null/x"),
+    ],
+)
+def test_wrong_flags(small, flag, expected, capsys):
+    (small / "rows").write_bytes(row("a"))
+    files = [str(small / "rows"), f"--output_dir={small / 'out'}", f"--columns={small / 'small.yaml'}", "--threads=1"]
+    assert process_data.main([*files, flag]) == 64
+    assert expected in capsys.readouterr().err
+
+
+def test_too_little_memory_says_so(tmp_path, capsys):
+    (tmp_path / "rows").write_bytes(make_rows(20_000, seed=3, bad_ratio=0))
+    code, _ = build(tmp_path, tmp_path / "rows", columns=CRITEO, memory_limit="2MB")
+    assert code == 64
+    assert "--memory_limit=2MB is too little for --threads=" in capsys.readouterr().err
+
+
+def test_a_disk_that_is_full_says_so(small, capsys, monkeypatch):
+    def full(self, path):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(process_data.RowReader, "write_chunk", full)
+    (small / "rows").write_bytes(row("a"))
+    assert build(small, small / "rows")[0] == 64
+    assert "No space left on device" in capsys.readouterr().err
+
+
+def test_the_report_can_go_elsewhere(small):
+    (small / "rows").write_bytes(row("a"))
+    assert build(small, small / "rows", report=small / "r.json")[0] == 0
+    assert json.loads((small / "r.json").read_text())["rows"] == 1
+    assert sorted(f.name for f in (small / "out").iterdir()) == sorted(FILES)
+
+
+def test_the_command_line(small):
+    def run(*args: str) -> subprocess.CompletedProcess:
+        command = [sys.executable, str(ROOT / "tools/process_data.py"), *args]
+        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+    (small / "rows").write_bytes(row("a"))
+    good = run(str(small / "rows"), f"--output_dir={small / 'out'}", f"--columns={small / 'small.yaml'}")
+    assert (good.returncode, good.stderr) == (0, "")
+    assert good.stdout.splitlines()[-1].startswith("process_data: rows=1 bad=0 ids=4 ")
+    wrong = run("--outptu_dir=x")
+    assert (wrong.returncode, wrong.stdout) == (64, "")
+    assert "Traceback" not in wrong.stderr
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])  # what Python makes of it, and what DuckDB
+def test_ctrl_c_cleans_up(small, capsys, monkeypatch, error):
+    def interrupted(*_):
+        raise error("Query interrupted")
+
+    monkeypatch.setattr(process_data, "_count_good", interrupted)
+    (small / "rows").write_bytes(row("a"))
+    code, out = build(small, small / "rows")
+    assert code == 130
+    assert list(out.iterdir()) == []
+    assert capsys.readouterr().err == "process_data: interrupted; no dictionary was written\n"
+
+
+def test_a_lost_row_is_a_bug(small, monkeypatch):
+    monkeypatch.setattr(process_data, "_count_good", lambda *_: 1)
+    (small / "rows").write_bytes(row("a") * 3)
+    with pytest.raises(RuntimeError, match="a chunk has 3 rows; DuckDB saw 1 good ones"):
+        build(small, small / "rows")

@@ -1,0 +1,183 @@
+"""tools/produce.py: what was produced is what a plain consumer reads."""
+
+import gzip
+import json
+import re
+import signal
+import subprocess
+import sys
+
+import produce as produce_tool
+import pytest
+from kafka_helpers import ROOT, read_all, read_messages, run_tool
+
+
+@pytest.fixture
+def send(broker, topic):
+    """Produces to a new topic of two partitions; returns the exit status, stdout and what the topic holds."""
+
+    def run(*args, stdin=b"", partitions=2):
+        name = topic([[]] * partitions)
+        at = (f"--bootstrap_servers={broker.bootstrap}", f"--topic={name}")
+        code, out, err = run_tool("produce", *at, *args, stdin=stdin)
+        assert "Traceback" not in err
+        return code, out, read_all(broker.bootstrap, name)
+
+    return run
+
+
+def numbered(first, end):
+    return [b"row %d" % i for i in range(first, end)]
+
+
+def write(path, lines):
+    with (gzip.open if path.suffix == ".gz" else open)(path, "wb") as file:
+        file.write(b"".join(line + b"\n" for line in lines))
+    return path
+
+
+def test_files_one_after_the_other_rows_in_turn(send, tmp_path):
+    one = write(tmp_path / "one.tsv", numbered(0, 5001))
+    two = write(tmp_path / "two.tsv.gz", numbered(5001, 9000))
+    code, out, rows = send(one, two)
+    assert code == 0
+    assert re.fullmatch(r"produced: rows=9000 partitions=2 rows_per_sec=\d+ undelivered=0\n", out)
+    assert rows == {0: numbered(0, 9000)[0::2], 1: numbered(0, 9000)[1::2]}
+
+
+def test_a_file_a_partition(send, tmp_path):
+    one = write(tmp_path / "one", numbered(0, 3000))
+    two = write(tmp_path / "two", numbered(7000, 7010))
+    by_name = send("--file1", one, "--file2", two)
+    assert by_name[0] == 0
+    assert by_name[2] == {0: numbered(0, 3000), 1: numbered(7000, 7010)}
+    by_layout = send("--layout=file_per_partition", one, two)
+    assert by_layout[2] == by_name[2]
+
+
+def test_files_a_partition_are_read_side_by_side(tmp_path):
+    line = b"x" * 99_999
+    files = produce_tool.Files([str(write(tmp_path / name, [line] * 6)) for name in ("one", "two")])
+    turns = [k for k, lines in files.side_by_side() if lines]
+    assert turns[:4] == [0, 1, 0, 1]
+
+
+def test_more_files_than_partitions(send, tmp_path):
+    one = write(tmp_path / "one", [b"a"])
+    code, _, rows = send("--layout=file_per_partition", one, one, one)
+    assert (code, rows) == (64, {0: [], 1: []})
+
+
+def test_stdin_with_carriage_returns_empty_lines_and_no_end(send):
+    code, out, rows = send("-", stdin=b"a\tb\r\n\n\r\nc \xff\nlast", partitions=1)
+    assert code == 0
+    assert rows == {0: [b"a\tb", b"c \xff", b"last"]}
+    assert out.splitlines()[0] == "input: carriage_returns_cut=2 empty_lines_left_out=2"
+
+
+def test_json_as_the_program_before_sent_it(broker, topic, tmp_path):
+    name = topic([[]])
+    row = b"\t".join([b"1", b"", b"-3"] + [b"x"] * 37)
+    at = (f"--bootstrap_servers={broker.bootstrap}", f"--topic={name}")
+    code, _, _ = run_tool("produce", *at, "--format=json", "-", stdin=row + b"\n")
+    (message,) = read_messages(broker.bootstrap, name)[0]
+    assert code == 0
+    assert json.loads(message.value()) == ["1", "", "-3"] + ["x"] * 37
+    names = ["label"] + [f"I{i}" for i in range(1, 14)] + [f"C{j}" for j in range(1, 27)]
+    assert json.loads(message.key()) == names
+
+
+def test_limit_and_loop(send, tmp_path):
+    file = write(tmp_path / "rows", [b"a", b"b", b"c"])
+    code, _, rows = send("--loop", "--limit=8", file)
+    assert (code, rows) == (0, {0: [b"a", b"c", b"b", b"a"], 1: [b"b", b"a", b"c", b"b"]})
+    assert send("--limit=2", file)[2] == {0: [b"a"], 1: [b"b"]}
+
+
+@pytest.mark.parametrize(("loop", "number", "status"), [(True, signal.SIGINT, 0), (False, signal.SIGTERM, 130)])
+def test_an_interrupt_keeps_what_was_queued(broker, topic, tmp_path, loop, number, status):
+    name = topic([[]])
+    rows = write(tmp_path / "rows", numbered(0, 3)) if loop else "-"
+    command = [sys.executable, str(ROOT / "tools" / "produce.py"), str(rows), *["--loop"] * loop]
+    at = [f"--bootstrap_servers={broker.bootstrap}", f"--topic={name}", "--rows_per_sec=200"]
+    with subprocess.Popen(command + at, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as run:
+        run.stdin.write("row 0\nrow 1\nrow 2\n")
+        run.stdin.flush()
+        while len(read_all(broker.bootstrap, name)[0]) < 3:  # bounded by the consumer's own time-out and the job's
+            assert run.poll() is None
+        run.send_signal(number)
+        out = run.stdout.read()
+        assert run.wait(30) == status
+    rows = read_all(broker.bootstrap, name)[0]
+    assert rows == (numbered(0, 3) * len(rows))[: len(rows)]
+    assert f"produced: rows={len(rows)} partitions=1" in out
+    assert "undelivered=0" in out
+
+
+def test_a_row_too_large_for_the_broker_is_counted(send):
+    code, out, rows = send("-", stdin=b"a\n" + b"x" * 2_000_000 + b"\nb\n", partitions=1)
+    assert (code, rows) == (1, {0: [b"a", b"b"]})
+    assert out.startswith("produced: rows=2 ")
+    assert out.endswith("undelivered=1\n")
+
+
+def test_a_torn_gzip_file(send, tmp_path):
+    file = tmp_path / "torn.gz"
+    file.write_bytes(gzip.compress(b"".join(b"%d\n" % (i * i) for i in range(100_000)))[:-5000])
+    code, out, rows = send(file, partitions=1)
+    assert code == 66
+    assert out == f"produced: rows={len(rows[0])} partitions=1 rows_per_sec={out.split('rows_per_sec=')[1]}"
+    assert rows[0][:3] == [b"0", b"1", b"4"]
+
+
+def test_made_rows_and_their_best_score(send):
+    code, out, rows = send("--synthetic=3000", "--seed=5")
+    score = re.match(r"synthetic: bayes_auc=(0\.\d{4}) bayes_log_loss=(0\.\d{4}) base_rate=(0\.\d{4})\nproduced: rows=3000 ", out)
+    assert code == 0
+    assert 0.75 < float(score[1]) < 0.83
+    assert len(rows[0]) == len(rows[1]) == 1500
+    positives = sum(row.startswith(b"1\t") for row in rows[0] + rows[1]) / 3000
+    assert abs(positives - float(score[3])) < 0.03  # 3 rows in 100: 4 standard errors
+
+
+def test_pace():
+    clock = iter([0.0, 0.0, 0.5, 10.0, 10.0]).__next__
+    pace = produce_tool.Pace(100, clock)
+    assert pace.after(100) == 1.0  # the first 100 rows are due after a second
+    assert pace.after(100) == 1.5  # the next after two, half a second of which has passed
+    assert pace.after(100) == 0.0  # a stall: a second of it is made up for, no more
+    assert pace.after(100) == 1.0
+
+
+def test_a_missing_topic(broker):
+    code, out, err = run_tool("produce", f"--bootstrap_servers={broker.bootstrap}", "--topic=nowhere", "-")
+    assert (code, out) == (66, "")
+    assert "has no topic 'nowhere'" in err
+    assert "tools/topic.py create --topic=nowhere" in err
+
+
+def test_nobody_at_the_address():
+    code, out, err = run_tool("produce", "--bootstrap_servers=localhost:1", "--synthetic=10")
+    assert (code, out) == (69, "")
+    assert "no Kafka broker answers at localhost:1" in err
+    assert "Connection refused" in err
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "message"),
+    [
+        ([], 64, "expected one of"),
+        (["a", "--synthetic=3"], 64, "expected one of"),
+        (["--file2=b"], 64, "--file2 without --file1"),
+        (["-", "--loop"], 64, "stdin (-) can be read once"),
+        (["--synthetic=0"], 64, "'0' given"),
+        (["--layout=file_per_partition", "--synthetic=3"], 64, "needs files"),
+        (["/nowhere/rows.tsv"], 66, "/nowhere/rows.tsv cannot be read (No such file or directory)"),
+        (["-", "--format=json", "--columns=/nowhere"], 66, "--columns=/nowhere cannot be read"),
+    ],
+)
+def test_wrong_input(args, code, message):
+    got, out, err = run_tool("produce", *args)
+    assert (got, out) == (code, "")
+    assert message in err
+    assert "Traceback" not in err

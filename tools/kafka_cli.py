@@ -1,0 +1,187 @@
+"""What the Kafka tools share: options, errors and the way to the broker. Imports confluent_kafka only once it is needed."""
+
+import argparse
+import dataclasses
+import pathlib
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from tfonline.lifecycle import Exit, UserError
+
+_DEFAULT_BOOTSTRAP = "localhost:9092"
+_REQUEST_TIMEOUT_SECS = 5.0
+_NUM_NAMES_SHOWN = 20
+
+
+def add_connection_options(parser: argparse.ArgumentParser) -> None:
+    """Adds --bootstrap_servers, --kafka_property and --kafka_properties_file."""
+    parser.add_argument(
+        "--bootstrap_servers",
+        help="host:port, several separated by commas; left out: bootstrap.servers of the properties, else the running "
+        f"local broker of tools/broker.py, else {_DEFAULT_BOOTSTRAP}",
+    )
+    parser.add_argument(
+        "--kafka_property",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="a librdkafka property, such as security.protocol=SSL; may be repeated; goes over the file's",
+    )
+    parser.add_argument(
+        "--kafka_properties_file",
+        metavar="FILE",
+        help="key=value lines, # for comments; the place for secrets, which are never printed",
+    )
+
+
+@dataclasses.dataclass
+class Connection:
+    """How to reach the broker.
+
+    Attributes:
+      bootstrap: host:port, several separated by commas.
+      properties: librdkafka properties; not in the repr, they hold secrets.
+      problem: what librdkafka reported last, "" while all went well.
+    """
+
+    bootstrap: str
+    properties: dict[str, str] = dataclasses.field(repr=False)
+    problem: str = ""
+
+    def admin(self) -> Any:
+        """A confluent_kafka AdminClient. Keep a reference to it until its futures are read.
+
+        Raises:
+          UserError: librdkafka refuses a property (exit 64).
+        """
+        from confluent_kafka.admin import AdminClient
+
+        return self._client(AdminClient, {"error_cb": self.note})
+
+    def note(self, error: Any) -> None:
+        """Keeps what librdkafka reports, for the next error message. Its "1/1 brokers are down" says less than what led to it."""
+        if error.name() != "_ALL_BROKERS_DOWN":
+            self.problem = error.str()
+
+    def producer(self, config: dict[str, Any]) -> Any:
+        """A confluent_kafka Producer with `config` under the user's properties.
+
+        Raises:
+          UserError: librdkafka refuses a property (exit 64).
+        """
+        from confluent_kafka import Producer
+
+        return self._client(Producer, config)
+
+    def _client(self, make: Callable[[dict[str, Any]], Any], config: dict[str, Any]) -> Any:
+        from confluent_kafka import KafkaException
+
+        # librdkafka's own log lines would come on top of the tools' errors; --kafka_property=log_level=6 shows them.
+        defaults = {"log_level": 0, "allow.auto.create.topics": False, "reconnect.backoff.max.ms": 1000}
+        try:
+            return make({**defaults, **config, **self.properties, "bootstrap.servers": self.bootstrap})
+        except KafkaException as e:
+            raise UserError(
+                f"librdkafka refuses the Kafka properties: {e.args[0].str()}. Mend --kafka_property or "
+                "--kafka_properties_file; librdkafka's CONFIGURATION.md lists the names.",
+                Exit.FLAGS,
+            ) from e
+
+    def topics(self, client: Any) -> dict[str, Any]:
+        """All topics of the broker as {name: TopicMetadata}, by a client's list_topics.
+
+        Raises:
+          UserError: no broker answers (exit 69).
+        """
+        from confluent_kafka import KafkaException
+
+        try:
+            # All topics rather than one: asking a broker for a missing topic by name may create it.
+            topics = client.list_topics(timeout=_REQUEST_TIMEOUT_SECS).topics
+        except KafkaException as e:
+            client.poll(0)
+            raise self.unreachable(e) from e
+        self.problem = ""
+        return topics
+
+    def topic(self, client: Any, name: str) -> Any:
+        """One topic's metadata, read from the broker.
+
+        Raises:
+          UserError: no broker answers (exit 69) or it has no such topic (exit 66).
+        """
+        topics = self.topics(client)
+        if name not in topics:
+            raise UserError(
+                f"the broker at {self.bootstrap} has no topic {name!r}. It has {_named(topics)}. Correct --topic, or "
+                f"create it: python tools/topic.py create --topic={name} --bootstrap_servers={self.bootstrap}",
+                Exit.NO_INPUT,
+            )
+        return topics[name]
+
+    def unreachable(self, error: Exception) -> UserError:
+        """The error for a broker that does not answer: exit 69, with librdkafka's latest report."""
+        why = self.problem or error.args[0].str()
+        return UserError(
+            f"no Kafka broker answers at {self.bootstrap} within {_REQUEST_TIMEOUT_SECS:g} s ({why}). Correct "
+            "--bootstrap_servers or the security properties, or start a local broker: python tools/broker.py start",
+            Exit.UNAVAILABLE,
+        )
+
+
+def connection(args: argparse.Namespace) -> Connection:
+    """The connection that the options ask for. Says on stderr when it chose the address itself.
+
+    Raises:
+      UserError: the properties file cannot be read (exit 66), or a property is no key=value (exit 64).
+    """
+    properties = _properties(args.kafka_properties_file, args.kafka_property)
+    given = properties.pop("bootstrap.servers", "")
+    bootstrap = args.bootstrap_servers or given
+    if not bootstrap:
+        # Here and not above: tools/broker.py imports this module.
+        import broker
+
+        local = broker.running(broker.DEFAULT_DATA)
+        bootstrap = local.bootstrap if local else _DEFAULT_BOOTSTRAP
+        whose = "the local broker of tools/broker.py" if local else "the default; no local broker of tools/broker.py runs"
+        print(f"broker: {bootstrap} ({whose})", file=sys.stderr)
+    return Connection(bootstrap, properties)
+
+
+def _properties(file: str | None, options: list[str]) -> dict[str, str]:
+    """The file's properties with the options' over them. An error names the place and the key, never the value."""
+    properties = {}
+    if file:
+        try:
+            lines = pathlib.Path(file).read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as e:
+            why = e.strerror if isinstance(e, OSError) else "it is not UTF-8 text"
+            raise UserError(
+                f"--kafka_properties_file={file} cannot be read ({why}). Expected a text file of key=value lines.",
+                Exit.NO_INPUT,
+            ) from e
+        for number, line in enumerate(lines, start=1):
+            if line.strip() and not line.lstrip().startswith("#"):
+                properties.update([_key_and_value(line, f"line {number} of --kafka_properties_file={file}")])
+    for number, option in enumerate(options, start=1):
+        properties.update([_key_and_value(option, f"--kafka_property number {number}")])
+    return properties
+
+
+def _key_and_value(text: str, place: str) -> tuple[str, str]:
+    """Splits at the first "=": a value may hold more of them, as base64 secrets do."""
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise UserError(f"{place} is no key=value. Expected a line such as security.protocol=SASL_SSL.", Exit.FLAGS)
+    return key.strip(), value.strip()
+
+
+def _named(topics: dict[str, Any]) -> str:
+    """The names of a broker's own topics for a message, the first of them if there are many."""
+    names = sorted(name for name in topics if not name.startswith("__"))
+    if not names:
+        return "no topics yet"
+    more = f" and {len(names) - _NUM_NAMES_SHOWN} more" if len(names) > _NUM_NAMES_SHOWN else ""
+    return ", ".join(names[:_NUM_NAMES_SHOWN]) + more

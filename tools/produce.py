@@ -1,0 +1,390 @@
+"""Sends rows to a Kafka topic: files, stdin, or made rows with a known signal.
+
+    python tools/produce.py day_0.tsv.gz day_1.tsv.gz              # one after the other, spread over the partitions
+    python tools/produce.py --file1=day_0 --file2=day_1            # side by side, a file a partition
+    tail -F clicks.tsv | python tools/produce.py -
+    python tools/produce.py --synthetic=1000000 --rows_per_sec=5000
+
+Lines are sent as they are, less a carriage return at the end; empty lines are left out. Whether a line is a good row is
+the trainer's to judge. The last line on stdout says what the broker has acknowledged.
+"""
+
+import argparse
+import contextlib
+import gzip
+import itertools
+import json
+import pathlib
+import signal
+import sys
+import time
+import types
+import zlib
+from collections.abc import Callable, Iterator
+from typing import Any, BinaryIO
+
+from command_line import Parser, at_least, run
+from kafka_cli import Connection, add_connection_options, connection
+
+from tfonline.lifecycle import Exit, UserError
+
+_COLUMNS = str(pathlib.Path(__file__).resolve().parent.parent / "configs" / "criteo.yaml")
+_BLOCK_BYTES = 256 * 1024
+_BURST_ROWS = 2000
+# After Ctrl-C: how long the rows already queued may still take.
+_FAREWELL_SECS = 10.0
+
+_PRODUCER = {
+    "enable.idempotence": True,
+    "linger.ms": 50,
+    "batch.num.messages": 10000,
+    "queue.buffering.max.messages": 200000,
+    "queue.buffering.max.kbytes": 128 * 1024,
+    "message.timeout.ms": 60000,
+    # A callback for each delivered row would halve the speed; the binding drops those without calling Python.
+    "delivery.report.only.error": True,
+}
+
+# Rows that go out together: to the given partition, or, with None, to the partitions in turn.
+Lines = tuple[int | None, list[bytes]]
+# A line to the message's key and value.
+Encode = Callable[[bytes], tuple[bytes | None, bytes]]
+
+
+class Files:
+    """Reads lines from files (plain, .gz, "-" for stdin) and counts what it leaves out.
+
+    Attributes:
+      num_returns: lines whose carriage return was cut off.
+      num_empty: lines left out because nothing stood in them.
+    """
+
+    def __init__(self, names: list[str]):
+        """Raises UserError (exit 66) if one cannot be opened, before a row of any is sent."""
+        self._names = names
+        self.num_returns = 0
+        self.num_empty = 0
+        for name in names:
+            with _open(name):
+                pass
+
+    def one_after_the_other(self) -> Iterator[Lines]:
+        """The rows of the first file, then those of the second, ..., to the partitions in turn."""
+        for name in self._names:
+            for lines in self._blocks(name):
+                yield None, lines
+
+    def side_by_side(self) -> Iterator[Lines]:
+        """File k to partition k: a block of each file in turn, until all are through."""
+        left = {k: self._blocks(name) for k, name in enumerate(self._names)}
+        while left:
+            for k in list(left):
+                lines = next(left[k], None)
+                if lines is None:
+                    del left[k]
+                else:
+                    yield k, lines
+
+    def _blocks(self, name: str) -> Iterator[list[bytes]]:
+        rest = b""
+        with _open(name) as file:
+            try:
+                # read1 gives what is there, so that rows of a slow pipe are not held back.
+                while block := file.read1(_BLOCK_BYTES):
+                    *lines, rest = (rest + block).split(b"\n")
+                    yield self._clean(lines)
+            except (EOFError, OSError, zlib.error) as e:
+                raise UserError(f"{name} cannot be read to its end ({e}); the rows before were sent.", Exit.NO_INPUT) from e
+        yield self._clean([rest] if rest else [])
+
+    def _clean(self, lines: list[bytes]) -> list[bytes]:
+        cut = [line[:-1] if line.endswith(b"\r") else line for line in lines]
+        whole = [line for line in cut if line]
+        self.num_returns += sum(map(len, lines)) - sum(map(len, cut))
+        self.num_empty += len(lines) - len(whole)
+        return whole
+
+
+class Synthetic:
+    """Makes rows with tools/synthetic.py and keeps their true probabilities for the summary."""
+
+    def __init__(self, num_rows: int, seed: int):
+        self._num_rows = num_rows
+        self._seed = seed
+        self._probabilities: list[Any] = []
+
+    def rows(self) -> Iterator[Lines]:
+        """The rows, to the partitions in turn."""
+        import synthetic
+
+        self._probabilities = []
+        for block in synthetic.rows(self._num_rows, self._seed):
+            self._probabilities.append(block.probability)
+            yield None, block.lines
+
+    def summary(self) -> str:
+        """What the best possible model scores on the rows made."""
+        import numpy as np
+        import synthetic
+
+        made = np.concatenate(self._probabilities or [np.empty(0)])
+        return synthetic.summary(made) if len(made) > 1 else "synthetic: too few rows for a score"
+
+
+class Interrupt:
+    """Ctrl-C and SIGTERM. Cuts short a wait for input; elsewhere it is only noted, so that every row stays counted."""
+
+    def __init__(self) -> None:
+        self.num_asked = 0
+        self._waiting = False
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._note)
+
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[None]:
+        """A stretch in which the signal raises KeyboardInterrupt."""
+        self._waiting = True
+        try:
+            if self.num_asked:
+                raise KeyboardInterrupt
+            yield
+        finally:
+            self._waiting = False
+
+    def _note(self, number: int, frame: types.FrameType | None) -> None:
+        self.num_asked += 1
+        if self._waiting:
+            raise KeyboardInterrupt
+
+
+class Sender:
+    """Queues rows for the broker and counts what becomes of them.
+
+    Attributes:
+      num_queued: rows handed to the producer.
+      num_lost: rows that the broker never acknowledged, and rows that it would not take.
+    """
+
+    def __init__(self, link: Connection, topic: str, encode: Encode | None, interrupt: Interrupt):
+        """Raises UserError: the topic is missing (exit 66), no broker answers (exit 69), a property is wrong (exit 64)."""
+        self._topic = topic
+        self._encode = encode
+        self._interrupt = interrupt
+        self._link = link
+        self.num_queued = 0
+        self.num_lost = 0
+        self._warned = False
+        self._producer = link.producer({**_PRODUCER, "on_delivery": self._lost, "error_cb": self._problem})
+        self.num_partitions = len(link.topic(self._producer, topic).partitions)
+
+    def send(self, partition: int | None, lines: list[bytes]) -> None:
+        """Queues rows in order; waits while the queue is full. Stops between two rows once interrupted.
+
+        Raises:
+          UserError: the producer can send no more (exit 69).
+        """
+        from confluent_kafka import KafkaException
+
+        produce, topic, encode = self._producer.produce, self._topic, self._encode
+        for line in lines:
+            target = self.num_queued % self.num_partitions if partition is None else partition
+            key, value = encode(line) if encode else (None, line)
+            while True:
+                try:
+                    produce(topic, value, key, target)
+                    break
+                except BufferError:
+                    self._producer.poll(0.1)
+                    if self._interrupt.num_asked:
+                        return
+                except KafkaException as e:
+                    if e.args[0].fatal():
+                        raise UserError(f"the producer had to give up: {e.args[0].str()}. Run it again.", Exit.UNAVAILABLE) from e
+                    self._lost(e.args[0], None)
+                    break
+            self.num_queued += 1
+        self._producer.poll(0)
+
+    def finish(self) -> None:
+        """Waits until every queued row is acknowledged or lost; after Ctrl-C for 10 s at most, after another not at all."""
+        deadline = None
+        while self._producer.flush(0.5):
+            if self._interrupt.num_asked:
+                deadline = deadline or time.monotonic() + _FAREWELL_SECS
+                if self._interrupt.num_asked > 1 or time.monotonic() > deadline:
+                    self.num_lost += len(self._producer)
+                    return
+
+    def _lost(self, error: Any, message: Any) -> None:
+        self.num_lost += 1
+        if self.num_lost == 1:
+            print(f"produce: the first row that {self._topic!r} did not take: {error.str()}", file=sys.stderr)
+
+    def _problem(self, error: Any) -> None:
+        self._link.note(error)
+        if error.name() == "_ALL_BROKERS_DOWN" and self.num_queued and not self._warned:
+            self._warned = True
+            print(
+                f"produce: the broker at {self._link.bootstrap} does not answer; rows wait for it, "
+                f"message.timeout.ms at most ({self._link.problem or error.str()})",
+                file=sys.stderr,
+            )
+
+
+def _open(name: str) -> BinaryIO:
+    if name == "-":
+        return open(sys.stdin.fileno(), "rb", closefd=False)
+    try:
+        return gzip.open(name) if name.endswith(".gz") else open(name, "rb")
+    except OSError as e:
+        raise UserError(
+            f"{name} cannot be read ({e.strerror}). Name a file of rows, plain or .gz, or - for stdin.", Exit.NO_INPUT
+        ) from e
+
+
+def _bursts(source: Callable[[], Iterator[Lines]], rate: int, loop: bool, limit: int | None) -> Iterator[Lines]:
+    """The source's rows in small bursts, so that pace and Ctrl-C are looked at often; over and over with `loop`."""
+    # A hundred bursts a second are even enough, and one row is the least.
+    size = min(_BURST_ROWS, max(1, rate // 100)) if rate else _BURST_ROWS
+    left = sys.maxsize if limit is None else limit
+    for _ in itertools.count() if loop else range(1):
+        before = left
+        for partition, lines in source():
+            for first in range(0, len(lines), size):
+                burst = lines[first : first + min(size, left)]
+                yield partition, burst
+                left -= len(burst)
+                if not left:
+                    return
+        if loop and left == before:
+            raise UserError("--loop over input without a row would never end. Name a file with rows.", Exit.NO_INPUT)
+
+
+class Pace:
+    """Holds a sender to a rate (rows a second; 0: none)."""
+
+    def __init__(self, rows_per_sec: int, now: Callable[[], float] = time.monotonic):
+        self._rows_per_sec = rows_per_sec
+        self._now = now
+        self._due = now()
+
+    def after(self, num_rows: int) -> float:
+        """Seconds to wait now that `num_rows` more rows are out."""
+        if not self._rows_per_sec:
+            return 0.0
+        now = self._now()
+        # After a stall of the broker it goes on at its pace instead of making up for it.
+        self._due = max(self._due, now - 1.0) + num_rows / self._rows_per_sec
+        return max(0.0, self._due - now)
+
+
+def _json_encoder(columns: str) -> Encode:
+    """The form of the program that tfonline replaces: the column names as key, the fields as value, both JSON lists.
+
+    Raises:
+      UserError: the file of columns cannot be read (exit 66) or is wrong (exit 64).
+    """
+    from tfonline.features.schema import load_schema
+
+    key = json.dumps(load_schema(columns).names).encode()
+    return lambda line: (key, json.dumps(line.decode(errors="replace").split("\t")).encode())
+
+
+def _parse(argv: list[str]) -> argparse.Namespace:
+    parser = Parser(prog="produce.py", description="Sends rows to a Kafka topic.")
+    parser.add_argument("files", nargs="*", metavar="FILE", help="rows as TSV, plain or .gz; -: stdin")
+    parser.add_argument("--file1", help="the file for partition 0, side by side with --file2")
+    parser.add_argument("--file2", help="the file for partition 1")
+    parser.add_argument("--synthetic", type=at_least(1), metavar="N", help="make N rows instead, with a known best score")
+    parser.add_argument("--seed", type=at_least(0), default=1, help="of --synthetic (default 1)")
+    parser.add_argument(
+        "--layout",
+        choices=("round_robin", "file_per_partition"),
+        help="round_robin: one file after the other, rows to the partitions in turn, so time order is kept (default); "
+        "file_per_partition: file k to partition k, side by side (default with --file1)",
+    )
+    parser.add_argument("--format", choices=("tsv", "json"), default="tsv", help="of the messages (default tsv)")
+    parser.add_argument("--columns", default=_COLUMNS, help="the columns that --format=json names in the key")
+    parser.add_argument("--rows_per_sec", type=at_least(0), default=0, help="0: as fast as it goes (default)")
+    parser.add_argument("--limit", type=at_least(1), metavar="N", help="send N rows at most")
+    parser.add_argument("--loop", action="store_true", help="begin again at the end, until Ctrl-C")
+    parser.add_argument("--topic", default="python_test1", help="where to; it must exist (default python_test1)")
+    add_connection_options(parser)
+    args = parser.parse_args(argv)
+
+    named = [file for file in (args.file1, args.file2) if file]
+    if args.file2 and not args.file1:
+        parser.error("--file2 without --file1: the first file goes to partition 0")
+    if bool(args.files) + bool(named) + bool(args.synthetic) != 1:
+        parser.error("expected one of: FILE..., --file1 with --file2, --synthetic=N")
+    args.layout = args.layout or ("file_per_partition" if named else "round_robin")
+    args.files = args.files or named
+    if args.synthetic and args.layout != "round_robin":
+        parser.error("--layout=file_per_partition needs files, --synthetic has none")
+    if args.files.count("-") > (0 if args.loop else 1):
+        parser.error("stdin (-) can be read once only: name it once, without --loop")
+    return args
+
+
+def main(argv: list[str]) -> int:
+    """Sends the rows; returns the exit status: 1 if the broker did not take all, 130 if Ctrl-C came before the end."""
+    args = _parse(argv)
+    files = Files(args.files)
+    made = Synthetic(min(args.synthetic, args.limit or args.synthetic), args.seed) if args.synthetic else None
+    encode = _json_encoder(args.columns) if args.format == "json" else None
+    interrupt = Interrupt()
+    sender = Sender(connection(args), args.topic, encode, interrupt)
+    if made:
+        source = made.rows
+    elif args.layout == "round_robin":
+        source = files.one_after_the_other
+    elif len(args.files) <= sender.num_partitions:
+        source = files.side_by_side
+    else:
+        raise UserError(
+            f"{len(args.files)} files do not fit the {sender.num_partitions} partitions of {args.topic!r} one to one. Name "
+            "fewer files, use --layout=round_robin, or a topic with more partitions.",
+            Exit.FLAGS,
+        )
+    started = time.monotonic()
+    try:
+        _send_all(sender, _bursts(source, args.rows_per_sec, args.loop, args.limit), interrupt, args)
+    except KeyboardInterrupt:
+        pass
+    finally:
+        sender.finish()
+        num_rows = sender.num_queued - sender.num_lost
+        if files.num_returns or files.num_empty:
+            print(f"input: carriage_returns_cut={files.num_returns} empty_lines_left_out={files.num_empty}")
+        if made:
+            print(made.summary())
+        print(
+            f"produced: rows={num_rows} partitions={sender.num_partitions} "
+            f"rows_per_sec={num_rows / (time.monotonic() - started):.0f} undelivered={sender.num_lost}",
+            flush=True,
+        )
+    if sender.num_lost:
+        return 1
+    return 130 if interrupt.num_asked and not args.loop else Exit.OK
+
+
+def _send_all(sender: Sender, bursts: Iterator[Lines], interrupt: Interrupt, args: argparse.Namespace) -> None:
+    from tqdm import tqdm
+
+    pace = Pace(args.rows_per_sec)
+    total = None if args.loop else args.limit or args.synthetic
+    # disable=None: only on a terminal.
+    with tqdm(total=total, unit=" rows", unit_scale=True, disable=None) as bar:
+        while True:
+            with interrupt.waiting():
+                burst = next(bursts, None)
+            if burst is None:
+                return
+            sender.send(*burst)
+            bar.update(len(burst[1]))
+            with interrupt.waiting():
+                time.sleep(pace.after(len(burst[1])))
+
+
+if __name__ == "__main__":
+    run(main)
