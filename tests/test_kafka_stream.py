@@ -1,0 +1,167 @@
+"""The admin side and the tensorflow-io reader against a real broker."""
+
+import json
+
+import pytest
+import tensorflow as tf
+from confluent_kafka import Producer
+
+from tfonline.lifecycle import Stop, UserError
+from tfonline.stream.broker import KafkaTopic, read_offsets_file
+from tfonline.stream.readers import KafkaReader, make_raw_batches
+from tfonline.stream.windows import Window
+
+
+def open_topic(broker, name):
+    return KafkaTopic(broker.bootstrap, name, "test", {}, 5.0, Stop(), print)
+
+
+def open_reader(broker, name):
+    return KafkaReader(open_topic(broker, name), broker.bootstrap, "test", {})
+
+
+def read(reader, windows, num_partitions, batch_size=1000):
+    """All rows of the windows, as (window, partition, offset, message), in the order of reading."""
+    rows = []
+    for raw, number, _ in make_raw_batches(windows, reader, num_partitions, batch_size):
+        columns = zip(raw.partition.numpy(), raw.offset.numpy(), raw.message.numpy(), strict=True)
+        rows += [(int(number), int(p), int(o), m) for p, o, m in columns]
+    return rows
+
+
+def test_windows_are_read_to_the_row(broker, topic):
+    rows = [[b"a%d" % i for i in range(1200)], [b"b%d" % i for i in range(3)]]
+    reader = open_reader(broker, topic(rows))
+    windows = [
+        Window(0, (0, 0), (1, 0), "rows"),  # a single row; nothing of partition 1
+        Window(1, (1, 0), (700, 1), "rows"),
+        Window(2, (700, 1), (1200, 3), "end"),
+    ]
+    got = read(reader, windows, 2)
+    assert [r for r in got if r[0] == 0] == [(0, 0, 0, b"a0")]
+    for number, partition, start, stop in ((1, 0, 1, 700), (1, 1, 0, 1), (2, 0, 700, 1200), (2, 1, 1, 3)):
+        of_range = [(o, m) for n, p, o, m in got if (n, p) == (number, partition)]
+        assert of_range == [(o, rows[partition][o]) for o in range(start, stop)]
+    assert len(got) == 1203
+
+
+def test_the_same_windows_give_the_same_order(broker, topic):
+    reader = open_reader(broker, topic([[b"%d" % i for i in range(2000)], [b"%d" % i for i in range(1700)]]))
+    windows = [Window(0, (0, 0), (1500, 1600), "rows"), Window(1, (1500, 1600), (2000, 1700), "end")]
+    first = read(reader, windows, 2, batch_size=96)
+    assert [p for _, p, _, _ in first[:1024]] == [0] * 512 + [1] * 512  # partitions take turns by chunks
+    assert read(reader, windows, 2, batch_size=96) == first
+    assert len(first) == 3700
+
+
+def test_empty_and_missing_values_are_rows(broker, topic):
+    name = topic([[b"x", b"", b"y"]])
+    producer = Producer({"bootstrap.servers": broker.bootstrap})
+    producer.produce(name, None, partition=0)  # a tombstone
+    producer.flush()
+    got = read(open_reader(broker, name), [Window(0, (0,), (4,), "end")], 1)
+    assert [m for _, _, _, m in got] == [b"x", b"", b"y", b""]
+
+
+def test_aborted_rows_and_the_gaps_of_transactions_are_passed_over(broker, topic):
+    name = topic([[b"plain"]])
+    producer = Producer({"bootstrap.servers": broker.bootstrap, "transactional.id": name})
+    producer.init_transactions()
+    for text, commit in ((b"aborted", False), (b"committed", True)):
+        producer.begin_transaction()
+        producer.produce(name, text, partition=0)
+        producer.flush()
+        producer.commit_transaction() if commit else producer.abort_transaction()
+    assert open_topic(broker, name).ends() == [5]  # plain, aborted, its marker, committed, its marker
+    producer.begin_transaction()
+    producer.produce(name, b"open", partition=0)
+    producer.flush()
+    assert open_topic(broker, name).ends() == [5]  # the last stable offset
+    producer.abort_transaction()
+    assert read(open_reader(broker, name), [Window(0, (0,), (5,), "end")], 1) == [(0, 0, 0, b"plain"), (0, 0, 3, b"committed")]
+
+
+def test_what_a_read_left_out_is_fetched_and_keeps_its_order(broker, topic, monkeypatch):
+    rows = [[b"a%d" % i for i in range(1300)], [b"b%d" % i for i in range(1300)]]
+    name = topic(rows)
+    window = [Window(0, (0, 0), (1300, 1300), "end")]
+    whole = read(open_reader(broker, name), window, 2)
+    reader = open_reader(broker, name)
+    complete = reader._op
+    # An end of partition that comes too early, as from a new leader whose watermark lags.
+    monkeypatch.setattr(reader, "_op", lambda spec: complete(spec).take(700))
+    assert read(reader, window, 2) == whole
+    monkeypatch.setattr(reader, "_op", lambda spec: complete(spec).take(0))
+    assert read(reader, window, 2) == whole
+
+
+def test_a_failing_fetch_is_kept_for_the_training_loop(broker, topic, monkeypatch):
+    reader = open_reader(broker, topic([[b"a", b"b"]]))
+    complete = reader._op
+    monkeypatch.setattr(reader, "_op", lambda spec: complete(spec).take(1))
+
+    def fail(*_):
+        raise UserError("the broker is away", 69)
+
+    monkeypatch.setattr(reader._topic, "fetch", fail)
+    with pytest.raises(tf.errors.OpError):
+        read(reader, [Window(0, (0,), (2,), "end")], 1)
+    assert reader.error.code == 69
+
+
+def test_watermarks_and_timestamps(broker, topic):
+    name = topic([[], []])
+    producer = Producer({"bootstrap.servers": broker.bootstrap})
+    for i, ms in enumerate((1_000, 2_000, 3_000)):
+        producer.produce(name, b"%d" % i, partition=0, timestamp=ms)
+    producer.flush()
+    admin = open_topic(broker, name)
+    assert (admin.begins(), admin.ends()) == ([0, 0], [3, 0])
+    assert admin.at_timestamp(2_000) == [1, 0]
+    assert admin.at_timestamp(2_001) == [2, 0]
+    assert admin.at_timestamp(9_000) == [3, 0]
+    assert len(admin.topic_id) > 10
+
+
+def test_offsets_are_committed_for_lag_tools(broker, topic):
+    name = topic([[b"a", b"b"], [b"c"]])
+    admin = KafkaTopic(broker.bootstrap, name, f"{name}-group", {}, 5.0, Stop(), print)
+    with pytest.raises(UserError, match=r"has no offset for partitions \[0, 1\]") as e:
+        admin.committed(f"{name}-group")
+    assert e.value.code == 66
+    assert admin.commit([2, 1]) == ""
+    assert admin.commit([1, 0]) == ""
+    assert admin.committed(f"{name}-group") == [1, 0]
+
+
+def test_a_stop_ends_the_wait_for_a_broker():
+    stop, said = Stop(), []
+
+    def say(text):
+        said.append(text)
+        stop.request("test")
+
+    with pytest.raises(UserError, match="did not answer") as e:
+        KafkaTopic("localhost:1", "t", "test", {}, 3600.0, stop, say)
+    assert e.value.code == 69
+    assert "trying again for 3600 s at most" in said[0]
+
+
+def test_a_property_that_nobody_knows():
+    with pytest.raises(UserError, match=r'No such configuration property: "no\.such\.thing"') as e:
+        KafkaTopic("localhost:1", "t", "test", {"no.such.thing": "1"}, 1.0, Stop(), print)
+    assert e.value.code == 64
+
+
+def test_offsets_from_a_file(tmp_path):
+    path = tmp_path / "offsets.json"
+    path.write_text(json.dumps({"0": 12, "1": 7}))
+    assert read_offsets_file(str(path), 2) == [12, 7]
+    for content, partitions, code in (('{"0": 12}', 2, 64), ('{"0": -1}', 1, 64), ("[1]", 1, 64), ('{"0": 1, "1": 1}', 1, 64)):
+        path.write_text(content)
+        with pytest.raises(UserError, match="Expected a JSON object with partitions") as e:
+            read_offsets_file(str(path), partitions)
+        assert e.value.code == code
+    with pytest.raises(UserError, match="No such file") as e:
+        read_offsets_file(str(tmp_path / "none"), 1)
+    assert e.value.code == 66

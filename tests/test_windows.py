@@ -1,0 +1,319 @@
+"""The planner: when a window closes, what it holds, and what ends the plan. The clock, the topic and the stop are fakes."""
+
+import pytest
+
+from tfonline.lifecycle import Exit, UserError
+from tfonline.stream.windows import Planner, Policy, Window
+
+START = 100.0  # what the clock says when a plan begins
+
+
+class Topic:
+    """A topic with a clock and a stop signal: waiting moves the clock, and rows come at their times.
+
+    Args:
+      ends: end offsets at the start.
+      arrivals: (seconds after the start, partition, rows).
+      stop_after: seconds after the start at which a stop is asked for.
+    """
+
+    def __init__(self, ends, arrivals=(), begins=None, stop_after=1e6):
+        self.first_ends, self.arrivals, self.first_offsets = list(ends), arrivals, begins or [0] * len(ends)
+        self.stop_after, self.secs, self.asked = stop_after, 0.0, 0
+
+    def clock(self) -> float:
+        return START + self.secs
+
+    def begins(self) -> list[int]:
+        return self.first_offsets
+
+    def ends(self) -> list[int]:
+        self.asked += 1
+        assert self.asked < 10_000, "the plan never ends"
+        more = [sum(rows for t, p, rows in self.arrivals if t <= self.secs and p == q) for q in range(len(self.first_ends))]
+        return [e + m for e, m in zip(self.first_ends, more, strict=True)]
+
+    def requested(self) -> bool:
+        return self.secs >= self.stop_after
+
+    def wait(self, secs: float) -> bool:
+        self.secs += secs
+        return self.requested()
+
+
+def planner_of(topic, log=None, *, window_rows=100, window_secs=5.0, position=None, number=0, poll_secs=0.25, **rest):
+    """A planner over the fake topic; what is a field of Policy in `rest` goes there."""
+    policy = {name: rest.pop(name) for name in list(rest) if name in Policy.__dataclass_fields__}
+    return Planner(
+        topic,
+        Policy(window_rows, window_secs, **policy),
+        [] if log is None else log,
+        position=position or [0] * len(topic.first_ends),
+        number=number,
+        stop=topic,
+        clock=topic.clock,
+        poll_secs=poll_secs,
+        **{"tick_secs": 1e6, **rest},
+    )
+
+
+def windows_of(topic, **settings):
+    """All windows and ticks of a plan that ends without an error, as (seconds, window)."""
+    planner = planner_of(topic, **settings)
+    planned = [(topic.secs, window) for window in planner]
+    assert planner.error is None
+    return planned
+
+
+def error_of(topic, **settings):
+    """The error that ends a plan."""
+    planner = planner_of(topic, **settings)
+    list(planner)
+    assert isinstance(planner.error, UserError)
+    assert planner.ended == ""
+    return planner.error
+
+
+# Planner
+
+
+def test_windows_by_count_follow_each_other_without_waiting():
+    topic = Topic([230, 70], stop_after=1)
+    assert windows_of(topic) == [
+        (0, Window(0, (0, 0), (77, 23), "rows")),
+        (0, Window(1, (77, 23), (154, 46), "rows")),  # of 153 and 47: equal remainders
+        (0, Window(2, (154, 46), (230, 70), "rows")),
+    ]
+
+
+def test_an_idle_partition_stalls_nobody():
+    assert windows_of(Topic([0, 200], stop_after=1)) == [
+        (0, Window(0, (0, 0), (0, 100), "rows")),
+        (0, Window(1, (0, 100), (0, 200), "rows")),
+    ]
+
+
+def test_a_short_window_closes_when_its_time_has_come():
+    topic = Topic([0, 0], arrivals=[(1, 0, 3), (4, 1, 2)], stop_after=7)
+    assert windows_of(topic, window_secs=5.0) == [(5, Window(0, (0, 0), (3, 2), "secs"))]
+
+
+def test_the_time_counts_from_the_last_plan():
+    topic = Topic([40], arrivals=[(2, 0, 60), (2.5, 0, 1), (20, 0, 1)], stop_after=30)
+    assert windows_of(topic, window_secs=5.0) == [
+        (2, Window(0, (0,), (100,), "rows")),
+        (7, Window(1, (100,), (101,), "secs")),
+        (20, Window(2, (101,), (102,), "secs")),  # long due: the first row makes it
+    ]
+
+
+def test_an_idle_stream_ticks():
+    topic = Topic([0], arrivals=[(1.75, 0, 100)], stop_after=3.0)
+    assert windows_of(topic, tick_secs=0.5) == [
+        (0.5, None),
+        (1.0, None),
+        (1.5, None),
+        (1.75, Window(0, (0,), (100,), "rows")),
+        (2.25, None),
+        (2.75, None),
+    ]
+
+
+def test_a_stop_ends_the_plan():
+    planner = planner_of(Topic([0], stop_after=2.0))
+    assert list(planner) == []
+    assert (planner.error, planner.ended) == (None, "")
+
+
+def test_no_window_is_planned_after_a_stop():
+    topic = Topic([1000])
+    planned = []
+    for window in planner_of(topic):
+        planned.append(window.number)
+        topic.stop_after = 0 if len(planned) == 3 else 1e6
+    assert planned == [0, 1, 2]
+
+
+def test_a_stream_that_went_quiet_ends_the_plan():
+    topic = Topic([100], arrivals=[(3, 0, 1), (3.5, 0, 99)])
+    planner = planner_of(topic, max_idle_secs=4.0)
+    assert [w.stop for w in planner] == [(100,), (200,)]
+    assert topic.secs == 7.5
+    assert planner.ended == "no row came for --max_idle_secs=4"
+
+
+def test_rows_that_wait_for_their_window_are_no_idle_stream():
+    topic = Topic([0], arrivals=[(1, 0, 1)], stop_after=100)
+    planner = planner_of(topic, max_idle_secs=4.0, window_secs=20.0)
+    assert [w.trigger for w in planner] == ["secs"]
+    assert topic.secs == 24  # 4 s after the window at 20 s
+
+
+def test_the_plan_ends_at_stop_at():
+    topic = Topic([130, 70], arrivals=[(0, 0, 500)])
+    planner = planner_of(topic, stop_at=(130, 70))
+    assert list(planner) == [Window(0, (0, 0), (65, 35), "rows"), Window(1, (65, 35), (130, 70), "rows")]
+    assert planner.ended == "reached --stop_at"
+    assert planner.stop_at == [130, 70]
+
+
+def test_the_rest_before_stop_at_is_a_window_of_its_own():
+    topic = Topic([150])
+    assert windows_of(topic, stop_at=(150,)) == [(0, Window(0, (0,), (100,), "rows")), (0, Window(1, (100,), (150,), "end"))]
+
+
+def test_a_plan_that_starts_at_its_end_is_empty():
+    planner = planner_of(Topic([7]), position=[7], stop_at=(7,))
+    assert list(planner) == []
+    assert planner.ended == "reached --stop_at"
+
+
+def test_an_end_that_is_known_later_is_kept():
+    topic = Topic([0], arrivals=[(1, 0, 30), (2, 0, 20), (2, 0, 7)])
+    planner = planner_of(topic, resolve_stop=lambda: [50] if topic.secs >= 2 else None)
+    assert planner.stop_at is None
+    assert list(planner) == [Window(0, (0,), (50,), "end")]
+    assert topic.secs == 2
+    assert (planner.stop_at, planner.ended) == ([50], "reached --stop_at")
+
+
+def test_an_end_that_is_known_is_not_asked_for():
+    planner = planner_of(Topic([50]), stop_at=(50,), resolve_stop=lambda: pytest.fail("asked"))
+    assert [w.trigger for w in planner] == ["end"]
+    assert planner.error is None
+
+
+def test_a_skip_is_journalled_and_the_newest_rows_are_trained():
+    log = []
+    topic = Topic([1000, 0], stop_after=1)
+    planned = [w for _, w in windows_of(topic, log=log, max_lag_rows=150, lag_policy="skip")]
+    assert planned == [Window(0, (0, 0), (850, 0), "skip"), Window(1, (850, 0), (950, 0), "rows")]
+    assert log == planned
+
+
+def test_a_window_is_logged_before_it_is_handed_out():
+    log = []
+    topic = Topic([300])
+    for number, window in enumerate(planner_of(topic, log, stop_at=(300,))):
+        assert (window.number, log[-1], len(log)) == (number, window, number + 1)
+    assert len(log) == 3
+
+
+def test_a_window_that_cannot_be_logged_is_not_handed_out():
+    class FullDisk:
+        def append(self, window):
+            raise OSError(28, "No space left on device")
+
+    planner = planner_of(Topic([300]), FullDisk())
+    assert list(planner) == []
+    assert isinstance(planner.error, OSError)
+
+
+def test_journalled_windows_come_first_and_as_they_were():
+    journalled = [Window(4, (10,), (13,), "secs"), Window(5, (13,), (500,), "skip")]
+    log = []
+    topic = Topic([700], stop_after=1)
+    planned = [w for _, w in windows_of(topic, log=log, position=[10], number=4, journalled=journalled)]
+    assert planned == [*journalled, Window(6, (500,), (600,), "rows"), Window(7, (600,), (700,), "rows")]
+    assert log == planned[2:]
+
+
+def test_a_journal_whose_last_window_reached_the_end_is_followed_by_nothing():
+    planner = planner_of(Topic([70]), journalled=[Window(0, (0,), (70,), "end")], stop_at=(70,))
+    assert list(planner) == [Window(0, (0,), (70,), "end")]
+    assert planner.ended == "reached --stop_at"
+
+
+def test_a_replay_hands_out_and_logs_the_same_windows_and_plans_none():
+    replay = [Window(0, (3,), (10,), "secs"), Window(1, (10,), (110,), "rows"), Window(2, (110,), (120,), "skip")]
+    log = []
+    topic = Topic([100_000])
+    planner = planner_of(topic, log, position=[3], replay=replay)
+    assert list(planner) == log == replay
+    assert (planner.error, planner.ended) == (None, "the replayed journal ended")
+    assert topic.asked == 0
+
+
+def test_a_replay_that_was_interrupted_goes_on_behind_its_own_journal():
+    replay = [Window(n, (10 * n,), (10 * n + 10,), "rows") for n in range(5)]
+    log = []
+    planner = planner_of(Topic([50]), log, position=[20], number=2, journalled=[replay[2]], replay=replay)
+    assert list(planner) == replay[2:]
+    assert log == replay[3:]
+
+
+@pytest.mark.parametrize(
+    "gap",
+    [
+        [Window(4, (11,), (20,), "rows")],  # starts behind the checkpoint
+        [Window(5, (10,), (20,), "rows")],  # a number is left out
+        [Window(4, (10,), (20,), "rows"), Window(5, (21,), (30,), "rows")],
+    ],
+)
+@pytest.mark.parametrize("kind", ["journalled", "replay"])
+def test_a_gap_in_the_chain_contradicts_the_checkpoint(gap, kind):
+    log = []
+    error = error_of(Topic([100]), log=log, position=[10], number=4, **{kind: gap})
+    assert error.code == Exit.CONFIG == 78
+    assert f"window {gap[-1].number} starts at {list(gap[-1].start)}" in str(error)
+    assert f"must start at {[10] if len(gap) == 1 else [20]}" in str(error)
+    assert "use the model folder it came from" in str(error)
+    assert gap[-1] not in log
+
+
+def test_rows_that_retention_took_are_an_error_that_names_them():
+    topic = Topic([500, 500, 500], begins=[0, 120, 41])
+    error = error_of(topic, position=[40, 40, 40])
+    assert error.code == Exit.NO_INPUT == 66
+    assert "(partition: offsets): 1: [40, 120), 2: [40, 41)." in str(error)
+    assert "Keep the topic's retention above the longest pause" in str(error)
+
+
+def test_rows_that_retention_takes_between_two_windows_are_an_error():
+    topic = Topic([500])
+    planner = planner_of(topic)
+    plan = iter(planner)
+    assert next(plan).stop == (100,)
+    topic.first_offsets = [101]
+    assert list(plan) == []
+    assert planner.error.code == 66
+
+
+def test_a_topic_that_was_made_anew_contradicts_the_checkpoint():
+    error = error_of(Topic([500, 39]), position=[40, 40])
+    assert error.code == Exit.CONFIG == 78
+    assert "(partition: offsets): 1: next 40, end 39." in str(error)
+    assert "made anew" in str(error)
+
+
+def test_an_error_of_the_source_lands_in_error_and_is_not_raised():
+    topic = Topic([500])
+    planner = planner_of(topic)
+    plan = iter(planner)
+    assert next(plan).number == 0
+    away = UserError("the broker is away", Exit.UNAVAILABLE)
+
+    def ends():
+        raise away
+
+    topic.ends = ends
+    assert list(plan) == []
+    assert planner.error is away
+    assert planner.ended == ""
+
+
+def test_a_planned_window_is_taken_once():
+    planner = planner_of(Topic([200]), stop_at=(200,))
+    first, second = list(planner)
+    assert planner.take(1) is second
+    assert planner.take(0) is first
+    with pytest.raises(KeyError):
+        planner.take(0)
+
+
+def test_the_end_offsets_last_seen_are_kept_for_the_lag():
+    topic = Topic([130], arrivals=[(1, 0, 7)], stop_after=2)
+    planner = planner_of(topic, position=[30])
+    assert planner.ends == [30]
+    list(planner)
+    assert planner.ends == [137]

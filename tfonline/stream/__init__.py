@@ -1,0 +1,4 @@
+"""Where the rows come from: the broker's admin side, the window planner with its journal, and the readers.
+
+A window is planned, journalled and then read, in that order. Nothing here knows of columns, features or models.
+"""

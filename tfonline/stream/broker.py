@@ -1,0 +1,250 @@
+"""The admin side of Kafka: metadata, offsets and commits, by confluent-kafka. The rows themselves are read in readers.py."""
+
+import json
+import pathlib
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from tfonline.lifecycle import Exit, Stop, UserError
+
+T = TypeVar("T")
+
+_REQUEST_SECS = 5.0
+# Times that Kafka's ListOffsets request gives a meaning of their own.
+_LATEST, _EARLIEST = -1, -2
+_PAUSE_SECS = 0.2
+# A broker that is away is said once, by this module; one that is back is noticed within a second.
+_CLIENT = {"log_level": 2, "error_cb": lambda _: None, "reconnect.backoff.max.ms": 1000}
+
+
+class KafkaTopic:
+    """One topic of a Kafka cluster.
+
+    Args:
+      servers: `host:port[,host:port]`.
+      topic: its name.
+      group: the consumer group that `commit` writes for.
+      properties: further librdkafka properties; may hold secrets.
+      timeout_secs: how long the broker may be out of reach in one request before it is an error.
+      stop: a stop ends the waiting.
+      say: where a broker that does not answer is told of.
+
+    Raises:
+      UserError: the broker cannot be reached (exit 69), the topic is missing (66) or a property is wrong (64).
+    """
+
+    def __init__(
+        self,
+        servers: str,
+        topic: str,
+        group: str,
+        properties: dict[str, str],
+        timeout_secs: float,
+        stop: Stop,
+        say: Callable[[str], None],
+    ):
+        self._servers, self._topic, self._timeout_secs, self._stop, self._say = servers, topic, timeout_secs, stop, say
+        self._config = {**_CLIENT, **properties, "bootstrap.servers": servers}
+        # A consumer for all that is asked while the run goes on: the admin client's requests abort the process when a broker goes
+        # away and comes back (librdkafka issue 4605).
+        try:
+            self._consumer = self._new_consumer(group)
+        except KafkaException as e:
+            raise UserError(f"a Kafka property is wrong: {e.args[0].str()}", Exit.FLAGS) from e
+        self.num_partitions = self._find_topic()
+        self.topic_id = self._find_topic_id()
+
+    @property
+    def name(self) -> str:
+        """The topic's name."""
+        return self._topic
+
+    def begins(self) -> list[int]:
+        """The oldest offset of each partition that is still in the log."""
+        return self._list_offsets(_EARLIEST)
+
+    def ends(self) -> list[int]:
+        """The last stable offset of each partition: the end that a read_committed reader sees."""
+        return self._list_offsets(_LATEST)
+
+    def at_timestamp(self, ms: int) -> list[int]:
+        """The first offset of each partition whose row is at `ms` (since 1970) or later; the end where there is none."""
+        found, ends = self._list_offsets(ms), self.ends()
+        return [f if f >= 0 else e for f, e in zip(found, ends, strict=True)]
+
+    def committed(self, group: str) -> list[int]:
+        """The offsets that a consumer group has committed.
+
+        Raises:
+          UserError: the group has committed none for a partition (exit 66).
+        """
+        offsets = self._retry(
+            lambda: self._new_consumer(group).committed(self._topic_partitions(), timeout=_REQUEST_SECS),
+            f"reading the offsets of group {group}",
+        )
+        missing = [o.partition for o in offsets if o.offset < 0]
+        if missing:
+            raise UserError(
+                f"--start=committed:{group}: the group has no offset for partitions {missing} of topic {self._topic}. "
+                "Expected one for each; use earliest, latest or offsets:<file> instead.",
+                Exit.NO_INPUT,
+            )
+        return [o.offset for o in offsets]
+
+    def commit(self, offsets: list[int]) -> str:
+        """Commits next offsets under the group, for lag tools. Returns why it failed, or ''."""
+        positions = [TopicPartition(self._topic, p, o) for p, o in enumerate(offsets)]
+        self._committed = None
+        # Asynchronous, for a synchronous commit to a broker that is away waits far beyond any timeout of ours.
+        self._consumer.commit(offsets=positions, asynchronous=True)
+        deadline = time.monotonic() + _REQUEST_SECS
+        while self._committed is None and time.monotonic() < deadline:
+            self._consumer.poll(0.01)  # calls _on_commit
+        return "no answer" if self._committed is None else self._committed
+
+    def _on_commit(self, error: Any, positions: list[TopicPartition]) -> None:
+        errors = [error, *(p.error for p in positions)]
+        self._committed = next((e.str() for e in errors if e), "")
+
+    def check_reachable(self) -> None:
+        """Raises UserError (exit 69) where the broker does not answer; asks once, on a connection of its own."""
+        try:
+            self._new_consumer(f"{self._topic}-check").list_topics(timeout=_REQUEST_SECS)
+        except KafkaException as e:
+            raise self._unreachable("reading rows", e.args[0].str()) from e
+
+    def close(self) -> None:
+        """Nothing: closing a consumer waits for a broker that is away; the process's end does it."""
+
+    def fetch(self, partition: int, start: int, stop: int) -> tuple[list[bytes], list[int]]:
+        """The committed records in `[start, stop)` of a partition by a plain consumer: values (b'' for none) and offsets.
+
+        Raises:
+          UserError: the broker did not answer within the timeout (exit 69).
+        """
+        consumer = self._new_consumer(f"{self._topic}-rest")
+        consumer.assign([TopicPartition(self._topic, partition, start)])
+        values, offsets = [], []
+        deadline = time.monotonic() + self._timeout_secs
+        try:
+            while True:
+                record = consumer.poll(0.5)
+                if record is None or (record.error() and record.error().code() != KafkaError._PARTITION_EOF):
+                    if time.monotonic() > deadline or self._stop.requested():
+                        raise self._unreachable(f"reading offsets [{start}, {stop}) of partition {partition}")
+                    continue
+                if record.error() or record.offset() >= stop:
+                    return values, offsets
+                values.append(record.value() or b"")
+                offsets.append(record.offset())
+        finally:
+            consumer.close()
+
+    def _new_consumer(self, group: str) -> Consumer:
+        settings = {
+            "group.id": group,
+            "enable.auto.commit": False,
+            "enable.partition.eof": True,
+            "auto.offset.reset": "error",
+            "isolation.level": "read_committed",
+            "on_commit": self._on_commit,
+        }
+        return Consumer({**self._config, **settings})
+
+    def _topic_partitions(self) -> list[TopicPartition]:
+        return [TopicPartition(self._topic, p) for p in range(self.num_partitions)]
+
+    def _find_topic(self) -> int:
+        """The number of partitions."""
+        topics = self._retry(lambda: self._consumer.list_topics(timeout=_REQUEST_SECS).topics, "reading the list of topics")
+        if self._topic not in topics:
+            there = ", ".join(sorted(t for t in topics if not t.startswith("__"))) or "none"
+            raise UserError(
+                f"topic {self._topic} is not on {self._servers}. Topics there: {there}. "
+                f"Make it with python tools/topic.py create --bootstrap_servers={self._servers} --topic={self._topic}.",
+                Exit.NO_INPUT,
+            )
+        return len(topics[self._topic].partitions)
+
+    def _find_topic_id(self) -> str:
+        """Tells a topic from another that was made later under the same name; '' where the broker knows no ids."""
+        admin = AdminClient(self._config)  # named: one that is collected before its futures are read fails them
+        try:
+            asked = admin.describe_topics(TopicCollection([self._topic]), request_timeout=_REQUEST_SECS)
+            return str(asked[self._topic].result().topic_id)
+        except KafkaException:
+            return ""
+
+    def _list_offsets(self, time_ms: int) -> list[int]:
+        """The offsets at a time, or at _EARLIEST or _LATEST; -1 where there is none."""
+
+        def ask() -> list[int]:
+            asked = [TopicPartition(self._topic, p, time_ms) for p in range(self.num_partitions)]
+            found = self._consumer.offsets_for_times(asked, timeout=_REQUEST_SECS)
+            for position in found:
+                if position.error:
+                    raise KafkaException(position.error)
+            return [position.offset for position in found]
+
+        return self._retry(ask, "reading the partitions' offsets")
+
+    def _retry(self, ask: Callable[[], T], doing: str) -> T:
+        """Asks until the broker answers, for `timeout_secs` at most."""
+        deadline, said = time.monotonic() + self._timeout_secs, False
+        while True:
+            try:
+                answer = ask()
+                if said:
+                    self._say(f"{doing} from {self._servers} works again")
+                return answer
+            except KafkaException as e:
+                error = e.args[0].str()
+                if not said:
+                    said = True
+                    self._say(f"{doing} from {self._servers} fails ({error}); trying again for {self._timeout_secs:g} s at most")
+                if time.monotonic() > deadline or self._stop.wait(_PAUSE_SECS):
+                    raise self._deleted() or self._unreachable(doing, error) from e
+
+    def _deleted(self) -> UserError | None:
+        """The error where the broker answers but does not know the topic. Asked late: one that starts may not know it yet."""
+        try:
+            topics = self._consumer.list_topics(timeout=_REQUEST_SECS).topics
+        except KafkaException:
+            return None
+        if self._topic in topics:
+            return None
+        return UserError(
+            f"topic {self._topic} is no longer on {self._servers}: it was deleted while the run was using it. "
+            "The model and its last checkpoint are whole; a topic made anew needs a new --model_dir.",
+            Exit.NO_INPUT,
+        )
+
+    def _unreachable(self, doing: str, detail: str = "no answer") -> UserError:
+        return UserError(
+            f"the Kafka broker at {self._servers} did not answer for {self._timeout_secs:g} s while {doing} ({detail}). "
+            "Check --bootstrap_servers and that the broker runs; --broker_timeout_secs says how long to wait.",
+            Exit.UNAVAILABLE,
+        )
+
+
+def read_offsets_file(path: str, num_partitions: int) -> list[int]:
+    """The offsets of --start=offsets:<file>: a JSON object such as {"0": 1200, "1": 1180}.
+
+    Raises:
+      UserError: the file is missing (exit 66), or does not give each partition a whole number from 0 on (64).
+    """
+    expected = f'Expected a JSON object with partitions 0 to {num_partitions - 1}, such as {{"0": 1200}}.'
+    try:
+        found = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
+        offsets = [found[str(p)] for p in range(num_partitions)]
+    except OSError as e:
+        raise UserError(f"--start=offsets:{path} cannot be read ({e.strerror}). {expected}", Exit.NO_INPUT) from e
+    except (ValueError, KeyError, TypeError) as e:
+        raise UserError(f"--start=offsets:{path} is not understood ({e!r}). {expected}", Exit.FLAGS) from e
+    if len(found) != num_partitions or not all(isinstance(o, int) and o >= 0 for o in offsets):
+        raise UserError(f"--start=offsets:{path} holds {found}. {expected}", Exit.FLAGS)
+    return offsets

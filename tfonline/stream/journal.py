@@ -1,0 +1,125 @@
+"""The window journal: which rows taught the model, in which order. One JSON object a line in `<model_dir>/windows.jsonl`."""
+
+import datetime
+import json
+import os
+import pathlib
+from collections.abc import Callable
+
+from tfonline.lifecycle import Exit, UserError
+from tfonline.stream.windows import Window
+
+_NAME = "windows.jsonl"
+_MAX_BYTES = 64_000_000  # about 400,000 windows over two partitions
+_KEEP_PARTS = 10
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
+
+
+class Journal:
+    """Appends windows before they are trained, and reads them back after a crash.
+
+    A full file becomes `windows-<its first number>.jsonl`. The newest parts are kept, and all that a kept checkpoint needs.
+
+    Args:
+      folder: the model folder.
+      now: the time written beside a window, RFC 3339.
+      max_bytes: size at which a new file is begun.
+    """
+
+    def __init__(self, folder: str | os.PathLike, now: Callable[[], str] = _now, max_bytes: int = _MAX_BYTES):
+        self._folder, self._now, self._max_bytes = pathlib.Path(folder), now, max_bytes
+        self._path = self._folder / _NAME
+        self._cut_torn_line()
+        self._file = self._path.open("ab")
+
+    def append(self, window: Window) -> None:
+        """Writes one window and has it on disk before it returns."""
+        line = {
+            "number": window.number,
+            "start": window.start,
+            "stop": window.stop,
+            "trigger": window.trigger,
+            "rows": window.rows,
+            "time": self._now(),
+        }
+        self._file.write(json.dumps(line, separators=(",", ":")).encode() + b"\n")
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def since(self, number: int) -> list[Window]:
+        """The windows from `number` on, in order."""
+        parts = _parts(self._folder)
+        begin_later = [_first_number(p) > number for p in parts[1:]] + [True] if parts else []
+        needed = [part for part, needed in zip(parts, begin_later, strict=True) if needed]  # a part ends where the next one begins
+        return [w for part in [*needed, self._path] for w in _read_part(part) if w.number >= number]
+
+    def rotate(self, oldest_needed: int) -> None:
+        """Begins a new file if this one is full; drops old parts, but none with a window from `oldest_needed` on."""
+        if self._file.tell() < self._max_bytes:
+            return
+        first = next(_read_part(self._path)).number
+        self._file.close()
+        self._path.rename(self._folder / f"windows-{first:012d}.jsonl")
+        self._file = self._path.open("ab")
+        parts = _parts(self._folder)
+        ends = [_first_number(p) for p in parts[1:]]
+        for part, end in zip(parts[:-_KEEP_PARTS], ends, strict=False):
+            if end <= oldest_needed:
+                part.unlink()
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._file.close()
+
+    def _cut_torn_line(self) -> None:
+        """A line that a crash cut short was never trained from: its window was not handed out yet."""
+        if self._path.exists():
+            data = self._path.read_bytes()
+            if data and not data.endswith(b"\n"):
+                with self._path.open("r+b") as f:
+                    f.truncate(data.rfind(b"\n") + 1)
+
+
+def read_journal(path: str | os.PathLike) -> list[Window]:
+    """All windows of a journal, its older parts beside it included; a torn last line is left out.
+
+    Raises:
+      UserError: the file is missing or a line of it is not a window (exit 66).
+    """
+    path = pathlib.Path(path)
+    if not path.exists():
+        raise UserError(f"the journal {path} is missing. Expected the windows.jsonl of a model folder.", Exit.NO_INPUT)
+    parts = _parts(path.parent) if path.name == _NAME else []
+    return [window for part in [*parts, path] for window in _read_part(part)]
+
+
+def _first_number(part: pathlib.Path) -> int:
+    return int(part.stem.partition("-")[2])
+
+
+def _parts(folder: pathlib.Path) -> list[pathlib.Path]:
+    return sorted(folder.glob("windows-*.jsonl"))
+
+
+def _read_part(path: pathlib.Path):
+    with path.open("rb") as f:
+        for n, line in enumerate(f, 1):
+            if not line.endswith(b"\n"):
+                return
+            try:
+                w = json.loads(line)
+                window = Window(w["number"], tuple(w["start"]), tuple(w["stop"]), w["trigger"])
+                if not all(type(n) is int for n in (window.number, *window.start, *window.stop)):
+                    raise ValueError("number, start and stop are whole numbers")
+                if any(s > e for s, e in zip(window.start, window.stop, strict=True)):
+                    raise ValueError("a start is above its stop")
+                yield window
+            except (ValueError, KeyError, TypeError) as e:
+                raise UserError(
+                    f"{path}:{n} is not a window ({e}). Expected lines such as "
+                    '{"number":0,"start":[0,0],"stop":[500,500],"trigger":"rows"}.',
+                    Exit.NO_INPUT,
+                ) from e

@@ -1,0 +1,287 @@
+"""Readers: tf.data graphs that give the rows of a window, the same rows in the same order every time.
+
+A reader's `rows(partition, start, stop)` takes scalar int64 tensors and gives a Dataset of chunks `(message string [k],
+offset int64 [k])` in offset order, `start <= offset < stop`, at most CHUNK_ROWS each. It runs inside a graph, once a window and
+partition.
+"""
+
+import glob
+import gzip
+import itertools
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import BinaryIO, NamedTuple, Protocol
+
+import numpy as np
+import tensorflow as tf
+
+from tfonline.lifecycle import Exit, UserError
+from tfonline.stream.broker import KafkaTopic
+
+# Part of the order of rows: partitions take turns by chunks, so another size trains the same rows in another order.
+CHUNK_ROWS = 512
+
+_CHUNK_SPEC = (tf.TensorSpec([None], tf.string), tf.TensorSpec([None], tf.int64))
+
+
+class Reader(Protocol):
+    """Reads ranges of offsets inside a tf.data graph.
+
+    Attributes:
+      error: what failed in Python under a read, if anything did.
+    """
+
+    error: Exception | None
+
+    def rows(self, partition: tf.Tensor, start: tf.Tensor, stop: tf.Tensor) -> tf.data.Dataset:
+        """Chunks `(message string [k], offset int64 [k])` of `[start, stop)`."""
+
+
+class RawBatch(NamedTuple):
+    """Rows as they came. b is the batch size, or less at a window's end."""
+
+    message: tf.Tensor  # string [b]
+    partition: tf.Tensor  # int32 [b]
+    offset: tf.Tensor  # int64 [b]
+
+
+def make_raw_batches(planner: Iterable, reader: Reader, num_partitions: int, batch_size: int) -> tf.data.Dataset:
+    """Follows the planner: `(RawBatch, window int64, last bool)`.
+
+    Each window ends with an empty batch marked last, so that a window is seen to end whatever rows it turned out to hold. A tick
+    is an empty batch of window -1.
+
+    Args:
+      planner: gives `Window` or, for a tick, None.
+      reader: reads a range of one partition.
+      num_partitions: read side by side; the number of reads in flight must be this very number, or partitions starve.
+      batch_size: rows a batch; only the last ones of a window are short.
+    """
+
+    def plan():
+        for w in planner:
+            if w is None:
+                yield -1, [], [], []
+            else:
+                read = [p for p in range(num_partitions) if w.stop[p] > w.start[p] and w.trigger != "skip"]
+                yield w.number, read, [w.start[p] for p in read], [w.stop[p] for p in read]
+
+    def rows_of(partition, start, stop):
+        chunks = reader.rows(partition, start, stop)
+        return chunks.map(lambda m, o: RawBatch(m, tf.fill(tf.shape(m), tf.cast(partition, tf.int32)), o))
+
+    @tf.autograph.experimental.do_not_convert  # generators inside; nothing here needs converting
+    def window(number, partitions, starts, stops):
+        ranges = tf.data.Dataset.from_tensor_slices((partitions, starts, stops))
+        rows = ranges.interleave(rows_of, cycle_length=num_partitions, num_parallel_calls=num_partitions, deterministic=True)
+        batches = rows.rebatch(batch_size).map(lambda raw: (raw, number, False))
+        end = RawBatch(tf.zeros([0], tf.string), tf.zeros([0], tf.int32), tf.zeros([0], tf.int64))
+        return batches.concatenate(tf.data.Dataset.from_tensors((end, number, True)))
+
+    vector = tf.TensorSpec([None], tf.int64)
+    windows = tf.data.Dataset.from_generator(plan, output_signature=(tf.TensorSpec([], tf.int64), vector, vector, vector))
+    return windows.flat_map(window)
+
+
+class KafkaReader:
+    """Reads a topic by tensorflow-io's Kafka op, bounded: the op ends by itself at the end of the range.
+
+    Args:
+      topic: the admin side; it also reads what the op left out, when the op ended early.
+      servers: as in the flag.
+      group: a consumer group's name; the op wants one, nothing is committed under it.
+      properties: librdkafka properties.
+
+    Attributes:
+      error: what failed in Python under a read, if anything did.
+    """
+
+    def __init__(self, topic: KafkaTopic, servers: str, group: str, properties: dict[str, str]):
+        self._topic, self._servers, self._group = topic, servers, group
+        # A short window must not wait for a fuller answer, nor the first one after the broker was away for the next attempt.
+        settings = {
+            "fetch.wait.max.ms": "10",
+            "reconnect.backoff.max.ms": "1000",
+            **properties,
+            "enable.auto.commit": "false",
+            "isolation.level": "read_committed",
+        }
+        self._settings = [f"{k}={v}" for k, v in settings.items()]
+        self.error: Exception | None = None
+
+    def check(self) -> None:
+        """Reads nothing, to see whether the op accepts the properties.
+
+        Raises:
+          UserError: it does not (exit 64).
+        """
+        try:
+            list(self._op(tf.constant(f"{self._topic.name}:0:0:0")))
+        except tf.errors.OpError as e:
+            raise UserError(
+                f"the tensorflow-io reader refuses a Kafka property: {e.message}. It is built on librdkafka 1.5: use the names of "
+                "that version.",
+                Exit.FLAGS,
+            ) from e
+
+    def rows(self, partition: tf.Tensor, start: tf.Tensor, stop: tf.Tensor) -> tf.data.Dataset:
+        """See the module; gaps and aborted records are passed over."""
+        # The op's limit is inclusive, and a range whose limit is not above its start gives nothing.
+        limit = tf.maximum(stop - 1, start + 1)
+        parts = [self._topic.name] + [tf.strings.as_string(n) for n in (partition, start, limit)]
+        prefix = tf.strings.length(parts[1]) + 1
+
+        def before_stop(message, key):
+            offset = tf.strings.to_number(tf.strings.substr(key, prefix, 20), tf.int64)  # "partition:offset"
+            return tf.boolean_mask(message, offset < stop), tf.boolean_mask(offset, offset < stop)
+
+        read = self._op(tf.strings.join(parts, ":")).batch(CHUNK_ROWS).map(before_stop)
+        end = tf.data.Dataset.from_tensors((tf.zeros([0], tf.string), tf.zeros([0], tf.int64)))
+        whole = read.map(lambda m, o: (m, o, False)).concatenate(end.map(lambda m, o: (m, o, True)))
+
+        def complete(last, chunk):
+            # The op ends without an error at an end of partition that came too early (a new leader's watermark lags), so a read
+            # that ended below stop - 1 is whole only if a plain consumer finds nothing in the rest.
+            message, offset, ended = chunk
+            short = ended & (last < stop - 1)
+            message, offset = tf.cond(short, lambda: self._rest(partition, last + 1, stop), lambda: (message, offset))
+            last = tf.cond(tf.size(offset) > 0, lambda: offset[-1], lambda: last)
+            return last, (message, offset)
+
+        # Chunks are cut anew, so that their bounds, and with them the order of rows, do not depend on how the read went.
+        return whole.scan(start - 1, complete).rebatch(CHUNK_ROWS)
+
+    def _rest(self, partition: tf.Tensor, start: tf.Tensor, stop: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        def fetch(p, s, e):
+            try:
+                values, offsets = self._topic.fetch(int(p), int(s), int(e))
+            except Exception as error:  # tf.data would turn it into a text of its own; the training loop raises this one
+                self.error = error
+                raise
+            return np.array(values, object), np.array(offsets, np.int64)
+
+        message, offset = tf.numpy_function(fetch, [partition, start, stop], [tf.string, tf.int64])
+        return tf.ensure_shape(message, [None]), tf.ensure_shape(offset, [None])
+
+    def _op(self, spec: tf.Tensor) -> tf.data.Dataset:
+        from tensorflow_io.python.ops import core_ops  # loads 0.3 s of shared library: only where Kafka is read
+
+        variant = core_ops.io_kafka_dataset(
+            topics=[spec],
+            servers=self._servers,
+            group=self._group,
+            eof=True,  # False blocks inside C++ where neither a signal nor the iterator's end reaches it
+            timeout=500,
+            config_global=self._settings,
+            config_topic=["auto.offset.reset=error"],  # else a start out of range is skipped silently
+            message_key=False,
+            message_offset=True,
+        )
+        return tf.data.experimental.from_variant(variant, (tf.TensorSpec([], tf.string),) * 2)
+
+
+def _generated(
+    chunks: Callable[[int, int, int], Iterable[list[bytes]]], partition: tf.Tensor, start: tf.Tensor, stop: tf.Tensor
+) -> tf.data.Dataset:
+    """Chunks from Python: `chunks(partition, start, stop)` gives lists of at most CHUNK_ROWS rows."""
+
+    def generate(p, s, e):
+        offset = int(s)
+        for chunk in chunks(int(p), offset, int(e)):
+            yield chunk, np.arange(offset, offset + len(chunk))
+            offset += len(chunk)
+
+    return tf.data.Dataset.from_generator(generate, args=(partition, start, stop), output_signature=_CHUNK_SPEC)
+
+
+class MemorySource:
+    """Rows in lists, one a partition: reader and admin side in one. More rows may be appended at any time."""
+
+    topic_id = ""
+    error = None
+
+    def __init__(self, partitions: Sequence[list[bytes]], name: str = "memory"):
+        self.partitions, self.name = list(partitions), name
+        self.num_partitions = len(self.partitions)
+
+    def begins(self) -> list[int]:
+        """0 for each partition."""
+        return [0] * self.num_partitions
+
+    def ends(self) -> list[int]:
+        """The number of rows of each partition."""
+        return [len(rows) for rows in self.partitions]
+
+    def rows(self, partition: tf.Tensor, start: tf.Tensor, stop: tf.Tensor) -> tf.data.Dataset:
+        """See the module."""
+        return _generated(self._chunks, partition, start, stop)
+
+    def _chunks(self, partition: int, start: int, stop: int) -> Iterator[list[bytes]]:
+        for at in range(start, stop, CHUNK_ROWS):
+            yield self.partitions[partition][at : min(at + CHUNK_ROWS, stop)]
+
+
+class FileSource:
+    """TSV files, plain or .gz: each a partition, a line a row, its number the offset. Reader and admin side in one.
+
+    A file must not change while it is trained from. Windows are read one after the other, so each file is read once.
+
+    Args:
+      pattern: paths or globs, comma separated; the files of a glob in the order of their names.
+
+    Raises:
+      UserError: a part of the pattern matches no file (exit 66).
+    """
+
+    topic_id = ""
+    error = None
+
+    def __init__(self, pattern: str):
+        self.paths = [path for part in pattern.split(",") for path in sorted(glob.glob(part)) or [part]]
+        for path in self.paths:
+            if not os.path.isfile(path):
+                raise UserError(f"--input_files: {path} is no file. Expected TSV files, plain or .gz.", Exit.NO_INPUT)
+        self.name, self.num_partitions = pattern, len(self.paths)
+        self._ends = [_count_lines(path) for path in self.paths]
+        self._open: dict[int, tuple[int, BinaryIO]] = {}  # partition to the next line's number and the file
+
+    def begins(self) -> list[int]:
+        """0 for each file."""
+        return [0] * self.num_partitions
+
+    def ends(self) -> list[int]:
+        """The number of lines of each file, as counted at the start."""
+        return self._ends
+
+    def rows(self, partition: tf.Tensor, start: tf.Tensor, stop: tf.Tensor) -> tf.data.Dataset:
+        """See the module."""
+        return _generated(self._chunks, partition, start, stop)
+
+    def close(self) -> None:
+        """Closes the files that are not read to their end."""
+        for _, file in self._open.values():
+            file.close()
+
+    def _chunks(self, partition: int, start: int, stop: int) -> Iterator[list[bytes]]:
+        at, file = self._open.pop(partition, (0, None))
+        if file is not None and at > start:
+            file.close()
+        if file is None or at > start:
+            at, file = 0, _open(self.paths[partition])
+        for _ in itertools.islice(file, start - at):  # lines of windows that an earlier run has trained
+            pass
+        for first in range(start, stop, CHUNK_ROWS):
+            yield [line.rstrip(b"\n") for line in itertools.islice(file, min(CHUNK_ROWS, stop - first))]
+        if stop < self._ends[partition]:
+            self._open[partition] = (stop, file)
+        else:
+            file.close()
+
+
+def _count_lines(path: str) -> int:
+    with _open(path) as file:
+        return sum(1 for _ in file)
+
+
+def _open(path: str) -> BinaryIO:
+    return gzip.open(path) if path.endswith(".gz") else open(path, "rb")

@@ -1,0 +1,256 @@
+"""Windows: ranges of offsets, planned by count or by time before a row of them is read."""
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
+
+from tfonline.lifecycle import Exit, Stop, UserError
+
+_REACHED, _REPLAYED = "reached --stop_at", "the replayed journal ended"
+
+
+@dataclasses.dataclass(frozen=True)
+class Window:
+    """A half-open range of offsets per partition, `[start[p], stop[p])`.
+
+    Attributes:
+      number: counted from 0 over the model's life.
+      start: offsets, one a partition in the topic's order.
+      stop: offsets, likewise; `stop[p] == start[p]` where nothing is read.
+      trigger: what closed it. `rows`: enough rows were there; `secs`: time had passed; `end`: the rest before --stop_at;
+        `skip`: passed over unread by --lag_policy=skip.
+    """
+
+    number: int
+    start: tuple[int, ...]
+    stop: tuple[int, ...]
+    trigger: str
+
+    @property
+    def rows(self) -> int:
+        """Offsets in the window: the rows, or more where a transactional topic has gaps."""
+        return sum(self.stop) - sum(self.start)
+
+    def widened(self, num_partitions: int) -> "Window":
+        """The window over a topic that has got more partitions since; it reads nothing of them."""
+        more = (0,) * (num_partitions - len(self.start))
+        return dataclasses.replace(self, start=self.start + more, stop=self.stop + more)
+
+
+class Source(Protocol):
+    """The admin side of a stream: what the planner asks."""
+
+    def begins(self) -> list[int]:
+        """The oldest offset of each partition that can still be read."""
+
+    def ends(self) -> list[int]:
+        """The offset behind the newest row of each partition that a read_committed reader sees."""
+
+
+class WindowLog(Protocol):
+    """Where a window is written down before it is read."""
+
+    def append(self, window: Window) -> None:
+        """Writes and flushes one window."""
+
+
+def share(backlog: Sequence[int], rows: int) -> list[int]:
+    """Splits `rows` over partitions in proportion to their backlog, none more than it has.
+
+    The largest-remainder method; of equal remainders the lower partition goes first. `rows` is at most sum(backlog).
+    """
+    total = sum(backlog)
+    if not total:
+        return [0] * len(backlog)
+    parts = [b * rows // total for b in backlog]
+    remainders = sorted(range(len(backlog)), key=lambda p: (-(backlog[p] * rows % total), p))
+    for p in remainders[: rows - sum(parts)]:
+        parts[p] += 1
+    return parts
+
+
+@dataclasses.dataclass(frozen=True)
+class Policy:
+    """When a window closes and when the stream ends. Units as in the flags of the same names.
+
+    Attributes:
+      stop_at: the offset of each partition at which the run ends; None: never.
+    """
+
+    window_rows: int
+    window_secs: float
+    max_idle_secs: float = 0.0
+    max_lag_rows: int = 0
+    lag_policy: str = "work"
+    stop_at: tuple[int, ...] | None = None
+
+    def plan(self, position: Sequence[int], ends: Sequence[int], due: bool) -> tuple[list[int], str] | None:
+        """The next window's stop offsets and its trigger, or None when it is too early.
+
+        Args:
+          position: next offset of each partition.
+          ends: end offset of each partition as the broker says now.
+          due: whether `window_secs` have passed since the last plan.
+        """
+        stops = [min(e, s) for e, s in zip(ends, self.stop_at, strict=True)] if self.stop_at else ends
+        backlog = [max(0, e - p) for p, e in zip(position, stops, strict=True)]
+        total = sum(backlog)
+        if self.lag_policy == "skip" and total > self.max_lag_rows:
+            keep = share(backlog, self.max_lag_rows)
+            return [p + b - k for p, b, k in zip(position, backlog, keep, strict=True)], "skip"
+        if total >= self.window_rows:
+            trigger, take = "rows", share(backlog, self.window_rows)
+        elif total and self.stop_at and all(e >= s for e, s in zip(ends, self.stop_at, strict=True)):
+            trigger, take = "end", backlog
+        elif total and due:
+            trigger, take = "secs", backlog
+        else:
+            return None
+        return [p + t for p, t in zip(position, take, strict=True)], trigger
+
+    def ended(self, position: Sequence[int]) -> bool:
+        """Whether every partition has reached `stop_at`."""
+        return self.stop_at is not None and all(p >= s for p, s in zip(position, self.stop_at, strict=True))
+
+
+class Planner:
+    """Plans window after window, ahead of training, from the offsets that it has planned itself.
+
+    Args:
+      source: asked for begin and end offsets.
+      policy: when a window closes and when the stream ends.
+      log: where each new window is written before it is handed out.
+      position: next offset of each partition, from the checkpoint.
+      number: the next window's number.
+      journalled: windows that an earlier run has planned after that checkpoint; handed out first, as they are.
+      replay: windows of another run's journal, handed out (and logged) next; nothing is planned after them.
+      resolve_stop: asked while `policy.stop_at` is None: the stop offsets, once they can be known (--stop_at=timestamp:).
+      stop: ends the plan.
+      clock: seconds, monotonic.
+      poll_secs: how often an unfilled window asks the broker again.
+      tick_secs: how often an idle stream hands out a tick (None), so that saves, reports and stops still happen.
+
+    Attributes:
+      ends: the end offsets as last seen.
+      error: what ended the plan, where it was an error.
+      ended: why the plan ended, where it was none.
+      final: the last window's number, once it is handed out, where the plan has such an end.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        policy: Policy,
+        log: WindowLog,
+        *,
+        position: Sequence[int],
+        number: int,
+        journalled: Sequence[Window] = (),
+        replay: Sequence[Window] | None = None,
+        resolve_stop: Callable[[], Sequence[int] | None] = lambda: None,
+        stop: Stop,
+        clock: Callable[[], float] = time.monotonic,
+        poll_secs: float = 0.05,
+        tick_secs: float = 0.5,
+    ):
+        self._source, self._policy, self._log, self._stop, self._clock = source, policy, log, stop, clock
+        self._position, self._number = list(position), number
+        self._journalled, self._replay, self._resolve_stop = journalled, replay, resolve_stop
+        self._poll_secs, self._tick_secs = poll_secs, tick_secs
+        self._planned: dict[int, Window] = {}
+        self.ends = list(position)
+        self.error: Exception | None = None
+        self.ended = ""
+        self.final: int | None = None
+
+    def __iter__(self) -> Iterator[Window | None]:
+        """Windows in order, and None for a tick. Never raises: `error` says what ended it, `ended` why it ended well."""
+        try:
+            for window in self._windows():
+                if window:
+                    self._planned[window.number] = window
+                yield window
+        except Exception as e:  # inside tf.data an exception would lose its type; train.py raises this one
+            if not self._stop.requested():  # a stop ends the wait for a broker: that is no error
+                self.error = e
+
+    def take(self, number: int) -> Window:
+        """The window of this number; forgotten afterwards."""
+        return self._planned.pop(number)
+
+    @property
+    def stop_at(self) -> list[int] | None:
+        """The offsets at which the run ends, where they are known."""
+        return None if self._policy.stop_at is None else list(self._policy.stop_at)
+
+    def _windows(self) -> Iterator[Window | None]:
+        for window in self._journalled:
+            self._follow(window)
+            yield window
+        if self._replay is not None:
+            for window in (w for w in self._replay if w.number >= self._number):
+                self._follow(window)
+                self._log.append(window)
+                if window.number == self._replay[-1].number:
+                    self.final, self.ended = window.number, _REPLAYED
+                yield window
+            self.ended = _REPLAYED
+            return
+        last_plan = last_row = last_tick = self._clock()
+        while not self._stop.requested():
+            if self._policy.stop_at is None and (resolved := self._resolve_stop()):
+                self._policy = dataclasses.replace(self._policy, stop_at=tuple(resolved))
+            if self._policy.ended(self._position):
+                self.ended = _REACHED
+                return
+            self.ends = ends = self._checked_ends()
+            now = self._clock()
+            planned = self._policy.plan(self._position, ends, now - last_plan >= self._policy.window_secs)
+            if planned:
+                window = Window(self._number, tuple(self._position), tuple(planned[0]), planned[1])
+                self._log.append(window)
+                last_plan = last_row = last_tick = now
+                self._follow(window)
+                if self._policy.ended(self._position):
+                    self.final, self.ended = window.number, _REACHED
+                yield window
+                continue
+            if ends != self._position:
+                last_row = now
+            if self._policy.max_idle_secs and now - last_row >= self._policy.max_idle_secs:
+                self.ended = f"no row came for --max_idle_secs={self._policy.max_idle_secs:g}"
+                return
+            if now - last_tick >= self._tick_secs:
+                last_tick = now
+                yield None
+            self._stop.wait(self._poll_secs)
+
+    def _follow(self, window: Window) -> None:
+        """Takes over a window's end as the new position; a gap in the chain is an error."""
+        if window.number != self._number or list(window.start) != self._position:
+            raise UserError(
+                f"the journal's window {window.number} starts at {list(window.start)}, but window {self._number} must start at "
+                f"{self._position}. The journal does not belong to this checkpoint: use the model folder it came from.",
+                Exit.CONFIG,
+            )
+        self._position, self._number = list(window.stop), window.number + 1
+
+    def _checked_ends(self) -> list[int]:
+        """The broker's end offsets, after a check that the rows from the next offset on are still there."""
+        begins, ends = self._source.begins(), self._source.ends()
+        lost = [f"{p}: [{n}, {b})" for p, (n, b) in enumerate(zip(self._position, begins, strict=True)) if n < b]
+        if lost:
+            raise UserError(
+                f"rows that were to be trained next are no longer in the log (partition: offsets): {', '.join(lost)}. "
+                "Retention removed them. Keep the topic's retention above the longest pause, or start a new --model_dir.",
+                Exit.NO_INPUT,
+            )
+        ahead = [f"{p}: next {n}, end {e}" for p, (n, e) in enumerate(zip(self._position, ends, strict=True)) if n > e]
+        if ahead:
+            raise UserError(
+                f"the checkpoint is ahead of the topic (partition: offsets): {', '.join(ahead)}. The topic was deleted and made "
+                "anew, or it is another one. Use the topic that the model was trained on, or start a new --model_dir.",
+                Exit.CONFIG,
+            )
+        return ends
