@@ -1,0 +1,315 @@
+"""Windows to batches: which rows, in which order, how padded, and what is set aside."""
+
+import gzip
+
+import pytest
+import tensorflow as tf
+from rows import SMALL_SCHEMA as SCHEMA
+
+from tfonline.features.dictionaries import Dictionaries
+from tfonline.features.parse import REASONS
+from tfonline.features.pipeline import Features, make_batches
+from tfonline.features.schema import Schema
+from tfonline.features.transforms import row_fingerprints
+from tfonline.lifecycle import Exit, UserError
+from tfonline.stream.readers import FileSource, MemorySource, make_raw_batches
+from tfonline.stream.windows import Window
+
+DICTIONARIES = Dictionaries(
+    max={"I1": 10, "I2": 4},
+    min={"I1": 0, "I2": 0},
+    cat2id={"I1": 0, "I2": 1, "OOVC1": 2, "OOVC2": 3, "C1_ab": 4, "C2_ab": 5, "C2_x": 6},
+)
+PADDING_ID = 99
+BATCH_SIZE = 4
+
+
+@pytest.fixture(scope="module")
+def features():
+    return Features(SCHEMA, DICTIONARIES, "minmax")
+
+
+def elements_of(features, windows, source, batch_size=BATCH_SIZE):
+    raw = make_raw_batches(windows, source, source.num_partitions, batch_size)
+    return list(make_batches(raw, features, batch_size, PADDING_ID))
+
+
+def raw_rows(windows, source, batch_size=100):
+    """(message, partition, offset) of all rows, in order."""
+    return [
+        row
+        for raw, _, _ in make_raw_batches(windows, source, source.num_partitions, batch_size)
+        for row in zip(*(t.numpy().tolist() for t in raw), strict=True)
+    ]
+
+
+def good_rows(n: int, partition: int = 0) -> list[bytes]:
+    return [b"%d\t%d\t%d\tab\tx" % (i % 2, i % 11, partition) for i in range(n)]
+
+
+# Features
+
+
+def test_a_message_becomes_label_ids_values_and_reason(features):
+    label, ids, values, reason = features(tf.constant(["1\t5\t1\tab\tab", "0\t\t4\tx\tx", "bad"]))
+    assert label.numpy().tolist() == [1.0, 0.0, 0.0]
+    assert ids.numpy()[:2].tolist() == [[0, 1, 4, 5], [0, 1, 2, 6]]
+    assert values.numpy()[:2].tolist() == [[0.5, 0.25, 1.0, 1.0], [0.0, 1.0, 1.0, 1.0]]
+    assert [REASONS[r] for r in reason] == ["", "", "fields"]
+    assert (features.num_fields, features.num_ids) == (4, 7)
+
+
+@pytest.mark.parametrize(("numeric", "num_ids"), [("minmax", 7), ("log", 7 + 2), ("bucket", 7 + (5 + 5) + (5 + 1))])
+def test_num_ids_covers_every_id(numeric, num_ids):
+    features = Features(SCHEMA, DICTIONARIES, numeric)
+    _, ids, _, _ = features(tf.constant([f"0\t{n}\t{n}\tab\tx" for n in ["", *range(-1, 50)]]))
+    assert features.num_ids == num_ids
+    assert ids.numpy().min() >= 0
+    assert ids.numpy().max() < num_ids
+
+
+def test_features_of_json_equal_those_of_tsv():
+    tsv, json = (Features(SCHEMA, DICTIONARIES, "bucket", form) for form in ("tsv", "json"))
+    for a, b in zip(tsv(tf.constant(["1\t5\t\tab\tx"])), json(tf.constant(['["1", 5, null, "ab", "x"]'])), strict=True):
+        assert a.numpy().tolist() == b.numpy().tolist()
+
+
+@pytest.mark.parametrize("numeric", ["minmax", "log", "bucket"])
+def test_a_data_set_may_have_columns_of_one_kind_alone(numeric):
+    def features_of(kind, dictionaries):
+        columns = [{"name": "label", "kind": "label"}, {"name": "A1..A2", "kind": kind}]
+        return Features(Schema.model_validate({"name": "one", "columns": columns}), dictionaries, numeric)
+
+    numbers = features_of("integer", Dictionaries({"A1": 9, "A2": 9}, {"A1": 0, "A2": 0}, {"A1": 0, "A2": 1}))
+    assert numbers(tf.constant(["1\t0\t9"]))[1].shape == [1, 2]
+    texts = features_of("category", Dictionaries({}, {}, {"OOVA1": 0, "OOVA2": 1, "A2_x": 2}))
+    assert texts(tf.constant(["1\tx\tx"]))[1].numpy().tolist() == [[0, 2]]
+
+
+# Batches
+
+
+def test_shapes_are_static(features):
+    source = MemorySource([good_rows(1)])
+    raw = make_raw_batches([], source, 1, BATCH_SIZE)
+    batch, rejected, fingerprint, window, last = make_batches(raw, features, BATCH_SIZE, PADDING_ID).element_spec
+    assert {name: (spec.shape.as_list(), spec.dtype) for name, spec in batch._asdict().items()} == {
+        "label": ([4], tf.float32),
+        "ids": ([4, 4], tf.int32),
+        "values": ([4, 4], tf.float32),
+        "weight": ([4], tf.float32),
+        "partition": ([4], tf.int32),
+        "offset": ([4], tf.int64),
+    }
+    assert [spec.shape.as_list() for spec in rejected] == [[None]] * 4
+    assert [(spec.shape.as_list(), spec.dtype) for spec in (fingerprint, window, last)] == [
+        ([], tf.int64), ([], tf.int64), ([], tf.bool),
+    ]  # fmt: skip
+
+
+def test_a_short_batch_is_padded_and_a_window_ends_with_no_rows(features):
+    rows = [b"1\t5\t1\tab\tab", b"0\t10\t4\tx\tx", b"1\t0\t0\tab\tx", b"0\t\t\t\t", b"1\t10\t2\tab\tzz"]
+    full, short, end = elements_of(features, [Window(7, (0,), (5,), "rows")], MemorySource([rows]))
+    assert full.batch.label.numpy().tolist() == [1.0, 0.0, 1.0, 0.0]
+    assert full.batch.ids.numpy().tolist() == [[0, 1, 4, 5], [0, 1, 2, 6], [0, 1, 4, 6], [0, 1, 2, 3]]
+    assert full.batch.values.numpy().tolist() == [
+        [0.5, 0.25, 1.0, 1.0], [1.0, 1.0, 1.0, 1.0], [0.0, 0.0, 1.0, 1.0], [0.0, 0.0, 1.0, 1.0],
+    ]  # fmt: skip
+    assert full.batch.weight.numpy().tolist() == [1.0] * 4
+    assert full.batch.offset.numpy().tolist() == [0, 1, 2, 3]
+
+    assert short.batch.label.numpy().tolist() == [1.0, 0.0, 0.0, 0.0]
+    assert short.batch.ids.numpy().tolist() == [[0, 1, 4, 3]] + [[PADDING_ID] * 4] * 3
+    assert short.batch.values.numpy().tolist() == [[1.0, 0.5, 1.0, 1.0]] + [[0.0] * 4] * 3
+    assert short.batch.weight.numpy().tolist() == [1.0, 0.0, 0.0, 0.0]
+    assert short.batch.partition.numpy().tolist() == [0, -1, -1, -1]
+    assert short.batch.offset.numpy().tolist() == [4, -1, -1, -1]
+
+    assert end.batch.weight.numpy().tolist() == [0.0] * 4
+    assert end.batch.partition.numpy().tolist() == [-1] * 4
+    assert end.batch.ids.numpy().tolist() == [[PADDING_ID] * 4] * 4
+    assert [(int(e.window), bool(e.last)) for e in (full, short, end)] == [(7, False), (7, False), (7, True)]
+
+
+def test_refused_rows_have_no_weight_and_are_recorded(features):
+    rows = [b"1\t5\t1\tab\tx", b"", b"2\t5\t1\tab\tx", b"0\t5\t1\tab\tx", b"1\t5\t1\tab\t\xff", b"x" * 5000]
+    source = MemorySource([[b"skipped"] * 3, [b"skipped"] + rows])
+    first, second, end = elements_of(features, [Window(0, (3, 1), (3, 7), "secs")], source)
+    assert first.batch.weight.numpy().tolist() == [1.0, 0.0, 0.0, 1.0]
+    assert first.batch.ids.numpy().tolist() == [[0, 1, 4, 6], [PADDING_ID] * 4, [PADDING_ID] * 4, [0, 1, 4, 6]]
+    assert first.batch.values.numpy()[1:3].tolist() == [[0.0] * 4] * 2
+    assert first.batch.label.numpy().tolist() == [1.0, 0.0, 0.0, 0.0]
+    assert first.batch.offset.numpy().tolist() == [1, 2, 3, 4]  # a refused row keeps its place
+
+    def rejected(element):
+        partition, offset, reason, message = (t.numpy().tolist() for t in element.rejected)
+        return list(zip(partition, offset, [REASONS[r] for r in reason], message, strict=True))
+
+    assert rejected(first) == [(1, 2, "empty", b""), (1, 3, "label", b"2\t5\t1\tab\tx")]
+    # A message is recorded up to 1,000 bytes.
+    assert rejected(second) == [(1, 5, "encoding", b"1\t5\t1\tab\t\xff"), (1, 6, "fields", b"x" * 1000)]
+    assert rejected(end) == []
+
+
+def test_the_fingerprint_is_of_the_good_rows_alone(features):
+    rows = [b"1\t5\t1\tab\tx", b"bad", b"0\t5\t1\tab\tx", b"", b"1\t1\t1\t\t"]
+    elements = elements_of(features, [Window(0, (0,), (5,), "rows")], MemorySource([rows]))
+    good = row_fingerprints(tf.constant([rows[0], rows[2], rows[4]]), tf.zeros(3, tf.int32), tf.constant([0, 2, 4], tf.int64))
+    a, b, c = good.numpy().tolist()
+    assert [int(e.fingerprint) % 2**64 for e in elements] == [(a + b) % 2**64, c % 2**64, 0]
+
+
+# Windows
+
+
+def test_windows_ticks_and_skips_come_in_order(features):
+    source = MemorySource([good_rows(12), good_rows(3)])
+    windows = [
+        Window(3, (0, 0), (2, 1), "rows"),
+        None,
+        Window(4, (2, 1), (10, 2), "skip"),
+        Window(5, (10, 2), (12, 2), "secs"),  # nothing of partition 1
+        None,
+        Window(6, (12, 2), (12, 3), "end"),
+    ]
+    elements = elements_of(features, windows, source)
+    assert [(int(e.window), bool(e.last)) for e in elements if e.window >= 0] == [
+        (3, False), (3, True), (4, True), (5, False), (5, True), (6, False), (6, True),
+    ]  # fmt: skip
+    assert [int(e.window) for e in elements] == [3, 3, -1, 4, 5, 5, -1, 6, 6]
+    rows = [list(zip(e.batch.partition.numpy(), e.batch.offset.numpy(), strict=True)) for e in elements]
+    assert [r[: r.index((-1, -1))] for r in rows] == [
+        [(0, 0), (0, 1), (1, 0)], [], [], [], [(0, 10), (0, 11)], [], [], [(1, 2)], [],
+    ]  # fmt: skip
+
+
+def test_only_the_ranges_of_a_window_are_read():
+    class Watched(MemorySource):
+        def _chunks(self, *asked):
+            reads.append(asked)
+            return super()._chunks(*asked)
+
+    reads = []
+    windows = [
+        Window(0, (0, 0), (5, 5), "skip"),
+        Window(1, (5, 5), (7, 5), "secs"),
+        Window(2, (7, 5), (7, 5), "secs"),
+    ]
+    source = Watched([good_rows(9), good_rows(9)])
+    raw = make_raw_batches(windows, source, 2, BATCH_SIZE)
+    assert [(len(r.message), int(w), bool(last)) for r, w, last in raw] == [
+        (0, 0, True), (2, 1, False), (0, 1, True), (0, 2, True),
+    ]  # fmt: skip
+    assert reads == [(0, 5, 7)]
+
+
+def test_batches_do_not_cross_windows():
+    windows = [Window(0, (0,), (5,), "rows"), Window(1, (5,), (9,), "rows")]
+    raw = make_raw_batches(windows, MemorySource([good_rows(9)]), 1, BATCH_SIZE)
+    assert [r.offset.numpy().tolist() for r, _, _ in raw] == [[0, 1, 2, 3], [4], [], [5, 6, 7, 8], []]
+
+
+def places(partition, *ranges):
+    return [(partition, o) for start, stop in ranges for o in range(start, stop)]
+
+
+def test_partitions_take_turns_by_512_rows():
+    """The order of rows is part of the promise: a replayed journal gives the same weights only if it never changes."""
+    source = MemorySource([good_rows(600, 0), [], good_rows(1500, 2)])
+    rows = raw_rows([Window(0, (0, 0, 100), (600, 0, 1300), "rows")], source)
+    assert [(p, o) for _, p, o in rows] == [
+        *places(0, (0, 512)), *places(2, (100, 612)), *places(0, (512, 600)), *places(2, (612, 1124), (1124, 1300)),
+    ]  # fmt: skip
+    assert all(message == source.partitions[p][o] for message, p, o in rows)
+
+
+def test_the_order_is_the_same_every_time():
+    source = MemorySource([good_rows(1100, p) for p in range(4)])
+    windows = [Window(0, (0,) * 4, (1050, 700, 513, 1100), "rows"), Window(1, (1050, 700, 513, 1100), (1100,) * 4, "rows")]
+    first = raw_rows(windows, source, batch_size=96)
+    assert sorted((p, o) for _, p, o in first) == [(p, o) for p in range(4) for o in range(1100)]
+    assert raw_rows(windows, source, batch_size=96) == first
+
+
+def test_messages_are_passed_on_to_the_byte():
+    rows = [b"", b"\x00", b"a\x00", b"\x00\x00", b"\xff\xfe", b"a\tb\n", b" "]
+    assert raw_rows([Window(0, (0,), (7,), "rows")], MemorySource([rows])) == [(m, 0, o) for o, m in enumerate(rows)]
+
+
+def test_an_empty_window_and_an_empty_plan(features):
+    source = MemorySource([good_rows(3)])
+    assert [bool(e.last) for e in elements_of(features, [Window(0, (3,), (3,), "secs")], source)] == [True]
+    assert elements_of(features, [], source) == []
+
+
+# FileSource
+
+LINES = [good_rows(1300, 0), good_rows(5, 1), good_rows(700, 2)]
+CHAIN = [
+    Window(0, (0, 0, 0), (600, 2, 0), "rows"),
+    Window(1, (600, 2, 0), (601, 2, 520), "rows"),
+    Window(2, (601, 2, 520), (650, 5, 520), "skip"),
+    Window(3, (650, 5, 520), (1300, 5, 700), "end"),
+]
+
+
+@pytest.fixture
+def pattern(tmp_path):
+    """LINES in three files, the second packed."""
+    (tmp_path / "a.tsv").write_bytes(b"\n".join(LINES[0]) + b"\n")
+    with gzip.open(tmp_path / "b.tsv.gz", "wb") as f:
+        f.write(b"\n".join(LINES[1]) + b"\n")
+    (tmp_path / "c.tsv").write_bytes(b"\n".join(LINES[2]))  # no line end behind the last row
+    return f"{tmp_path}/a.tsv,{tmp_path}/[bc].tsv*"
+
+
+def test_files_are_partitions_with_their_lines_as_rows(pattern):
+    source = FileSource(pattern)
+    assert (source.num_partitions, source.begins(), source.ends(), source.name) == (3, [0, 0, 0], [1300, 5, 700], pattern)
+    rows = raw_rows(CHAIN, source)
+    assert rows == raw_rows(CHAIN, MemorySource(LINES))
+    assert len(rows) == 1300 + 5 + 700 - 49 - 3
+
+
+def test_a_new_source_reads_on_from_the_middle(pattern):
+    assert raw_rows(CHAIN[3:], FileSource(pattern)) == raw_rows(CHAIN[3:], MemorySource(LINES))
+
+
+def test_a_source_may_be_read_again_from_the_beginning(pattern):
+    again = [CHAIN[0], CHAIN[0], CHAIN[3]]
+    assert raw_rows(again, FileSource(pattern)) == raw_rows(again, MemorySource(LINES))
+
+
+def test_the_files_of_a_glob_are_in_the_order_of_their_names(tmp_path):
+    for name in ("day_2", "day_0", "day_1"):
+        (tmp_path / name).write_bytes(name.encode())
+    source = FileSource(f"{tmp_path}/day_[12],{tmp_path}/day_0")
+    assert [p.rpartition("/")[2] for p in source.paths] == ["day_1", "day_2", "day_0"]
+    assert [m for m, _, _ in raw_rows([Window(0, (0, 0, 0), (1, 1, 1), "end")], source)] == [b"day_1", b"day_2", b"day_0"]
+
+
+def test_lines_are_passed_on_as_they_are(tmp_path):
+    (tmp_path / "a").write_bytes(b"\n\r\n\xff\x00\n\n a \n")
+    rows = raw_rows([Window(0, (0,), (5,), "end")], FileSource(str(tmp_path / "a")))
+    assert [m for m, _, _ in rows] == [b"", b"\r", b"\xff\x00", b"", b" a "]
+
+
+def test_an_empty_file_is_a_partition_without_rows(tmp_path):
+    (tmp_path / "a").touch()
+    assert FileSource(str(tmp_path / "a")).ends() == [0]
+
+
+@pytest.mark.parametrize("missing", ["nowhere.tsv", "nothing_*.tsv", "."])
+def test_a_missing_file_is_missing_input(pattern, tmp_path, missing):
+    with pytest.raises(UserError) as e:
+        FileSource(f"{pattern},{tmp_path}/{missing}")
+    assert e.value.code == Exit.NO_INPUT == 66
+    assert str(e.value) == f"--input_files: {tmp_path}/{missing} is no file. Expected TSV files, plain or .gz."
+
+
+def test_memory_grows():
+    source = MemorySource([good_rows(2), []])
+    assert (source.begins(), source.ends(), source.num_partitions) == ([0, 0], [2, 0], 2)
+    source.partitions[1].append(b"x")
+    assert source.ends() == [2, 1]
+    assert raw_rows([Window(0, (2, 0), (2, 1), "secs")], source) == [(b"x", 1, 0)]

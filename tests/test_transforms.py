@@ -1,0 +1,263 @@
+"""Feature ops against numbers worked out by hand, eagerly and inside a tf.data graph."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rows import SMALL_SCHEMA as SCHEMA
+
+from tfonline.features import transforms
+from tfonline.features.dictionaries import Dictionaries
+from tfonline.features.transforms import Bucket, CategoryLookup, Log, MinMax, make_numeric, row_fingerprints
+from tfonline.lifecycle import Exit, UserError
+
+DICTIONARIES = Dictionaries(
+    max={"I1": 7, "I2": 1000},
+    min={"I1": 0, "I2": -2000},
+    cat2id={"I1": 0, "I2": 1, "OOVC1": 2, "OOVC2": 3, "C1_ab": 4, "C2_ab": 5, "C2_a_b": 6, "C1_é": 7},
+)
+
+
+def eagerly(op, *inputs):
+    return op(*inputs)
+
+
+def in_a_graph(op, *inputs):
+    return next(iter(tf.data.Dataset.from_tensors(inputs).map(op)))
+
+
+both_ways = pytest.mark.parametrize("run", [eagerly, in_a_graph])
+
+
+def numeric(run, op, rows):
+    """The ids and values that an op gives for rows of integers, None for a missing one."""
+    integers = tf.constant([[0 if v is None else v for v in row] for row in rows], tf.int64)
+    missing = tf.constant([[v is None for v in row] for row in rows])
+    ids, values = run(op, integers, missing)
+    assert (ids.dtype, values.dtype) == (tf.int32, tf.float32)
+    return ids.numpy().tolist(), values.numpy().tolist()
+
+
+def column(run, op, values):
+    """Ids and values of one column."""
+    ids, scaled = numeric(run, op, [[v] for v in values])
+    return [i for (i,) in ids], [v for (v,) in scaled]
+
+
+# MinMax
+
+
+@both_ways
+def test_minmax_scales_to_the_dictionarys_range(run):
+    op = MinMax(minimum=(-2, 0), maximum=(8, 4), ids=(0, 1))
+    assert numeric(run, op, [[-2, 0], [3, 1], [8, 4]]) == ([[0, 1]] * 3, [[0.0, 0.0], [0.5, 0.25], [1.0, 1.0]])
+
+
+@both_ways
+def test_minmax_clips_what_lies_outside(run):
+    assert column(run, MinMax((-2,), (8,), (5,)), [-3, 9, -(10**18), 10**18]) == ([5] * 4, [0.0, 1.0, 0.0, 1.0])
+
+
+@both_ways
+def test_minmax_of_a_missing_value_says_nothing(run):
+    assert column(run, MinMax((-2,), (8,), (5,)), [None, 3]) == ([5, 5], [0.0, 0.5])
+
+
+@both_ways
+def test_minmax_of_a_column_without_range_is_0(run):
+    assert column(run, MinMax((7,), (7,), (0,)), [6, 7, 8, None]) == ([0] * 4, [0.0] * 4)
+
+
+# Log
+
+
+@both_ways
+def test_log_is_symmetric_and_scaled_to_the_largest_value(run):
+    # ln(1 + 9) / ln(1 + 99) = 1/2
+    ids, values = column(run, Log(largest=(99,), ids=(3,), first_id=10), [0, 9, -9, 99, -99])
+    assert ids == [3] * 5
+    assert values == pytest.approx([0.0, 0.5, -0.5, 1.0, -1.0], abs=1e-6)
+
+
+@both_ways
+def test_log_clips_what_lies_outside(run):
+    assert column(run, Log((99,), (3,), 10), [999, -999, 10**18]) == ([3] * 3, [1.0, -1.0, 1.0])
+
+
+@both_ways
+def test_log_gives_a_missing_value_an_id_of_its_column(run):
+    op = Log(largest=(99, 99), ids=(0, 1), first_id=10)
+    assert op.num_ids == 2
+    assert numeric(run, op, [[None, None], [0, None]]) == ([[10, 11], [0, 11]], [[1.0, 1.0], [0.0, 1.0]])
+
+
+@both_ways
+def test_log_of_a_column_that_is_always_0_divides_by_no_0(run):
+    assert column(run, Log((0,), (0,), 10), [0, 1, 5]) == ([0] * 3, [0.0, 1.0, 1.0])
+
+
+# Bucket
+
+# value: bucket. From 3 on 4 + floor(ln(v)^2): ln(3)^2 = 1.2, ln(4)^2 = 1.9, ln(5)^2 = 2.6, ln(10)^2 = 5.3, ln(100)^2 = 21.2,
+# ln(999)^2 = 47.7, ln(1000)^2 = 47.7.
+BUCKETS = {None: 0, -(10**18): 1, -1: 1, 0: 2, 1: 3, 2: 4, 3: 5, 4: 5, 5: 6, 10: 9, 100: 25, 999: 51, 1000: 51}
+
+
+@both_ways
+def test_buckets_by_hand(run):
+    assert column(run, Bucket(largest=(1000,), first_id=0), list(BUCKETS)) == (list(BUCKETS.values()), [1.0] * len(BUCKETS))
+
+
+@both_ways
+def test_what_is_above_the_largest_value_falls_into_the_last_bucket(run):
+    op = Bucket(largest=(1000,), first_id=0)
+    assert (op.widths, op.num_ids) == ((52,), 52)
+    assert column(run, op, [1001, 5000, 10**18])[0] == [51, 51, 51]
+
+
+@both_ways
+def test_each_column_has_buckets_of_its_own(run):
+    op = Bucket(largest=(1000, 0, 10), first_id=100)
+    assert (op.widths, op.num_ids) == ((52, 6, 10), 68)
+    ids, values = numeric(run, op, [[None, None, None], [10**6, 10**6, 10**6], [3, 3, 3]])
+    assert ids == [[100, 152, 158], [151, 157, 167], [105, 157, 163]]
+    assert values == [[1.0] * 3] * 3
+
+
+@settings(deadline=None)
+@given(st.lists(st.none() | st.integers(-(10**18), 10**18) | st.integers(-5, 2000), min_size=1), st.integers(0, 10**18))
+def test_no_value_leaves_its_columns_buckets_and_larger_ones_never_get_a_smaller_bucket(values, largest):
+    op = Bucket(largest=(5, largest), first_id=0)
+    ids, _ = numeric(eagerly, op, [[0, v] for v in values])
+    first = op.widths[0]
+    buckets = dict(zip(values, (i - first for _, i in ids), strict=True))
+    assert all(0 <= b < op.widths[1] and (b == 0) == (v is None) for v, b in buckets.items())
+    in_order = [buckets[v] for v in sorted(v for v in buckets if v is not None)]
+    assert in_order == sorted(in_order)
+
+
+# make_numeric
+
+
+def test_an_ops_repr_is_its_configuration():
+    assert [repr(make_numeric(kind, DICTIONARIES, SCHEMA)) for kind in ("minmax", "log", "bucket")] == [
+        "MinMax(minimum=(0, -2000), maximum=(7, 1000), ids=(0, 1))",
+        "Log(largest=(7, 2000), ids=(0, 1), first_id=8)",
+        "Bucket(largest=(7, 1000), first_id=8)",
+    ]
+
+
+# CategoryLookup
+
+
+@both_ways
+def test_known_values_have_their_ids_and_all_others_their_columns_oov_id(run):
+    lookup = CategoryLookup(DICTIONARIES, SCHEMA)
+    ids = run(lookup, tf.constant([["ab", "ab"], ["é", "a_b"], ["a_b", "é"], ["", ""], ["zz", "AB"], ["ab ", "C2_ab"]]))
+    assert ids.dtype == tf.int32
+    # The same value in two columns has two ids; what one column knows the other does not.
+    assert ids.numpy().tolist() == [[4, 5], [7, 6], [2, 3], [2, 3], [2, 3], [2, 3]]
+
+
+@both_ways
+def test_no_rows_have_no_ids(run):
+    assert run(CategoryLookup(DICTIONARIES, SCHEMA), tf.constant([], tf.string, [0, 2])).shape == [0, 2]
+
+
+def test_a_dictionary_without_values_knows_none():
+    lookup = CategoryLookup(Dictionaries({}, {}, {"I1": 0, "I2": 1, "OOVC1": 2, "OOVC2": 3}), SCHEMA)
+    assert lookup(tf.constant([["ab", "ab"]])).numpy().tolist() == [[2, 3]]
+
+
+def test_ten_thousand_values_all_keep_their_ids():
+    ids = {"I1": 0, "I2": 1, "OOVC1": 2, "OOVC2": 3} | {f"C{i % 2 + 1}_{i:08x}": 4 + i for i in range(10_000)}
+    lookup = CategoryLookup(Dictionaries({}, {}, ids), SCHEMA)
+    values = np.array([f"{i:08x}" for i in range(10_000)]).reshape(-1, 2)
+    assert lookup(tf.constant(values)).numpy().ravel().tolist() == list(range(4, 10_004))
+    assert np.unique(lookup(tf.constant(values[:, ::-1])).numpy(), axis=0).tolist() == [[2, 3]]
+
+
+def test_two_values_of_one_hash_are_refused(monkeypatch):
+    monkeypatch.setattr(transforms, "_HASH_BUCKETS", 1)
+    with pytest.raises(UserError, match=r"two entries of cat2id_dict\.pkl have the same 64-bit hash") as e:
+        CategoryLookup(DICTIONARIES, SCHEMA)
+    assert e.value.code == Exit.DATA == 65
+
+
+# Fingerprints
+
+
+def farmhash64(text: bytes) -> int:
+    """FarmHash's Fingerprint64 of up to three bytes, from its published definition (farmhash.h, HashLen0to16)."""
+    k0, k2, mask = 0xC3A5C85C97CB3127, 0x9AE16A3B2F90404F, 2**64 - 1
+    if not text:
+        return k2
+    y = text[0] + (text[len(text) // 2] << 8)
+    z = len(text) + (text[-1] << 2)
+    x = (y * k2 & mask) ^ (z * k0 & mask)
+    return (x ^ x >> 47) * k2 & mask
+
+
+def documented(messages, partitions, offsets) -> np.ndarray:
+    """The formula of row_fingerprints in numpy's int64, which wraps around."""
+    g, m = np.array([0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9], np.uint64).view(np.int64)
+    h = np.array([farmhash64(t) % (2**63 - 1) for t in messages], np.int64)
+    x = (h ^ (np.array(offsets, np.int64) * g + np.array(partitions, np.int64) * m)) * m
+    return x ^ (x >> 32)
+
+
+def fingerprints(run, messages, partitions, offsets) -> np.ndarray:
+    inputs = tf.constant(messages, tf.string), tf.constant(partitions, tf.int32), tf.constant(offsets, tf.int64)
+    return run(row_fingerprints, *inputs).numpy()
+
+
+MESSAGES = [b"", b"", b"a", b"ab", b"abc", b"\xff\x00\t", b"1\t2", b"zz"]
+PARTITIONS = [0, 1, 0, 3, 31, 2**31 - 1, 2, 1]
+OFFSETS = [0, 0, 1, 2, 10**12, 2**62, 5, 2**63 - 1]
+
+
+@both_ways
+def test_fingerprints_follow_the_documented_formula(run):
+    found = fingerprints(run, MESSAGES, PARTITIONS, OFFSETS)
+    assert found.dtype == np.int64
+    assert found.tolist() == documented(MESSAGES, PARTITIONS, OFFSETS).tolist()
+
+
+def test_the_fingerprint_of_an_empty_message_at_0():
+    # k2 mod (2^63 - 1) = 1936946117179621456, times m mod 2^64, xor its own arithmetic shift.
+    x = 1936946117179621456 * 0xBF58476D1CE4E5B9 % 2**64
+    signed = x - 2**64 if x >= 2**63 else x
+    assert fingerprints(eagerly, [b""], [0], [0]).tolist() == [signed ^ (signed >> 32)]
+
+
+def total(messages, partitions, offsets) -> int:
+    return sum(fingerprints(eagerly, messages, partitions, offsets).tolist()) % 2**64
+
+
+def test_the_sum_does_not_depend_on_the_order():
+    order = [3, 1, 7, 0, 2, 6, 5, 4]
+    shuffled = ([of[i] for i in order] for of in (MESSAGES, PARTITIONS, OFFSETS))
+    assert total(*shuffled) == total(MESSAGES, PARTITIONS, OFFSETS)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        ([b"a", b"b"], [0, 0], [1, 0]),  # two offsets swapped
+        ([b"a", b"b"], [0, 1], [0, 1]),  # a row in another partition
+        ([b"a", b"b"], [1, 0], [0, 1]),
+        ([b"a", b"b"], [0, 0], [0, 2]),
+        ([b"a", b"c"], [0, 0], [0, 1]),
+        ([b"a"], [0], [0]),
+        ([b"a", b"b", b"b"], [0, 0, 0], [0, 1, 1]),  # a row twice
+    ],
+)
+def test_the_sum_tells_another_place_or_message(other):
+    assert total(*other) != total([b"a", b"b"], [0, 0], [0, 1])
+
+
+def test_rows_that_are_like_each_other_have_fingerprints_of_their_own():
+    places = [(p, o) for p in range(30) for o in range(1000)]
+    found = fingerprints(eagerly, [b"same"] * len(places), [p for p, _ in places], [o for _, o in places])
+    assert len(set(found.tolist())) == len(places)

@@ -1,0 +1,222 @@
+"""The dictionaries of a data set: ranges of the integer columns and ids of the category values. Imports no TensorFlow.
+
+They are the three pickles of the system that tfonline replaces. A pickle can run any code when it is read, so these are read by
+an unpickler that admits dicts, strings, numbers and numpy scalars and nothing else.
+"""
+
+import hashlib
+import json
+import os
+import pathlib
+import pickle
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from tfonline.features.schema import Schema
+from tfonline.lifecycle import Exit, UserError
+
+MAX_FILE = "all_val_max_dict.pkl"
+MIN_FILE = "all_val_min_dict.pkl"
+IDS_FILE = "cat2id_dict.pkl"
+
+_HASHED_AT_ONCE = 1 << 18  # ids; bounds the memory of a fingerprint
+_SHOWN = 5  # offenders in a message
+
+
+@dataclass(frozen=True)
+class Dictionaries:
+    """Ranges and ids. `load_dictionaries` checks them; a hand-made one should keep the same rules.
+
+    Attributes:
+      max: integer column to its largest value.
+      min: integer column to its smallest value.
+      cat2id: integer columns to 0..n-1, `OOV<category>` to n..n+m-1, `<category>_<value>` to n+m and on.
+    """
+
+    max: dict[str, int]
+    min: dict[str, int]
+    cat2id: dict[str, int]
+
+    @property
+    def num_ids(self) -> int:
+        """The largest id + 1."""
+        return max(self.cat2id.values(), default=-1) + 1
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the content, in hex: the same for the same names and numbers, in whatever order and pickle they came."""
+        digest = hashlib.sha256()
+        for ranges in (self.max, self.min):
+            digest.update(json.dumps(sorted(ranges.items())).encode() + b"\n")
+        keys = _keys_by_id(self.cat2id)
+        for i in range(0, len(keys), _HASHED_AT_ONCE):
+            some = keys[i : i + _HASHED_AT_ONCE]
+            digest.update(json.dumps([some, [self.cat2id[key] for key in some]]).encode() + b"\n")
+        return digest.hexdigest()
+
+    def categories(self, schema: Schema) -> tuple[np.ndarray, list[bytes], np.ndarray]:
+        """The `<category>_<value>` entries in the order of their ids, for building a lookup table.
+
+        Returns:
+          columns: int64 [n], the column as an index into `schema.categories`.
+          values: the n values in UTF-8, as a message holds them.
+          ids: int64 [n].
+        """
+        # Flat lists of strings: tuples by the million would keep the garbage collector busy for longer than the work takes.
+        index = {name: i for i, name in enumerate(schema.categories)}
+        keys = [key for key in _keys_by_id(self.cat2id) if "_" in key]
+        columns = np.fromiter((index[key[: key.index("_")]] for key in keys), np.int64, len(keys))
+        ids = np.fromiter((self.cat2id[key] for key in keys), np.int64, len(keys))
+        return columns, [key[key.index("_") + 1 :].encode() for key in keys], ids
+
+
+def load_dictionaries(folder: str, schema: Schema) -> Dictionaries:
+    """Reads and checks the three pickles in `folder`; the files of the replaced system's process_data.py load unchanged.
+
+    Raises:
+      UserError: a file is missing (exit 66); it is no pickle of plain data, or it does not fit the columns (exit 65).
+    """
+    maximum, minimum, ids = (_read(pathlib.Path(folder) / name) for name in (MAX_FILE, MIN_FILE, IDS_FILE))
+    dictionaries = Dictionaries(max=maximum, min=minimum, cat2id=ids)
+    _check_ranges(dictionaries, schema, folder)
+    _check_ids(dictionaries.cat2id, schema, folder)
+    return dictionaries
+
+
+def save_dictionaries(folder: str, dictionaries: Dictionaries) -> None:
+    """Writes the three pickles; equal dictionaries give equal bytes. A reader never sees half a file.
+
+    Raises:
+      OSError: the folder cannot be made or written.
+    """
+    directory = pathlib.Path(folder)
+    directory.mkdir(parents=True, exist_ok=True)
+    in_order = sorted(dictionaries.max, key=dictionaries.cat2id.__getitem__)
+    content = {
+        MAX_FILE: {c: int(dictionaries.max[c]) for c in in_order},
+        MIN_FILE: {c: int(dictionaries.min[c]) for c in in_order},
+        IDS_FILE: {key: int(dictionaries.cat2id[key]) for key in _keys_by_id(dictionaries.cat2id)},
+    }
+    beside = {name: directory / f".{name}.{os.getpid()}.tmp" for name in content}
+    try:
+        for name, numbers in content.items():
+            with beside[name].open("wb") as f:
+                pickle.dump(numbers, f, protocol=4)
+        # All are whole before the first is put in place, so that a full disk leaves no mixture of old and new.
+        for name, path in beside.items():
+            path.replace(directory / name)
+    finally:
+        for path in beside.values():
+            path.unlink(missing_ok=True)
+
+
+def _keys_by_id(ids: dict[str, int]) -> list[str]:
+    return sorted(ids, key=ids.__getitem__)
+
+
+class _Dtype:
+    """Stands in for numpy.dtype: keeps what the pickle says of it and builds nothing."""
+
+    def __init__(self, code: str, *_):
+        self.code, self.byte_order = code, "="
+
+    def __setstate__(self, state: tuple) -> None:
+        self.byte_order = {"|": "="}.get(state[1], state[1])
+
+
+def _scalar(dtype: _Dtype, data: bytes) -> int | float:
+    """Stands in for numpy's scalar(), which would also take objects."""
+    if dtype.code not in {"b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8"}:
+        raise pickle.UnpicklingError(f"a numpy scalar of type {dtype.code!r}")
+    return np.frombuffer(data, dtype.byte_order + dtype.code, count=1)[0].item()
+
+
+def _bytes(text: str, _encoding: str = "latin1") -> bytes:
+    """Stands in for _codecs.encode, by which protocols 0 to 2 hold bytes."""
+    return text.encode("latin1")
+
+
+_ADMITTED = {
+    ("numpy.core.multiarray", "scalar"): _scalar,  # numpy 1
+    ("numpy._core.multiarray", "scalar"): _scalar,  # numpy 2
+    ("numpy", "dtype"): _Dtype,
+    ("_codecs", "encode"): _bytes,
+}
+
+
+class _PlainUnpickler(pickle.Unpickler):
+    """Reads dicts, strings, numbers and numpy scalars. A global is looked up here and never imported."""
+
+    def find_class(self, module: str, name: str) -> object:
+        """The stand-in for an admitted global; raises UnpicklingError for any other."""
+        if (module, name) not in _ADMITTED:
+            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which could run code")
+        return _ADMITTED[module, name]
+
+
+def _read(path: pathlib.Path) -> dict[str, int]:
+    try:
+        with path.open("rb") as f:
+            content = _PlainUnpickler(f).load()
+    except OSError as e:
+        raise UserError(
+            f"{path} cannot be read ({e.strerror}). Expected the three dictionaries {MAX_FILE}, {MIN_FILE} and {IDS_FILE} in "
+            f"one folder. Make them with: python tools/process_data.py FILES --output_dir={path.parent}",
+            Exit.NO_INPUT,
+        ) from e
+    # A file that is no pickle can make the unpickler raise nearly anything.
+    except Exception as e:
+        problem = f"is refused: {str(e) or type(e).__name__}. Expected a pickle of a dict of strings to whole numbers"
+        raise _bad(path, problem) from e
+    if not isinstance(content, dict):
+        raise _bad(path, f"holds a {type(content).__name__}. Expected a dict of names to whole numbers")
+    if set(map(type, content)) <= {str} and set(map(type, content.values())) <= {int}:
+        return content
+    wrong = [(k, v) for k, v in content.items() if type(k) is not str or type(v) not in (int, float) or v != v // 1]
+    if wrong:
+        raise _bad(path, f"holds {_some(wrong)}. Expected names and whole numbers")
+    return {key: int(value) for key, value in content.items()}
+
+
+def _check_ranges(dictionaries: Dictionaries, schema: Schema, folder: str) -> None:
+    for name, ranges in ((MAX_FILE, dictionaries.max), (MIN_FILE, dictionaries.min)):
+        path = pathlib.Path(folder) / name
+        if missing := [c for c in schema.integers if c not in ranges]:
+            raise _bad(path, f"lacks the integer columns {_some(missing)} of the data set {schema.name!r}")
+        if foreign := [c for c in ranges if c not in schema.integers]:
+            raise _bad(path, f"holds {_some(foreign)}, no integer columns of the data set {schema.name!r}")
+    low, high = dictionaries.min, dictionaries.max
+    if crossed := [f"{c}: {low[c]} > {high[c]}" for c in schema.integers if low[c] > high[c]]:
+        raise _bad(pathlib.Path(folder), f"holds minima above the maxima ({_some(crossed)}): {MIN_FILE} against {MAX_FILE}")
+
+
+def _check_ids(ids: dict[str, int], schema: Schema, folder: str) -> None:
+    path = pathlib.Path(folder) / IDS_FILE
+    fixed = [*schema.integers, *(f"OOV{c}" for c in schema.categories)]
+    if missing := [key for key in fixed if key not in ids]:
+        raise _bad(path, f"lacks the keys {_some(missing)} of the data set {schema.name!r}")
+    if moved := [f"{key}: {ids[key]} instead of {i}" for i, key in enumerate(fixed) if ids[key] != i]:
+        raise _bad(path, f"has other ids than the columns' order gives ({_some(moved)})")
+    prefixes = {f"{c}_" for c in schema.categories}
+    known = set(fixed)
+    # A key without a value (C1_) is foreign too: a missing category has no id but its column's OOV.
+    foreign = [k for k in ids if k not in known and (k[: k.find("_") + 1] not in prefixes or k in prefixes)]
+    if foreign:
+        raise _bad(path, f"holds {len(foreign)} keys of no column of the data set {schema.name!r}: {_some(foreign)}")
+    for expected, found in enumerate(sorted(ids.values())):
+        if found != expected:
+            what = f"gives the id {found} twice" if found < expected else f"leaves out the id {expected}"
+            raise _bad(path, f"{what}. Expected every id from 0 to {len(ids) - 1} once")
+
+
+def _some(items: Iterable[object]) -> str:
+    items = list(items)
+    return ", ".join(map(str, items[:_SHOWN])) + (f" and {len(items) - _SHOWN} more" if len(items) > _SHOWN else "")
+
+
+def _bad(path: pathlib.Path, problem: str) -> UserError:
+    return UserError(
+        f"{path} {problem}. Make the dictionaries anew with tools/process_data.py and the same --columns as the trainer's.",
+        Exit.DATA,
+    )

@@ -1,0 +1,102 @@
+"""Raw messages to fields, vectorised. A bad row is found and set aside; it never fails its batch."""
+
+import dataclasses
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from tfonline.features.schema import Schema
+
+# Why a row is refused. A row's reason is the index here; 0 is a good row. `encoding`: bytes that RE2 does not take for UTF-8 (it
+# lets overlong forms and surrogates through: they are values like any other).
+REASONS = ("", "empty", "encoding", "json", "fields", "label", "number")
+
+# At most 18 digits, so that the number fits an int64.
+_PATTERNS = {"label": "[01]", "integer": "(-?[0-9]{1,18})?", "category": r"[^\t\r\n]*"}
+# A value of a JSON list that has a plain TSV form: no tab, comma, quote or escape inside.
+_JSON_VALUE = r'("[^"\\,\x00-\x1f]*"|-?[0-9]+|null)'
+
+
+class Fields(NamedTuple):
+    """The fields of b rows. A refused row has label 0 and all fields missing.
+
+    Attributes:
+      label: float32 [b], 0 or 1.
+      integers: int64 [b, number of integer columns]; 0 where missing.
+      missing: bool [b, number of integer columns].
+      categories: string [b, number of category columns]; '' where missing.
+      reason: int32 [b], an index into REASONS; 0 for a good row.
+    """
+
+    label: tf.Tensor
+    integers: tf.Tensor
+    missing: tf.Tensor
+    categories: tf.Tensor
+    reason: tf.Tensor
+
+
+@dataclasses.dataclass(frozen=True)
+class Parse:
+    """Splits messages into Fields.
+
+    Attributes:
+      schema: the columns in the order of the message.
+      message_format: `tsv`: tab separated, no quoting; `json`: a list of the values as strings, whole numbers or null, as the
+        replaced system's producer writes it. Values with a comma or an escape inside have no vectorised form and are refused.
+    """
+
+    schema: Schema
+    message_format: str = "tsv"
+
+    def __call__(self, message: tf.Tensor) -> Fields:
+        """Parses `message`, string [b]."""
+        if self.message_format == "json":
+            message, not_json = self._json_to_tsv(message)
+        else:
+            not_json = tf.zeros_like(message, tf.bool)
+        # One pass over the whole row checks the number of fields, the label and all numbers.
+        good = tf.strings.regex_full_match(message, "\t".join(_PATTERNS[c.kind] for c in self.schema.columns)) & ~not_json
+        default = "\t".join("0" if c.kind == "label" else "" for c in self.schema.columns)
+        width = len(self.schema.columns)
+        fields = tf.reshape(tf.strings.split(tf.where(good, message, default), "\t").flat_values, [-1, width])
+        # All good is the usual case, and then the reasons cost nothing.
+        reason = tf.cond(
+            tf.reduce_all(good),
+            lambda: tf.zeros_like(message, tf.int32),
+            lambda: tf.where(good, 0, self._reasons(message, not_json)),
+        )
+        number = tf.gather(fields, tf.constant(self.schema.index(*self.schema.integers), tf.int32), axis=1)
+        missing = tf.equal(number, "")
+        return Fields(
+            label=tf.strings.to_number(fields[:, self.schema.index(self.schema.label)[0]], tf.float32),
+            integers=tf.strings.to_number(tf.where(missing, "0", number), tf.int64),
+            missing=missing,
+            categories=tf.gather(fields, tf.constant(self.schema.index(*self.schema.categories), tf.int32), axis=1),
+            reason=reason,
+        )
+
+    def _reasons(self, message: tf.Tensor, not_json: tf.Tensor) -> tf.Tensor:
+        """The first reason that fits each row, int32 [b]; only meaningful where the row is bad."""
+        kinds = [c.kind for c in self.schema.columns]
+        any_fields = "\t".join([_PATTERNS["category"]] * len(kinds))
+        label_fits = "\t".join(_PATTERNS["label" if k == "label" else "category"] for k in kinds)
+        tests = [
+            ("empty", tf.equal(message, "")),
+            ("encoding", ~tf.strings.regex_full_match(message, "(?s).*")),  # RE2 matches no invalid UTF-8
+            ("json", not_json),
+            ("fields", ~tf.strings.regex_full_match(message, any_fields)),
+            ("label", ~tf.strings.regex_full_match(message, label_fits)),
+        ]
+        reason = tf.fill(tf.shape(message), REASONS.index("number"))
+        for name, holds in reversed(tests):
+            reason = tf.where(holds, REASONS.index(name), reason)
+        return reason
+
+    def _json_to_tsv(self, message: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """The rows as TSV, and whether a row is no plain JSON list (its message is then left as it was)."""
+        plain = tf.strings.regex_full_match(message, rf"\s*\[\s*{_JSON_VALUE}(\s*,\s*{_JSON_VALUE})*\s*\]\s*")
+        tsv = tf.strings.regex_replace(message, r"^\s*\[\s*|\s*\]\s*$", "")
+        tsv = tf.strings.regex_replace(tsv, r"\s*,\s*", "\t")
+        tsv = tf.strings.regex_replace(tsv, r"(^|\t)null", r"\1")
+        tsv = tf.strings.regex_replace(tsv, '"', "")
+        return tf.where(plain, tsv, message), ~plain

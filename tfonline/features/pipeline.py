@@ -1,0 +1,139 @@
+"""From raw batches to what the model learns from: parse, look up, scale, pad. The same Features object serves and trains."""
+
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from tfonline.features.dictionaries import Dictionaries
+from tfonline.features.parse import Parse
+from tfonline.features.schema import Schema
+from tfonline.features.transforms import CategoryLookup, make_numeric, row_fingerprints
+
+_MESSAGE_BYTES = 1000  # of a refused row, kept for the record
+
+
+class Batch(NamedTuple):
+    """B rows, padded to the batch size; padding stands last. Refused rows and padding have weight 0 and the padding id.
+
+    Attributes:
+      label: float32 [B], 0 or 1.
+      ids: int32 [B, F], one a column: the integer columns, then the categories.
+      values: float32 [B, F]; 1 for a category.
+      weight: float32 [B], 1 for a row to learn from, else 0.
+      partition: int32 [B], -1 for padding.
+      offset: int64 [B], -1 for padding.
+    """
+
+    label: tf.Tensor
+    ids: tf.Tensor
+    values: tf.Tensor
+    weight: tf.Tensor
+    partition: tf.Tensor
+    offset: tf.Tensor
+
+
+class Rejected(NamedTuple):
+    """The refused rows of a batch, k of them.
+
+    Attributes:
+      partition: int32 [k].
+      offset: int64 [k].
+      reason: int32 [k], an index into parse.REASONS.
+      message: string [k], the first 1,000 bytes.
+    """
+
+    partition: tf.Tensor
+    offset: tf.Tensor
+    reason: tf.Tensor
+    message: tf.Tensor
+
+
+class Element(NamedTuple):
+    """What the pipeline hands to the training loop.
+
+    Attributes:
+      batch: the rows.
+      rejected: those of them that were refused.
+      fingerprint: int64 [], the sum of the row fingerprints of the good rows, wrapping around.
+      window: int64 [], the window's number; -1 for a tick.
+      last: bool [], the window ends here; such an element holds no rows.
+    """
+
+    batch: Batch
+    rejected: Rejected
+    fingerprint: tf.Tensor
+    window: tf.Tensor
+    last: tf.Tensor
+
+
+class Features(tf.Module):
+    """Messages to features.
+
+    Args:
+      schema: the columns.
+      dictionaries: ids and ranges.
+      numeric: minmax, log or bucket.
+      message_format: tsv or json.
+
+    Attributes:
+      num_ids: ids are 0 to num_ids - 1.
+      num_fields: F, the number of ids of a row.
+    """
+
+    def __init__(self, schema: Schema, dictionaries: Dictionaries, numeric: str, message_format: str = "tsv"):
+        super().__init__(name="features")
+        self.parse = Parse(schema, message_format)
+        self.numeric = make_numeric(numeric, dictionaries, schema)
+        self.lookup = CategoryLookup(dictionaries, schema)
+        self.num_ids = dictionaries.num_ids + self.numeric.num_ids
+        self.num_fields = len(schema.integers) + len(schema.categories)
+
+    def __call__(self, message: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+        """string [b] to label float32 [b], ids int32 [b, F], values float32 [b, F] and reason int32 [b] (0: a good row)."""
+        fields = self.parse(message)
+        ids, values = self.numeric(fields.integers, fields.missing)
+        category_ids = self.lookup(fields.categories)
+        ids = tf.concat([ids, category_ids], axis=1)
+        values = tf.concat([values, tf.ones_like(category_ids, tf.float32)], axis=1)
+        return fields.label, ids, values, fields.reason
+
+
+def make_batches(raw: tf.data.Dataset, features: Features, batch_size: int, padding_id: int) -> tf.data.Dataset:
+    """Turns `(RawBatch, window, last)` into Elements with static shapes, several at a time, in order.
+
+    Args:
+      raw: batches of at most `batch_size` rows.
+      features: the definition of the features.
+      batch_size: B.
+      padding_id: the id of refused rows and of padding; the model keeps its weights at zero.
+    """
+
+    def transform(raw_batch, window, last):
+        message, partition, offset = raw_batch
+        label, ids, values, reason = features(message)
+        good = reason == 0
+        weight = tf.cast(good, tf.float32)
+        batch = Batch(
+            label=_pad(label, batch_size, 0.0),
+            ids=_pad(tf.where(good[:, None], ids, padding_id), batch_size, padding_id),
+            values=_pad(values * weight[:, None], batch_size, 0.0),
+            weight=_pad(weight, batch_size, 0.0),
+            partition=_pad(partition, batch_size, -1),
+            offset=_pad(offset, batch_size, -1),
+        )
+        refused = tf.where(~good)[:, 0]
+        rejected = Rejected(
+            *(tf.gather(t, refused) for t in (partition, offset, reason)),
+            tf.strings.substr(tf.gather(message, refused), 0, _MESSAGE_BYTES),
+        )
+        fingerprints = row_fingerprints(message, partition, offset)
+        fingerprint = tf.reduce_sum(tf.where(good, fingerprints, tf.zeros_like(fingerprints)))
+        return Element(batch, rejected, fingerprint, window, last)
+
+    # Two raw batches wait while one is transformed: reading and features overlap. More would plan windows too far ahead.
+    return raw.prefetch(2).map(transform, num_parallel_calls=2, deterministic=True).prefetch(4)
+
+
+def _pad(x: tf.Tensor, rows: int, value: float) -> tf.Tensor:
+    paddings = [[0, rows - tf.shape(x)[0]]] + [[0, 0]] * (x.shape.rank - 1)
+    return tf.ensure_shape(tf.pad(x, paddings, constant_values=value), [rows, *x.shape[1:]])
