@@ -1,0 +1,286 @@
+"""The training loop: learn from batches, move the position at a window's end, save, report."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import pathlib
+import time
+from collections import deque
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfonline.config import Config
+from tfonline.evaluate.progressive import PREDICTION, ProgressiveMetrics
+from tfonline.features.parse import REASONS
+from tfonline.features.pipeline import Element
+from tfonline.lifecycle import Every, Exit, Stop, UserError
+from tfonline.model.step import Learner
+from tfonline.publish.checkpoints import Checkpoints, Position
+from tfonline.report.console import Console
+from tfonline.report.files import SideFile, loss_line, rejected_line
+from tfonline.report.summary import summary_table
+from tfonline.report.writers import Scalars, Writer
+from tfonline.stream.broker import KafkaTopic
+from tfonline.stream.journal import Journal
+from tfonline.stream.readers import Reader
+from tfonline.stream.windows import Planner, Source
+
+# --max_rejected_ratio is over the rows of the last windows: a few bad rows at a stream's start are no bad stream.
+_RATIO_OVER_ROWS = 10_000
+_RATIO_AT_LEAST_ROWS = 1_000
+
+
+@dataclasses.dataclass
+class Parts:
+    """What the loop works with; `train.run` puts it together."""
+
+    config: Config
+    source: Source
+    reader: Reader
+    planner: Planner
+    journal: Journal
+    learner: Learner
+    checkpoints: Checkpoints
+    position: Position
+    metrics: ProgressiveMetrics
+    writer: Writer
+    console: Console
+    stop: Stop
+
+
+class Loop:
+    """Trains on elements until they end, a stop is asked for, or something is wrong."""
+
+    def __init__(self, parts: Parts):
+        self._p = parts
+        config, lengths = parts.config, parts.position.files
+        folder = pathlib.Path(config.model_dir)
+        self._files = {"rejected.jsonl": config.rejected_max_bytes, "loss.log": None}
+        if config.save_predictions:
+            self._files["predictions.bin"] = None
+        self._files = {n: SideFile(folder / n, lengths.get(n, 0), limit) for n, limit in self._files.items()}
+        self._save_cadence = Every(steps=config.checkpoint_every_steps, secs=config.checkpoint_secs)
+        self._report_cadence = Every(secs=config.report_secs or 1e-9)
+        self._save_cadence.done(parts.position.step)
+        self._saved_window = parts.position.window
+        self._recent: deque[tuple[int, int]] = deque()  # (rows, rejected) of the last windows
+        self._window_rows = self._window_rejected = 0
+        self._began, self._rows_at_start, self._step_at_start = time.monotonic(), parts.position.rows, parts.position.step
+        self._reported, self._rows_reported = self._began, parts.position.rows
+        self._steady: tuple[float, int] | None = None  # when the first step was done, and the rows by then
+        self._last_losses: Scalars = {}
+        self._drain_until = math.inf
+        self._warned: set[str] = set()
+
+    def train(self, elements: Iterable[Element]) -> str:
+        """Follows the elements; returns why they ended.
+
+        Raises:
+          UserError: the loss is not finite (exit 70), too many rows are refused (65), or the stream failed.
+        """
+        p = self._p
+        try:
+            for element in elements:
+                if element.window.numpy() < 0:
+                    self._between_windows()
+                elif element.last.numpy():
+                    self._end_window(int(element.window))
+                    self._between_windows()
+                else:
+                    self._learn(element)
+                    self._report()
+                    if p.stop.requested() and time.monotonic() > self._drain():
+                        return self._drop_window(int(element.window))
+                # Not waiting for the elements to end by themselves: the last reads may take seconds to close.
+                if element.last.numpy() and (p.stop.requested() or int(element.window) == p.planner.final):
+                    break
+        except tf.errors.OpError as e:
+            error = p.planner.error or getattr(p.reader, "error", None)
+            raise error or UserError(f"reading or preparing rows failed: {e.message}", Exit.TRY_AGAIN) from e
+        if p.position.window > self._saved_window:
+            self.save()
+        if p.stop.requested():
+            return f"stopped by {p.stop.reason}"
+        return p.planner.ended or "the stream failed"
+
+    def save(self) -> None:
+        """Saves a checkpoint, then tells the broker. Only at a window's end."""
+        p = self._p
+        p.position.files = {name: file.flushed_length() for name, file in self._files.items()}
+        p.position.stop = p.planner.stop_at
+        with p.stop.saving:
+            path = p.checkpoints.save()
+        self._saved_window = p.position.window
+        self._save_cadence.done(p.position.step)
+        p.journal.rotate(p.checkpoints.oldest_window)
+        p.console.say(f"saved {path}: step {p.position.step:,}, next {p.position.next}")
+        if isinstance(p.source, KafkaTopic):
+            failed = p.source.commit(p.position.next)
+            if failed:
+                self._warn(f"offsets could not be committed under group {p.config.group} ({failed}): lag tools are behind")
+
+    def summarise(self, ended: str) -> dict[str, Any]:
+        """Writes `<model_dir>/summary.json`, prints the table of it, and returns it."""
+        p, now = self._p, time.monotonic()
+        if p.position.step > self._step_at_start:
+            p.writer.write(p.position.step, self._metric_scalars())
+        # From the first step's end on: tracing the graph and opening the first window are start-up, not speed.
+        since, rows_then = self._steady or (now, p.position.rows)
+        summary = {
+            "ended": ended,
+            "rows": p.position.rows,
+            "rejected": sum(p.position.rejected.values()),
+            "rejected_by_reason": p.position.rejected,
+            "skipped": p.position.skipped,
+            "steps": p.position.step,
+            "windows": p.position.window,
+            "rows_this_run": p.position.rows - self._rows_at_start,
+            "secs_this_run": round(now - self._began, 3),
+            "rows_per_sec": round(max(0, p.position.rows - rows_then) / max(now - since, 1e-9), 1),
+            "lag_rows": int(self._metric_scalars()["lag_rows"]),
+            "next": p.position.next,
+            "fingerprint": f"{p.position.fingerprint:016x}",
+            "checkpoint": p.checkpoints.latest,
+            "running": p.metrics.report("running"),
+            "total": p.metrics.report("total"),
+        }
+        # JSON knows no NaN: a metric that the rows do not define is null.
+        for scope in ("running", "total"):
+            summary[scope] = {n: v if math.isfinite(v) else None for n, v in summary[scope].items()}
+        path = pathlib.Path(p.config.model_dir) / "summary.json"
+        path.write_text(json.dumps(summary, indent=2, allow_nan=False) + "\n")
+        p.console.close()
+        p.console.say(f"{ended}\n{summary_table(summary)}\n\ntensorboard --logdir {p.config.model_dir}/tensorboard")
+        return summary
+
+    def close(self) -> None:
+        """Closes files and writers."""
+        for file in [*self._files.values(), self._p.journal, self._p.writer, self._p.console]:
+            file.close()
+
+    def _learn(self, element: Element) -> None:
+        """Scores a batch, learns from it, and counts both."""
+        p, batch = self._p, element.batch
+        self._record_rejected(element)
+        good = batch.weight.numpy() > 0
+        rows = int(good.sum())
+        self._window_rows += rows
+        if not rows:
+            return  # no step at all: neither momentum nor l2 without a row
+        result = p.learner.train(batch.label, batch.ids, batch.values, batch.weight)
+        wide_loss, deep_loss = float(result.wide_loss), float(result.deep_loss)
+        if not math.isfinite(deep_loss):
+            raise UserError(
+                f"the loss is {deep_loss} at step {p.position.step + 1} (window {int(element.window)}). Nothing of this window is "
+                f"saved; the last good model is {p.checkpoints.latest}. Look at its rows, or lower the learning rates.",
+                Exit.NOT_FINITE,
+            )
+        logits, labels = result.logits.numpy()[good], batch.label.numpy()[good]
+        p.metrics.add(logits, labels)
+        p.position.step += 1
+        p.position.rows += rows
+        p.position.fingerprint = (p.position.fingerprint + int(element.fingerprint)) % 2**64
+        every = p.config.loss_log_every_steps
+        if every and p.position.step % every == 0:
+            self._files["loss.log"].write(loss_line(p.position.step, wide_loss, deep_loss))
+        if p.config.save_predictions:
+            scored = np.empty(rows, PREDICTION)
+            scored["partition"], scored["offset"] = batch.partition.numpy()[good], batch.offset.numpy()[good]
+            scored["label"], scored["logit"] = labels, logits
+            self._files["predictions.bin"].write(scored.tobytes())
+        self._last_losses = {"wide_loss": wide_loss, "deep_loss": deep_loss}
+        self._steady = self._steady or (time.monotonic(), p.position.rows)
+        p.console.progress(sum(p.position.rejected.values()) + p.position.rows)
+
+    def _record_rejected(self, element: Element) -> None:
+        counts, file = self._p.position.rejected, self._files["rejected.jsonl"]
+        for partition, offset, reason, message in zip(*(t.numpy() for t in element.rejected), strict=True):
+            name = REASONS[reason]
+            counts[name] = counts.get(name, 0) + 1
+            self._window_rejected += 1
+            file.write(rejected_line(int(element.window), int(partition), int(offset), name, message))
+        if file.full:
+            self._warn("rejected.jsonl has reached --rejected_max_bytes: further refused rows are counted, not recorded")
+
+    def _end_window(self, number: int) -> None:
+        """Moves the position: from here on the window's rows are part of the model."""
+        p = self._p
+        window = p.planner.take(number)
+        p.position.next, p.position.window = list(window.stop), number + 1
+        if window.trigger == "skip":
+            p.position.skipped += window.rows
+            p.console.say(f"SKIPPED {window.rows:,} offsets by --lag_policy=skip: from {window.start} to {window.stop}")
+        report = p.metrics.end_window()
+        if report["rows"]:
+            p.writer.write(p.position.step, {f"window/{name}": value for name, value in report.items()})
+        self._check_rejected_ratio()
+
+    def _check_rejected_ratio(self) -> None:
+        self._recent.append((self._window_rows + self._window_rejected, self._window_rejected))
+        self._window_rows = self._window_rejected = 0
+        while sum(rows for rows, _ in self._recent) - self._recent[0][0] >= _RATIO_OVER_ROWS:
+            self._recent.popleft()
+        rows, rejected = (sum(column) for column in zip(*self._recent, strict=True))
+        if self._p.config.max_rejected_ratio < 1 and rejected > self._p.config.max_rejected_ratio * max(rows, _RATIO_AT_LEAST_ROWS):
+            self._files["rejected.jsonl"].flushed_length()
+            raise UserError(
+                f"{rejected:,} of the last {rows:,} rows were refused; by reason since the model's beginning: "
+                f"{self._p.position.rejected}. At most --max_rejected_ratio={self._p.config.max_rejected_ratio:g} is accepted. "
+                f"See {self._p.config.model_dir}/rejected.jsonl for the rows; check --columns and --message_format, mend the "
+                "producer, or raise the ratio. The windows since the last checkpoint are not saved.",
+                Exit.DATA,
+            )
+
+    def _between_windows(self) -> None:
+        """At a window's end and at ticks: save and report where it is time."""
+        p = self._p
+        if p.position.window > self._saved_window and self._save_cadence.due(p.position.step):
+            self.save()
+        self._report()
+
+    def _report(self) -> None:
+        """The console's line and TensorBoard's scalars, where it is time and something was learned."""
+        p, now = self._p, time.monotonic()
+        if p.position.step == self._step_at_start or not self._report_cadence.due(p.position.step):
+            return
+        self._report_cadence.done(p.position.step)
+        scalars = self._metric_scalars()
+        scalars |= {f"train/{name}": value for name, value in self._last_losses.items()}
+        scalars["rows_per_sec"] = (p.position.rows - self._rows_reported) / max(now - self._reported, 1e-9)
+        self._reported, self._rows_reported = now, p.position.rows
+        p.writer.write(p.position.step, scalars)
+        p.console.write(p.position.step, scalars)
+
+    def _metric_scalars(self) -> Scalars:
+        p = self._p
+        scalars = {f"{scope}/{n}": v for scope in ("running", "total") for n, v in p.metrics.report(scope).items()}
+        scalars["lag_rows"] = float(max(0, sum(p.planner.ends) - sum(p.position.next)))
+        scalars["rejected_rows"] = float(sum(p.position.rejected.values()))
+        scalars["skipped_rows"] = float(p.position.skipped)
+        scalars["rows"] = float(p.position.rows)
+        return scalars
+
+    def _drain(self) -> float:
+        """Until when the window may go on after a stop was asked for."""
+        if math.isinf(self._drain_until):
+            self._drain_until = time.monotonic() + self._p.config.drain_secs
+        return self._drain_until
+
+    def _drop_window(self, number: int) -> str:
+        p = self._p
+        p.console.say(
+            f"window {number} did not end within --drain_secs={p.config.drain_secs:g}: dropped unsaved. It and what came after "
+            f"{p.checkpoints.latest} will be read again by the next run."
+        )
+        p.checkpoints.restore()  # the summary tells of the saved model
+        return f"stopped by {p.stop.reason}, window {number} dropped"
+
+    def _warn(self, text: str) -> None:
+        if text not in self._warned:
+            self._warned.add(text)
+            self._p.console.say(f"warning: {text}")

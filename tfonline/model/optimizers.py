@@ -1,0 +1,111 @@
+"""FTRL for the wide side and Adam for the deep side, each with a dense and a row-wise update.
+
+A row-wise update adds up the gradients of repeated ids and touches only the rows that a batch has. Keras 3's optimizers do
+neither. Slots are variables made under the strategy's scope. `apply` is called in cross-replica context, with gradients that are
+summed over the replicas; what is dense and what is row-wise follows from the gradient (a tensor, or IndexedSlices).
+"""
+
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+Gradient = tf.Tensor | tf.IndexedSlices
+
+
+def add_up_repeated(gradient: tf.IndexedSlices) -> tuple[tf.Tensor, tf.Tensor]:
+    """Unique ids int [u], in the order of their first appearance, and the sums of their gradients, float32 [u, width]."""
+    ids, places = tf.unique(gradient.indices)
+    return ids, tf.math.unsorted_segment_sum(gradient.values, places, tf.size(ids))
+
+
+def _slots(variables: Sequence[tf.Variable], start: float, name: str) -> list[tf.Variable]:
+    return [tf.Variable(tf.fill(v.shape, start), trainable=False, name=f"{name}_{i}") for i, v in enumerate(variables)]
+
+
+class Ftrl(tf.Module):
+    """Follow the regularised leader, proximal, per coordinate (McMahan et al., KDD 2013, algorithm 1).
+
+    With g the gradient, n the accumulator and z the linear term: `s = (sqrt(n + g^2) - sqrt(n)) / lr`, `z += g - s w`,
+    `n += g^2`, `w = (sign(z) l1 - z) / (sqrt(n) / lr + 2 l2)` where `|z| > l1`, else 0.
+
+    Args:
+      variables: what it trains; make the object inside the strategy's scope.
+      learning_rate: lr.
+      l1: as above.
+      l2: as above.
+      initial_accumulator: n before the first step, above 0.
+    """
+
+    def __init__(self, variables: Sequence[tf.Variable], learning_rate: float, l1: float, l2: float, initial_accumulator: float):
+        super().__init__(name="ftrl")
+        self._rates = {"lr": learning_rate, "l1": l1, "l2": l2, "l2_shrinkage": 0.0, "lr_power": -0.5}
+        self._trained = list(variables)
+        self.accumulators = _slots(variables, initial_accumulator, "accumulator")
+        self.linears = _slots(variables, 0.0, "linear")
+
+    def apply(self, gradients: Sequence[Gradient]) -> None:
+        """One step, a gradient a variable."""
+        strategy = tf.distribute.get_strategy()
+        for v, n, z, g in zip(self._trained, self.accumulators, self.linears, gradients, strict=True):
+            strategy.extended.update(v, self._update, args=(n, z, g), group=False)
+
+    def _update(self, v: tf.Variable, n: tf.Variable, z: tf.Variable, g: Gradient) -> None:
+        if isinstance(g, tf.IndexedSlices):
+            ids, sums = add_up_repeated(g)
+            tf.raw_ops.ResourceSparseApplyFtrlV2(
+                var=v.handle, accum=n.handle, linear=z.handle, grad=sums, indices=ids, **self._rates
+            )
+        else:
+            tf.raw_ops.ResourceApplyFtrlV2(var=v.handle, accum=n.handle, linear=z.handle, grad=g, **self._rates)
+
+
+class LazyAdam(tf.Module):
+    """Adam (Kingma, Ba, arXiv 1412.6980, the form before section 2.1), lazily on rows.
+
+    With t the step: `m = b1 m + (1 - b1) g`, `v = b2 v + (1 - b2) g^2`,
+    `w -= lr sqrt(1 - b2^t) / (1 - b1^t) m / (sqrt(v) + eps)`. Rows that a batch does not touch keep w, m and v, where Adam would
+    move them by their old momentum; with every row touched the two are the same. `l2` adds `l2 w` to a touched row's gradient.
+
+    Args:
+      variables: what it trains; make the object inside the strategy's scope.
+      learning_rate: lr.
+      l2: for row-wise updates only.
+    """
+
+    BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
+
+    def __init__(self, variables: Sequence[tf.Variable], learning_rate: float, l2: float):
+        super().__init__(name="lazy_adam")
+        self._learning_rate, self._l2 = learning_rate, l2
+        self._trained = list(variables)
+        self.step = tf.Variable(0, trainable=False, dtype=tf.int64, name="adam_step")
+        self.means = _slots(variables, 0.0, "mean")
+        self.squares = _slots(variables, 0.0, "square")
+
+    def apply(self, gradients: Sequence[Gradient]) -> None:
+        """One step, a gradient a variable."""
+        strategy = tf.distribute.get_strategy()
+        self.step.assign_add(1)
+        t = tf.cast(self.step, tf.float32)
+        powers = (self.BETA1**t, self.BETA2**t)
+        for w, m, v, g in zip(self._trained, self.means, self.squares, gradients, strict=True):
+            strategy.extended.update(w, self._update, args=(m, v, g, *powers), group=False)
+
+    def _update(
+        self, w: tf.Variable, m: tf.Variable, v: tf.Variable, g: Gradient, beta1_power: tf.Tensor, beta2_power: tf.Tensor
+    ) -> None:
+        if not isinstance(g, tf.IndexedSlices):
+            tf.raw_ops.ResourceApplyAdam(
+                var=w.handle, m=m.handle, v=v.handle, grad=g, lr=self._learning_rate, beta1=self.BETA1, beta2=self.BETA2,
+                epsilon=self.EPSILON, beta1_power=beta1_power, beta2_power=beta2_power,
+            )  # fmt: skip
+            return
+        ids, sums = add_up_repeated(g)
+        rows = tf.gather(w, ids)
+        sums += self._l2 * rows
+        mean = self.BETA1 * tf.gather(m, ids) + (1 - self.BETA1) * sums
+        square = self.BETA2 * tf.gather(v, ids) + (1 - self.BETA2) * tf.square(sums)
+        rate = self._learning_rate * tf.sqrt(1 - beta2_power) / (1 - beta1_power)
+        change = rate * mean / (tf.sqrt(square) + self.EPSILON)
+        for slot, new in ((m, mean), (v, square), (w, rows - change)):
+            tf.raw_ops.ResourceScatterUpdate(resource=slot.handle, indices=ids, updates=new)

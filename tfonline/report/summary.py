@@ -1,0 +1,35 @@
+"""The table at a run's end."""
+
+from typing import Any
+
+
+def summary_table(summary: dict[str, Any]) -> str:
+    """What `summary.json` holds, for people: counts, then the metrics of all rows and of the last ones."""
+
+    def number(value: Any, form: str) -> str:
+        return "-" if value is None else format(value, form)
+
+    reasons = ", ".join(f"{reason} {n:,}" for reason, n in summary["rejected_by_reason"].items())
+    counts = [
+        ("rows trained", f"{summary['rows']:,} ({summary['rows_this_run']:,} in this run)"),
+        ("rows rejected", f"{summary['rejected']:,}" + (f" ({reasons})" if reasons else "")),
+        ("offsets skipped", f"{summary['skipped']:,}"),
+        ("steps, windows", f"{summary['steps']:,}, {summary['windows']:,}"),
+        ("rows/s", f"{summary['rows_per_sec']:,.0f} over {summary['secs_this_run']:,.1f} s"),
+        ("lag, rows", f"{summary['lag_rows']:,}"),
+        ("checkpoint", summary["checkpoint"]),
+    ]
+    metrics = [
+        ("auc", ".4f"),
+        ("log_loss", ".4f"),
+        ("trivial_log_loss", ".4f"),
+        ("ne", ".4f"),
+        ("calibration", ".3f"),
+    ]
+    lines = [f"  {name:<18}{value}" for name, value in counts]
+    lines += ["", f"  {'scored before learned from':<28}{'all rows':>10}{'recent':>10}"]
+    lines += [
+        f"  {name:<28}{number(summary['total'][name], form):>10}{number(summary['running'][name], form):>10}"
+        for name, form in metrics
+    ]
+    return "\n".join(lines)

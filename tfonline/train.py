@@ -1,0 +1,317 @@
+"""The trainer: `python -m tfonline.train --flagfile=configs/criteo.flags ...`.
+
+`main` parses the flags and maps errors to exit codes; `run` is the whole story, in order:
+
+1. Check all that can be wrong without TensorFlow: columns, dictionaries, broker, topic, and who else uses the model folder.
+2. Make strategy, features and model.
+3. Take the position from the checkpoint; where there is none, resolve --start and --stop_at and save checkpoint 0.
+4. Plan windows, read them, make batches of them.
+5. Learn: score each row, then learn from it; at a window's end move the position, and save if it is time.
+6. Sum up.
+
+What resumes how: weights, slots, next offsets, counters and metrics come from the newest checkpoint; the windows after it from
+the journal, as they were; rejected.jsonl, loss.log and predictions.bin are cut back to their length at the checkpoint.
+"""
+
+import dataclasses
+import json
+import os
+import pathlib
+import sys
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from tfonline import config as flags
+from tfonline.lifecycle import Exit, FolderLock, Liveness, Stop, UserError, block_signals, stop_on_signals
+from tfonline.report.console import Console
+from tfonline.stream.broker import KafkaTopic, read_offsets_file
+from tfonline.stream.journal import Journal, read_journal
+from tfonline.stream.windows import Planner, Policy, Window
+
+if TYPE_CHECKING:
+    from tfonline.features.dictionaries import Dictionaries
+    from tfonline.features.schema import Schema
+
+
+@dataclasses.dataclass(frozen=True)
+class RunResult:
+    """What a run did.
+
+    Attributes:
+      ended: why it ended.
+      summary: what `<model_dir>/summary.json` holds; empty for a dry run.
+    """
+
+    ended: str
+    summary: dict[str, Any]
+
+
+def main(argv: list[str]) -> int:
+    """Runs the trainer with the flags of `argv`; returns the exit code."""
+    try:
+        config = flags.parse(argv)
+        if config is None:
+            return Exit.OK
+        block_signals()
+        stop = Stop()
+        console = Console()
+        stop_on_signals(stop, config.drain_secs, console.say)
+        run(config, stop, console)
+    except UserError as e:
+        print(f"tfonline: {e}", file=sys.stderr, flush=True)
+        return e.code
+    return Exit.OK
+
+
+def run(config: flags.Config, stop: Stop | None = None, console: Console | None = None) -> RunResult:
+    """Trains until the stream ends, it is asked to stop, or something is wrong.
+
+    Args:
+      config: the flags.
+      stop: ends the run at a window's end.
+      console: where lines go.
+
+    Raises:
+      UserError: something that a person can mend; its code is the exit code.
+    """
+    # Here and not above: numpy and TensorFlow start threads, and a thread from before `block_signals` would die of a SIGTERM and
+    # take the process with it.
+    from tfonline.features.dictionaries import load_dictionaries
+    from tfonline.features.schema import load_schema
+
+    stop, console = stop or Stop(), console or Console()
+
+    console.say("checking columns, dictionaries and stream")
+    schema = load_schema(config.columns)
+    dictionaries = load_dictionaries(config.dictionary_dir, schema)
+    properties = flags.kafka_properties(config)
+    topic = None
+    if not config.input_files:
+        servers, group = config.bootstrap_servers, config.group
+        topic = KafkaTopic(servers, config.topic, group, properties, config.broker_timeout_secs, stop, console.say)
+    replay = read_journal(config.replay_journal) if config.replay_journal else None
+    if config.dry_run:
+        return _train(config, schema, dictionaries, topic, replay, stop, console)
+    os.makedirs(config.model_dir, exist_ok=True)
+    lock = FolderLock(config.model_dir)
+    try:
+        return _train(config, schema, dictionaries, topic, replay, stop, console)
+    finally:
+        lock.release()
+
+
+def _train(
+    config: flags.Config,
+    schema: "Schema",
+    dictionaries: "Dictionaries",
+    topic: KafkaTopic | None,
+    replay: list[Window] | None,
+    stop: Stop,
+    console: Console,
+) -> RunResult:
+    """Steps 2 to 6, with TensorFlow."""
+    console.say("loading TensorFlow")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if os.environ["TF_CPP_MIN_LOG_LEVEL"] == "0":  # at 0 the reader logs every Kafka property, passwords included
+        os.environ["TF_CPP_MIN_LOG_LEVEL"] = "1"
+
+    from tfonline.evaluate.progressive import ProgressiveMetrics
+    from tfonline.features.pipeline import Features, make_batches
+    from tfonline.loop import Loop, Parts
+    from tfonline.model.step import Learner, Rates, make_strategy
+    from tfonline.model.wide_deep import WideDeep
+    from tfonline.publish.checkpoints import Checkpoints, Position, check_contract, saved_position
+    from tfonline.report.tensorboard import TensorBoard
+    from tfonline.stream.readers import FileSource, KafkaReader, make_raw_batches
+
+    strategy = make_strategy(config.num_replicas, config.devices)  # first of all: it makes logical devices
+    if topic:
+        source, reader = topic, KafkaReader(topic, config.bootstrap_servers, config.group, flags.kafka_properties(config))
+        reader.check()
+    else:
+        source = reader = FileSource(config.input_files)
+
+    features = Features(schema, dictionaries, config.numeric, config.message_format)
+    vocab_size = config.vocab_size or features.num_ids
+    if vocab_size < features.num_ids:
+        raise UserError(
+            f"--vocab_size={vocab_size} is too small: dictionaries and --numeric={config.numeric} need {features.num_ids} ids. "
+            f"Use 0, or at least {features.num_ids}.",
+            Exit.FLAGS,
+        )
+    contract = {
+        "columns": list(schema.names),
+        "dictionaries": dictionaries.fingerprint()[:16],
+        "numeric": config.numeric,
+        "vocab_size": vocab_size,
+        "embedding_dim": config.embedding_dim,
+        "deep_layers": list(config.layers),
+        "topic": source.name,
+        "topic_id": source.topic_id,
+    }
+
+    saved = saved_position(config.model_dir)
+    if saved:
+        check_contract(config.model_dir, saved.contract, contract)
+    if config.dry_run:
+        position = saved or Position(next=_resolve_start(config, source, replay), start=[])
+        _say_what_a_run_would_do(config, console, source, position, features, vocab_size)
+        return RunResult("dry run", {})
+
+    model_dir = pathlib.Path(config.model_dir)
+    (model_dir / "config.json").write_text(json.dumps(config.resolved(), indent=2) + "\n")
+
+    console.say(f"making the model: {vocab_size:,} ids, {config.num_replicas} replica(s)")
+    with strategy.scope():
+        model = WideDeep(
+            vocab_size,
+            features.num_fields,
+            config.embedding_dim,
+            config.layers,
+            config.dense_init,
+            config.init_stddev,
+            config.seed,
+        )
+    learner = Learner(strategy, model, Rates(**{f.name: getattr(config, f.name) for f in dataclasses.fields(Rates)}))
+    metrics = ProgressiveMetrics(config.metric_rows)
+    position = Position(next=[], start=[], contract=contract)
+    checkpoints = Checkpoints(config.model_dir, config.keep_checkpoints, learner, position, metrics)
+    if saved:
+        checkpoints.restore()
+        _add_new_partitions(position, source)
+        console.say(f"resumed from {checkpoints.latest}: window {position.window}, step {position.step}, next {position.next}")
+    else:
+        position.next = position.start = _resolve_start(config, source, replay)
+        console.say(f"a new model, from offsets {position.start}")
+    resolve_stop = _make_resolve_stop(config, source)
+    # Resolved once, so that a crash does not move the end; anew for another flag, or once the end has been reached.
+    reached = position.stop is None or all(n >= s for n, s in zip(position.next, position.stop, strict=True))
+    if reached or position.stop_at != config.stop_at:
+        position.stop, position.stop_at = resolve_stop(), config.stop_at
+
+    journal = Journal(config.model_dir)
+    planner = Planner(
+        source,
+        Policy(
+            window_rows=config.window_rows,
+            window_secs=config.window_secs,
+            max_idle_secs=config.max_idle_secs,
+            max_lag_rows=config.max_lag_rows,
+            lag_policy=config.lag_policy,
+            stop_at=None if position.stop is None else tuple(position.stop),
+        ),
+        journal,
+        position=position.next,
+        number=position.window,
+        journalled=[w.widened(source.num_partitions) for w in journal.since(position.window)],
+        replay=None if replay is None else [w.widened(source.num_partitions) for w in replay],
+        resolve_stop=resolve_stop,
+        stop=stop,
+    )
+    raw = make_raw_batches(planner, reader, source.num_partitions, config.batch_size)
+    elements = make_batches(raw, features, config.batch_size, model.padding_id)
+    writer = TensorBoard(str(model_dir / "tensorboard"))
+    console.expect(None if position.stop is None else sum(position.stop) - sum(position.start), position.rows)
+    loop = Loop(Parts(config, source, reader, planner, journal, learner, checkpoints, position, metrics, writer, console, stop))
+    if not saved:
+        loop.save()  # checkpoint 0: a crash before the first ordinary save starts from the same weights and offsets
+    try:
+        with Liveness(max(config.broker_timeout_secs, 1.0), lambda secs: _stuck(secs, topic, stop, console)) as liveness:
+            followed = liveness.follow(elements)  # named, so that it closes its reads when all is saved and said
+            ended = loop.train(followed)
+        summary = loop.summarise(ended)
+    finally:
+        stop.request("the run has ended")  # whatever still reads ahead ends, too
+        loop.close()
+        source.close()
+    if planner.error:
+        raise planner.error
+    return RunResult(ended, summary)
+
+
+def _stuck(secs: float, topic: KafkaTopic | None, stop: Stop, console: Console) -> None:
+    """No rows came for that long. Ends the process where the broker is away: the reader waits in C++ and cannot be called back."""
+    console.say(f"the next rows have not come for {secs:.0f} s")
+    try:
+        if topic:
+            topic.check_reachable()
+    except UserError as e:
+        with stop.saving:
+            print(f"tfonline: {e} What was not saved will be read again.", file=sys.stderr, flush=True)
+            _leave(e.code)
+
+
+def _leave(code: int) -> None:
+    """Ends the process now. Threads of the Kafka clients may wait for a broker that is away; all that counts is saved."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def _resolve_start(config: flags.Config, source: Any, replay: list[Window] | None) -> list[int]:
+    """The first offset of each partition for a new model."""
+    if replay:
+        return list(replay[0].widened(source.num_partitions).start)
+    kind, _, rest = config.start.partition(":")
+    if kind == "earliest":
+        return source.begins()
+    if kind == "latest":
+        return source.ends()
+    if kind == "timestamp":
+        return source.at_timestamp(flags.timestamp_ms(rest))
+    if kind == "committed":
+        return source.committed(rest)
+    return read_offsets_file(rest, source.num_partitions)
+
+
+def _make_resolve_stop(config: flags.Config, source: Any) -> Callable[[], list[int] | None]:
+    """Gives the offsets at which the run ends, as soon as they can be known; None until then."""
+    if config.stop_at == "never":
+        return lambda: None
+    if config.stop_at == "latest":
+        return source.ends
+    ms = flags.timestamp_ms(config.stop_at.partition(":")[2])
+    # Before that time, rows older than it may still come.
+    return lambda: source.at_timestamp(ms) if time.time() * 1000 >= ms else None
+
+
+def _add_new_partitions(position: Any, source: Any) -> None:
+    """Partitions that the topic has got since the checkpoint start at 0."""
+    more = source.num_partitions - len(position.next)
+    if more < 0:
+        raise UserError(
+            f"the checkpoint knows {len(position.next)} partitions, {source.name} has {source.num_partitions}. "
+            "Use the stream that the model was trained on, or a new --model_dir.",
+            Exit.CONFIG,
+        )
+    position.next, position.start = position.next + [0] * more, position.start + [0] * more
+    if position.stop is not None:
+        position.stop = position.stop + [0] * more
+
+
+def _say_what_a_run_would_do(
+    config: flags.Config, console: Console, source: Any, position: Any, features: Any, vocab_size: int
+) -> None:
+    """What --dry_run prints: where the stream stands and what a batch looks like."""
+    begins, ends = source.begins(), source.ends()
+    rows = [
+        f"{p:>9}  {b:>14,}  {e:>14,}  {n:>14,}  {max(0, e - n):>14,}"
+        for p, (b, e, n) in enumerate(zip(begins, ends, position.next, strict=False))
+    ]
+    lag = sum(max(0, e - n) for e, n in zip(ends, position.next, strict=False))
+    b, f = config.batch_size, features.num_fields
+    console.say(
+        f"dry run: nothing is trained, nothing written. A run would {'resume' if position.window or position.step else 'start'} at "
+        f"window {position.window}, step {position.step}.\n"
+        f"stream {source.name}\n"
+        f"partition  {'low watermark':>14}  {'end':>14}  {'next':>14}  {'lag':>14}\n" + "\n".join(rows) + "\n"
+        f"lag {lag:,} rows\n"
+        f"batch: label float32 [{b}], ids int32 [{b}, {f}], values float32 [{b}, {f}], weight float32 [{b}], over "
+        f"{config.num_replicas} replica(s)\n"
+        f"tables: {vocab_size:,} ids, of which the features use {features.num_ids:,}; embedding {config.embedding_dim}"
+    )
+
+
+if __name__ == "__main__":
+    _leave(main(sys.argv))
