@@ -8,6 +8,7 @@ import pytest
 from kafka_helpers import run_tool
 
 from tfonline.lifecycle import UserError
+from tfonline.stream.broker import name_topics
 
 
 def test_create_describe_delete(broker):
@@ -41,11 +42,11 @@ def test_describe(broker, topic):
 @pytest.mark.parametrize("command", ["describe", "delete"])
 def test_a_missing_topic(broker, topic, command):
     there = topic([[]])
-    code, out, err = run_tool("topic", command, f"--bootstrap_servers={broker.bootstrap}", "--topic=nowhere")
+    code, out, err = run_tool("topic", command, f"--bootstrap_servers={broker.bootstrap}", f"--topic={there}x")
     assert (code, out) == (66, "")
-    assert f"the broker at {broker.bootstrap} has no topic 'nowhere'" in err
-    assert there in err
-    assert "tools/topic.py create --topic=nowhere" in err
+    assert f"the broker at {broker.bootstrap} has no topic '{there}x'" in err
+    assert f"Topics there: {there}" in err or f", {there}" in err
+    assert f"tools/topic.py create --topic={there}x" in err
 
 
 def test_what_the_broker_refuses(broker):
@@ -96,3 +97,13 @@ def test_wrong_options(wrong):
     code, out, err = run_tool("topic", *wrong)
     assert (code, out) == (64, "")
     assert "topic.py --help" in err.replace("create ", "") or "topic.py create --help" in err
+
+
+def test_the_names_most_like_the_missing_one_are_shown_where_there_are_many():
+    many = [f"topic{i:03}" for i in range(100)]
+    told = name_topics([*many, "__consumer_offsets", "clicks"], "click")
+    assert told.startswith("clicks, ")
+    assert told.endswith(" and 81 more")
+    assert "__" not in told
+    assert name_topics(["b", "a", "__consumer_offsets"], "c") == "a, b"
+    assert name_topics(["__consumer_offsets"], "c") == "none"

@@ -11,7 +11,6 @@ from tfonline.lifecycle import Exit, UserError
 
 _DEFAULT_BOOTSTRAP = "localhost:9092"
 _REQUEST_TIMEOUT_SECS = 5.0
-_NUM_NAMES_SHOWN = 20
 
 
 def add_connection_options(parser: argparse.ArgumentParser) -> None:
@@ -113,9 +112,11 @@ class Connection:
         """
         topics = self.topics(client)
         if name not in topics:
+            from tfonline.stream.broker import name_topics
+
             raise UserError(
-                f"the broker at {self.bootstrap} has no topic {name!r}. It has {_named(topics)}. Correct --topic, or "
-                f"create it: python tools/topic.py create --topic={name} --bootstrap_servers={self.bootstrap}",
+                f"the broker at {self.bootstrap} has no topic {name!r}. Topics there: {name_topics(topics, name)}. "
+                f"Correct --topic, or create it: python tools/topic.py create --topic={name} --bootstrap_servers={self.bootstrap}",
                 Exit.NO_INPUT,
             )
         return topics[name]
@@ -176,12 +177,3 @@ def _key_and_value(text: str, place: str) -> tuple[str, str]:
     if not equals or not key.strip():
         raise UserError(f"{place} is no key=value. Expected a line such as security.protocol=SASL_SSL.", Exit.FLAGS)
     return key.strip(), value.strip()
-
-
-def _named(topics: dict[str, Any]) -> str:
-    """The names of a broker's own topics for a message, the first of them if there are many."""
-    names = sorted(name for name in topics if not name.startswith("__"))
-    if not names:
-        return "no topics yet"
-    more = f" and {len(names) - _NUM_NAMES_SHOWN} more" if len(names) > _NUM_NAMES_SHOWN else ""
-    return ", ".join(names[:_NUM_NAMES_SHOWN]) + more

@@ -1,9 +1,10 @@
 """The admin side of Kafka: metadata, offsets and commits, by confluent-kafka. The rows themselves are read in readers.py."""
 
+import difflib
 import json
 import pathlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicCollection, TopicPartition
@@ -17,6 +18,7 @@ _REQUEST_SECS = 5.0
 # Times that Kafka's ListOffsets request gives a meaning of their own.
 _LATEST, _EARLIEST = -1, -2
 _PAUSE_SECS = 0.2
+_NUM_NAMES_SHOWN = 20
 # A broker that is away is said once, by this module; one that is back is noticed within a second.
 _CLIENT = {"log_level": 2, "error_cb": lambda _: None, "reconnect.backoff.max.ms": 1000}
 
@@ -162,9 +164,8 @@ class KafkaTopic:
         """The number of partitions."""
         topics = self._retry(lambda: self._consumer.list_topics(timeout=_REQUEST_SECS).topics, "reading the list of topics")
         if self._topic not in topics:
-            there = ", ".join(sorted(t for t in topics if not t.startswith("__"))) or "none"
             raise UserError(
-                f"topic {self._topic} is not on {self._servers}. Topics there: {there}. "
+                f"topic {self._topic} is not on {self._servers}. Topics there: {name_topics(topics, self._topic)}. "
                 f"Make it with python tools/topic.py create --bootstrap_servers={self._servers} --topic={self._topic}.",
                 Exit.NO_INPUT,
             )
@@ -229,6 +230,16 @@ class KafkaTopic:
             "Check --bootstrap_servers and that the broker runs; --broker_timeout_secs says how long to wait.",
             Exit.UNAVAILABLE,
         )
+
+
+def name_topics(topics: Iterable[str], wanted: str) -> str:
+    """A broker's own topics for a message that `wanted` is missing: the most similar names where there are many."""
+    names = sorted(name for name in topics if not name.startswith("__"))
+    shown = names
+    if len(names) > _NUM_NAMES_SHOWN:
+        shown = difflib.get_close_matches(wanted, names, n=_NUM_NAMES_SHOWN, cutoff=0.0)
+    more = f" and {len(names) - len(shown)} more" if len(names) > len(shown) else ""
+    return (", ".join(shown) or "none") + more
 
 
 def read_offsets_file(path: str, num_partitions: int) -> list[int]:
