@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 import pathlib
+import sys
 import time
 from collections import deque
 from collections.abc import Iterable
@@ -155,7 +156,8 @@ class Loop:
         path = pathlib.Path(p.config.model_dir) / "summary.json"
         path.write_text(json.dumps(summary, indent=2, allow_nan=False) + "\n")
         p.console.close()
-        p.console.say(f"{ended}\n{summary_table(summary)}\n\ntensorboard --logdir {p.config.model_dir}/tensorboard")
+        tensorboard = pathlib.Path(sys.executable).with_name("tensorboard")
+        p.console.say(f"{ended}\n{summary_table(summary)}\n\n{tensorboard} --logdir {p.config.model_dir}/tensorboard")
         return summary
 
     def close(self) -> None:

@@ -4,6 +4,17 @@ import keras
 import tensorflow as tf
 
 
+def read_rows(table: tf.Variable, ids: tf.Tensor) -> tf.Tensor:
+    """int [...] to float32 [..., width], from this replica's copy of the table; the gradient is IndexedSlices.
+
+    On a mirrored variable tf.gather would read, and after a sparse write copy, the whole table: its sparse read fails, and that is
+    caught without a word.
+    """
+    context = tf.distribute.get_replica_context()
+    replica = tf.get_static_value(context.replica_id_in_sync_group) if context else 0
+    return tf.gather(tf.distribute.get_strategy().experimental_local_results(table)[replica], ids)
+
+
 class Table(keras.layers.Layer):
     """`[num_ids + 1, width]` weights, read by id; the last row is the padding's and stays zero.
 
@@ -28,4 +39,4 @@ class Table(keras.layers.Layer):
 
     def call(self, ids: tf.Tensor) -> tf.Tensor:
         """int32 [B, F] to float32 [B, F, width]; the gradient is IndexedSlices."""
-        return tf.gather(self.table, ids)
+        return read_rows(self.table, ids)

@@ -5,7 +5,7 @@ neither. Slots are variables made under the strategy's scope. `apply` is called 
 summed over the replicas; what is dense and what is row-wise follows from the gradient (a tensor, or IndexedSlices).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import tensorflow as tf
 
@@ -20,6 +20,18 @@ def add_up_repeated(gradient: tf.IndexedSlices) -> tuple[tf.Tensor, tf.Tensor]:
 
 def _slots(variables: Sequence[tf.Variable], start: float, name: str) -> list[tf.Variable]:
     return [tf.Variable(tf.fill(v.shape, start), trainable=False, name=f"{name}_{i}") for i, v in enumerate(variables)]
+
+
+def _on_each_replica(*columns: Sequence) -> Iterator[tuple]:
+    """Each replica's own copies of (variable, slot, slot, gradient), on its device.
+
+    Not by strategy.extended.update: it hands over slots as mirrored variables, and to gather from one reads it whole.
+    """
+    copies_of = tf.distribute.get_strategy().experimental_local_results
+    for mirrored in zip(*columns, strict=True):
+        for copies in zip(*map(copies_of, mirrored), strict=True):
+            with tf.device(copies[0].device):
+                yield copies
 
 
 class Ftrl(tf.Module):
@@ -45,9 +57,8 @@ class Ftrl(tf.Module):
 
     def apply(self, gradients: Sequence[Gradient]) -> None:
         """One step, a gradient a variable."""
-        strategy = tf.distribute.get_strategy()
-        for v, n, z, g in zip(self._trained, self.accumulators, self.linears, gradients, strict=True):
-            strategy.extended.update(v, self._update, args=(n, z, g), group=False)
+        for copies in _on_each_replica(self._trained, self.accumulators, self.linears, gradients):
+            self._update(*copies)
 
     def _update(self, v: tf.Variable, n: tf.Variable, z: tf.Variable, g: Gradient) -> None:
         if isinstance(g, tf.IndexedSlices):
@@ -84,12 +95,11 @@ class LazyAdam(tf.Module):
 
     def apply(self, gradients: Sequence[Gradient]) -> None:
         """One step, a gradient a variable."""
-        strategy = tf.distribute.get_strategy()
         self.step.assign_add(1)
         t = tf.cast(self.step, tf.float32)
         powers = (self.BETA1**t, self.BETA2**t)
-        for w, m, v, g in zip(self._trained, self.means, self.squares, gradients, strict=True):
-            strategy.extended.update(w, self._update, args=(m, v, g, *powers), group=False)
+        for copies in _on_each_replica(self._trained, self.means, self.squares, gradients):
+            self._update(*copies, *powers)
 
     def _update(
         self, w: tf.Variable, m: tf.Variable, v: tf.Variable, g: Gradient, beta1_power: tf.Tensor, beta2_power: tf.Tensor

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from tfonline.lifecycle import Exit, UserError
+from tfonline.model.embeddings import read_rows
 from tfonline.model.optimizers import Ftrl, LazyAdam
 from tfonline.model.wide_deep import WideDeep
 
@@ -120,7 +121,8 @@ class Learner(tf.Module):
         run = self._strategy.run(self._forward_backward, (*self._split(label, ids, values, weight), total))
         logits, losses, wide, deep = run
         touched, _ = tf.unique(tf.reshape(ids, [-1]))
-        embeddings = tf.gather(self.model.embedding.table, touched)
+        with self._strategy.scope():
+            embeddings = read_rows(self.model.embedding.table, touched)
         wide_loss = self._strategy.reduce("SUM", losses, axis=None)
         deep_loss = wide_loss + self._rates.l2 / 2 * tf.reduce_sum(tf.square(embeddings))
         # In the scope, so that each replica's own copy is updated.
