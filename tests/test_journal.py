@@ -1,5 +1,7 @@
 """The window journal: what a line looks like, what a crash may leave behind, and which parts rotation keeps."""
 
+import dataclasses
+import errno
 import json
 import os
 import re
@@ -79,7 +81,8 @@ RANGES = st.tuples(OFFSETS, OFFSETS).map(sorted)
     st.lists(
         st.tuples(st.integers(0, 10**15), st.lists(RANGES, min_size=1), st.sampled_from(["rows", "skip"])),
         max_size=5,
-    )
+        unique_by=lambda line: line[0],
+    ).map(sorted)
 )
 def test_any_windows_are_read_back_as_they_were(tmp_path_factory, lines):
     folder = tmp_path_factory.mktemp("journal")
@@ -89,6 +92,43 @@ def test_any_windows_are_read_back_as_they_were(tmp_path_factory, lines):
         journal.append(w)
     journal.close()
     assert read_journal(folder / "windows.jsonl") == windows
+
+
+def test_a_line_takes_the_place_of_those_before_it_from_its_number_on(journal, path):
+    """What no saved model has learned from can be planned anew."""
+    first, again = [window(n) for n in range(5)], [dataclasses.replace(window(n), trigger="passed") for n in (2, 3)]
+    for w in first + again:
+        journal.append(w)
+    assert read_journal(path) == [*first[:2], *again]
+    assert journal.since(1) == [first[1], *again]
+    assert journal.since(3) == [again[1]]
+    assert path.read_bytes().count(b"\n") == 7  # nothing is taken away
+
+
+def test_lines_take_the_place_of_those_in_older_parts(tmp_path, path):
+    journal = journal_in(tmp_path, max_bytes=1)
+    for number in (0, 1, 2):
+        journal.append(window(number))
+    journal.rotate(0)
+    anew = dataclasses.replace(window(1), trigger="passed")
+    journal.append(anew)
+    journal.rotate(0)
+    journal.append(window(2))
+    assert read_journal(path) == [window(0), anew, window(2)]
+    assert journal.since(0) == [window(0), anew, window(2)]
+    assert journal.since(1) == [anew, window(2)]
+    journal.close()
+
+
+def test_a_line_that_does_not_fit_on_the_disk_is_taken_back(journal, path, monkeypatch):
+    journal.append(window(0))
+    monkeypatch.setattr(os, "fsync", lambda fd: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left on device")))
+    with pytest.raises(OSError, match=r"No space left on device: .*windows\.jsonl"):
+        journal.append(window(1))
+    monkeypatch.undo()
+    journal.append(dataclasses.replace(window(1), trigger="secs"))
+    assert [w.trigger for w in read_journal(path)] == ["rows", "secs"]
+    assert path.read_bytes().count(b"\n") == 2
 
 
 def test_a_new_run_appends_to_the_journal_of_the_last(tmp_path, path):

@@ -20,10 +20,10 @@ def open_reader(broker, name):
     return KafkaReader(open_topic(broker, name), broker.bootstrap, "test", {})
 
 
-def read(reader, windows, num_partitions, batch_size=1000):
+def read(reader, windows, batch_size=1000):
     """All rows of the windows, as (window, partition, offset, message), in the order of reading."""
     rows = []
-    for raw, number, _ in make_raw_batches(windows, reader, num_partitions, batch_size):
+    for raw, number, _ in make_raw_batches(windows, reader, batch_size):
         columns = zip(raw.partition.numpy(), raw.offset.numpy(), raw.message.numpy(), strict=True)
         rows += [(int(number), int(p), int(o), m) for p, o, m in columns]
     return rows
@@ -37,7 +37,7 @@ def test_windows_are_read_to_the_row(broker, topic):
         Window(1, (1, 0), (700, 1), "rows"),
         Window(2, (700, 1), (1200, 3), "end"),
     ]
-    got = read(reader, windows, 2)
+    got = read(reader, windows)
     assert [r for r in got if r[0] == 0] == [(0, 0, 0, b"a0")]
     for number, partition, start, stop in ((1, 0, 1, 700), (1, 1, 0, 1), (2, 0, 700, 1200), (2, 1, 1, 3)):
         of_range = [(o, m) for n, p, o, m in got if (n, p) == (number, partition)]
@@ -48,9 +48,9 @@ def test_windows_are_read_to_the_row(broker, topic):
 def test_the_same_windows_give_the_same_order(broker, topic):
     reader = open_reader(broker, topic([[b"%d" % i for i in range(2000)], [b"%d" % i for i in range(1700)]]))
     windows = [Window(0, (0, 0), (1500, 1600), "rows"), Window(1, (1500, 1600), (2000, 1700), "end")]
-    first = read(reader, windows, 2, batch_size=96)
+    first = read(reader, windows, batch_size=96)
     assert [p for _, p, _, _ in first[:1024]] == [0] * 512 + [1] * 512  # partitions take turns by chunks
-    assert read(reader, windows, 2, batch_size=96) == first
+    assert read(reader, windows, batch_size=96) == first
     assert len(first) == 3700
 
 
@@ -59,7 +59,7 @@ def test_empty_and_missing_values_are_rows(broker, topic):
     producer = Producer({"bootstrap.servers": broker.bootstrap})
     producer.produce(name, None, partition=0)  # a tombstone
     producer.flush()
-    got = read(open_reader(broker, name), [Window(0, (0,), (4,), "end")], 1)
+    got = read(open_reader(broker, name), [Window(0, (0,), (4,), "end")])
     assert [m for _, _, _, m in got] == [b"x", b"", b"y", b""]
 
 
@@ -78,21 +78,21 @@ def test_aborted_rows_and_the_gaps_of_transactions_are_passed_over(broker, topic
     producer.flush()
     assert open_topic(broker, name).ends() == [5]  # the last stable offset
     producer.abort_transaction()
-    assert read(open_reader(broker, name), [Window(0, (0,), (5,), "end")], 1) == [(0, 0, 0, b"plain"), (0, 0, 3, b"committed")]
+    assert read(open_reader(broker, name), [Window(0, (0,), (5,), "end")]) == [(0, 0, 0, b"plain"), (0, 0, 3, b"committed")]
 
 
 def test_what_a_read_left_out_is_fetched_and_keeps_its_order(broker, topic, monkeypatch):
     rows = [[b"a%d" % i for i in range(1300)], [b"b%d" % i for i in range(1300)]]
     name = topic(rows)
     window = [Window(0, (0, 0), (1300, 1300), "end")]
-    whole = read(open_reader(broker, name), window, 2)
+    whole = read(open_reader(broker, name), window)
     reader = open_reader(broker, name)
     complete = reader._op
     # An end of partition that comes too early, as from a new leader whose watermark lags.
     monkeypatch.setattr(reader, "_op", lambda spec: complete(spec).take(700))
-    assert read(reader, window, 2) == whole
+    assert read(reader, window) == whole
     monkeypatch.setattr(reader, "_op", lambda spec: complete(spec).take(0))
-    assert read(reader, window, 2) == whole
+    assert read(reader, window) == whole
 
 
 def test_a_failing_fetch_is_kept_for_the_training_loop(broker, topic, monkeypatch):
@@ -105,7 +105,7 @@ def test_a_failing_fetch_is_kept_for_the_training_loop(broker, topic, monkeypatc
 
     monkeypatch.setattr(reader._topic, "fetch", fail)
     with pytest.raises(tf.errors.OpError):
-        read(reader, [Window(0, (0,), (2,), "end")], 1)
+        read(reader, [Window(0, (0,), (2,), "end")])
     assert reader.error.code == 69
 
 

@@ -67,8 +67,8 @@ def child():
 
 def test_exit_codes_are_those_of_sysexits():
     assert {e.name: e.value for e in Exit} == {
-        "OK": 0, "BUG": 1, "FLAGS": 64, "DATA": 65, "NO_INPUT": 66, "UNAVAILABLE": 69, "NOT_FINITE": 70, "TRY_AGAIN": 75,
-        "CONFIG": 78,
+        "OK": 0, "BUG": 1, "FLAGS": 64, "DATA": 65, "NO_INPUT": 66, "UNAVAILABLE": 69, "NOT_FINITE": 70, "CANNOT_WRITE": 73,
+        "TRY_AGAIN": 75, "CONFIG": 78,
     }  # fmt: skip
 
 
@@ -213,7 +213,7 @@ def test_the_second_signal_leaves_at_once(child, second, code):
 
 
 def test_a_drain_that_never_ends_is_ended(child):
-    run = child("lifecycle._FORCED_EXIT_GRACE_SECS = 0.05; listen(0.05); threading.Event().wait(30)")
+    run = child("listen(0.05); threading.Event().wait(30)")
     run.send(signal.SIGTERM)
     run.line("SIGTERM: finishing the window, 0.05 s at most")
     code, output = run.end()
@@ -232,9 +232,8 @@ def test_a_forced_exit_waits_for_the_checkpoint_that_is_being_written(child, sec
             if "finishing" not in text:
                 print("left in the middle of a save:", saving, flush=True)
                 left.set()
-        lifecycle._FORCED_EXIT_GRACE_SECS = {30 if second else 0.01}
         with stop.saving:
-            listen(0.0, say)
+            listen({30.0 if second else 0.01}, say)
             stop.wait(30)
             print("saving", flush=True)
             sys.stdin.readline()

@@ -30,7 +30,7 @@ def features():
 
 
 def elements_of(features, windows, source, batch_size=BATCH_SIZE):
-    raw = make_raw_batches(windows, source, source.num_partitions, batch_size)
+    raw = make_raw_batches(windows, source, batch_size)
     return list(make_batches(raw, features, batch_size, PADDING_ID))
 
 
@@ -38,7 +38,7 @@ def raw_rows(windows, source, batch_size=100):
     """(message, partition, offset) of all rows, in order."""
     return [
         row
-        for raw, _, _ in make_raw_batches(windows, source, source.num_partitions, batch_size)
+        for raw, _, _ in make_raw_batches(windows, source, batch_size)
         for row in zip(*(t.numpy().tolist() for t in raw), strict=True)
     ]
 
@@ -91,7 +91,7 @@ def test_a_data_set_may_have_columns_of_one_kind_alone(numeric):
 
 def test_shapes_are_static(features):
     source = MemorySource([good_rows(1)])
-    raw = make_raw_batches([], source, 1, BATCH_SIZE)
+    raw = make_raw_batches([], source, BATCH_SIZE)
     batch, rejected, fingerprint, window, last = make_batches(raw, features, BATCH_SIZE, PADDING_ID).element_spec
     assert {name: (spec.shape.as_list(), spec.dtype) for name, spec in batch._asdict().items()} == {
         "label": ([4], tf.float32),
@@ -146,8 +146,7 @@ def test_refused_rows_have_no_weight_and_are_recorded(features):
         return list(zip(partition, offset, [REASONS[r] for r in reason], message, strict=True))
 
     assert rejected(first) == [(1, 2, "empty", b""), (1, 3, "label", b"2\t5\t1\tab\tx")]
-    # A message is recorded up to 1,000 bytes.
-    assert rejected(second) == [(1, 5, "encoding", b"1\t5\t1\tab\t\xff"), (1, 6, "fields", b"x" * 1000)]
+    assert rejected(second) == [(1, 5, "encoding", b"1\t5\t1\tab\t\xff"), (1, 6, "fields", b"x" * 5000)]
     assert rejected(end) == []
 
 
@@ -196,7 +195,7 @@ def test_only_the_ranges_of_a_window_are_read():
         Window(2, (7, 5), (7, 5), "secs"),
     ]
     source = Watched([good_rows(9), good_rows(9)])
-    raw = make_raw_batches(windows, source, 2, BATCH_SIZE)
+    raw = make_raw_batches(windows, source, BATCH_SIZE)
     assert [(len(r.message), int(w), bool(last)) for r, w, last in raw] == [
         (0, 0, True), (2, 1, False), (0, 1, True), (0, 2, True),
     ]  # fmt: skip
@@ -205,7 +204,7 @@ def test_only_the_ranges_of_a_window_are_read():
 
 def test_batches_do_not_cross_windows():
     windows = [Window(0, (0,), (5,), "rows"), Window(1, (5,), (9,), "rows")]
-    raw = make_raw_batches(windows, MemorySource([good_rows(9)]), 1, BATCH_SIZE)
+    raw = make_raw_batches(windows, MemorySource([good_rows(9)]), BATCH_SIZE)
     assert [r.offset.numpy().tolist() for r, _, _ in raw] == [[0, 1, 2, 3], [4], [], [5, 6, 7, 8], []]
 
 

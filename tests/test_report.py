@@ -102,6 +102,7 @@ def test_a_rejected_row_is_this_line():
         (b"1\xff\xc3", "1\\xff\\xc3"),
         (b'a"b\\c\r\n\x00', 'a"b\\c\r\n\x00'),
         ("\u2028".encode(), "\u2028"),
+        (b"x" * 5000, "x" * 1000),
     ],
 )
 def test_any_message_is_one_line_of_json(message, shown):
@@ -210,7 +211,7 @@ SUMMARY = {
     "rows_this_run": 4567,
     "rejected": 1003,
     "rejected_by_reason": {"label": 1000, "json": 3},
-    "skipped": 50,
+    "skipped": {"skip": 50, "lost": 1200},
     "steps": 12346,
     "windows": 124,
     "rows_per_sec": 21800.4,
@@ -226,7 +227,7 @@ def test_the_closing_table():
     assert summary_table(SUMMARY).splitlines() == [
         "  rows trained      1,234,567 (4,567 in this run)",
         "  rows rejected     1,003 (label 1,000, json 3)",
-        "  offsets skipped   50",
+        "  offsets unread    1,250 (skip 50, lost 1,200)",
         "  steps, windows    12,346, 124",
         "  rows/s            21,800 over 1,234.6 s",
         "  lag, rows         12",

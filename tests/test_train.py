@@ -105,8 +105,8 @@ def test_rows_that_come_while_it_runs_are_trained_by_time(broker, topic, start, 
 def test_a_backlog_is_skipped_only_where_that_is_asked_for(topic, start, tmp_path, capfd):
     name = topic([ROWS[:300], ROWS[300:]])
     summary = start(topic=name, lag_policy="skip", max_lag_rows=100, window_rows=60)
-    assert (summary["rows"], summary["skipped"], summary["next"]) == (100, 300, [300, 100])
-    assert "SKIPPED 300 offsets" in capfd.readouterr().out
+    assert (summary["rows"], summary["skipped"], summary["next"]) == (100, {"skip": 300}, [300, 100])
+    assert "window 0, 300 offsets from (0, 0) to (225, 75): SKIPPED by --lag_policy=skip" in capfd.readouterr().out
     first = read_journal(tmp_path / "model" / "windows.jsonl")[0]
     assert (first.trigger, first.start, first.stop) == ("skip", (0, 0), (225, 75))
 

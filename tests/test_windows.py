@@ -1,6 +1,8 @@
 """The planner: when a window closes, what it holds, and what ends the plan. The clock, the topic and the stop are fakes."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tfonline.lifecycle import Exit, UserError
 from tfonline.stream.windows import Planner, Policy, Window
@@ -25,7 +27,7 @@ class Topic:
         return START + self.secs
 
     def begins(self) -> list[int]:
-        return self.first_offsets
+        return self.first_offsets[: len(self.first_ends)]
 
     def ends(self) -> list[int]:
         self.asked += 1
@@ -234,6 +236,15 @@ def test_a_replay_hands_out_and_logs_the_same_windows_and_plans_none():
     assert topic.asked == 0
 
 
+@pytest.mark.parametrize("kind", ["replay", "journalled"])
+def test_windows_whose_rows_are_gone_are_not_trained_as_if_they_were_there(kind):
+    windows = [Window(0, (3,), (10,), "skip"), Window(1, (10,), (20,), "rows")]  # what was not read need not be there
+    planner = planner_of(Topic([100], begins=[12]), position=[3], **{kind: windows})
+    assert list(planner) == windows[:1]
+    assert planner.error.code == 66
+    assert "0: [10, 12)" in str(planner.error)
+
+
 def test_a_replay_that_was_interrupted_goes_on_behind_its_own_journal():
     replay = [Window(n, (10 * n,), (10 * n + 10,), "rows") for n in range(5)]
     log = []
@@ -279,6 +290,82 @@ def test_rows_that_retention_takes_between_two_windows_are_an_error():
     assert planner.error.code == 66
 
 
+def test_rows_that_retention_took_can_be_passed_over():
+    log = []
+    topic = Topic([500, 500], begins=[0, 120], stop_after=1)
+    planned = [w for _, w in windows_of(topic, log=log, position=[400, 40], window_rows=400, on_lost_rows="skip")]
+    assert planned == [Window(0, (400, 40), (400, 120), "lost"), Window(1, (400, 120), (483, 437), "rows")]
+    assert [w.read for w in planned] == [[], [0, 1]]
+    assert log == planned
+
+
+def test_journalled_windows_whose_rows_are_gone_are_planned_anew_behind_them():
+    journalled = [Window(4, (10,), (13,), "secs"), Window(5, (13,), (60,), "rows"), Window(6, (60,), (90,), "rows")]
+    log = []
+    topic = Topic([100], begins=[50], stop_after=1)
+    planned = windows_of(topic, log=log, position=[10], number=4, journalled=journalled, on_lost_rows="skip", window_rows=50)
+    assert [w for _, w in planned] == log == [Window(4, (10,), (50,), "lost"), Window(5, (50,), (100,), "rows")]
+
+
+def test_what_retention_took_of_windows_that_wait_to_be_read():
+    topic = Topic([300])
+    planner = planner_of(topic)
+    plan = iter(planner)
+    assert [next(plan).number, next(plan).number] == [0, 1]
+    assert planner.rows_lost_since_planned() == ""
+    topic.first_offsets = [120]
+    assert planner.rows_lost_since_planned() == "0: [0, 120), 0: [100, 120)"
+    planner.take(0)
+    assert planner.rows_lost_since_planned() == "0: [100, 120)"
+
+
+def test_a_window_that_is_passed_over_is_journalled_with_those_behind_it():
+    """The line takes the place of all later ones, so they are written again."""
+    journalled = [Window(4, (10,), (13,), "secs"), Window(5, (13,), (60,), "rows"), Window(6, (60,), (90,), "secs")]
+    log = []
+    topic = Topic([90], stop_after=1)
+    planned = windows_of(topic, log=log, position=[10], number=4, journalled=journalled, pass_over=5)
+    passed = Window(5, (13,), (60,), "passed")
+    assert [w for _, w in planned] == [journalled[0], passed, journalled[2]]
+    assert passed.read == []
+    assert log == [passed, journalled[2]]
+
+
+def test_partitions_that_the_topic_gets_are_read_from_their_beginning():
+    topic = Topic([100], begins=[0, 0])
+    log, planned = [], []
+    planner = planner_of(topic, log)
+    for window in planner:
+        planned.append(window)
+        if len(planned) == 1:
+            topic.first_ends = [150, 80]
+        topic.stop_after = 1e6 if len(planned) < 2 else 0
+    assert planned == log == [Window(0, (0,), (100,), "rows"), Window(1, (100, 0), (138, 62), "rows")]
+    assert planner.ends == [150, 80]
+
+
+def test_partitions_that_the_topic_gets_are_behind_the_end_of_a_run():
+    topic = Topic([150], begins=[0, 0])
+    planner = planner_of(topic, stop_at=(150,))
+    planned = []
+    for window in planner:
+        planned.append(window)
+        topic.first_ends = [150, 80]
+    assert [w.stop for w in planned] == [(100,), (150, 0)]
+    assert (planner.stop_at, planner.ended) == ([150, 0], "reached --stop_at")
+
+
+def test_a_journal_from_before_a_topic_got_partitions_is_followed():
+    journalled = [Window(0, (0,), (10,), "rows"), Window(1, (10, 0), (20, 5), "rows")]
+    planner = planner_of(Topic([20, 5]), position=[0, 0], journalled=journalled, stop_at=(20, 5))
+    assert list(planner) == [Window(0, (0, 0), (10, 0), "rows"), journalled[1]]
+
+
+def test_a_topic_with_fewer_partitions_contradicts_the_checkpoint():
+    error = error_of(Topic([50]), position=[40, 40])
+    assert (error.code, "1: gone" in str(error)) == (78, True)
+
+
 def test_a_topic_that_was_made_anew_contradicts_the_checkpoint():
     error = error_of(Topic([500, 39]), position=[40, 40])
     assert error.code == Exit.CONFIG == 78
@@ -317,3 +404,72 @@ def test_the_end_offsets_last_seen_are_kept_for_the_lag():
     assert planner.ends == [30]
     list(planner)
     assert planner.ends == [137]
+
+
+# What a stream does next: rows come to a partition, time passes, retention takes rows, a partition is added, or the run dies.
+HAPPENINGS = st.one_of(
+    st.tuples(st.just("rows"), st.integers(0, 3), st.integers(1, 60)),
+    st.tuples(st.just("secs"), st.floats(0.01, 8.0), st.none()),
+    st.tuples(st.just("retention"), st.integers(0, 3), st.integers(1, 40)),
+    st.tuples(st.just("partition"), st.none(), st.none()),
+    st.tuples(st.just("crash"), st.integers(0, 5), st.none()),
+)
+
+
+@given(
+    happenings=st.lists(HAPPENINGS, max_size=40),
+    partitions=st.integers(1, 3),
+    window_rows=st.integers(1, 50),
+    window_secs=st.floats(0.05, 6.0),
+    max_lag_rows=st.sampled_from([0, 60, 100]),
+)
+def test_windows_tile_the_offsets_whatever_happens(happenings, partitions, window_rows, window_secs, max_lag_rows):
+    """Over watermarks, clock readings, retention, new partitions and crashes: no gap, no overlap, and nothing unread in silence."""
+    topic, log = Topic([0] * partitions, begins=[0] * 10), []
+    settings = {"window_rows": window_rows, "window_secs": window_secs, "on_lost_rows": "skip", "tick_secs": 0.01}
+    if max_lag_rows:
+        settings |= {"max_lag_rows": max_lag_rows, "lag_policy": "skip"}
+    done: list[Window] = []  # what a saved model has learned from
+    plan, pending = iter(planner_of(topic, log, **settings)), []
+
+    def learn_all():
+        """Takes windows until the planner has none for now."""
+        while (window := next(plan)) is not None:
+            pending.append(window)
+
+    for kind, number, rows in happenings:
+        if kind == "rows":
+            topic.first_ends[number % len(topic.first_ends)] += rows
+        elif kind == "secs":
+            topic.secs += number
+            learn_all()
+        elif kind == "retention":
+            p = number % len(topic.first_ends)
+            topic.first_offsets[p] = min(topic.first_ends[p], topic.first_offsets[p] + rows)
+        elif kind == "partition" and len(topic.first_ends) < 6:
+            topic.first_ends.append(0)
+        elif kind == "crash":
+            # Up to `number` more windows are saved; the rest was only journalled. The new run reads the journal as it stands.
+            learn_all()
+            done += pending[:number]
+            kept = [w for i, w in enumerate(log) if not any(later.number <= w.number for later in log[i + 1 :])]
+            log = kept
+            position = list(done[-1].stop) if done else [0] * partitions
+            position += [0] * (len(topic.first_ends) - len(position))
+            journalled = [w for w in log if w.number >= len(done)]
+            plan = iter(planner_of(topic, log, position=position, number=len(done), journalled=journalled, **settings))
+            pending = []
+        topic.asked = 0
+    for _ in range(2):  # the time for a window counts from the plan's beginning: then every row that is there is due
+        learn_all()
+        topic.secs += 10
+    learn_all()
+    done += pending
+    assert [w.number for w in done] == list(range(len(done)))
+    position = [0] * len(topic.first_ends)
+    for window in (w.widened(len(position)) for w in done):
+        assert list(window.start) == position
+        assert all(a <= b for a, b in zip(window.start, window.stop, strict=True))
+        assert window.rows > 0
+        position = list(window.stop)
+    assert position == topic.first_ends

@@ -57,6 +57,11 @@ class Config:
                               lower=0)
     lag_policy: str = _flag("work", "Windows", "Above --max_lag_rows: work through it, or skip ahead (journalled, counted and "
                             "said).", choices=("work", "skip"))
+    on_lost_rows: str = _flag("fail", "Windows", "Where retention has removed rows that were to be trained next: fail (exit code "
+                              "66, saying which), or skip behind them (journalled, counted and said).",
+                              choices=("fail", "skip"))
+    skip_window: int = _flag(-1, "Windows", "Pass over this window, once and journalled: one whose rows break the model. -1: none.",
+                             lower=-1)
     replay_journal: str = _flag("", "Windows", "Train the windows of this journal (windows.jsonl of another run) and end.")
 
     columns: str = _flag("configs/criteo.yaml", "Features", "YAML file of the columns.")
@@ -66,6 +71,8 @@ class Config:
                          choices=("minmax", "log", "bucket"))
     max_rejected_ratio: float = _flag(0.1, "Features", "End with exit code 65 when more than this share of the last 10,000 "
                                       "rows was rejected. 1: never.", lower=0)
+    dead_letter_topic: str = _flag("", "Features", "Topic that gets each refused row as it came, keyed topic:partition:offset, "
+                                   "before a checkpoint passes over it. Empty: none.")
     rejected_max_bytes: int = _flag(100_000_000, "Features", "Size at which rejected.jsonl is full; rows are still counted.",
                                     lower=0)
 
@@ -98,9 +105,10 @@ class Config:
                                         lower=0)
     checkpoint_secs: float = _flag(60.0, "Keeping", "Save at the window's end that follows this many seconds. 0: by steps only.",
                                    lower=0)
-    keep_checkpoints: int = _flag(5, "Keeping", "How many checkpoints to keep.", lower=1)
-    drain_secs: float = _flag(20.0, "Keeping", "After SIGTERM or Ctrl-C the window may take this long to end; else it is "
-                              "dropped unsaved and read again by the next run.", lower=0)
+    keep_checkpoints: int = _flag(5, "Keeping", "How many checkpoints to keep; the newest is safe once it is on disk, so at "
+                                  "least 2.", lower=2)
+    drain_secs: float = _flag(20.0, "Keeping", "A run ends this long after SIGTERM or Ctrl-C at the latest. A window that cannot "
+                              "end in four fifths of it is dropped unsaved and read again by the next run.", lower=0)
 
     metric_rows: int = _flag(100_000, "Reporting", "The running metrics forget with this many rows (exponential decay).",
                              lower=1)
@@ -158,6 +166,13 @@ def _check(c: Config) -> None:
         )
     if not 0 <= c.max_rejected_ratio <= 1:
         raise _wrong(f"--max_rejected_ratio={c.max_rejected_ratio} is no share. Expected 0 to 1.")
+    if c.dead_letter_topic and (c.input_files or c.dead_letter_topic == c.topic):
+        raise _wrong(
+            f"--dead_letter_topic={c.dead_letter_topic} needs a topic of its own beside --topic, on the same brokers; "
+            "--input_files has none."
+        )
+    if c.replay_journal and (c.on_lost_rows == "skip" or c.skip_window >= 0):
+        raise _wrong("--replay_journal trains windows as they were: leave out --on_lost_rows=skip and --skip_window.")
     _check_position("start", c.start, ("earliest", "latest"), ("timestamp", "committed", "offsets"))
     _check_position("stop_at", c.stop_at, ("never", "latest"), ("timestamp",))
     if c.input_files and (c.start != "earliest" or c.stop_at.startswith("timestamp:")):

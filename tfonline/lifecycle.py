@@ -1,5 +1,6 @@
 """How a run ends: exit codes, errors meant for people, and the stop signal. Imports no TensorFlow."""
 
+import contextlib
 import enum
 import fcntl
 import os
@@ -22,7 +23,8 @@ class Exit(enum.IntEnum):
     DATA = 65  # too many rows were rejected
     NO_INPUT = 66  # a file, a topic or a range of rows is missing
     UNAVAILABLE = 69  # the broker cannot be reached
-    NOT_FINITE = 70  # the loss is NaN or infinite
+    NOT_FINITE = 70  # the loss or a weight is NaN or infinite
+    CANNOT_WRITE = 73  # the model folder cannot be written, or the disk is full
     TRY_AGAIN = 75  # a passing failure: the same command may work
     CONFIG = 78  # the configuration contradicts the checkpoint
 
@@ -63,8 +65,8 @@ class Stop:
 
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
-# What a forced exit waits for beyond --drain_secs: the save of the window that was just finished.
-_FORCED_EXIT_GRACE_SECS = 5.0
+# Of --drain_secs, the window's share; the rest is for the save that follows it.
+DRAIN_SHARE = 0.8
 
 
 def block_signals() -> None:
@@ -78,15 +80,15 @@ def block_signals() -> None:
 def stop_on_signals(stop: Stop, drain_secs: float, say: Callable[[str], None]) -> None:
     """Starts the thread that turns SIGTERM and Ctrl-C into a stop.
 
-    The first asks for a stop. The second ends the process at once, as does a run that has not ended `drain_secs` plus a
-    grace later (a read can hang inside C++, where nothing reaches it). Neither cuts a checkpoint short.
+    The first asks for a stop. The second ends the process at once, as does a run that has not ended `drain_secs` later (a
+    read can hang inside C++, where nothing reaches it). Neither cuts a checkpoint short.
     """
 
     def listen() -> None:
         name = signal.Signals(signal.sigwait(_SIGNALS)).name
         stop.request(name)
         say(f"{name}: finishing the window, {drain_secs:g} s at most; again to leave at once")
-        again = signal.sigtimedwait(_SIGNALS, drain_secs + _FORCED_EXIT_GRACE_SECS)
+        again = signal.sigtimedwait(_SIGNALS, drain_secs)
         with stop.saving:
             if again is None:
                 say(
@@ -166,19 +168,28 @@ class Liveness:
         self._ended = threading.Event()
 
     def __enter__(self) -> "Liveness":
+        self._ended.clear()
         threading.Thread(target=self._watch, name="liveness", daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._ended.set()
 
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[None]:
+        """A wait that is watched."""
+        self._since, self._told = self._clock(), 0
+        try:
+            yield
+        finally:
+            self._since = None
+
     def follow(self, elements: Iterable[T]) -> Iterator[T]:
         """The same elements, with the waits for them watched."""
         iterator = iter(elements)
         while True:
-            self._since, self._told = self._clock(), 0
-            element = next(iterator, None)
-            self._since = None
+            with self.waiting():
+                element = next(iterator, None)
             if element is None:
                 return
             yield element

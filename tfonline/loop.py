@@ -19,21 +19,28 @@ from tfonline.config import Config
 from tfonline.evaluate.progressive import PREDICTION, ProgressiveMetrics
 from tfonline.features.parse import REASONS
 from tfonline.features.pipeline import Element
-from tfonline.lifecycle import Every, Exit, Stop, UserError
+from tfonline.lifecycle import DRAIN_SHARE, Every, Exit, Stop, UserError
 from tfonline.model.step import Learner
 from tfonline.publish.checkpoints import Checkpoints, Position
 from tfonline.report.console import Console
 from tfonline.report.files import SideFile, loss_line, rejected_line
+from tfonline.report.status import Status
 from tfonline.report.summary import summary_table
 from tfonline.report.writers import Scalars, Writer
 from tfonline.stream.broker import KafkaTopic
+from tfonline.stream.dead_letters import DeadLetters
 from tfonline.stream.journal import Journal
 from tfonline.stream.readers import Reader
-from tfonline.stream.windows import Planner, Source
+from tfonline.stream.windows import UNREAD, Planner, Source, Window
 
 # --max_rejected_ratio is over the rows of the last windows: a few bad rows at a stream's start are no bad stream.
 _RATIO_OVER_ROWS = 10_000
 _RATIO_AT_LEAST_ROWS = 1_000
+_UNREAD_BECAUSE = {
+    "skip": "SKIPPED by --lag_policy=skip",
+    "lost": "LOST: retention had removed them (--on_lost_rows=skip)",
+    "passed": "PASSED OVER by --skip_window",
+}
 
 
 @dataclasses.dataclass
@@ -45,12 +52,14 @@ class Parts:
     reader: Reader
     planner: Planner
     journal: Journal
+    dead_letters: DeadLetters | None
     learner: Learner
     checkpoints: Checkpoints
     position: Position
     metrics: ProgressiveMetrics
     writer: Writer
     console: Console
+    status: Status
     stop: Stop
 
 
@@ -69,6 +78,7 @@ class Loop:
         self._report_cadence = Every(secs=config.report_secs or 1e-9)
         self._save_cadence.done(parts.position.step)
         self._saved_window = parts.position.window
+        self._unsaved: list[Window] = []  # learned from since the last save
         self._recent: deque[tuple[int, int]] = deque()  # (rows, rejected) of the last windows
         self._window_rows = self._window_rejected = 0
         self._began, self._rows_at_start, self._step_at_start = time.monotonic(), parts.position.rows, parts.position.step
@@ -97,12 +107,12 @@ class Loop:
                     self._report()
                     if p.stop.requested() and time.monotonic() > self._drain():
                         return self._drop_window(int(element.window))
+                p.status.set("reading", p.position.window, p.position.step)
                 # Not waiting for the elements to end by themselves: the last reads may take seconds to close.
                 if element.last.numpy() and (p.stop.requested() or int(element.window) == p.planner.final):
                     break
         except tf.errors.OpError as e:
-            error = p.planner.error or getattr(p.reader, "error", None)
-            raise error or UserError(f"reading or preparing rows failed: {e.message}", Exit.TRY_AGAIN) from e
+            raise self._why_reading_failed(e) from e
         if p.position.window > self._saved_window:
             self.save()
         if p.stop.requested():
@@ -110,13 +120,23 @@ class Loop:
         return p.planner.ended or "the stream failed"
 
     def save(self) -> None:
-        """Saves a checkpoint, then tells the broker. Only at a window's end."""
+        """Saves a checkpoint, then tells the broker. Only at a window's end.
+
+        Raises:
+          UserError: a weight is not finite (exit 70), the disk is full (73), or a dead letter was not taken (69, 64).
+        """
         p = self._p
+        p.status.set("saving", p.position.window, p.position.step)
+        if self._unsaved and not p.learner.all_finite():
+            raise self._not_finite("a weight is NaN or infinite", self._unsaved)
+        if p.dead_letters:
+            p.dead_letters.flush()
         p.position.files = {name: file.flushed_length() for name, file in self._files.items()}
         p.position.stop = p.planner.stop_at
         with p.stop.saving:
             path = p.checkpoints.save()
-        self._saved_window = p.position.window
+        p.status.set("committing", p.position.window, p.position.step)
+        self._saved_window, self._unsaved = p.position.window, []
         self._save_cadence.done(p.position.step)
         p.journal.rotate(p.checkpoints.oldest_window)
         p.console.say(f"saved {path}: step {p.position.step:,}, next {p.position.next}")
@@ -168,6 +188,7 @@ class Loop:
     def _learn(self, element: Element) -> None:
         """Scores a batch, learns from it, and counts both."""
         p, batch = self._p, element.batch
+        p.status.set("training", p.position.window, p.position.step)
         self._record_rejected(element)
         good = batch.weight.numpy() > 0
         rows = int(good.sum())
@@ -177,11 +198,8 @@ class Loop:
         result = p.learner.train(batch.label, batch.ids, batch.values, batch.weight)
         wide_loss, deep_loss = float(result.wide_loss), float(result.deep_loss)
         if not math.isfinite(deep_loss):
-            raise UserError(
-                f"the loss is {deep_loss} at step {p.position.step + 1} (window {int(element.window)}). Nothing of this window is "
-                f"saved; the last good model is {p.checkpoints.latest}. Look at its rows, or lower the learning rates.",
-                Exit.NOT_FINITE,
-            )
+            what = f"the loss is {deep_loss} at step {p.position.step + 1}"
+            raise self._not_finite(what, [p.planner.planned(int(element.window))])
         logits, labels = result.logits.numpy()[good], batch.label.numpy()[good]
         p.metrics.add(logits, labels)
         p.position.step += 1
@@ -206,6 +224,8 @@ class Loop:
             counts[name] = counts.get(name, 0) + 1
             self._window_rejected += 1
             file.write(rejected_line(int(element.window), int(partition), int(offset), name, message))
+            if self._p.dead_letters:
+                self._p.dead_letters.send(int(partition), int(offset), name, message)
         if file.full:
             self._warn("rejected.jsonl has reached --rejected_max_bytes: further refused rows are counted, not recorded")
 
@@ -214,9 +234,12 @@ class Loop:
         p = self._p
         window = p.planner.take(number)
         p.position.next, p.position.window = list(window.stop), number + 1
-        if window.trigger == "skip":
-            p.position.skipped += window.rows
-            p.console.say(f"SKIPPED {window.rows:,} offsets by --lag_policy=skip: from {window.start} to {window.stop}")
+        p.position.start += [0] * (len(window.stop) - len(p.position.start))  # the topic has got more partitions
+        self._unsaved.append(window)
+        if window.trigger in UNREAD:
+            p.position.skipped[window.trigger] = p.position.skipped.get(window.trigger, 0) + window.rows
+            because = _UNREAD_BECAUSE[window.trigger]
+            p.console.say(f"window {number}, {window.rows:,} offsets from {window.start} to {window.stop}: {because}")
         report = p.metrics.end_window()
         if report["rows"]:
             p.writer.write(p.position.step, {f"window/{name}": value for name, value in report.items()})
@@ -263,14 +286,14 @@ class Loop:
         scalars = {f"{scope}/{n}": v for scope in ("running", "total") for n, v in p.metrics.report(scope).items()}
         scalars["lag_rows"] = float(max(0, sum(p.planner.ends) - sum(p.position.next)))
         scalars["rejected_rows"] = float(sum(p.position.rejected.values()))
-        scalars["skipped_rows"] = float(p.position.skipped)
+        scalars |= {f"unread_rows/{trigger}": float(p.position.skipped.get(trigger, 0)) for trigger in UNREAD}
         scalars["rows"] = float(p.position.rows)
         return scalars
 
     def _drain(self) -> float:
         """Until when the window may go on after a stop was asked for."""
         if math.isinf(self._drain_until):
-            self._drain_until = time.monotonic() + self._p.config.drain_secs
+            self._drain_until = time.monotonic() + DRAIN_SHARE * self._p.config.drain_secs
         return self._drain_until
 
     def _drop_window(self, number: int) -> str:
@@ -281,6 +304,33 @@ class Loop:
         )
         p.checkpoints.restore()  # the summary tells of the saved model
         return f"stopped by {p.stop.reason}, window {number} dropped"
+
+    def _why_reading_failed(self, error: tf.errors.OpError) -> Exception:
+        """The error to end with; asks the broker whether retention has overtaken windows that were planned."""
+        p = self._p
+        if known := p.planner.error or p.reader.error:
+            return known
+        if lost := p.planner.rows_lost_since_planned():
+            return UserError(
+                f"rows were removed from the log while their window waited to be read (partition: offsets): {lost}. Keep the "
+                "topic's retention above the lag; the same command goes on behind them with --on_lost_rows=skip.",
+                Exit.NO_INPUT if p.config.on_lost_rows == "fail" else Exit.TRY_AGAIN,
+            )
+        return UserError(f"reading or preparing rows failed: {error.message}", Exit.TRY_AGAIN)
+
+    def _not_finite(self, what: str, windows: list[Window]) -> UserError:
+        """Writes the windows that it may come from to failed_windows.json; the error says how to go on."""
+        p = self._p
+        path = pathlib.Path(p.config.model_dir) / "failed_windows.json"
+        record = {"what": what, "step": p.position.step, "windows": [dataclasses.asdict(w) for w in windows]}
+        path.write_text(json.dumps(record, indent=2) + "\n")
+        numbers = f"window {windows[0].number}" + (f" to {windows[-1].number}" if len(windows) > 1 else "")
+        return UserError(
+            f"{what}, in {numbers} (offsets in {path}). Nothing of it is saved; the last good model is {p.checkpoints.latest}. "
+            "Look at the rows or lower the learning rates; or pass over it once with --skip_window=NUMBER"
+            + ("." if len(windows) == 1 else " (which of them it is, a run with --checkpoint_every_steps=1 says)."),
+            Exit.NOT_FINITE,
+        )
 
     def _warn(self, text: str) -> None:
         if text not in self._warned:

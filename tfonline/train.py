@@ -14,20 +14,26 @@ the journal, as they were; rejected.jsonl, loss.log and predictions.bin are cut 
 """
 
 import dataclasses
+import errno
 import json
 import os
 import pathlib
 import sys
-import time
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from tfonline import config as flags
 from tfonline.lifecycle import Exit, FolderLock, Liveness, Stop, UserError, block_signals, stop_on_signals
+from tfonline.positions import add_new_partitions, make_resolve_stop, resolve_start
 from tfonline.report.console import Console
-from tfonline.stream.broker import KafkaTopic, read_offsets_file
+from tfonline.report.status import Status
+from tfonline.stream.broker import KafkaTopic
+from tfonline.stream.dead_letters import DeadLetters
 from tfonline.stream.journal import Journal, read_journal
 from tfonline.stream.windows import Planner, Policy, Window
+
+_CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EFBIG, errno.ENOTDIR}
+# The broker answers, but a read gives nothing for so many times --broker_timeout_secs: it hangs.
+_HUNG_AFTER = 4
 
 if TYPE_CHECKING:
     from tfonline.features.dictionaries import Dictionaries
@@ -92,13 +98,25 @@ def run(config: flags.Config, stop: Stop | None = None, console: Console | None 
         topic = KafkaTopic(servers, config.topic, group, properties, config.broker_timeout_secs, stop, console.say)
     replay = read_journal(config.replay_journal) if config.replay_journal else None
     if config.dry_run:
-        return _train(config, schema, dictionaries, topic, replay, stop, console)
-    os.makedirs(config.model_dir, exist_ok=True)
-    lock = FolderLock(config.model_dir)
+        return _train(config, schema, dictionaries, topic, replay, stop, console, Status(None))
     try:
-        return _train(config, schema, dictionaries, topic, replay, stop, console)
-    finally:
-        lock.release()
+        os.makedirs(config.model_dir, exist_ok=True)
+        lock = FolderLock(config.model_dir)
+        status = Status(os.path.join(config.model_dir, "status"))
+        status.set("starting")
+        try:
+            return _train(config, schema, dictionaries, topic, replay, stop, console, status)
+        finally:
+            status.close()
+            lock.release()
+    except OSError as e:
+        if e.errno not in _CANNOT_WRITE:
+            raise
+        raise UserError(
+            f"{e.filename or f'a file of --model_dir={config.model_dir}'} cannot be written ({e.strerror}). The checkpoints are "
+            "whole; what came after the newest will be read again. Make space or mend the disk, then run the same command again.",
+            Exit.CANNOT_WRITE,
+        ) from e
 
 
 def _train(
@@ -109,6 +127,7 @@ def _train(
     replay: list[Window] | None,
     stop: Stop,
     console: Console,
+    status: Status,
 ) -> RunResult:
     """Steps 2 to 6, with TensorFlow."""
     console.say("loading TensorFlow")
@@ -126,9 +145,12 @@ def _train(
     from tfonline.stream.readers import FileSource, KafkaReader, make_raw_batches
 
     strategy = make_strategy(config.num_replicas, config.devices)  # first of all: it makes logical devices
+    limit_secs = max(config.broker_timeout_secs, 1.0)
+    liveness = Liveness(limit_secs, lambda secs: _stuck(secs, limit_secs, topic, stop, console))
     if topic:
         source, reader = topic, KafkaReader(topic, config.bootstrap_servers, config.group, flags.kafka_properties(config))
-        reader.check()
+        with liveness, liveness.waiting():
+            reader.check()
     else:
         source = reader = FileSource(config.input_files)
 
@@ -155,11 +177,12 @@ def _train(
     if saved:
         check_contract(config.model_dir, saved.contract, contract)
     if config.dry_run:
-        position = saved or Position(next=_resolve_start(config, source, replay), start=[])
+        position = saved or Position(next=resolve_start(config, source, replay), start=[])
         _say_what_a_run_would_do(config, console, source, position, features, vocab_size)
         return RunResult("dry run", {})
 
     model_dir = pathlib.Path(config.model_dir)
+    _say_what_changed(model_dir / "config.json", config, console)
     (model_dir / "config.json").write_text(json.dumps(config.resolved(), indent=2) + "\n")
 
     console.say(f"making the model: {vocab_size:,} ids, {config.num_replicas} replica(s)")
@@ -178,19 +201,22 @@ def _train(
     position = Position(next=[], start=[], contract=contract)
     checkpoints = Checkpoints(config.model_dir, config.keep_checkpoints, learner, position, metrics)
     if saved:
-        checkpoints.restore()
-        _add_new_partitions(position, source)
+        for damaged in checkpoints.restore():
+            console.say(f"warning: {damaged}")
+        add_new_partitions(position, source)
         console.say(f"resumed from {checkpoints.latest}: window {position.window}, step {position.step}, next {position.next}")
     else:
-        position.next = position.start = _resolve_start(config, source, replay)
+        position.next = position.start = resolve_start(config, source, replay)
         console.say(f"a new model, from offsets {position.start}")
-    resolve_stop = _make_resolve_stop(config, source)
+    resolve_stop = make_resolve_stop(config, source)
     # Resolved once, so that a crash does not move the end; anew for another flag, or once the end has been reached.
     reached = position.stop is None or all(n >= s for n, s in zip(position.next, position.stop, strict=True))
     if reached or position.stop_at != config.stop_at:
         position.stop, position.stop_at = resolve_stop(), config.stop_at
 
     journal = Journal(config.model_dir)
+    journalled = journal.since(position.window)
+    pass_over = _window_to_pass_over(config.skip_window, position.window, journalled, console)
     planner = Planner(
         source,
         Policy(
@@ -199,28 +225,37 @@ def _train(
             max_idle_secs=config.max_idle_secs,
             max_lag_rows=config.max_lag_rows,
             lag_policy=config.lag_policy,
+            on_lost_rows=config.on_lost_rows,
             stop_at=None if position.stop is None else tuple(position.stop),
         ),
         journal,
         position=position.next,
         number=position.window,
-        journalled=[w.widened(source.num_partitions) for w in journal.since(position.window)],
-        replay=None if replay is None else [w.widened(source.num_partitions) for w in replay],
+        journalled=journalled,
+        replay=replay,
+        pass_over=pass_over,
         resolve_stop=resolve_stop,
         stop=stop,
     )
-    raw = make_raw_batches(planner, reader, source.num_partitions, config.batch_size)
+    raw = make_raw_batches(planner, reader, config.batch_size)
     elements = make_batches(raw, features, config.batch_size, model.padding_id)
     writer = TensorBoard(str(model_dir / "tensorboard"))
     console.expect(None if position.stop is None else sum(position.stop) - sum(position.start), position.rows)
-    loop = Loop(Parts(config, source, reader, planner, journal, learner, checkpoints, position, metrics, writer, console, stop))
-    if not saved:
-        loop.save()  # checkpoint 0: a crash before the first ordinary save starts from the same weights and offsets
+    dead_letters = _open_dead_letters(config, stop, console) if config.dead_letter_topic else None
+    parts = Parts(
+        config=config, source=source, reader=reader, planner=planner, journal=journal, dead_letters=dead_letters,
+        learner=learner, checkpoints=checkpoints, position=position, metrics=metrics, writer=writer, console=console,
+        status=status, stop=stop,
+    )  # fmt: skip
+    loop = Loop(parts)
     try:
-        with Liveness(max(config.broker_timeout_secs, 1.0), lambda secs: _stuck(secs, topic, stop, console)) as liveness:
+        if not saved:
+            loop.save()  # checkpoint 0: a crash before the first ordinary save starts from the same weights and offsets
+        with liveness:
             followed = liveness.follow(elements)  # named, so that it closes its reads when all is saved and said
             ended = loop.train(followed)
         summary = loop.summarise(ended)
+        status.set("ended", position.window, position.step)
     finally:
         stop.request("the run has ended")  # whatever still reads ahead ends, too
         loop.close()
@@ -230,16 +265,24 @@ def _train(
     return RunResult(ended, summary)
 
 
-def _stuck(secs: float, topic: KafkaTopic | None, stop: Stop, console: Console) -> None:
-    """No rows came for that long. Ends the process where the broker is away: the reader waits in C++ and cannot be called back."""
+def _stuck(secs: float, limit_secs: float, topic: KafkaTopic | None, stop: Stop, console: Console) -> None:
+    """No rows came for that long. Ends the process where the broker is away, or answers while the read gives nothing.
+
+    The reader waits in C++ and cannot be called back; all that counts is saved.
+    """
     console.say(f"the next rows have not come for {secs:.0f} s")
+    if topic is None:
+        return
     try:
-        if topic:
-            topic.check_reachable()
+        topic.check_reachable()
+        if secs < _HUNG_AFTER * limit_secs:
+            return
+        error = UserError(f"the broker answers, but a read of topic {topic.name} hangs: no row for {secs:.0f} s.", Exit.TRY_AGAIN)
     except UserError as e:
-        with stop.saving:
-            print(f"tfonline: {e} What was not saved will be read again.", file=sys.stderr, flush=True)
-            _leave(e.code)
+        error = e
+    with stop.saving:
+        print(f"tfonline: {error} What was not saved will be read again.", file=sys.stderr, flush=True)
+        _leave(error.code)
 
 
 def _leave(code: int) -> None:
@@ -249,45 +292,42 @@ def _leave(code: int) -> None:
     os._exit(code)
 
 
-def _resolve_start(config: flags.Config, source: Any, replay: list[Window] | None) -> list[int]:
-    """The first offset of each partition for a new model."""
-    if replay:
-        return list(replay[0].widened(source.num_partitions).start)
-    kind, _, rest = config.start.partition(":")
-    if kind == "earliest":
-        return source.begins()
-    if kind == "latest":
-        return source.ends()
-    if kind == "timestamp":
-        return source.at_timestamp(flags.timestamp_ms(rest))
-    if kind == "committed":
-        return source.committed(rest)
-    return read_offsets_file(rest, source.num_partitions)
+def _open_dead_letters(config: flags.Config, stop: Stop, console: Console) -> DeadLetters:
+    """Raises UserError where the topic is missing (exit 66): better now than at the first refused row."""
+    servers, properties, secs = config.bootstrap_servers, flags.kafka_properties(config), config.broker_timeout_secs
+    KafkaTopic(servers, config.dead_letter_topic, config.group, properties, secs, stop, console.say)
+    return DeadLetters(servers, config.dead_letter_topic, config.topic, properties, secs)
 
 
-def _make_resolve_stop(config: flags.Config, source: Any) -> Callable[[], list[int] | None]:
-    """Gives the offsets at which the run ends, as soon as they can be known; None until then."""
-    if config.stop_at == "never":
-        return lambda: None
-    if config.stop_at == "latest":
-        return source.ends
-    ms = flags.timestamp_ms(config.stop_at.partition(":")[2])
-    # Before that time, rows older than it may still come.
-    return lambda: source.at_timestamp(ms) if time.time() * 1000 >= ms else None
+def _window_to_pass_over(wanted: int, next_window: int, journalled: list[Window], console: Console) -> int | None:
+    """The number of --skip_window, where it is still to come.
+
+    Raises:
+      UserError: no such window has been planned (exit 64).
+    """
+    if wanted < 0 or wanted in (numbers := [w.number for w in journalled]):
+        return wanted
+    if wanted < next_window:
+        console.say(f"--skip_window={wanted} lies behind the checkpoint, where window {next_window} is next: nothing to pass over")
+        return None
+    there = f"windows {numbers[0]} to {numbers[-1]}" if numbers else "none"
+    raise UserError(
+        f"--skip_window={wanted}: the journal has no such window after the checkpoint, it has {there}. failed_windows.json names "
+        "the windows of a loss that was not finite.",
+        Exit.FLAGS,
+    )
 
 
-def _add_new_partitions(position: Any, source: Any) -> None:
-    """Partitions that the topic has got since the checkpoint start at 0."""
-    more = source.num_partitions - len(position.next)
-    if more < 0:
-        raise UserError(
-            f"the checkpoint knows {len(position.next)} partitions, {source.name} has {source.num_partitions}. "
-            "Use the stream that the model was trained on, or a new --model_dir.",
-            Exit.CONFIG,
-        )
-    position.next, position.start = position.next + [0] * more, position.start + [0] * more
-    if position.stop is not None:
-        position.stop = position.stop + [0] * more
+def _say_what_changed(path: pathlib.Path, config: flags.Config, console: Console) -> None:
+    """Settings that differ from the last run's. What the weights depend on has been checked; the rest may change."""
+    try:
+        before = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return
+    now = json.loads(json.dumps(config.resolved()))
+    changed = [f"--{name}: {before[name]!r} -> {now[name]!r}" for name in now if name in before and before[name] != now[name]]
+    if changed:
+        console.say("changed since the last run: " + ", ".join(changed))
 
 
 def _say_what_a_run_would_do(

@@ -9,8 +9,6 @@ from tfonline.features.parse import Parse
 from tfonline.features.schema import Schema
 from tfonline.features.transforms import CategoryLookup, make_numeric, row_fingerprints
 
-_MESSAGE_BYTES = 1000  # of a refused row, kept for the record
-
 
 class Batch(NamedTuple):
     """B rows, padded to the batch size; padding stands last. Refused rows and padding have weight 0 and the padding id.
@@ -39,7 +37,7 @@ class Rejected(NamedTuple):
       partition: int32 [k].
       offset: int64 [k].
       reason: int32 [k], an index into parse.REASONS.
-      message: string [k], the first 1,000 bytes.
+      message: string [k], as they came.
     """
 
     partition: tf.Tensor
@@ -122,10 +120,7 @@ def make_batches(raw: tf.data.Dataset, features: Features, batch_size: int, padd
             offset=_pad(offset, batch_size, -1),
         )
         refused = tf.where(~good)[:, 0]
-        rejected = Rejected(
-            *(tf.gather(t, refused) for t in (partition, offset, reason)),
-            tf.strings.substr(tf.gather(message, refused), 0, _MESSAGE_BYTES),
-        )
+        rejected = Rejected(*(tf.gather(t, refused) for t in (partition, offset, reason, message)))
         fingerprints = row_fingerprints(message, partition, offset)
         fingerprint = tf.reduce_sum(tf.where(good, fingerprints, tf.zeros_like(fingerprints)))
         return Element(batch, rejected, fingerprint, window, last)

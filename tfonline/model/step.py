@@ -132,6 +132,11 @@ class Learner(tf.Module):
         logits = tf.concat(self._strategy.experimental_local_results(logits), axis=0)
         return StepResult(logits, wide_loss, deep_loss)
 
+    @tf.function(autograph=False)
+    def all_finite(self) -> tf.Tensor:
+        """Whether no weight and no slot is NaN or infinite, bool []; looks at all of them."""
+        return tf.reduce_all([tf.reduce_all(tf.math.is_finite(v)) for v in self.variables if v.dtype.is_floating])
+
     def _forward_backward(
         self, label: tf.Tensor, ids: tf.Tensor, values: tf.Tensor, weight: tf.Tensor, total: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, Sequence, Sequence]:

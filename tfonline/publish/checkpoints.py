@@ -2,12 +2,17 @@
 
 That they stand in one checkpoint is what makes a row count exactly once: there is no moment at which the weights know of a row
 that the offsets do not.
+
+A save is on disk (fsync) before it counts. TensorFlow keeps a checksum of each tensor, so a damaged checkpoint is found when it is
+read: it is put aside as `damaged-<name>`, and the one before it is used.
 """
 
 import base64
 import dataclasses
 import json
+import os
 import pathlib
+import re
 import shutil
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -15,6 +20,9 @@ from typing import Any, Protocol
 import tensorflow as tf
 
 from tfonline.lifecycle import Exit, UserError
+
+# What reading a damaged checkpoint raises: checksums (OpError), cut files (IndexError), and a position that is none.
+_DAMAGE = (tf.errors.OpError, IndexError, ValueError, TypeError)
 
 
 @dataclasses.dataclass
@@ -30,7 +38,7 @@ class Position:
       step: train steps done.
       rows: rows trained.
       rejected: rows refused, by reason.
-      skipped: offsets passed over by --lag_policy=skip.
+      skipped: offsets passed over unread, by trigger of the window (skip, lost, passed).
       fingerprint: sum of the fingerprints of the trained rows, mod 2^64.
       contract: what the weights were made for: schema, dictionaries, sizes, topic.
       files: length in bytes of the files beside the checkpoint, to cut them back to.
@@ -44,7 +52,7 @@ class Position:
     step: int = 0
     rows: int = 0
     rejected: dict[str, int] = dataclasses.field(default_factory=dict)
-    skipped: int = 0
+    skipped: dict[str, int] = dataclasses.field(default_factory=dict)
     fingerprint: int = 0
     contract: dict[str, Any] = dataclasses.field(default_factory=dict)
     files: dict[str, int] = dataclasses.field(default_factory=dict)
@@ -78,21 +86,19 @@ class Checkpoints:
 
     Args:
       folder: the model folder.
-      keep: how many are kept.
+      keep: how many are kept; at least 2, for the newest is only safe once it is on disk.
       learner: weights and slots.
       position: saved as it is at the save.
       metrics: likewise.
     """
 
     def __init__(self, folder: str, keep: int, learner: tf.Module, position: Position, metrics: Metrics):
-        self._folder, self._metrics = pathlib.Path(folder), metrics
+        self._folder, self._keep, self._metrics, self._position = pathlib.Path(folder), keep, metrics, position
         self._text = _Text(lambda: json.dumps(dataclasses.asdict(position)))
         self._metric_text = _Text(lambda: base64.b64encode(metrics.state()).decode())
-        self._position = position
         self._checkpoint = tf.train.Checkpoint(learner=learner, position=self._text, metrics=self._metric_text)
-        self._manager = tf.train.CheckpointManager(self._checkpoint, folder, max_to_keep=keep, checkpoint_name="ckpt")
-        for torn in self._folder.glob("ckpt-*_temp"):  # left by a kill in the middle of a save
-            shutil.rmtree(torn, ignore_errors=True)
+        _remove_leftovers(self._folder)
+        self._manager = self._manage()
 
     @property
     def latest(self) -> str:
@@ -102,38 +108,120 @@ class Checkpoints:
     @property
     def oldest_window(self) -> int:
         """The window before which the oldest kept checkpoint was saved."""
-        return min((int(path.rpartition("-")[2]) for path in self._manager.checkpoints), default=0)
+        return min(map(_number, self._manager.checkpoints), default=0)
 
     def save(self) -> str:
-        """Writes a checkpoint, numbered by the next window; returns its path."""
-        return self._manager.save(checkpoint_number=self._position.window)
+        """Writes a checkpoint, numbered by the next window, and has it on disk; returns its path.
 
-    def restore(self) -> None:
-        """Takes over everything from the newest checkpoint; `saved_position` has said beforehand that it fits."""
-        self._checkpoint.restore(self.latest).assert_existing_objects_matched()
-        for field, value in json.loads(self._text.value).items():
-            setattr(self._position, field, value)
-        self._metrics.restore(base64.b64decode(self._metric_text.value))
+        Raises:
+          UserError: it cannot be written (exit 73); those before it are whole.
+        """
+        try:
+            path = self._manager.save(checkpoint_number=self._position.window)
+            for file in [*self._folder.glob(f"{pathlib.Path(path).name}.*"), self._folder / "checkpoint", self._folder]:
+                _sync(file)
+        except (tf.errors.OpError, OSError) as e:
+            reason = getattr(e, "message", None) or str(e)
+            raise UserError(
+                f"the checkpoint before window {self._position.window} could not be written: {reason}. The newest whole one is "
+                f"{self.latest or 'none'}; what came after it will be read again. Make space or mend the disk, then run the same "
+                "command again.",
+                Exit.CANNOT_WRITE,
+            ) from e
+        return path
+
+    def restore(self) -> list[str]:
+        """Takes over everything from the newest whole checkpoint; `saved_position` has said beforehand that it fits.
+
+        Returns:
+          What was found damaged and put aside, a line each.
+
+        Raises:
+          UserError: no checkpoint is whole (exit 78).
+        """
+        damaged = []
+        for path in _paths(self._folder):
+            try:
+                self._checkpoint.restore(path).assert_existing_objects_matched()
+                position, metrics = json.loads(self._text.value), base64.b64decode(self._metric_text.value)
+            except _DAMAGE as e:
+                damaged.append(f"{path} is damaged and was put aside as damaged-{pathlib.Path(path).name} ({_first_line(e)})")
+                for file in self._folder.glob(f"{pathlib.Path(path).name}.*"):
+                    file.rename(file.with_name(f"damaged-{file.name}"))
+                continue
+            for field, value in position.items():
+                setattr(self._position, field, value)
+            self._metrics.restore(metrics)
+            self._manager = self._manage()
+            return damaged
+        raise _none_whole(self._folder, damaged)
+
+    def _manage(self) -> tf.train.CheckpointManager:
+        """A manager of what is in the folder, whatever TensorFlow's own list of it says: a kill can come between the two."""
+        paths = _paths(self._folder)[::-1]
+        if paths:
+            tf.compat.v1.train.update_checkpoint_state(self._folder, paths[-1], paths)
+        else:
+            (self._folder / "checkpoint").unlink(missing_ok=True)
+        return tf.train.CheckpointManager(self._checkpoint, str(self._folder), max_to_keep=self._keep, checkpoint_name="ckpt")
 
 
 def saved_position(folder: str) -> Position | None:
-    """The position in a model folder's newest checkpoint, read without a model; None where there is no checkpoint.
+    """The position in a model folder's newest readable checkpoint, read without a model; None where there is no checkpoint.
 
     Raises:
-      UserError: the checkpoint is not one of tfonline's (exit 78).
+      UserError: none of the checkpoints can be read, or they are not tfonline's (exit 78).
     """
-    path = tf.train.latest_checkpoint(folder)
-    if not path:
-        return None
+    problems = []
+    for path in _paths(pathlib.Path(folder)):
+        try:
+            return Position(**json.loads(tf.train.load_checkpoint(path).get_tensor("position/.ATTRIBUTES/py_state")))
+        except _DAMAGE as e:
+            problems.append(f"{path}: {_first_line(e)}")
+    if problems:
+        raise _none_whole(folder, problems)
+    return None
+
+
+def _none_whole(folder: str | pathlib.Path, problems: list[str]) -> UserError:
+    return UserError(
+        f"no checkpoint in {folder} can be read as one of tfonline:\n  " + "\n  ".join(problems) + "\nRestore the folder from a "
+        "copy, or start a new --model_dir; its journal (windows.jsonl) can be replayed there with --replay_journal.",
+        Exit.CONFIG,
+    )
+
+
+def _paths(folder: pathlib.Path) -> list[str]:
+    """The checkpoints of a folder, newest first. A checkpoint is there once its index is: TensorFlow writes that last."""
+    found = [str(file.with_suffix("")) for file in folder.glob("ckpt-*.index") if re.fullmatch(r"ckpt-\d+\.index", file.name)]
+    return sorted(found, key=_number, reverse=True)
+
+
+def _number(path: str) -> int:
+    return int(path.rpartition("-")[2])
+
+
+def _remove_leftovers(folder: pathlib.Path) -> None:
+    """Removes what a kill in the middle of a save leaves: temporary files and data without an index."""
+    for torn in folder.glob("ckpt-*_temp"):
+        shutil.rmtree(torn, ignore_errors=True)
+    for file in folder.glob("*ckpt-*.tempstate*"):
+        file.unlink()
+    for data in folder.glob("ckpt-*.data-*"):
+        if not data.with_suffix(".index").exists():
+            data.unlink()
+
+
+def _sync(path: pathlib.Path) -> None:
+    fd = os.open(path, os.O_RDONLY)
     try:
-        reader = tf.train.load_checkpoint(path)
-        return Position(**json.loads(reader.get_tensor("position/.ATTRIBUTES/py_state")))
-    except (tf.errors.OpError, ValueError, TypeError) as e:
-        raise UserError(
-            f"{path} cannot be read as a checkpoint of tfonline ({e}). Use a new --model_dir, or remove the newest checkpoint's "
-            "files and its name in the file 'checkpoint' to go back to the one before.",
-            Exit.CONFIG,
-        ) from e
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _first_line(error: Exception) -> str:
+    return (getattr(error, "message", None) or str(error)).splitlines()[0]
 
 
 def check_contract(folder: str, saved: dict[str, Any], wanted: dict[str, Any]) -> None:

@@ -1,10 +1,13 @@
 """Files beside the checkpoint: refused rows, the loss log and predictions. On resuming they are cut back to the checkpoint."""
 
+import contextlib
 import json
 import os
 import pathlib
 
 import numpy as np
+
+_MESSAGE_BYTES = 1000  # of a refused row, in rejected.jsonl
 
 
 class SideFile:
@@ -37,18 +40,19 @@ class SideFile:
         return self._file.tell()
 
     def close(self) -> None:
-        """Closes the file."""
-        self._file.close()
+        """Closes the file. What does not fit on the disk any more stands beyond the last checkpoint: the next run writes it."""
+        with contextlib.suppress(OSError):
+            self._file.close()
 
 
 def rejected_line(window: int, partition: int, offset: int, reason: str, message: bytes) -> bytes:
-    """A line of rejected.jsonl; bytes that are not UTF-8 stand as \\xNN."""
+    """A line of rejected.jsonl with the first 1,000 bytes of the message; bytes that are not UTF-8 stand as \\xNN."""
     record = {
         "window": window,
         "partition": partition,
         "offset": offset,
         "reason": reason,
-        "message": message.decode("utf-8", "backslashreplace"),
+        "message": message[:_MESSAGE_BYTES].decode("utf-8", "backslashreplace"),
     }
     return json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
 

@@ -10,10 +10,11 @@ def summary_table(summary: dict[str, Any]) -> str:
         return "-" if value is None else format(value, form)
 
     reasons = ", ".join(f"{reason} {n:,}" for reason, n in summary["rejected_by_reason"].items())
+    triggers = ", ".join(f"{trigger} {n:,}" for trigger, n in summary["skipped"].items())
     counts = [
         ("rows trained", f"{summary['rows']:,} ({summary['rows_this_run']:,} in this run)"),
         ("rows rejected", f"{summary['rejected']:,}" + (f" ({reasons})" if reasons else "")),
-        ("offsets skipped", f"{summary['skipped']:,}"),
+        ("offsets unread", f"{sum(summary['skipped'].values()):,}" + (f" ({triggers})" if triggers else "")),
         ("steps, windows", f"{summary['steps']:,}, {summary['windows']:,}"),
         ("rows/s", f"{summary['rows_per_sec']:,.0f} over {summary['secs_this_run']:,.1f} s"),
         ("lag, rows", f"{summary['lag_rows']:,}"),

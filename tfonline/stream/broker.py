@@ -18,6 +18,7 @@ _REQUEST_SECS = 5.0
 # Times that Kafka's ListOffsets request gives a meaning of their own.
 _LATEST, _EARLIEST = -1, -2
 _PAUSE_SECS = 0.2
+_REFRESH_SECS = 5.0
 _NUM_NAMES_SHOWN = 20
 # A broker that is away is said once, by this module; one that is back is noticed within a second.
 _CLIENT = {"log_level": 2, "error_cb": lambda _: None, "reconnect.backoff.max.ms": 1000}
@@ -25,6 +26,10 @@ _CLIENT = {"log_level": 2, "error_cb": lambda _: None, "reconnect.backoff.max.ms
 
 class KafkaTopic:
     """One topic of a Kafka cluster.
+
+    Attributes:
+      num_partitions: as last seen; `begins` looks for more every few seconds.
+      topic_id: tells the topic from another made later under its name; '' where the broker knows no ids.
 
     Args:
       servers: `host:port[,host:port]`.
@@ -59,6 +64,7 @@ class KafkaTopic:
             raise UserError(f"a Kafka property is wrong: {e.args[0].str()}", Exit.FLAGS) from e
         self.num_partitions = self._find_topic()
         self.topic_id = self._find_topic_id()
+        self._refreshed = time.monotonic()
 
     @property
     def name(self) -> str:
@@ -66,7 +72,17 @@ class KafkaTopic:
         return self._topic
 
     def begins(self) -> list[int]:
-        """The oldest offset of each partition that is still in the log."""
+        """The oldest offset of each partition that is still in the log.
+
+        Raises:
+          UserError: the topic was deleted (exit 66) or made anew (78), or the broker cannot be reached (69).
+        """
+        if time.monotonic() - self._refreshed > _REFRESH_SECS:
+            found = self._retry(self._count_partitions, "looking for new partitions")
+            if found > self.num_partitions:
+                self._say(f"topic {self._topic} has {found} partitions now, {found - self.num_partitions} of them new")
+            self.num_partitions = max(found, self.num_partitions)
+            self._refreshed = time.monotonic()
         return self._list_offsets(_EARLIEST)
 
     def ends(self) -> list[int]:
@@ -135,12 +151,13 @@ class KafkaTopic:
         try:
             while True:
                 record = consumer.poll(0.5)
-                if record is None or (record.error() and record.error().code() != KafkaError._PARTITION_EOF):
+                failed = record is None or (record.error() and record.error().code() != KafkaError._PARTITION_EOF)
+                if not failed and record.offset() >= stop:
+                    return values, offsets
+                if failed or record.error():  # an end of partition before `stop`: the leader's watermark lags
                     if time.monotonic() > deadline or self._stop.requested():
                         raise self._unreachable(f"reading offsets [{start}, {stop}) of partition {partition}")
                     continue
-                if record.error() or record.offset() >= stop:
-                    return values, offsets
                 values.append(record.value() or b"")
                 offsets.append(record.offset())
         finally:
@@ -171,8 +188,13 @@ class KafkaTopic:
             )
         return len(topics[self._topic].partitions)
 
+    def _count_partitions(self) -> int:
+        topics = self._consumer.list_topics(timeout=_REQUEST_SECS).topics
+        if self._topic not in topics:
+            raise KafkaException(KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART))
+        return len(topics[self._topic].partitions)
+
     def _find_topic_id(self) -> str:
-        """Tells a topic from another that was made later under the same name; '' where the broker knows no ids."""
         admin = AdminClient(self._config)  # named: one that is collected before its futures are read fails them
         try:
             asked = admin.describe_topics(TopicCollection([self._topic]), request_timeout=_REQUEST_SECS)
@@ -201,6 +223,7 @@ class KafkaTopic:
                 answer = ask()
                 if said:
                     self._say(f"{doing} from {self._servers} works again")
+                    self._check_same_topic()
                 return answer
             except KafkaException as e:
                 error = e.args[0].str()
@@ -209,6 +232,17 @@ class KafkaTopic:
                     self._say(f"{doing} from {self._servers} fails ({error}); trying again for {self._timeout_secs:g} s at most")
                 if time.monotonic() > deadline or self._stop.wait(_PAUSE_SECS):
                     raise self._deleted() or self._unreachable(doing, error) from e
+
+    def _check_same_topic(self) -> None:
+        """After a time without answers the topic may be another of the same name, whose offsets mean something else."""
+        found = self._find_topic_id()
+        if found != self.topic_id and found and self.topic_id:
+            raise UserError(
+                f"topic {self._topic} was deleted and made anew while the run was using it (id {self.topic_id}, now {found}): its "
+                "offsets mean nothing to this model. The model and its last checkpoint are whole; start a new --model_dir for the "
+                "new topic.",
+                Exit.CONFIG,
+            )
 
     def _deleted(self) -> UserError | None:
         """The error where the broker answers but does not know the topic. Asked late: one that starts may not know it yet."""

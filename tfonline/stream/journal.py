@@ -1,10 +1,15 @@
-"""The window journal: which rows taught the model, in which order. One JSON object a line in `<model_dir>/windows.jsonl`."""
+"""The window journal: which rows taught the model, in which order. One JSON object a line in `<model_dir>/windows.jsonl`.
+
+It is only ever appended to. A line takes the place of all lines before it from its number on: a window that no saved model has
+learned from can be planned anew.
+"""
 
 import datetime
+import errno
 import json
 import os
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 
 from tfonline.lifecycle import Exit, UserError
 from tfonline.stream.windows import Window
@@ -33,10 +38,14 @@ class Journal:
         self._folder, self._now, self._max_bytes = pathlib.Path(folder), now, max_bytes
         self._path = self._folder / _NAME
         self._cut_torn_line()
-        self._file = self._path.open("ab")
+        self._file = self._path.open("ab", buffering=0)
 
     def append(self, window: Window) -> None:
-        """Writes one window and has it on disk before it returns."""
+        """Writes one window and has it on disk before it returns; a line that does not fit is taken back.
+
+        Raises:
+          OSError: the disk is full, for example.
+        """
         line = {
             "number": window.number,
             "start": window.start,
@@ -45,16 +54,21 @@ class Journal:
             "rows": window.rows,
             "time": self._now(),
         }
-        self._file.write(json.dumps(line, separators=(",", ":")).encode() + b"\n")
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        data, length = json.dumps(line, separators=(",", ":")).encode() + b"\n", self._file.tell()
+        try:
+            if self._file.write(data) < len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
+            os.fsync(self._file.fileno())
+        except OSError as e:
+            self._file.truncate(length)
+            raise OSError(e.errno, e.strerror, str(self._path)) from e
 
     def since(self, number: int) -> list[Window]:
         """The windows from `number` on, in order."""
         parts = _parts(self._folder)
         begin_later = [_first_number(p) > number for p in parts[1:]] + [True] if parts else []
         needed = [part for part, needed in zip(parts, begin_later, strict=True) if needed]  # a part ends where the next one begins
-        return [w for part in [*needed, self._path] for w in _read_part(part) if w.number >= number]
+        return [w for w in _latest(w for part in [*needed, self._path] for w in _read_part(part)) if w.number >= number]
 
     def rotate(self, oldest_needed: int) -> None:
         """Begins a new file if this one is full; drops old parts, but none with a window from `oldest_needed` on."""
@@ -63,7 +77,7 @@ class Journal:
         first = next(_read_part(self._path)).number
         self._file.close()
         self._path.rename(self._folder / f"windows-{first:012d}.jsonl")
-        self._file = self._path.open("ab")
+        self._file = self._path.open("ab", buffering=0)
         parts = _parts(self._folder)
         ends = [_first_number(p) for p in parts[1:]]
         for part, end in zip(parts[:-_KEEP_PARTS], ends, strict=False):
@@ -93,7 +107,17 @@ def read_journal(path: str | os.PathLike) -> list[Window]:
     if not path.exists():
         raise UserError(f"the journal {path} is missing. Expected the windows.jsonl of a model folder.", Exit.NO_INPUT)
     parts = _parts(path.parent) if path.name == _NAME else []
-    return [window for part in [*parts, path] for window in _read_part(part)]
+    return _latest(window for part in [*parts, path] for window in _read_part(part))
+
+
+def _latest(windows: Iterable[Window]) -> list[Window]:
+    """In order of number, each as it was written last."""
+    kept: list[Window] = []
+    for window in windows:
+        while kept and kept[-1].number >= window.number:
+            kept.pop()
+        kept.append(window)
+    return kept
 
 
 def _first_number(part: pathlib.Path) -> int:
@@ -104,7 +128,7 @@ def _parts(folder: pathlib.Path) -> list[pathlib.Path]:
     return sorted(folder.glob("windows-*.jsonl"))
 
 
-def _read_part(path: pathlib.Path):
+def _read_part(path: pathlib.Path) -> Iterator[Window]:
     with path.open("rb") as f:
         for n, line in enumerate(f, 1):
             if not line.endswith(b"\n"):

@@ -45,7 +45,7 @@ class RawBatch(NamedTuple):
     offset: tf.Tensor  # int64 [b]
 
 
-def make_raw_batches(planner: Iterable, reader: Reader, num_partitions: int, batch_size: int) -> tf.data.Dataset:
+def make_raw_batches(planner: Iterable, reader: Reader, batch_size: int) -> tf.data.Dataset:
     """Follows the planner: `(RawBatch, window int64, last bool)`.
 
     Each window ends with an empty batch marked last, so that a window is seen to end whatever rows it turned out to hold. A tick
@@ -54,7 +54,6 @@ def make_raw_batches(planner: Iterable, reader: Reader, num_partitions: int, bat
     Args:
       planner: gives `Window` or, for a tick, None.
       reader: reads a range of one partition.
-      num_partitions: read side by side; the number of reads in flight must be this very number, or partitions starve.
       batch_size: rows a batch; only the last ones of a window are short.
     """
 
@@ -63,8 +62,7 @@ def make_raw_batches(planner: Iterable, reader: Reader, num_partitions: int, bat
             if w is None:
                 yield -1, [], [], []
             else:
-                read = [p for p in range(num_partitions) if w.stop[p] > w.start[p] and w.trigger != "skip"]
-                yield w.number, read, [w.start[p] for p in read], [w.stop[p] for p in read]
+                yield w.number, w.read, [w.start[p] for p in w.read], [w.stop[p] for p in w.read]
 
     def rows_of(partition, start, stop):
         chunks = reader.rows(partition, start, stop)
@@ -73,7 +71,9 @@ def make_raw_batches(planner: Iterable, reader: Reader, num_partitions: int, bat
     @tf.autograph.experimental.do_not_convert  # generators inside; nothing here needs converting
     def window(number, partitions, starts, stops):
         ranges = tf.data.Dataset.from_tensor_slices((partitions, starts, stops))
-        rows = ranges.interleave(rows_of, cycle_length=num_partitions, num_parallel_calls=num_partitions, deterministic=True)
+        # As many reads in flight as partitions: with fewer, some starve. The window says how many: a topic may get more.
+        in_flight = tf.maximum(tf.size(partitions, tf.int64), 1)
+        rows = ranges.interleave(rows_of, cycle_length=in_flight, num_parallel_calls=in_flight, deterministic=True)
         batches = rows.rebatch(batch_size).map(lambda raw: (raw, number, False))
         end = RawBatch(tf.zeros([0], tf.string), tf.zeros([0], tf.int32), tf.zeros([0], tf.int64))
         return batches.concatenate(tf.data.Dataset.from_tensors((end, number, True)))

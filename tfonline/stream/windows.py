@@ -8,6 +8,8 @@ from typing import Protocol
 from tfonline.lifecycle import Exit, Stop, UserError
 
 _REACHED, _REPLAYED = "reached --stop_at", "the replayed journal ended"
+# Windows that move the position over offsets without reading them.
+UNREAD = ("skip", "lost", "passed")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,8 +20,8 @@ class Window:
       number: counted from 0 over the model's life.
       start: offsets, one a partition in the topic's order.
       stop: offsets, likewise; `stop[p] == start[p]` where nothing is read.
-      trigger: what closed it. `rows`: enough rows were there; `secs`: time had passed; `end`: the rest before --stop_at;
-        `skip`: passed over unread by --lag_policy=skip.
+      trigger: what closed it. `rows`: enough rows were there; `secs`: time had passed; `end`: the rest before --stop_at. Three
+        kinds pass over offsets unread: `skip` by --lag_policy=skip, `lost` by --on_lost_rows=skip, `passed` by --skip_window.
     """
 
     number: int
@@ -32,6 +34,13 @@ class Window:
         """Offsets in the window: the rows, or more where a transactional topic has gaps."""
         return sum(self.stop) - sum(self.start)
 
+    @property
+    def read(self) -> list[int]:
+        """The partitions that rows are read from."""
+        if self.trigger in UNREAD:
+            return []
+        return [p for p, (start, stop) in enumerate(zip(self.start, self.stop, strict=True)) if start < stop]
+
     def widened(self, num_partitions: int) -> "Window":
         """The window over a topic that has got more partitions since; it reads nothing of them."""
         more = (0,) * (num_partitions - len(self.start))
@@ -42,10 +51,10 @@ class Source(Protocol):
     """The admin side of a stream: what the planner asks."""
 
     def begins(self) -> list[int]:
-        """The oldest offset of each partition that can still be read."""
+        """The oldest offset of each partition that can still be read. Partitions may be more than the last time."""
 
     def ends(self) -> list[int]:
-        """The offset behind the newest row of each partition that a read_committed reader sees."""
+        """The offset behind the newest row that a read_committed reader sees; of the partitions that `begins` gave last."""
 
 
 class WindowLog(Protocol):
@@ -75,6 +84,7 @@ class Policy:
     """When a window closes and when the stream ends. Units as in the flags of the same names.
 
     Attributes:
+      on_lost_rows: `fail`, or `skip` what is no longer in the log.
       stop_at: the offset of each partition at which the run ends; None: never.
     """
 
@@ -83,6 +93,7 @@ class Policy:
     max_idle_secs: float = 0.0
     max_lag_rows: int = 0
     lag_policy: str = "work"
+    on_lost_rows: str = "fail"
     stop_at: tuple[int, ...] | None = None
 
     def plan(self, position: Sequence[int], ends: Sequence[int], due: bool) -> tuple[list[int], str] | None:
@@ -125,6 +136,7 @@ class Planner:
       number: the next window's number.
       journalled: windows that an earlier run has planned after that checkpoint; handed out first, as they are.
       replay: windows of another run's journal, handed out (and logged) next; nothing is planned after them.
+      pass_over: the number of a journalled window that is not read (--skip_window).
       resolve_stop: asked while `policy.stop_at` is None: the stop offsets, once they can be known (--stop_at=timestamp:).
       stop: ends the plan.
       clock: seconds, monotonic.
@@ -148,6 +160,7 @@ class Planner:
         number: int,
         journalled: Sequence[Window] = (),
         replay: Sequence[Window] | None = None,
+        pass_over: int | None = None,
         resolve_stop: Callable[[], Sequence[int] | None] = lambda: None,
         stop: Stop,
         clock: Callable[[], float] = time.monotonic,
@@ -157,6 +170,7 @@ class Planner:
         self._source, self._policy, self._log, self._stop, self._clock = source, policy, log, stop, clock
         self._position, self._number = list(position), number
         self._journalled, self._replay, self._resolve_stop = journalled, replay, resolve_stop
+        self._pass_over = pass_over
         self._poll_secs, self._tick_secs = poll_secs, tick_secs
         self._planned: dict[int, Window] = {}
         self.ends = list(position)
@@ -169,11 +183,16 @@ class Planner:
         try:
             for window in self._windows():
                 if window:
+                    window = window.widened(len(self._position))
                     self._planned[window.number] = window
                 yield window
         except Exception as e:  # inside tf.data an exception would lose its type; train.py raises this one
             if not self._stop.requested():  # a stop ends the wait for a broker: that is no error
                 self.error = e
+
+    def planned(self, number: int) -> Window:
+        """The window of this number, handed out and not taken."""
+        return self._planned[number]
 
     def take(self, number: int) -> Window:
         """The window of this number; forgotten afterwards."""
@@ -184,18 +203,15 @@ class Planner:
         """The offsets at which the run ends, where they are known."""
         return None if self._policy.stop_at is None else list(self._policy.stop_at)
 
+    def rows_lost_since_planned(self) -> str:
+        """What retention removed of the windows that are handed out and not taken: `partition: [start, stop)`, or ''."""
+        begins = self._source.begins()
+        return ", ".join(lost for window in self._planned.values() if (lost := _lost(window.start, begins, window.read)))
+
     def _windows(self) -> Iterator[Window | None]:
-        for window in self._journalled:
-            self._follow(window)
-            yield window
+        yield from self._from_the_journal()
         if self._replay is not None:
-            for window in (w for w in self._replay if w.number >= self._number):
-                self._follow(window)
-                self._log.append(window)
-                if window.number == self._replay[-1].number:
-                    self.final, self.ended = window.number, _REPLAYED
-                yield window
-            self.ended = _REPLAYED
+            yield from self._replayed()
             return
         last_plan = last_row = last_tick = self._clock()
         while not self._stop.requested():
@@ -204,9 +220,11 @@ class Planner:
             if self._policy.ended(self._position):
                 self.ended = _REACHED
                 return
-            self.ends = ends = self._checked_ends()
+            begins, self.ends = self._watermarks()
             now = self._clock()
-            planned = self._policy.plan(self._position, ends, now - last_plan >= self._policy.window_secs)
+            planned = self._over_what_is_lost(begins) or self._policy.plan(
+                self._position, self.ends, now - last_plan >= self._policy.window_secs
+            )
             if planned:
                 window = Window(self._number, tuple(self._position), tuple(planned[0]), planned[1])
                 self._log.append(window)
@@ -216,7 +234,7 @@ class Planner:
                     self.final, self.ended = window.number, _REACHED
                 yield window
                 continue
-            if ends != self._position:
+            if self.ends != self._position:
                 last_row = now
             if self._policy.max_idle_secs and now - last_row >= self._policy.max_idle_secs:
                 self.ended = f"no row came for --max_idle_secs={self._policy.max_idle_secs:g}"
@@ -226,8 +244,49 @@ class Planner:
                 yield None
             self._stop.wait(self._poll_secs)
 
+    def _from_the_journal(self) -> Iterator[Window]:
+        """The windows that an earlier run planned, as they were; from the first on that cannot be read any more, none."""
+        begins = self._source.begins() if self._journalled else []
+        logged = True
+        for window in self._journalled:
+            if lost := _lost(window.start, begins, window.read):
+                if self._policy.on_lost_rows == "fail" or self._replay is not None:
+                    raise _rows_lost(lost)
+                return  # no saved model knows them: they are planned anew, and the new lines take their place in the journal
+            if window.number == self._pass_over:
+                window, logged = dataclasses.replace(window, trigger="passed"), False
+            self._follow(window)
+            if not logged:  # the changed line takes the place of those behind it as well
+                self._log.append(window)
+            yield window
+
+    def _replayed(self) -> Iterator[Window]:
+        begins = self._source.begins()
+        for window in (w for w in self._replay if w.number >= self._number):
+            if lost := _lost(window.start, begins, window.read):
+                raise _rows_lost(lost)
+            self._follow(window)
+            self._log.append(window)
+            if window.number == self._replay[-1].number:
+                self.final, self.ended = window.number, _REPLAYED
+            yield window
+        self.ended = _REPLAYED
+
+    def _over_what_is_lost(self, begins: Sequence[int]) -> tuple[list[int], str] | None:
+        """The stop offsets of a window over the rows that retention removed; None where there are none.
+
+        Raises:
+          UserError: there are, and --on_lost_rows=fail (exit 66).
+        """
+        lost = _lost(self._position, begins, range(len(begins)))
+        if lost and self._policy.on_lost_rows == "fail":
+            raise _rows_lost(lost)
+        return ([max(n, b) for n, b in zip(self._position, begins, strict=True)], "lost") if lost else None
+
     def _follow(self, window: Window) -> None:
         """Takes over a window's end as the new position; a gap in the chain is an error."""
+        self._widen(len(window.start))
+        window = window.widened(len(self._position))
         if window.number != self._number or list(window.start) != self._position:
             raise UserError(
                 f"the journal's window {window.number} starts at {list(window.start)}, but window {self._number} must start at "
@@ -236,21 +295,37 @@ class Planner:
             )
         self._position, self._number = list(window.stop), window.number + 1
 
-    def _checked_ends(self) -> list[int]:
-        """The broker's end offsets, after a check that the rows from the next offset on are still there."""
+    def _widen(self, num_partitions: int) -> None:
+        """Partitions that the topic has got since start at 0; a run that ends has its end before them."""
+        more = [0] * (num_partitions - len(self._position))
+        self._position += more
+        if self._policy.stop_at is not None:
+            more = (0,) * (num_partitions - len(self._policy.stop_at))
+            self._policy = dataclasses.replace(self._policy, stop_at=self._policy.stop_at + more)
+
+    def _watermarks(self) -> tuple[list[int], list[int]]:
+        """The broker's begin and end offsets, after a check that they belong to the topic that was trained on."""
         begins, ends = self._source.begins(), self._source.ends()
-        lost = [f"{p}: [{n}, {b})" for p, (n, b) in enumerate(zip(self._position, begins, strict=True)) if n < b]
-        if lost:
-            raise UserError(
-                f"rows that were to be trained next are no longer in the log (partition: offsets): {', '.join(lost)}. "
-                "Retention removed them. Keep the topic's retention above the longest pause, or start a new --model_dir.",
-                Exit.NO_INPUT,
-            )
-        ahead = [f"{p}: next {n}, end {e}" for p, (n, e) in enumerate(zip(self._position, ends, strict=True)) if n > e]
+        self._widen(len(ends))
+        ahead = [f"{p}: next {n}, end {e}" for p, (n, e) in enumerate(zip(self._position, ends, strict=False)) if n > e]
+        ahead += [f"{p}: gone" for p in range(len(ends), len(self._position))]
         if ahead:
             raise UserError(
                 f"the checkpoint is ahead of the topic (partition: offsets): {', '.join(ahead)}. The topic was deleted and made "
                 "anew, or it is another one. Use the topic that the model was trained on, or start a new --model_dir.",
                 Exit.CONFIG,
             )
-        return ends
+        return begins, ends
+
+
+def _lost(position: Sequence[int], begins: Sequence[int], partitions: Sequence[int]) -> str:
+    """The ranges before the begin offsets, as `partition: [next, begin)`; '' for none."""
+    return ", ".join(f"{p}: [{position[p]}, {begins[p]})" for p in partitions if position[p] < begins[p])
+
+
+def _rows_lost(ranges: str) -> UserError:
+    return UserError(
+        f"rows that were to be trained next are no longer in the log (partition: offsets): {ranges}. Retention removed them. Keep "
+        "the topic's retention above the longest pause; --on_lost_rows=skip goes on behind them, journalled and counted.",
+        Exit.NO_INPUT,
+    )

@@ -1,0 +1,51 @@
+"""Where a new model starts, where a run ends, and what a checkpoint's offsets mean for the topic of today."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from tfonline.config import Config, timestamp_ms
+from tfonline.lifecycle import Exit, UserError
+from tfonline.stream.broker import read_offsets_file
+from tfonline.stream.windows import Window
+
+
+def resolve_start(config: Config, source: Any, replay: list[Window] | None) -> list[int]:
+    """The first offset of each partition for a new model."""
+    if replay:
+        return list(replay[0].widened(source.num_partitions).start)
+    kind, _, rest = config.start.partition(":")
+    if kind == "earliest":
+        return source.begins()
+    if kind == "latest":
+        return source.ends()
+    if kind == "timestamp":
+        return source.at_timestamp(timestamp_ms(rest))
+    if kind == "committed":
+        return source.committed(rest)
+    return read_offsets_file(rest, source.num_partitions)
+
+
+def make_resolve_stop(config: Config, source: Any) -> Callable[[], list[int] | None]:
+    """Gives the offsets at which the run ends, as soon as they can be known; None until then."""
+    if config.stop_at == "never":
+        return lambda: None
+    if config.stop_at == "latest":
+        return source.ends
+    ms = timestamp_ms(config.stop_at.partition(":")[2])
+    # Before that time, rows older than it may still come.
+    return lambda: source.at_timestamp(ms) if time.time() * 1000 >= ms else None
+
+
+def add_new_partitions(position: Any, source: Any) -> None:
+    """Partitions that the topic has got since the checkpoint start at 0."""
+    more = source.num_partitions - len(position.next)
+    if more < 0:
+        raise UserError(
+            f"the checkpoint knows {len(position.next)} partitions, {source.name} has {source.num_partitions}. "
+            "Use the stream that the model was trained on, or a new --model_dir.",
+            Exit.CONFIG,
+        )
+    position.next, position.start = position.next + [0] * more, position.start + [0] * more
+    if position.stop is not None:
+        position.stop = position.stop + [0] * more
