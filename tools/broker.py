@@ -271,10 +271,16 @@ def _tail(log: pathlib.Path) -> str:
 
 def _is_broker(pid: int, data: pathlib.Path) -> bool:
     """Whether the process is a Kafka on this data folder: its id may by now be another program's. False for a zombie."""
+    process = pathlib.Path(f"/proc/{pid}")
     try:
-        words = pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        # A process has no command line while it is made, too: posix_spawn returns before the kernel has set it up.
+        while not (line := (process / "cmdline").read_bytes()):
+            if (process / "stat").read_text().rpartition(")")[2].split()[0] in "ZX":
+                return False
+            time.sleep(0.001)
     except OSError:
         return False
+    words = line.split(b"\0")
     return b"kafka.Kafka" in words and os.fsencode(data / "server.properties") in words
 
 

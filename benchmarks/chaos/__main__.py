@@ -1,0 +1,218 @@
+"""Kills the real trainer and its broker at random moments, then proves that the model is the one of an undisturbed run.
+
+    python -m benchmarks.chaos                               50 kills, 12 broker faults: about half an hour
+    python -m benchmarks.chaos --kills=5 --broker_faults=2   the short one
+
+A feeder produces synthetic rows all the while, one in a hundred poisoned, after a beginning of committed and aborted transactions.
+The trainer runs with its default layers and two replicas, windows by count, by time and both in turn. It is killed in each of its
+phases; the broker is stopped, killed, and away for longer than --broker_timeout_secs. A partition is added on the way. Then the
+journal is replayed in one uninterrupted run, and everything is compared: see check.py. Exit code 1 if anything differs.
+"""
+
+import argparse
+import collections
+import os
+import pathlib
+import random
+import shutil
+import sys
+import tempfile
+import time
+
+from benchmarks.chaos.trainer import PHASES, ROOT, Failed, Trainer, command_of
+
+sys.path.insert(0, str(ROOT / "tools"))
+
+import broker
+import process_data
+import synthetic
+import topic as topic_tool
+from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient, NewPartitions
+from kafka_cli import Connection
+
+from benchmarks.chaos.check import Verdict, check
+from benchmarks.chaos.stream import Feeder, preload
+
+_TOPIC, _DEAD_LETTERS, _PARTITIONS = "chaos", "chaos-refused", 3
+# A window by count, by time, and by whichever comes first.
+_WINDOWS = (
+    {"window_rows": 2000, "window_secs": 3600},
+    {"window_rows": 1_000_000, "window_secs": 0.7},
+    {"window_rows": 1500, "window_secs": 1.0},
+)
+_PATIENCE_SECS = 90.0  # for what takes a second or ten: a trainer that needs longer hangs
+_SHORT_TIMEOUT_SECS = 5.0
+
+
+class Chaos:
+    """One run: a broker, a topic, a feeder, and trainers that follow each other on one model folder."""
+
+    def __init__(self, args: argparse.Namespace, folder: pathlib.Path):
+        self._args, self._folder, self._random = args, folder, random.Random(args.seed)
+        self._began, self._segments = time.monotonic(), 0
+        self.kills: collections.Counter[str] = collections.Counter()
+        self.broker_faults = 0
+        self.say(f"seed {args.seed}, folder {folder}")
+        self._bootstrap = broker.start(folder / "kafka").bootstrap
+        link = Connection(self._bootstrap, {})
+        topic_tool.create(link, _TOPIC, _PARTITIONS, 1)
+        topic_tool.create(link, _DEAD_LETTERS, 1, 1)
+        rows = folder / "rows.tsv"
+        rows.write_bytes(b"".join(line + b"\n" for block in synthetic.rows(20_000, 1) for line in block.lines))
+        process_data.run(process_data.parse_args([str(rows), f"--output_dir={folder / 'dictionaries'}"]))
+        preload(self._bootstrap, _TOPIC, _PARTITIONS, 6000, seed=2)
+        self._feeder = Feeder(self._bootstrap, _TOPIC, _PARTITIONS, args.rows_per_sec, seed=3)
+
+    def run(self) -> Verdict:
+        """All faults, then the rest of the stream, then the check."""
+        faults = ["kill"] * self._args.kills + ["broker"] * self._args.broker_faults
+        self._random.shuffle(faults)
+        partition_after = len(faults) // 2
+        for number, fault in enumerate(faults):
+            if number == partition_after:
+                self._add_a_partition()
+            self._kill() if fault == "kill" else self._break_the_broker()
+        least = min(self._args.kills // len(PHASES), 5)
+        while any(self.kills[phase] < least for phase in PHASES):
+            self._kill()
+        self._feeder.stop()
+        self.say(f"the feeder has produced {self._feeder.num_rows:,} rows; training the rest")
+        flags = {**self._flags(), "stop_at": "latest"}
+        self._start(flags).wait_for_exit(0, 600, "the rest of the stream")
+        self.say("replaying the journal in one uninterrupted run")
+        replay = {"replay_journal": self._folder / "model" / "windows.jsonl", "model_dir": self._folder / "replayed"}
+        common = {k: v for k, v in flags.items() if k not in ("stop_at", "dead_letter_topic", "window_rows", "window_secs")}
+        Trainer(command_of(""), {**common, **replay}, self._folder / "replay.log").wait_for_exit(0, 1800, "the replay")
+        self.say("comparing topic, journal, checkpoint and the replayed model")
+        return check(self._bootstrap, _TOPIC, _DEAD_LETTERS, self._folder / "model", self._folder / "replayed")
+
+    def close(self) -> None:
+        """Stops the broker."""
+        broker.kill(self._folder / "kafka")
+
+    def say(self, text: str) -> None:
+        """A line of progress."""
+        secs = int(time.monotonic() - self._began)
+        print(f"chaos: {secs // 60:02}:{secs % 60:02} {text}", flush=True)
+
+    def _flags(self) -> dict[str, object]:
+        self._segments += 1
+        return {
+            "bootstrap_servers": self._bootstrap,
+            "topic": _TOPIC,
+            "dead_letter_topic": _DEAD_LETTERS,
+            "dictionary_dir": self._folder / "dictionaries",
+            "model_dir": self._folder / "model",
+            "num_replicas": 2,
+            "checkpoint_every_steps": 5,
+            "checkpoint_secs": 3,
+            "save_predictions": "true",
+            "rejected_max_bytes": 10**9,
+            "loss_log_every_steps": 1,
+            "report_secs": 2,
+            **_WINDOWS[self._segments % len(_WINDOWS)],
+        }
+
+    def _start(self, flags: dict[str, object]) -> Trainer:
+        return Trainer(command_of(self._args.trainer), flags, self._folder / "trainer.log")
+
+    def _kill(self) -> None:
+        """Starts a trainer and kills it, in the phase that was hit least so far."""
+        wanted = min(PHASES, key=lambda phase: (self.kills[phase], self._random.random()))
+        trainer = self._start(self._flags())
+        if wanted == "starting":
+            time.sleep(self._random.uniform(0, 8))
+        else:
+            trainer.wait_until(lambda phase, *_: phase not in ("starting", "saving"), _PATIENCE_SECS, "it started")
+            time.sleep(self._random.uniform(0, 4))
+            trainer.wait_until(lambda phase, *_: phase == wanted, _PATIENCE_SECS, f"waiting for it to be {wanted}")
+            time.sleep(self._random.choice([0, 0, self._random.uniform(0, 0.03)]))
+        window = trainer.state()[1:]
+        phase = trainer.kill()
+        self.kills[phase] += 1
+        self.say(f"kill {self.kills.total()} in {phase} (window {window[0]}, step {window[1]}); so far {dict(self.kills)}")
+
+    def _break_the_broker(self) -> None:
+        """Takes the broker away while the trainer is in some phase, and gives it back."""
+        kind = ("stopped", "killed", "away for longer than --broker_timeout_secs")[self.broker_faults % 3]
+        phase_wanted = ("reading", "training", "committing")[self.broker_faults // 3 % 3]
+        flags, long = self._flags(), kind.startswith("away")
+        if long:
+            flags["broker_timeout_secs"] = _SHORT_TIMEOUT_SECS
+        trainer = self._start(flags)
+        trainer.wait_until(lambda phase, *_: phase != "starting", _PATIENCE_SECS, "it started")
+        trainer.wait_until(lambda phase, window, step: step > 0, _PATIENCE_SECS, "it made a step")
+        trainer.wait_until(lambda phase, *_: phase == phase_wanted, _PATIENCE_SECS, f"waiting for it to be {phase_wanted}")
+        state = trainer.state()
+        broker.stop(self._folder / "kafka") if kind == "stopped" else broker.kill(self._folder / "kafka")
+        if long:
+            trainer.wait_for_exit(69, _PATIENCE_SECS, f"the broker was away for longer than {_SHORT_TIMEOUT_SECS:g} s")
+            broker.start(self._folder / "kafka")
+            trainer = self._start(self._flags())
+        else:
+            time.sleep(self._random.uniform(0, 3))
+            broker.start(self._folder / "kafka")
+        window = state[1]
+        trainer.wait_until(
+            lambda _, now, __: now > window + 2, _PATIENCE_SECS, f"window {window + 3} is to come: the broker is back"
+        )
+        trainer.kill()
+        self.broker_faults += 1
+        self.say(f"broker fault {self.broker_faults}: {kind} while {phase_wanted}; the trainer went on")
+
+    def _add_a_partition(self) -> None:
+        """The feeder goes on with the old ones; the new one gets some rows at once."""
+        admin = AdminClient({"bootstrap.servers": self._bootstrap, "log_level": 0})
+        admin.create_partitions([NewPartitions(_TOPIC, _PARTITIONS + 1)])[_TOPIC].result(30)
+        producer = Producer({"bootstrap.servers": self._bootstrap})
+        for line in (line for block in synthetic.rows(3000, seed=5) for line in block.lines):
+            producer.produce(_TOPIC, line, partition=_PARTITIONS)
+        producer.flush()
+        self.say(f"the topic has {_PARTITIONS + 1} partitions now")
+
+
+def main() -> int:
+    """Runs the chaos; returns the exit code."""
+    args = _parse()
+    began = time.monotonic()
+    folder = pathlib.Path(args.folder or tempfile.mkdtemp(prefix="tfonline-chaos-")).resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    chaos = Chaos(args, folder)
+    try:
+        verdict = chaos.run()
+    except Failed as e:
+        print(f"chaos: FAILED, seed {args.seed}: {e}\nchaos: everything is in {folder}", flush=True)
+        return 1
+    finally:
+        chaos.close()
+    for problem in verdict.problems:
+        print(f"chaos: NOT AS PROMISED: {problem}", flush=True)
+    print(
+        f"chaos: kills={chaos.kills.total()} broker_faults={chaos.broker_faults} lost={verdict.lost} "
+        f"duplicated={verdict.duplicated} weights_equal={'yes' if verdict.weights_equal else 'no'} "
+        f"seconds={time.monotonic() - began:.0f}",
+        flush=True,
+    )
+    if verdict.problems:
+        print(f"chaos: everything is in {folder}")
+        return 1
+    if not args.folder:
+        shutil.rmtree(folder)
+    return 0
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=50, help="SIGKILLs of the trainer (default 50)")
+    parser.add_argument("--broker_faults", type=int, default=12, help="times that the broker goes away (default 12)")
+    parser.add_argument("--rows_per_sec", type=int, default=800, help="what the feeder produces (default 800)")
+    parser.add_argument("--seed", type=int, default=int(time.time()), help="of all chance (default: the time, printed)")
+    parser.add_argument("--folder", default="", help="kept afterwards (default: a temporary one, kept where something differs)")
+    parser.add_argument("--trainer", default="", help="a script in place of the trainer, to see the check fail")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    sys.exit(main())

@@ -1,0 +1,83 @@
+"""A trainer's process: started with flags, watched through its status file, killed in a phase of one's choice."""
+
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+PHASES = ("starting", "reading", "training", "saving", "committing")
+
+
+class Failed(Exception):
+    """The trainer did what it must not do."""
+
+
+class Trainer:
+    """One process of the trainer.
+
+    Args:
+      command: what starts it, without flags.
+      flags: name to value.
+      log: gets all that it prints.
+    """
+
+    def __init__(self, command: list[str], flags: dict[str, object], log: pathlib.Path):
+        self._status, self._log = pathlib.Path(str(flags["model_dir"])) / "status", log
+        with log.open("ab") as out:
+            self._process = subprocess.Popen(
+                [*command, *(f"--{k}={v}" for k, v in flags.items())], cwd=ROOT, stdout=out, stderr=subprocess.STDOUT
+            )
+
+    def state(self) -> tuple[str, int, int]:
+        """(phase, window, step) as the status file says; it may still be of an earlier process."""
+        try:
+            _, _, pid, phase, _, window, _, step = self._status.read_text().split()
+        except (OSError, ValueError):
+            return "starting", 0, 0
+        return (phase, int(window), int(step)) if int(pid) == self._process.pid else ("starting", 0, 0)
+
+    def wait_until(self, done: Callable[[str, int, int], bool], secs: float, what: str) -> None:
+        """Returns once `done(phase, window, step)`.
+
+        Raises:
+          Failed: the process ended, or the time is up.
+        """
+        deadline = time.monotonic() + secs
+        while not done(*self.state()):
+            if self._process.poll() is not None:
+                raise Failed(f"the trainer ended with exit code {self._process.returncode} while {what}\n{self.tail()}")
+            if time.monotonic() > deadline:
+                raise Failed(f"{secs:g} s have passed while {what}; the trainer is at {self.state()}\n{self.tail()}")
+            time.sleep(0.0002)
+
+    def kill(self) -> str:
+        """SIGKILL; returns the phase that it was in."""
+        self._process.send_signal(signal.SIGKILL)
+        self._process.wait()
+        return self.state()[0]
+
+    def wait_for_exit(self, code: int, secs: float, what: str) -> None:
+        """Waits for the end.
+
+        Raises:
+          Failed: it does not come in time, or with another exit code.
+        """
+        try:
+            found = self._process.wait(secs)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise Failed(f"the trainer did not end within {secs:g} s after {what}\n{self.tail()}") from None
+        if found != code:
+            raise Failed(f"exit code {found} instead of {code} after {what}\n{self.tail()}")
+
+    def tail(self) -> str:
+        """The end of what was printed."""
+        return "\n".join(f"  | {line}" for line in self._log.read_text(errors="replace").splitlines()[-15:])
+
+
+def command_of(script: str) -> list[str]:
+    """The command that starts the trainer, or a script in its place."""
+    return [sys.executable, script] if script else [sys.executable, "-m", "tfonline.train"]
