@@ -9,6 +9,10 @@ import kafka_helpers
 import process_data_helpers
 import pytest
 import tensorflow as tf
+from rows import make_dictionaries
+
+from tfonline import config as flags
+from tfonline.train import run
 
 # Before TensorFlow runs anything: replicas of one test must not depend on which test ran first.
 tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2)
@@ -37,3 +41,32 @@ def small(tmp_path):
     """A folder with small.yaml: label, I1, I2, C1, C2."""
     (tmp_path / "small.yaml").write_text(process_data_helpers.SMALL_YAML)
     return tmp_path
+
+
+@pytest.fixture(scope="session")
+def dictionary_dir(tmp_path_factory):
+    return make_dictionaries(tmp_path_factory.mktemp("dictionaries"))
+
+
+@pytest.fixture
+def small_run(broker, dictionary_dir, tmp_path):
+    """Flags of a run with a small model; the topic is left out."""
+    return {
+        "bootstrap_servers": broker.bootstrap,
+        "dictionary_dir": dictionary_dir,
+        "model_dir": str(tmp_path / "model"),
+        "batch_size": 32,
+        "embedding_dim": 2,
+        "deep_layers": "4",
+        "report_secs": 0.001,
+    }
+
+
+@pytest.fixture
+def start(small_run):
+    """Runs the trainer in this process; returns its summary."""
+
+    def start(stop=None, **settings):
+        return run(flags.Config(**{**small_run, "stop_at": "latest", **settings}), stop).summary
+
+    return start

@@ -187,7 +187,7 @@ def test_repeated_ids_are_added_up():
 def test_one_ftrl_step_by_hand():
     table = tf.Variable([[0.0], [0.5]])
     optimizer = Ftrl([table], learning_rate=0.1, l1=0.0, l2=0.0, initial_accumulator=1.0)
-    optimizer.apply([tf.IndexedSlices(tf.constant([[1.0], [2.0]]), tf.constant([0, 0]))])
+    optimizer.apply([table], [tf.IndexedSlices(tf.constant([[1.0], [2.0]]), tf.constant([0, 0]))])
     # n = 1 + 3^2 = 10, z = 3 - 0, w = -3 / (sqrt(10) / 0.1)
     np.testing.assert_allclose(table, [[-3 / (10**0.5 / 0.1)], [0.5]], rtol=1e-6)
 
@@ -195,7 +195,7 @@ def test_one_ftrl_step_by_hand():
 def test_one_adam_step_by_hand():
     table = tf.Variable([[1.0], [5.0]])
     optimizer = LazyAdam([table], learning_rate=0.1, l2=0.5)
-    optimizer.apply([tf.IndexedSlices(tf.constant([[0.25], [0.25]]), tf.constant([0, 0]))])
+    optimizer.apply([table], [tf.IndexedSlices(tf.constant([[0.25], [0.25]]), tf.constant([0, 0]))])
     # g = 0.5 + 0.5 x 1 = 1; the first step of Adam is the learning rate against the gradient's sign.
     np.testing.assert_allclose(table, [[0.9], [5.0]], rtol=1e-6)
 
@@ -214,3 +214,17 @@ def test_a_step_never_reads_a_whole_table(num_replicas):
     reads = [tuple(op.outputs[0].shape) for op in step.graph.get_operations() if op.type == "ReadVariableOp"]
     assert (6, 4) in reads  # a dense layer is read whole
     assert not [shape for shape in reads if shape[:1] == (778,)]
+
+
+def test_a_checkpoint_holds_every_weight_and_slot_under_one_readable_name(tmp_path):
+    learner = make_learner(2, layers=(4, 3))
+    path = tf.train.Checkpoint(learner=learner).write(str(tmp_path / "ckpt"))
+    names = [n.removesuffix("/.ATTRIBUTES/VARIABLE_VALUE") for n in tf.train.load_checkpoint(path).get_variable_to_shape_map()]
+    weights = ["bias", "wide/table", "embedding/table"]
+    weights += [f"dense_{i}/{w}" for i in range(3) for w in ("_kernel", "bias")]
+    assert sorted(n.removeprefix("learner/model/") for n in names if "/model/" in n) == sorted(weights)
+    slots = {"wide_optimizer/accumulators": 2, "wide_optimizer/linears": 2, "deep_optimizer/means": 7, "deep_optimizer/squares": 7}
+    for slot, number in slots.items():
+        assert [f"learner/{slot}/{i}" in names for i in range(number)] == [True] * number
+    assert "learner/deep_optimizer/step" in names
+    assert len(names) == len(weights) + sum(slots.values()) + 2 == len(learner.variables) + 1  # and TensorFlow's object graph

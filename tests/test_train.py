@@ -7,34 +7,15 @@ import threading
 import numpy as np
 import pytest
 from confluent_kafka import Producer
-from rows import make_dictionaries, make_rows
+from rows import make_rows
 from test_recovery import saved
 
-from tfonline import config as flags
 from tfonline.evaluate.progressive import PREDICTION, exact_auc
 from tfonline.lifecycle import Stop, UserError
 from tfonline.stream.broker import KafkaTopic
 from tfonline.stream.journal import read_journal
-from tfonline.train import run
 
 ROWS = make_rows(400)
-
-
-@pytest.fixture(scope="module")
-def dictionary_dir(tmp_path_factory):
-    return make_dictionaries(tmp_path_factory.mktemp("dictionaries"))
-
-
-@pytest.fixture
-def start(broker, dictionary_dir, tmp_path):
-    """Runs the trainer in this process; returns its summary."""
-
-    def start(stop=None, **settings):
-        small = {"batch_size": 32, "embedding_dim": 2, "deep_layers": "4", "stop_at": "latest", "report_secs": 0.001}
-        common = {"bootstrap_servers": broker.bootstrap, "dictionary_dir": dictionary_dir, "model_dir": str(tmp_path / "model")}
-        return run(flags.Config(**{**common, **small, **settings}), stop).summary
-
-    return start
 
 
 def test_where_a_new_model_starts(broker, topic, start, tmp_path):

@@ -180,6 +180,17 @@ class Loop:
         p.console.say(f"{ended}\n{summary_table(summary)}\n\n{tensorboard} --logdir {p.config.model_dir}/tensorboard")
         return summary
 
+    def rows_lost(self) -> UserError | None:
+        """The error where retention has removed rows of a window that is still to be read."""
+        lost = self._p.planner.rows_lost_since_planned()
+        if not lost:
+            return None
+        return UserError(
+            f"rows were removed from the log while their window waited to be read (partition: offsets): {lost}. Keep the topic's "
+            "retention above the lag; the same command goes on behind them with --on_lost_rows=skip.",
+            Exit.NO_INPUT if self._p.config.on_lost_rows == "fail" else Exit.TRY_AGAIN,
+        )
+
     def close(self) -> None:
         """Closes files and writers."""
         for file in [*self._files.values(), self._p.journal, self._p.writer, self._p.console]:
@@ -310,13 +321,7 @@ class Loop:
         p = self._p
         if known := p.planner.error or p.reader.error:
             return known
-        if lost := p.planner.rows_lost_since_planned():
-            return UserError(
-                f"rows were removed from the log while their window waited to be read (partition: offsets): {lost}. Keep the "
-                "topic's retention above the lag; the same command goes on behind them with --on_lost_rows=skip.",
-                Exit.NO_INPUT if p.config.on_lost_rows == "fail" else Exit.TRY_AGAIN,
-            )
-        return UserError(f"reading or preparing rows failed: {error.message}", Exit.TRY_AGAIN)
+        return self.rows_lost() or UserError(f"reading or preparing rows failed: {error.message}", Exit.TRY_AGAIN)
 
     def _not_finite(self, what: str, windows: list[Window]) -> UserError:
         """Writes the windows that it may come from to failed_windows.json; the error says how to go on."""

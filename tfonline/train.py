@@ -19,7 +19,8 @@ import json
 import os
 import pathlib
 import sys
-from typing import TYPE_CHECKING, Any
+import traceback
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from tfonline import config as flags
 from tfonline.lifecycle import Exit, FolderLock, Liveness, Stop, UserError, block_signals, stop_on_signals
@@ -38,6 +39,7 @@ _HUNG_AFTER = 4
 if TYPE_CHECKING:
     from tfonline.features.dictionaries import Dictionaries
     from tfonline.features.schema import Schema
+    from tfonline.loop import Loop
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,21 +55,26 @@ class RunResult:
     summary: dict[str, Any]
 
 
-def main(argv: list[str]) -> int:
-    """Runs the trainer with the flags of `argv`; returns the exit code."""
+def main(argv: list[str]) -> NoReturn:
+    """Runs the trainer with the flags of `argv` and ends the process with the exit code.
+
+    It never returns, and no error leaves it: to take apart what a run has used would wait for a read that hangs inside C++.
+    """
     try:
         config = flags.parse(argv)
-        if config is None:
-            return Exit.OK
-        block_signals()
-        stop = Stop()
-        console = Console()
-        stop_on_signals(stop, config.drain_secs, console.say)
-        run(config, stop, console)
+        if config is not None:
+            block_signals()
+            stop = Stop()
+            console = Console()
+            stop_on_signals(stop, config.drain_secs, console.say)
+            run(config, stop, console)
     except UserError as e:
-        print(f"tfonline: {e}", file=sys.stderr, flush=True)
-        return e.code
-    return Exit.OK
+        print(f"tfonline: {e}", file=sys.stderr)
+        _leave(e.code)
+    except BaseException:
+        traceback.print_exc()
+        _leave(Exit.BUG)
+    _leave(Exit.OK)
 
 
 def run(config: flags.Config, stop: Stop | None = None, console: Console | None = None) -> RunResult:
@@ -146,10 +153,12 @@ def _train(
 
     strategy = make_strategy(config.num_replicas, config.devices)  # first of all: it makes logical devices
     limit_secs = max(config.broker_timeout_secs, 1.0)
-    liveness = Liveness(limit_secs, lambda secs: _stuck(secs, limit_secs, topic, stop, console))
     if topic:
         source, reader = topic, KafkaReader(topic, config.bootstrap_servers, config.group, flags.kafka_properties(config))
-        with liveness, liveness.waiting():
+        with (
+            Liveness(limit_secs, lambda secs: _stuck(secs, limit_secs, topic, None, stop, console)) as liveness,
+            liveness.waiting(),
+        ):
             reader.check()
     else:
         source = reader = FileSource(config.input_files)
@@ -251,7 +260,7 @@ def _train(
     try:
         if not saved:
             loop.save()  # checkpoint 0: a crash before the first ordinary save starts from the same weights and offsets
-        with liveness:
+        with Liveness(limit_secs, lambda secs: _stuck(secs, limit_secs, topic, loop, stop, console)) as liveness:
             followed = liveness.follow(elements)  # named, so that it closes its reads when all is saved and said
             ended = loop.train(followed)
         summary = loop.summarise(ended)
@@ -265,8 +274,8 @@ def _train(
     return RunResult(ended, summary)
 
 
-def _stuck(secs: float, limit_secs: float, topic: KafkaTopic | None, stop: Stop, console: Console) -> None:
-    """No rows came for that long. Ends the process where the broker is away, or answers while the read gives nothing.
+def _stuck(secs: float, limit_secs: float, topic: KafkaTopic | None, loop: "Loop | None", stop: Stop, console: Console) -> None:
+    """No rows came for that long. Ends the process where the broker is away, rows are gone, or the read hangs all the same.
 
     The reader waits in C++ and cannot be called back; all that counts is saved.
     """
@@ -275,9 +284,12 @@ def _stuck(secs: float, limit_secs: float, topic: KafkaTopic | None, stop: Stop,
         return
     try:
         topic.check_reachable()
-        if secs < _HUNG_AFTER * limit_secs:
+        error = loop and loop.rows_lost()
+        if not error and secs < _HUNG_AFTER * limit_secs:
             return
-        error = UserError(f"the broker answers, but a read of topic {topic.name} hangs: no row for {secs:.0f} s.", Exit.TRY_AGAIN)
+        error = error or UserError(
+            f"the broker answers, but a read of topic {topic.name} hangs: no row for {secs:.0f} s.", Exit.TRY_AGAIN
+        )
     except UserError as e:
         error = e
     with stop.saving:
@@ -285,7 +297,7 @@ def _stuck(secs: float, limit_secs: float, topic: KafkaTopic | None, stop: Stop,
         _leave(error.code)
 
 
-def _leave(code: int) -> None:
+def _leave(code: int) -> NoReturn:
     """Ends the process now. Threads of the Kafka clients may wait for a broker that is away; all that counts is saved."""
     sys.stdout.flush()
     sys.stderr.flush()
@@ -354,4 +366,4 @@ def _say_what_a_run_would_do(
 
 
 if __name__ == "__main__":
-    _leave(main(sys.argv))
+    main(sys.argv)

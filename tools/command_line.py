@@ -1,6 +1,7 @@
 """What all tools share: options, their errors and exit codes."""
 
 import argparse
+import os
 import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
@@ -43,4 +44,8 @@ def run(main: Callable[[list[str]], int]) -> NoReturn:
         code = e.code
     except KeyboardInterrupt:
         code = 130
+    except BrokenPipeError:
+        # The reader, such as head, has had enough. What Python would still flush has nowhere to go.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = Exit.OK
     sys.exit(code)

@@ -12,7 +12,6 @@ row had. The seed changes the draw, never the world: rows of seed 2 are a fair t
 
 import functools
 import gzip
-import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
@@ -255,9 +254,7 @@ def main(argv: list[str]) -> int:
                 out.write(b"\n".join(block.lines) + b"\n")
                 probabilities.append(block.probability)
     except BrokenPipeError:
-        # The reader, such as head, has had enough. What Python would still flush has nowhere to go.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return Exit.OK
+        raise
     except OSError as e:
         raise UserError(f"--output={args.output} cannot be written ({e.strerror}). Choose another.", Exit.NO_INPUT) from e
     print(summary(np.concatenate(probabilities)), file=sys.stderr)

@@ -135,7 +135,7 @@ class Chaos:
 
     def _break_the_broker(self) -> None:
         """Takes the broker away while the trainer is in some phase, and gives it back."""
-        kind = ("stopped", "killed", "away for longer than --broker_timeout_secs")[self.broker_faults % 3]
+        kind = ("killed", "away for longer than --broker_timeout_secs", "stopped")[self.broker_faults % 3]
         phase_wanted = ("reading", "training", "committing")[self.broker_faults // 3 % 3]
         flags, long = self._flags(), kind.startswith("away")
         if long:

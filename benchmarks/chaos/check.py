@@ -47,9 +47,10 @@ def check(bootstrap: str, topic: str, dead_letters: str, model_dir: pathlib.Path
     tensors, position = saved(model_dir)
     windows = journal(model_dir)
     expect("the journal's tiling of the offsets", tiling(windows, len(position["next"])), "whole")
-    expect("the journal's end", windows[-1]["stop"], position["next"])
+    end = windows[-1]["stop"]
+    expect("the checkpoint's next offsets", position["next"], end)
 
-    records = [{o: m for o, m in r.items() if o < n} for r, n in zip(read(bootstrap, topic), position["next"], strict=True)]
+    records = [{o: m for o, m in r.items() if o < n} for r, n in zip(read(bootstrap, topic), end, strict=True)]
     refused = {(p, o): reason for p, r in enumerate(records) for o, m in r.items() if (reason := reason_of(m))}
     good = [{o: m for o, m in r.items() if (p, o) not in refused} for p, r in enumerate(records)]
     scored = np.fromfile(model_dir / "predictions.bin", _PREDICTION)

@@ -59,6 +59,10 @@ class Trainer:
         self._process.wait()
         return self.state()[0]
 
+    def terminate(self) -> None:
+        """SIGTERM."""
+        self._process.terminate()
+
     def wait_for_exit(self, code: int, secs: float, what: str) -> None:
         """Waits for the end.
 

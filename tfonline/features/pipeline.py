@@ -9,6 +9,9 @@ from tfonline.features.parse import Parse
 from tfonline.features.schema import Schema
 from tfonline.features.transforms import CategoryLookup, make_numeric, row_fingerprints
 
+# More than the cores: most of them wait, for the planner's clock or for the broker.
+_THREADS = 16
+
 
 class Batch(NamedTuple):
     """B rows, padded to the batch size; padding stands last. Refused rows and padding have weight 0 and the padding id.
@@ -125,8 +128,11 @@ def make_batches(raw: tf.data.Dataset, features: Features, batch_size: int, padd
         fingerprint = tf.reduce_sum(tf.where(good, fingerprints, tf.zeros_like(fingerprints)))
         return Element(batch, rejected, fingerprint, window, last)
 
+    # Threads of its own: a read that waits for the broker, inside C++, must not keep the train step or a save from running.
+    options = tf.data.Options()
+    options.threading.private_threadpool_size = _THREADS
     # Two raw batches wait while one is transformed: reading and features overlap. More would plan windows too far ahead.
-    return raw.prefetch(2).map(transform, num_parallel_calls=2, deterministic=True).prefetch(4)
+    return raw.prefetch(2).map(transform, num_parallel_calls=2, deterministic=True).prefetch(4).with_options(options)
 
 
 def _pad(x: tf.Tensor, rows: int, value: float) -> tf.Tensor:

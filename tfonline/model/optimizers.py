@@ -41,7 +41,7 @@ class Ftrl(tf.Module):
     `n += g^2`, `w = (sign(z) l1 - z) / (sqrt(n) / lr + 2 l2)` where `|z| > l1`, else 0.
 
     Args:
-      variables: what it trains; make the object inside the strategy's scope.
+      variables: what it will train; make the object inside the strategy's scope.
       learning_rate: lr.
       l1: as above.
       l2: as above.
@@ -51,13 +51,12 @@ class Ftrl(tf.Module):
     def __init__(self, variables: Sequence[tf.Variable], learning_rate: float, l1: float, l2: float, initial_accumulator: float):
         super().__init__(name="ftrl")
         self._rates = {"lr": learning_rate, "l1": l1, "l2": l2, "l2_shrinkage": 0.0, "lr_power": -0.5}
-        self._trained = list(variables)
         self.accumulators = _slots(variables, initial_accumulator, "accumulator")
         self.linears = _slots(variables, 0.0, "linear")
 
-    def apply(self, gradients: Sequence[Gradient]) -> None:
-        """One step, a gradient a variable."""
-        for copies in _on_each_replica(self._trained, self.accumulators, self.linears, gradients):
+    def apply(self, variables: Sequence[tf.Variable], gradients: Sequence[Gradient]) -> None:
+        """One step, a gradient a variable, in the order that the object was made with."""
+        for copies in _on_each_replica(variables, self.accumulators, self.linears, gradients):
             self._update(*copies)
 
     def _update(self, v: tf.Variable, n: tf.Variable, z: tf.Variable, g: Gradient) -> None:
@@ -78,7 +77,7 @@ class LazyAdam(tf.Module):
     move them by their old momentum; with every row touched the two are the same. `l2` adds `l2 w` to a touched row's gradient.
 
     Args:
-      variables: what it trains; make the object inside the strategy's scope.
+      variables: what it will train; make the object inside the strategy's scope.
       learning_rate: lr.
       l2: for row-wise updates only.
     """
@@ -88,17 +87,16 @@ class LazyAdam(tf.Module):
     def __init__(self, variables: Sequence[tf.Variable], learning_rate: float, l2: float):
         super().__init__(name="lazy_adam")
         self._learning_rate, self._l2 = learning_rate, l2
-        self._trained = list(variables)
         self.step = tf.Variable(0, trainable=False, dtype=tf.int64, name="adam_step")
         self.means = _slots(variables, 0.0, "mean")
         self.squares = _slots(variables, 0.0, "square")
 
-    def apply(self, gradients: Sequence[Gradient]) -> None:
-        """One step, a gradient a variable."""
+    def apply(self, variables: Sequence[tf.Variable], gradients: Sequence[Gradient]) -> None:
+        """One step, a gradient a variable, in the order that the object was made with."""
         self.step.assign_add(1)
         t = tf.cast(self.step, tf.float32)
         powers = (self.BETA1**t, self.BETA2**t)
-        for copies in _on_each_replica(self._trained, self.means, self.squares, gradients):
+        for copies in _on_each_replica(variables, self.means, self.squares, gradients):
             self._update(*copies, *powers)
 
     def _update(

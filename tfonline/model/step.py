@@ -95,12 +95,24 @@ class Learner(tf.Module):
         with strategy.scope():
             model.build()
             self.model = model
-            self._wide = [model.wide.table, model.bias]
-            self._deep = [model.embedding.table, *(w.value for w in model.trainable_weights)]
             self.wide_optimizer = Ftrl(
                 self._wide, rates.wide_learning_rate, rates.wide_l1, rates.wide_l2, rates.wide_initial_accumulator
             )
             self.deep_optimizer = LazyAdam(self._deep, rates.deep_learning_rate, rates.l2)
+
+    @property
+    def variables(self) -> tuple[tf.Variable, ...]:
+        """Weights, then slots. What a tf.Module finds by itself leaves out a Keras model."""
+        return (*self._wide, *self._deep, *self.wide_optimizer.variables, *self.deep_optimizer.variables)
+
+    # Made anew at each use: as attributes they would give the weights a second name in checkpoints.
+    @property
+    def _wide(self) -> list[tf.Variable]:
+        return [self.model.wide.table, self.model.bias]
+
+    @property
+    def _deep(self) -> list[tf.Variable]:
+        return [self.model.embedding.table, *(w.value for w in self.model.trainable_weights)]
 
     @tf.function(autograph=False)
     def score(self, ids: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
@@ -127,8 +139,8 @@ class Learner(tf.Module):
         deep_loss = wide_loss + self._rates.l2 / 2 * tf.reduce_sum(tf.square(embeddings))
         # In the scope, so that each replica's own copy is updated.
         with tf.control_dependencies([deep_loss]), self._strategy.scope():
-            self.wide_optimizer.apply(self._sum(wide, self._wide))
-            self.deep_optimizer.apply(self._sum(deep, self._deep))
+            self.wide_optimizer.apply(self._wide, self._sum(wide, self._wide))
+            self.deep_optimizer.apply(self._deep, self._sum(deep, self._deep))
         logits = tf.concat(self._strategy.experimental_local_results(logits), axis=0)
         return StepResult(logits, wide_loss, deep_loss)
 

@@ -36,10 +36,12 @@ class WideDeep(keras.Model):
         # A plain variable, as the tables are: it learns by FTRL with the wide side and is no concern of the deep one.
         self.bias = tf.Variable(0.0, trainable=True, name="wide_bias")
         widths = [(w, "relu") for w in layers] + [(1, None)]
-        self.dense = [
-            keras.layers.Dense(w, a, kernel_initializer=_initializer(dense_init, stddev, seed + i), name=f"dense_{i}")
-            for i, (w, a) in enumerate(widths)
-        ]
+        self.dense = []
+        for i, (w, a) in enumerate(widths):
+            self.dense.append(
+                keras.layers.Dense(w, a, kernel_initializer=_initializer(dense_init, stddev, seed + i), name=f"dense_{i}")
+            )
+            setattr(self, f"dense_{i}", self.dense[-1])  # Keras 3 leaves what is only in a list out of a tf.train.Checkpoint
 
     @property
     def padding_id(self) -> int:

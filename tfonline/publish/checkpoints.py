@@ -94,9 +94,10 @@ class Checkpoints:
 
     def __init__(self, folder: str, keep: int, learner: tf.Module, position: Position, metrics: Metrics):
         self._folder, self._keep, self._metrics, self._position = pathlib.Path(folder), keep, metrics, position
+        self._learner = learner
         self._text = _Text(lambda: json.dumps(dataclasses.asdict(position)))
         self._metric_text = _Text(lambda: base64.b64encode(metrics.state()).decode())
-        self._checkpoint = tf.train.Checkpoint(learner=learner, position=self._text, metrics=self._metric_text)
+        self._checkpoint = self._make_checkpoint()
         _remove_leftovers(self._folder)
         self._manager = self._manage()
 
@@ -141,6 +142,7 @@ class Checkpoints:
         """
         damaged = []
         for path in _paths(self._folder):
+            self._checkpoint = self._make_checkpoint()  # one that failed to restore does not restore another
             try:
                 self._checkpoint.restore(path).assert_existing_objects_matched()
                 position, metrics = json.loads(self._text.value), base64.b64decode(self._metric_text.value)
@@ -155,6 +157,9 @@ class Checkpoints:
             self._manager = self._manage()
             return damaged
         raise _none_whole(self._folder, damaged)
+
+    def _make_checkpoint(self) -> tf.train.Checkpoint:
+        return tf.train.Checkpoint(learner=self._learner, position=self._text, metrics=self._metric_text)
 
     def _manage(self) -> tf.train.CheckpointManager:
         """A manager of what is in the folder, whatever TensorFlow's own list of it says: a kill can come between the two."""

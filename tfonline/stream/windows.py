@@ -206,7 +206,7 @@ class Planner:
     def rows_lost_since_planned(self) -> str:
         """What retention removed of the windows that are handed out and not taken: `partition: [start, stop)`, or ''."""
         begins = self._source.begins()
-        return ", ".join(lost for window in self._planned.values() if (lost := _lost(window.start, begins, window.read)))
+        return ", ".join(lost for window in list(self._planned.values()) if (lost := _lost(window.start, begins, window.read)))
 
     def _windows(self) -> Iterator[Window | None]:
         yield from self._from_the_journal()
