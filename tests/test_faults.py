@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from confluent_kafka import Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, ConfigResource, NewPartitions, NewTopic, ResourceType
+from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
 from kafka_helpers import read_messages
 from rows import make_rows
 from test_recovery import saved
@@ -26,13 +26,13 @@ ROWS = make_rows(600)
 
 @pytest.fixture
 def admin(broker):
-    return AdminClient({"bootstrap.servers": broker.bootstrap})
+    return AdminClient({"bootstrap.servers": broker.bootstrap, "log_level": 0})
 
 
 @pytest.fixture
 def produce(broker):
     def produce(name, rows, partition=0):
-        producer = Producer({"bootstrap.servers": broker.bootstrap})
+        producer = Producer({"bootstrap.servers": broker.bootstrap, "log_level": 0})
         for row in rows:
             producer.produce(name, row, partition=partition)
         producer.flush()
@@ -176,7 +176,7 @@ def test_a_compacted_topic_is_trained_on_what_is_left(broker, start, admin, prod
     name = f"compacted-{tmp_path.name[-12:]}"
     settings = {"cleanup.policy": "compact", "min.cleanable.dirty.ratio": "0.01", "segment.ms": "100", "delete.retention.ms": "1"}
     admin.create_topics([NewTopic(name, 1, 1, config=settings)])[name].result()
-    producer = Producer({"bootstrap.servers": broker.bootstrap})
+    producer = Producer({"bootstrap.servers": broker.bootstrap, "log_level": 0})
     for i, row in enumerate(ROWS[:60]):
         producer.produce(name, row, key=f"key{i % 4}")
         producer.flush()
@@ -215,9 +215,9 @@ def test_every_kind_of_poison_is_refused_by_its_reason_and_sent_as_it_came(broke
 
 
 def test_rows_that_the_dead_letter_topic_refuses_are_never_passed_over(topic, start, admin, tmp_path):
-    name, dead = topic([[*ROWS[:50], b"x" * 5000, *ROWS[50:100]]]), topic([[]])
-    limit = ConfigResource(ResourceType.TOPIC, dead, set_config={"max.message.bytes": "2000"})
-    admin.alter_configs([limit])[limit].result()
+    name = topic([[*ROWS[:50], b"x" * 5000, *ROWS[50:100]]])
+    dead = f"{name}-refused"
+    admin.create_topics([NewTopic(dead, 1, 1, config={"max.message.bytes": "2000"})])[dead].result()
     with pytest.raises(UserError, match=f"--dead_letter_topic={dead} did not take all refused rows") as e:
         start(topic=name, dead_letter_topic=dead)
     assert e.value.code == 64
@@ -368,8 +368,8 @@ def test_a_read_that_hangs_while_the_broker_answers_ends_the_run(monkeypatch, ca
     left = []
     monkeypatch.setattr(train, "_leave", left.append)
     stop, console = Stop(), train.Console()
-    train._stuck(30, 30, Reachable(), stop, console)
+    train._stuck(30, 30, Reachable(), None, stop, console)
     assert left == []
-    train._stuck(120, 30, Reachable(), stop, console)
+    train._stuck(120, 30, Reachable(), None, stop, console)
     assert left == [75]
     assert "the broker answers, but a read of topic clicks hangs: no row for 120 s" in capfd.readouterr().err

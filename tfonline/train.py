@@ -155,10 +155,8 @@ def _train(
     limit_secs = max(config.broker_timeout_secs, 1.0)
     if topic:
         source, reader = topic, KafkaReader(topic, config.bootstrap_servers, config.group, flags.kafka_properties(config))
-        with (
-            Liveness(limit_secs, lambda secs: _stuck(secs, limit_secs, topic, None, stop, console)) as liveness,
-            liveness.waiting(),
-        ):
+        liveness = Liveness(limit_secs, lambda secs: _stuck(secs, limit_secs, topic, None, stop, console))
+        with liveness, liveness.waiting():
             reader.check()
     else:
         source = reader = FileSource(config.input_files)
@@ -224,8 +222,10 @@ def _train(
         position.stop, position.stop_at = resolve_stop(), config.stop_at
 
     journal = Journal(config.model_dir)
-    journalled = journal.since(position.window)
-    pass_over = _window_to_pass_over(config.skip_window, position.window, journalled, console)
+    if 0 <= config.skip_window < position.window:
+        console.say(
+            f"--skip_window={config.skip_window} lies behind the checkpoint, window {position.window} is next: not passed over"
+        )
     planner = Planner(
         source,
         Policy(
@@ -240,9 +240,9 @@ def _train(
         journal,
         position=position.next,
         number=position.window,
-        journalled=journalled,
+        journalled=journal.since(position.window),
         replay=replay,
-        pass_over=pass_over,
+        pass_over=config.skip_window,
         resolve_stop=resolve_stop,
         stop=stop,
     )
@@ -309,25 +309,6 @@ def _open_dead_letters(config: flags.Config, stop: Stop, console: Console) -> De
     servers, properties, secs = config.bootstrap_servers, flags.kafka_properties(config), config.broker_timeout_secs
     KafkaTopic(servers, config.dead_letter_topic, config.group, properties, secs, stop, console.say)
     return DeadLetters(servers, config.dead_letter_topic, config.topic, properties, secs)
-
-
-def _window_to_pass_over(wanted: int, next_window: int, journalled: list[Window], console: Console) -> int | None:
-    """The number of --skip_window, where it is still to come.
-
-    Raises:
-      UserError: no such window has been planned (exit 64).
-    """
-    if wanted < 0 or wanted in (numbers := [w.number for w in journalled]):
-        return wanted
-    if wanted < next_window:
-        console.say(f"--skip_window={wanted} lies behind the checkpoint, where window {next_window} is next: nothing to pass over")
-        return None
-    there = f"windows {numbers[0]} to {numbers[-1]}" if numbers else "none"
-    raise UserError(
-        f"--skip_window={wanted}: the journal has no such window after the checkpoint, it has {there}. failed_windows.json names "
-        "the windows of a loss that was not finite.",
-        Exit.FLAGS,
-    )
 
 
 def _say_what_changed(path: pathlib.Path, config: flags.Config, console: Console) -> None:

@@ -136,7 +136,7 @@ class Planner:
       number: the next window's number.
       journalled: windows that an earlier run has planned after that checkpoint; handed out first, as they are.
       replay: windows of another run's journal, handed out (and logged) next; nothing is planned after them.
-      pass_over: the number of a journalled window that is not read (--skip_window).
+      pass_over: the number of a journalled window that is not read (--skip_window); one below `number` is none.
       resolve_stop: asked while `policy.stop_at` is None: the stop offsets, once they can be known (--stop_at=timestamp:).
       stop: ends the plan.
       clock: seconds, monotonic.
@@ -160,7 +160,7 @@ class Planner:
         number: int,
         journalled: Sequence[Window] = (),
         replay: Sequence[Window] | None = None,
-        pass_over: int | None = None,
+        pass_over: int = -1,
         resolve_stop: Callable[[], Sequence[int] | None] = lambda: None,
         stop: Stop,
         clock: Callable[[], float] = time.monotonic,
@@ -246,6 +246,14 @@ class Planner:
 
     def _from_the_journal(self) -> Iterator[Window]:
         """The windows that an earlier run planned, as they were; from the first on that cannot be read any more, none."""
+        numbers = [w.number for w in self._journalled]
+        if self._pass_over >= self._number and self._pass_over not in numbers:
+            there = f"windows {numbers[0]} to {numbers[-1]}" if numbers else "none"
+            raise UserError(
+                f"--skip_window={self._pass_over}: the journal has no such window after the checkpoint, it has {there}. "
+                "failed_windows.json names the windows of a loss that was not finite.",
+                Exit.FLAGS,
+            )
         begins = self._source.begins() if self._journalled else []
         logged = True
         for window in self._journalled:
