@@ -4,7 +4,7 @@ KAFKA_VERSION ?= 4.3.0
 # A file of Criteo rows (TSV, plain or .gz) for the demo; empty: synthetic rows.
 ROWS ?=
 
-.PHONY: setup demo test lint broker bench clean
+.PHONY: setup demo test lint broker bench chaos clean
 
 setup:
 	@$(MAKE) --no-print-directory -j2 .venv/.ready .kafka/libs-$(KAFKA_VERSION)
@@ -36,6 +36,10 @@ broker: setup
 
 bench: setup
 	@.venv/bin/python benchmarks/end_to_end.py
+
+# Half an hour of faults, and the proof that they left no trace. The short one: make chaos CHAOS='--kills=5 --broker_faults=2'.
+chaos: setup
+	@.venv/bin/python -m benchmarks.chaos $(CHAOS)
 
 # Removes all that the targets above made; a running local broker is stopped first.
 clean:

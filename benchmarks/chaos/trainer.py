@@ -69,13 +69,19 @@ class Trainer:
         Raises:
           Failed: it does not come in time, or with another exit code.
         """
-        try:
-            found = self._process.wait(secs)
-        except subprocess.TimeoutExpired:
+        found = self.exit_code(secs)
+        if found is None:
             self.kill()
-            raise Failed(f"the trainer did not end within {secs:g} s after {what}\n{self.tail()}") from None
+            raise Failed(f"the trainer did not end within {secs:g} s after {what}\n{self.tail()}")
         if found != code:
             raise Failed(f"exit code {found} instead of {code} after {what}\n{self.tail()}")
+
+    def exit_code(self, secs: float) -> int | None:
+        """Waits for the end; None where it does not come in time."""
+        try:
+            return self._process.wait(secs)
+        except subprocess.TimeoutExpired:
+            return None
 
     def tail(self) -> str:
         """The end of what was printed."""

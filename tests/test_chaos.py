@@ -1,0 +1,34 @@
+"""The proof of exactly once, in its short form, and that it can fail."""
+
+import subprocess
+import sys
+
+from kafka_helpers import ROOT
+
+
+def chaos(*options):
+    """Runs the chaos; returns its exit code and what it printed."""
+    command = [sys.executable, "-m", "benchmarks.chaos", *options]
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=580)
+    return done.returncode, done.stdout
+
+
+def test_kills_and_broker_faults_leave_no_trace_in_the_model():
+    code, output = chaos("--kills=5", "--broker_faults=2")
+    assert code == 0, output
+    last = output.splitlines()[-1]
+    assert last.startswith("chaos: kills=5 broker_faults=2 lost=0 duplicated=0 weights_equal=yes seconds="), output
+    for phase in ("starting", "reading", "training", "saving", "committing"):
+        assert f"'{phase}': " in output  # killed at least once in each
+    assert "broker fault 1: killed while reading" in output
+    assert "broker fault 2: away for longer than --broker_timeout_secs while reading" in output
+
+
+def test_a_trainer_that_does_not_save_the_next_offsets_is_found_out(tmp_path):
+    code, output = chaos("--kills=5", "--broker_faults=0", f"--folder={tmp_path}", "--trainer=tests/forgetful_trainer.py")
+    assert code == 1, output
+    result = next(line for line in output.splitlines() if line.startswith("chaos: kills="))
+    numbers = dict(part.split("=") for part in result.split()[1:])
+    assert int(numbers["lost"]) + int(numbers["duplicated"]) > 1000, output
+    assert numbers["weights_equal"] == "no", output
+    assert "NOT AS PROMISED: rows trained: " in output
