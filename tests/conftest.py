@@ -9,6 +9,7 @@ import kafka_helpers
 import process_data_helpers
 import pytest
 import tensorflow as tf
+from confluent_kafka import Producer
 from rows import make_dictionaries
 
 from tfonline import config as flags
@@ -70,3 +71,16 @@ def start(small_run):
         return run(flags.Config(**{**small_run, "stop_at": "latest", **settings}), stop).summary
 
     return start
+
+
+@pytest.fixture
+def produce(broker):
+    """Appends rows to a partition of a topic."""
+
+    def produce(name, rows, partition=0):
+        producer = Producer({"bootstrap.servers": broker.bootstrap, "log_level": 0})
+        for row in rows:
+            producer.produce(name, row, partition=partition)
+        producer.flush()
+
+    return produce

@@ -37,7 +37,8 @@ def batch(ids, label, values=None, weight=None):
     ids = np.asarray(ids, np.int32)
     values = np.ones(ids.shape, np.float32) if values is None else np.asarray(values, np.float32)
     weight = np.ones(len(ids), np.float32) if weight is None else np.asarray(weight, np.float32)
-    return tf.constant(np.asarray(label, np.float32)), tf.constant(ids), tf.constant(values), tf.constant(weight)
+    numeric = np.zeros((len(ids), 0), np.float32)
+    return tuple(map(tf.constant, (np.asarray(label, np.float32), ids, values, numeric, weight)))
 
 
 class SeedInNumpy:
@@ -157,12 +158,12 @@ def test_rows_that_a_batch_does_not_touch_keep_weights_and_slots():
 
 def test_a_row_is_scored_before_it_is_learned_from():
     learner = make_learner()
-    label, ids, values, weight = batch([[0, 1, 2], [3, 4, 5]], [1, 1])
-    before = learner.score(ids, values).numpy()
-    np.testing.assert_array_equal(learner.train(label, ids, values, weight).logits.numpy(), before)
-    after = learner.score(ids, values).numpy()
+    label, ids, values, numeric, weight = batch([[0, 1, 2], [3, 4, 5]], [1, 1])
+    before = learner.score(ids, values, numeric).numpy()
+    np.testing.assert_array_equal(learner.train(label, ids, values, numeric, weight).logits.numpy(), before)
+    after = learner.score(ids, values, numeric).numpy()
     assert (after > before).all()  # both were clicks
-    np.testing.assert_array_equal(learner.score(ids, values).numpy(), after)  # scoring learns nothing
+    np.testing.assert_array_equal(learner.score(ids, values, numeric).numpy(), after)  # scoring learns nothing
 
 
 def test_the_wide_sum_is_the_mean_times_the_rows():

@@ -2,6 +2,7 @@
 
 import gzip
 
+import numpy as np
 import pytest
 import tensorflow as tf
 from rows import SMALL_SCHEMA as SCHEMA
@@ -51,18 +52,38 @@ def good_rows(n: int, partition: int = 0) -> list[bytes]:
 
 
 def test_a_message_becomes_label_ids_values_and_reason(features):
-    label, ids, values, reason = features(tf.constant(["1\t5\t1\tab\tab", "0\t\t4\tx\tx", "bad"]))
+    label, ids, values, numeric, reason = features(tf.constant(["1\t5\t1\tab\tab", "0\t\t4\tx\tx", "bad"]))
     assert label.numpy().tolist() == [1.0, 0.0, 0.0]
     assert ids.numpy()[:2].tolist() == [[0, 1, 4, 5], [0, 1, 2, 6]]
     assert values.numpy()[:2].tolist() == [[0.5, 0.25, 1.0, 1.0], [0.0, 1.0, 1.0, 1.0]]
     assert [REASONS[r] for r in reason] == ["", "", "fields"]
-    assert (features.num_fields, features.num_ids) == (4, 7)
+    assert numeric.shape == (3, 0)
+    assert (features.num_fields, features.num_ids, features.num_numeric) == (4, 7, 0)
+
+
+def test_buckets_come_with_the_logarithms_of_the_numbers():
+    features = Features(SCHEMA, DICTIONARIES, "bucket")
+    *_, numeric, _ = features(tf.constant(["1\t5\t\tab\tab", "0\t-1\t0\tx\tx"]))
+    np.testing.assert_allclose(numeric.numpy(), [[np.log(6), np.nan], [-np.log(2), 0.0]], rtol=1e-6)
+    assert features.num_numeric == 2
+
+
+def test_values_that_the_dictionary_does_not_hold_share_buckets():
+    features = Features(SCHEMA, DICTIONARIES, "minmax", oov_buckets=1000)
+    rows = ["1\t5\t1\tab\tx", "1\t5\t1\tnew\tnew", "1\t5\t1\tnewer\tx", "1\t5\t1\t\t", "1\t5\t1\tnew\tnew"]
+    _, ids, _, _, _ = features(tf.constant(rows))
+    known, new, newer, missing, again = ids.numpy()[:, 2:].tolist()
+    assert (known, missing) == ([4, 6], [2, 3])  # a missing value is no unknown one
+    assert features.num_ids == 7 + 1000
+    assert all(7 <= i < 1007 for i in [*new, newer[0]])
+    assert len({*new, newer[0]}) == 3  # the same text in another column is another value
+    assert again == new
 
 
 @pytest.mark.parametrize(("numeric", "num_ids"), [("minmax", 7), ("log", 7 + 2), ("bucket", 7 + (5 + 5) + (5 + 1))])
 def test_num_ids_covers_every_id(numeric, num_ids):
     features = Features(SCHEMA, DICTIONARIES, numeric)
-    _, ids, _, _ = features(tf.constant([f"0\t{n}\t{n}\tab\tx" for n in ["", *range(-1, 50)]]))
+    _, ids, *_ = features(tf.constant([f"0\t{n}\t{n}\tab\tx" for n in ["", *range(-1, 50)]]))
     assert features.num_ids == num_ids
     assert ids.numpy().min() >= 0
     assert ids.numpy().max() < num_ids
@@ -71,7 +92,7 @@ def test_num_ids_covers_every_id(numeric, num_ids):
 def test_features_of_json_equal_those_of_tsv():
     tsv, json = (Features(SCHEMA, DICTIONARIES, "bucket", form) for form in ("tsv", "json"))
     for a, b in zip(tsv(tf.constant(["1\t5\t\tab\tx"])), json(tf.constant(['["1", 5, null, "ab", "x"]'])), strict=True):
-        assert a.numpy().tolist() == b.numpy().tolist()
+        np.testing.assert_array_equal(a.numpy(), b.numpy())
 
 
 @pytest.mark.parametrize("numeric", ["minmax", "log", "bucket"])
@@ -97,6 +118,7 @@ def test_shapes_are_static(features):
         "label": ([4], tf.float32),
         "ids": ([4, 4], tf.int32),
         "values": ([4, 4], tf.float32),
+        "numeric": ([4, 0], tf.float32),
         "weight": ([4], tf.float32),
         "partition": ([4], tf.int32),
         "offset": ([4], tf.int64),

@@ -30,7 +30,7 @@ def test_describe(broker, topic):
     code, out, _ = run_tool("topic", "describe", f"--bootstrap_servers={broker.bootstrap}", f"--topic={name}")
     first, *table = out.splitlines()
     assert code == 0
-    assert re.fullmatch(rf"topic: {name} at {broker.bootstrap}, id [\w-]{{22}}", first)
+    assert re.fullmatch(rf"topic: {name} at {broker.bootstrap}, id [\w+/-]{{22}}", first)
     assert [line.split() for line in table] == [
         ["partition", "leader", "low", "high", "rows"],
         ["0", "1", "0", "3", "3"],

@@ -161,7 +161,7 @@ def _train(
     else:
         source = reader = FileSource(config.input_files)
 
-    features = Features(schema, dictionaries, config.numeric, config.message_format)
+    features = Features(schema, dictionaries, config.numeric, config.message_format, config.oov_buckets)
     vocab_size = config.vocab_size or features.num_ids
     if vocab_size < features.num_ids:
         raise UserError(
@@ -174,6 +174,8 @@ def _train(
         "dictionaries": dictionaries.fingerprint()[:16],
         "numeric": config.numeric,
         "vocab_size": vocab_size,
+        "oov_buckets": config.oov_buckets,
+        "history": config.history,
         "embedding_dim": config.embedding_dim,
         "deep_layers": list(config.layers),
         "topic": source.name,
@@ -202,6 +204,8 @@ def _train(
             config.dense_init,
             config.init_stddev,
             config.seed,
+            features.num_numeric,
+            config.history,
         )
     learner = Learner(strategy, model, Rates(**{f.name: getattr(config, f.name) for f in dataclasses.fields(Rates)}))
     metrics = ProgressiveMetrics(config.metric_rows)
@@ -340,7 +344,8 @@ def _say_what_a_run_would_do(
         f"stream {source.name}\n"
         f"partition  {'low watermark':>14}  {'end':>14}  {'next':>14}  {'lag':>14}\n" + "\n".join(rows) + "\n"
         f"lag {lag:,} rows\n"
-        f"batch: label float32 [{b}], ids int32 [{b}, {f}], values float32 [{b}, {f}], weight float32 [{b}], over "
+        f"batch: label float32 [{b}], ids int32 [{b}, {f}], values float32 [{b}, {f}], "
+        f"numeric float32 [{b}, {features.num_numeric}], weight float32 [{b}], over "
         f"{config.num_replicas} replica(s)\n"
         f"tables: {vocab_size:,} ids, of which the features use {features.num_ids:,}; embedding {config.embedding_dim}"
     )

@@ -192,7 +192,9 @@ def _launch(data: pathlib.Path, version: str | None, port: int) -> Broker:
 
 
 def _format(command: list[str], properties: pathlib.Path) -> None:
-    cluster_id = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+    cluster_id = "-"
+    while cluster_id.startswith("-"):  # the tool would take it for a flag
+        cluster_id = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
     tool = ["kafka.tools.StorageTool", "format", "--ignore-formatted", "-t", cluster_id, "-c", str(properties)]
     done = subprocess.run(command + tool, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     if done.returncode:

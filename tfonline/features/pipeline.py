@@ -7,7 +7,7 @@ import tensorflow as tf
 from tfonline.features.dictionaries import Dictionaries
 from tfonline.features.parse import Parse
 from tfonline.features.schema import Schema
-from tfonline.features.transforms import CategoryLookup, make_numeric, row_fingerprints
+from tfonline.features.transforms import CategoryLookup, log_numbers, make_numeric, row_fingerprints
 
 # More than the cores: most of them wait, for the planner's clock or for the broker.
 _THREADS = 16
@@ -20,6 +20,7 @@ class Batch(NamedTuple):
       label: float32 [B], 0 or 1.
       ids: int32 [B, F], one a column: the integer columns, then the categories.
       values: float32 [B, F]; 1 for a category.
+      numeric: float32 [B, N]: with --numeric=bucket the integers' logarithms, NaN where missing; else N is 0.
       weight: float32 [B], 1 for a row to learn from, else 0.
       partition: int32 [B], -1 for padding.
       offset: int64 [B], -1 for padding.
@@ -28,6 +29,7 @@ class Batch(NamedTuple):
     label: tf.Tensor
     ids: tf.Tensor
     values: tf.Tensor
+    numeric: tf.Tensor
     weight: tf.Tensor
     partition: tf.Tensor
     offset: tf.Tensor
@@ -75,28 +77,33 @@ class Features(tf.Module):
       dictionaries: ids and ranges.
       numeric: minmax, log or bucket.
       message_format: tsv or json.
+      oov_buckets: see CategoryLookup.
 
     Attributes:
       num_ids: ids are 0 to num_ids - 1.
       num_fields: F, the number of ids of a row.
+      num_numeric: N, the numbers of a row beside its ids.
     """
 
-    def __init__(self, schema: Schema, dictionaries: Dictionaries, numeric: str, message_format: str = "tsv"):
+    def __init__(self, schema: Schema, dictionaries: Dictionaries, numeric: str, message_format: str = "tsv", oov_buckets: int = 0):
         super().__init__(name="features")
         self.parse = Parse(schema, message_format)
         self.numeric = make_numeric(numeric, dictionaries, schema)
-        self.lookup = CategoryLookup(dictionaries, schema)
-        self.num_ids = dictionaries.num_ids + self.numeric.num_ids
+        known = dictionaries.num_ids + self.numeric.num_ids
+        self.lookup = CategoryLookup(dictionaries, schema, oov_buckets, first_bucket=known)
+        self.num_ids = known + oov_buckets
+        self.num_numeric = len(schema.integers) if numeric == "bucket" else 0
         self.num_fields = len(schema.integers) + len(schema.categories)
 
-    def __call__(self, message: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
-        """string [b] to label float32 [b], ids int32 [b, F], values float32 [b, F] and reason int32 [b] (0: a good row)."""
+    def __call__(self, message: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+        """string [b] to label [b], ids int32 [b, F], values [b, F], numeric [b, N] and reason int32 [b] (0: a good row)."""
         fields = self.parse(message)
         ids, values = self.numeric(fields.integers, fields.missing)
         category_ids = self.lookup(fields.categories)
         ids = tf.concat([ids, category_ids], axis=1)
         values = tf.concat([values, tf.ones_like(category_ids, tf.float32)], axis=1)
-        return fields.label, ids, values, fields.reason
+        numeric = log_numbers(fields.integers, fields.missing)[:, : self.num_numeric]
+        return fields.label, ids, values, numeric, fields.reason
 
 
 def make_batches(raw: tf.data.Dataset, features: Features, batch_size: int, padding_id: int) -> tf.data.Dataset:
@@ -111,13 +118,14 @@ def make_batches(raw: tf.data.Dataset, features: Features, batch_size: int, padd
 
     def transform(raw_batch, window, last):
         message, partition, offset = raw_batch
-        label, ids, values, reason = features(message)
+        label, ids, values, numeric, reason = features(message)
         good = reason == 0
         weight = tf.cast(good, tf.float32)
         batch = Batch(
             label=_pad(label, batch_size, 0.0),
             ids=_pad(tf.where(good[:, None], ids, padding_id), batch_size, padding_id),
             values=_pad(values * weight[:, None], batch_size, 0.0),
+            numeric=_pad(tf.where(good[:, None], numeric, float("nan")), batch_size, float("nan")),
             weight=_pad(weight, batch_size, 0.0),
             partition=_pad(partition, batch_size, -1),
             offset=_pad(offset, batch_size, -1),

@@ -114,6 +114,12 @@ class Bucket:
         return bucket + tf.constant(first, tf.int32), tf.ones_like(bucket, tf.float32)
 
 
+def log_numbers(integers: tf.Tensor, missing: tf.Tensor) -> tf.Tensor:
+    """`sign(v) ln(1 + |v|)`, NaN where missing: int64 [b, k] and bool [b, k] to float32 [b, k], for a model that standardises."""
+    number = tf.cast(integers, tf.float32)
+    return tf.where(missing, float("nan"), tf.sign(number) * tf.math.log1p(tf.abs(number)))
+
+
 def make_numeric(kind: str, dictionaries: Dictionaries, schema: Schema) -> MinMax | Log | Bucket:
     """The op that --numeric names, for the schema's integer columns."""
     low = tuple(int(dictionaries.min[c]) for c in schema.integers)
@@ -129,15 +135,22 @@ def make_numeric(kind: str, dictionaries: Dictionaries, schema: Schema) -> MinMa
 class CategoryLookup(tf.Module):
     """Values of the category columns to ids, by one table over 64-bit hashes of (column, value).
 
-    A value that the dictionary does not hold, a missing one among them, becomes its column's OOV id. That a foreign value has a
-    dictionary value's hash happens with probability (dictionary size) / 2^63.
+    A value that the dictionary does not hold becomes its column's OOV id, or one of `oov_buckets`; a missing one is its column's
+    OOV id. That a foreign value has a dictionary value's hash happens with probability (dictionary size) / 2^63.
 
     Raises:
       UserError: two entries of the dictionary have the same hash (exit 65); expected once in 2^63 / n^2 dictionaries.
+
+    Args:
+      dictionaries: the ids.
+      schema: the columns.
+      oov_buckets: values that the dictionary does not hold share so many ids, by their hash; 0: their column's OOV id.
+      first_bucket: the first of these ids.
     """
 
-    def __init__(self, dictionaries: Dictionaries, schema: Schema):
+    def __init__(self, dictionaries: Dictionaries, schema: Schema, oov_buckets: int = 0, first_bucket: int = 0):
         super().__init__(name="category_lookup")
+        self._oov_buckets, self._first_bucket = oov_buckets, first_bucket
         columns, values, ids = dictionaries.categories(schema)
         self._salts = tf.constant([[_int64((c + 1) * _GOLDEN) for c in range(len(schema.categories))]], tf.int64)
         self._oov = tf.constant([dictionaries.cat2id[f"OOV{c}"] for c in schema.categories], tf.int32)
@@ -155,8 +168,12 @@ class CategoryLookup(tf.Module):
 
     def __call__(self, categories: tf.Tensor) -> tf.Tensor:
         """string [b, k] to ids int32 [b, k]."""
-        found = self._table.lookup(_hash(categories) + self._salts)
-        return tf.where(found < 0, self._oov, found)
+        keys = _hash(categories) + self._salts
+        found, unknown = self._table.lookup(keys), self._oov
+        if self._oov_buckets:
+            bucket = self._first_bucket + tf.cast(tf.math.floormod(keys, self._oov_buckets), tf.int32)
+            unknown = tf.where(categories == "", self._oov, bucket)  # a missing value is no unknown one
+        return tf.where(found < 0, unknown, found)
 
 
 def row_fingerprints(message: tf.Tensor, partition: tf.Tensor, offset: tf.Tensor) -> tf.Tensor:

@@ -1,4 +1,6 @@
-"""A table of weights, a row an id, as a Keras layer."""
+"""A table of weights, a row an id, as a Keras layer, and how to reach the copies of a mirrored variable."""
+
+from collections.abc import Iterator, Sequence
 
 import keras
 import tensorflow as tf
@@ -13,6 +15,18 @@ def read_rows(table: tf.Variable, ids: tf.Tensor) -> tf.Tensor:
     context = tf.distribute.get_replica_context()
     replica = tf.get_static_value(context.replica_id_in_sync_group) if context else 0
     return tf.gather(tf.distribute.get_strategy().experimental_local_results(table)[replica], ids)
+
+
+def on_each_replica(*columns: Sequence) -> Iterator[tuple]:
+    """Each replica's own copies of mirrored variables and values, a tuple of one of each column, on its device.
+
+    Not by strategy.extended.update: it hands over slots as mirrored variables, and to gather from one reads it whole.
+    """
+    copies_of = tf.distribute.get_strategy().experimental_local_results
+    for mirrored in zip(*columns, strict=True):
+        for copies in zip(*map(copies_of, mirrored), strict=True):
+            with tf.device(copies[0].device):
+                yield copies
 
 
 class Table(keras.layers.Layer):

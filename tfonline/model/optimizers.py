@@ -5,9 +5,11 @@ neither. Slots are variables made under the strategy's scope. `apply` is called 
 summed over the replicas; what is dense and what is row-wise follows from the gradient (a tensor, or IndexedSlices).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import tensorflow as tf
+
+from tfonline.model.embeddings import on_each_replica
 
 Gradient = tf.Tensor | tf.IndexedSlices
 
@@ -20,18 +22,6 @@ def add_up_repeated(gradient: tf.IndexedSlices) -> tuple[tf.Tensor, tf.Tensor]:
 
 def _slots(variables: Sequence[tf.Variable], start: float, name: str) -> list[tf.Variable]:
     return [tf.Variable(tf.fill(v.shape, start), trainable=False, name=f"{name}_{i}") for i, v in enumerate(variables)]
-
-
-def _on_each_replica(*columns: Sequence) -> Iterator[tuple]:
-    """Each replica's own copies of (variable, slot, slot, gradient), on its device.
-
-    Not by strategy.extended.update: it hands over slots as mirrored variables, and to gather from one reads it whole.
-    """
-    copies_of = tf.distribute.get_strategy().experimental_local_results
-    for mirrored in zip(*columns, strict=True):
-        for copies in zip(*map(copies_of, mirrored), strict=True):
-            with tf.device(copies[0].device):
-                yield copies
 
 
 class Ftrl(tf.Module):
@@ -56,7 +46,7 @@ class Ftrl(tf.Module):
 
     def apply(self, variables: Sequence[tf.Variable], gradients: Sequence[Gradient]) -> None:
         """One step, a gradient a variable, in the order that the object was made with."""
-        for copies in _on_each_replica(variables, self.accumulators, self.linears, gradients):
+        for copies in on_each_replica(variables, self.accumulators, self.linears, gradients):
             self._update(*copies)
 
     def _update(self, v: tf.Variable, n: tf.Variable, z: tf.Variable, g: Gradient) -> None:
@@ -96,7 +86,7 @@ class LazyAdam(tf.Module):
         self.step.assign_add(1)
         t = tf.cast(self.step, tf.float32)
         powers = (self.BETA1**t, self.BETA2**t)
-        for copies in _on_each_replica(variables, self.means, self.squares, gradients):
+        for copies in on_each_replica(variables, self.means, self.squares, gradients):
             self._update(*copies, *powers)
 
     def _update(

@@ -102,8 +102,8 @@ class Learner(tf.Module):
 
     @property
     def variables(self) -> tuple[tf.Variable, ...]:
-        """Weights, then slots. What a tf.Module finds by itself leaves out a Keras model."""
-        return (*self._wide, *self._deep, *self.wide_optimizer.variables, *self.deep_optimizer.variables)
+        """Weights, what is counted, then slots. What a tf.Module finds by itself leaves out a Keras model."""
+        return (*self._wide, *self._deep, *self.model.counted, *self.wide_optimizer.variables, *self.deep_optimizer.variables)
 
     # Made anew at each use: as attributes they would give the weights a second name in checkpoints.
     @property
@@ -115,22 +115,23 @@ class Learner(tf.Module):
         return [self.model.embedding.table, *(w.value for w in self.model.trainable_weights)]
 
     @tf.function(autograph=False)
-    def score(self, ids: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
-        """ids int32 [B, F] and values float32 [B, F] to logits float32 [B]; learns nothing."""
-        return self.model((ids, values))
+    def score(self, ids: tf.Tensor, values: tf.Tensor, numeric: tf.Tensor) -> tf.Tensor:
+        """ids int32 [B, F], values float32 [B, F] and numeric float32 [B, N] to logits float32 [B]; learns nothing."""
+        return self.model((ids, values, numeric))
 
     @tf.function(autograph=False)
-    def train(self, label: tf.Tensor, ids: tf.Tensor, values: tf.Tensor, weight: tf.Tensor) -> StepResult:
+    def train(self, label: tf.Tensor, ids: tf.Tensor, values: tf.Tensor, numeric: tf.Tensor, weight: tf.Tensor) -> StepResult:
         """Scores a global batch, then learns from it. At least one weight must be above 0; B divides over the replicas.
 
         Args:
           label: float32 [B].
           ids: int32 [B, F]; the padding id where the weight is 0.
           values: float32 [B, F].
+          numeric: float32 [B, N], NaN where missing.
           weight: float32 [B]; rows with 0 change nothing.
         """
         total = tf.reduce_sum(weight)
-        run = self._strategy.run(self._forward_backward, (*self._split(label, ids, values, weight), total))
+        run = self._strategy.run(self._forward_backward, (*self._split(label, ids, values, numeric, weight), total))
         logits, losses, wide, deep = run
         touched, _ = tf.unique(tf.reshape(ids, [-1]))
         with self._strategy.scope():
@@ -141,6 +142,7 @@ class Learner(tf.Module):
         with tf.control_dependencies([deep_loss]), self._strategy.scope():
             self.wide_optimizer.apply(self._wide, self._sum(wide, self._wide))
             self.deep_optimizer.apply(self._deep, self._sum(deep, self._deep))
+            self.model.count(label, ids, numeric, weight)
         logits = tf.concat(self._strategy.experimental_local_results(logits), axis=0)
         return StepResult(logits, wide_loss, deep_loss)
 
@@ -150,11 +152,11 @@ class Learner(tf.Module):
         return tf.reduce_all([tf.reduce_all(tf.math.is_finite(v)) for v in self.variables if v.dtype.is_floating])
 
     def _forward_backward(
-        self, label: tf.Tensor, ids: tf.Tensor, values: tf.Tensor, weight: tf.Tensor, total: tf.Tensor
+        self, label: tf.Tensor, ids: tf.Tensor, values: tf.Tensor, numeric: tf.Tensor, weight: tf.Tensor, total: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, Sequence, Sequence]:
         """One replica's share of the loss and its gradients; `total` is the sum of the global batch's weights."""
         with tf.GradientTape() as tape:
-            logits = self.model((ids, values))
+            logits = self.model((ids, values, numeric))
             losses = weight * tf.nn.sigmoid_cross_entropy_with_logits(label, logits)
             # Divided by the global batch, not the replica's: the number of replicas changes the speed, not the result.
             loss = tf.reduce_sum(losses) / total

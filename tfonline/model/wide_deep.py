@@ -4,10 +4,11 @@ import keras
 import tensorflow as tf
 
 from tfonline.model.embeddings import Table
+from tfonline.model.history import IdHistory, Standardise
 
 
 class WideDeep(keras.Model):
-    """`logit = sum_f w[id_f] x_f + bias + dense(concat_f(e[id_f] x_f))`.
+    """`logit = sum_f w[id_f] x_f + bias + dense(concat_f(e[id_f] x_f), history, numbers)`.
 
     Args:
       num_ids: ids are 0 to num_ids - 1; num_ids itself is the padding.
@@ -17,6 +18,8 @@ class WideDeep(keras.Model):
       dense_init: `glorot`, or `normal` with `stddev`.
       stddev: of the initial embeddings, wide weights and, with `normal`, dense weights.
       seed: of all initial weights.
+      num_numeric: N, numbers a row for the deep side, standardised; 0 for none.
+      history: whether the deep side sees each id's past (history.IdHistory).
     """
 
     def __init__(
@@ -28,6 +31,8 @@ class WideDeep(keras.Model):
         dense_init: str,
         stddev: float,
         seed: int,
+        num_numeric: int = 0,
+        history: bool = False,
     ):
         super().__init__(name="wide_deep")
         self.num_fields, self.embedding_dim = num_fields, embedding_dim
@@ -35,6 +40,9 @@ class WideDeep(keras.Model):
         self.embedding = Table(num_ids, embedding_dim, stddev, seed, name="embedding")
         # A plain variable, as the tables are: it learns by FTRL with the wide side and is no concern of the deep one.
         self.bias = tf.Variable(0.0, trainable=True, name="wide_bias")
+        self.history = IdHistory(num_ids, name="history") if history else None
+        self.standardise = Standardise(num_numeric, name="standardise") if num_numeric else None
+        self._width = num_fields * embedding_dim + 2 * num_fields * history + 2 * num_numeric
         widths = [(w, "relu") for w in layers] + [(1, None)]
         self.dense = []
         for i, (w, a) in enumerate(widths):
@@ -52,20 +60,41 @@ class WideDeep(keras.Model):
         """Makes all variables; call it inside the strategy's scope."""
         self.wide.build(None)
         self.embedding.build(None)
-        width = self.num_fields * self.embedding_dim
+        for counted in (self.history, self.standardise):
+            if counted:
+                counted.build(None)
+        width = self._width
         for layer in self.dense:
             layer.build((None, width))
             width = layer.units
         self.built = True
 
-    def call(self, inputs: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
-        """ids int32 [B, F] and values float32 [B, F] to logits float32 [B]."""
-        ids, values = inputs
+    @property
+    def counted(self) -> list[tf.Variable]:
+        """What is counted and not learned by gradients."""
+        return ([self.history.counts, self.history.total] if self.history else []) + (
+            [self.standardise.sums] if self.standardise else []
+        )
+
+    def call(self, inputs: tuple[tf.Tensor, tf.Tensor, tf.Tensor]) -> tf.Tensor:
+        """ids int32 [B, F], values float32 [B, F] and numeric float32 [B, N] to logits float32 [B]."""
+        ids, values, numeric = inputs
         wide = tf.reduce_sum(self.wide(ids)[:, :, 0] * values, axis=1) + self.bias
         deep = tf.reshape(self.embedding(ids) * values[:, :, None], [-1, self.num_fields * self.embedding_dim])
+        if self.history:
+            deep = tf.concat([deep, self.history(ids)], axis=1)
+        if self.standardise:
+            deep = tf.concat([deep, self.standardise(numeric)], axis=1)
         for layer in self.dense:
             deep = layer(deep)
         return wide + deep[:, 0]
+
+    def count(self, label: tf.Tensor, ids: tf.Tensor, numeric: tf.Tensor, weight: tf.Tensor) -> None:
+        """Counts a global batch that has been scored; in cross-replica context."""
+        if self.history:
+            self.history.count(ids, label, weight)
+        if self.standardise:
+            self.standardise.count(numeric, weight)
 
 
 def _initializer(kind: str, stddev: float, seed: int) -> keras.initializers.Initializer:
