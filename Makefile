@@ -4,7 +4,7 @@ KAFKA_VERSION ?= 4.3.0
 # A file of Criteo rows (TSV, plain or .gz) for the demo; empty: synthetic rows.
 ROWS ?=
 
-.PHONY: setup demo test lint broker bench chaos clean
+.PHONY: setup demo test lint broker bench chaos quality clean
 
 setup:
 	@$(MAKE) --no-print-directory -j2 .venv/.ready .kafka/libs-$(KAFKA_VERSION)
@@ -41,7 +41,16 @@ bench: setup
 chaos: setup
 	@.venv/bin/python -m benchmarks.chaos $(CHAOS)
 
+# Every learner on one stream: make quality ROWS=train.tsv.gz. The peers have an environment of their own.
+quality: setup .venv-quality/.ready
+	@.venv/bin/python -m benchmarks.quality --rows=$(or $(ROWS),$(error make quality needs ROWS=<a file of rows in time order>)) $(QUALITY)
+
+.venv-quality/.ready: benchmarks/quality/requirements.txt
+	@$(PYTHON) -m venv .venv-quality
+	@.venv-quality/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/quality/requirements.txt
+	@touch $@
+
 # Removes all that the targets above made; a running local broker is stopped first.
 clean:
 	@if [ -x .venv/bin/python ]; then .venv/bin/python tools/broker.py stop; fi
-	@rm -rf .venv .kafka runs *.egg-info .pytest_cache .ruff_cache .hypothesis
+	@rm -rf .venv .venv-quality .kafka runs *.egg-info .pytest_cache .ruff_cache .hypothesis

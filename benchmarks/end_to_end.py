@@ -86,15 +86,12 @@ def _train_alone(args: argparse.Namespace) -> dict[str, float]:
     learner = Learner(strategy, model, rates)
     random, rows = np.random.default_rng(1), args.batch_size
 
+    none = tf.zeros([rows, 0]), tf.zeros([rows, 0], tf.int32)  # no numbers and no crosses
+
     def batch():
         ids = tf.constant((random.zipf(1.2, (rows, 39)) % config.vocab_size).astype(np.int32))
-        return (
-            tf.constant(random.integers(0, 2, rows).astype(np.float32)),
-            ids,
-            tf.ones([rows, 39]),
-            tf.zeros([rows, 0]),
-            tf.ones([rows]),
-        )
+        label = tf.constant(random.integers(0, 2, rows).astype(np.float32))
+        return label, ids, tf.ones([rows, 39]), *none, tf.ones([rows])
 
     batches = [batch() for _ in range(8)]
     x, y = tf.random.normal([rows, 39 * config.embedding_dim]), tf.random.normal([39 * config.embedding_dim, config.layers[0]])

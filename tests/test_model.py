@@ -37,8 +37,8 @@ def batch(ids, label, values=None, weight=None):
     ids = np.asarray(ids, np.int32)
     values = np.ones(ids.shape, np.float32) if values is None else np.asarray(values, np.float32)
     weight = np.ones(len(ids), np.float32) if weight is None else np.asarray(weight, np.float32)
-    numeric = np.zeros((len(ids), 0), np.float32)
-    return tuple(map(tf.constant, (np.asarray(label, np.float32), ids, values, numeric, weight)))
+    numeric, crosses = np.zeros((len(ids), 0), np.float32), np.zeros((len(ids), 0), np.int32)
+    return tuple(map(tf.constant, (np.asarray(label, np.float32), ids, values, numeric, crosses, weight)))
 
 
 class SeedInNumpy:
@@ -158,12 +158,12 @@ def test_rows_that_a_batch_does_not_touch_keep_weights_and_slots():
 
 def test_a_row_is_scored_before_it_is_learned_from():
     learner = make_learner()
-    label, ids, values, numeric, weight = batch([[0, 1, 2], [3, 4, 5]], [1, 1])
-    before = learner.score(ids, values, numeric).numpy()
-    np.testing.assert_array_equal(learner.train(label, ids, values, numeric, weight).logits.numpy(), before)
-    after = learner.score(ids, values, numeric).numpy()
+    label, *inputs, weight = batch([[0, 1, 2], [3, 4, 5]], [1, 1])
+    before = learner.score(*inputs).numpy()
+    np.testing.assert_array_equal(learner.train(label, *inputs, weight).logits.numpy(), before)
+    after = learner.score(*inputs).numpy()
     assert (after > before).all()  # both were clicks
-    np.testing.assert_array_equal(learner.score(ids, values, numeric).numpy(), after)  # scoring learns nothing
+    np.testing.assert_array_equal(learner.score(*inputs).numpy(), after)  # scoring learns nothing
 
 
 def test_the_wide_sum_is_the_mean_times_the_rows():
@@ -229,3 +229,41 @@ def test_a_checkpoint_holds_every_weight_and_slot_under_one_readable_name(tmp_pa
         assert [f"learner/{slot}/{i}" in names for i in range(number)] == [True] * number
     assert "learner/deep_optimizer/step" in names
     assert len(names) == len(weights) + sum(slots.values()) + 2 == len(learner.variables) + 1  # and TensorFlow's object graph
+
+
+def make_sides(combine, num_replicas=1):
+    strategy = make_strategy(num_replicas, "cpu")
+    with strategy.scope():
+        model = WideDeep(6, 3, 2, (4,), "glorot", 0.1, seed=3, cross_buckets=5, combine=combine)
+    return Learner(strategy, model, SEED_RATES)
+
+
+SIDES = batch([[0, 1, 2], [3, 4, 5]], [1, 0])
+SIDES = (*SIDES[:4], tf.constant([[0, 1, 2], [4, 1, 1]]), SIDES[5])
+
+
+def test_the_mean_lets_each_side_learn_to_predict_by_itself():
+    """The deep side learns as if the wide one were not there, and the other way round."""
+    both, deep_alone = make_sides("mean"), make_sides("mean")
+    deep_alone.model.wide.table.assign(deep_alone.model.wide.table * 30)  # another wide side, the same deep one
+    wide, deep = both.model.sides(*SIDES[1:5])
+    np.testing.assert_allclose(both.train(*SIDES).logits, (wide + deep) / 2, rtol=1e-6)
+    deep_alone.train(*SIDES)
+    for one, other in zip(both._deep, deep_alone._deep, strict=True):
+        np.testing.assert_array_equal(np.array(one), np.array(other))
+    together, other_wide = make_sides("sum"), make_sides("sum")
+    other_wide.model.wide.table.assign(other_wide.model.wide.table * 30)
+    together.train(*SIDES)
+    other_wide.train(*SIDES)
+    assert not np.array_equal(np.array(together._deep[0]), np.array(other_wide._deep[0]))
+
+
+@pytest.mark.parametrize("num_replicas", [1, 2])
+def test_crosses_learn_on_the_wide_side(num_replicas):
+    learner = make_sides("mean", num_replicas)
+    learner.train(*SIDES)
+    for table in learner._strategy.experimental_local_results(learner.model.cross.table):
+        u = table.numpy()[:, 0]
+        assert u[0] > 0 > u[4]  # of the click alone, and of the other row alone
+        assert (u[3], u[5]) == (0, 0)  # not met, and the padding
+    assert float(learner.model.sides(*SIDES[1:5])[0][0]) > float(make_sides("mean").model.sides(*SIDES[1:5])[0][0])

@@ -52,18 +52,18 @@ def good_rows(n: int, partition: int = 0) -> list[bytes]:
 
 
 def test_a_message_becomes_label_ids_values_and_reason(features):
-    label, ids, values, numeric, reason = features(tf.constant(["1\t5\t1\tab\tab", "0\t\t4\tx\tx", "bad"]))
+    label, ids, values, numeric, crosses, reason = features(tf.constant(["1\t5\t1\tab\tab", "0\t\t4\tx\tx", "bad"]))
     assert label.numpy().tolist() == [1.0, 0.0, 0.0]
     assert ids.numpy()[:2].tolist() == [[0, 1, 4, 5], [0, 1, 2, 6]]
     assert values.numpy()[:2].tolist() == [[0.5, 0.25, 1.0, 1.0], [0.0, 1.0, 1.0, 1.0]]
     assert [REASONS[r] for r in reason] == ["", "", "fields"]
-    assert numeric.shape == (3, 0)
+    assert (numeric.shape, crosses.shape) == ((3, 0), (3, 0))
     assert (features.num_fields, features.num_ids, features.num_numeric) == (4, 7, 0)
 
 
 def test_buckets_come_with_the_logarithms_of_the_numbers():
     features = Features(SCHEMA, DICTIONARIES, "bucket")
-    *_, numeric, _ = features(tf.constant(["1\t5\t\tab\tab", "0\t-1\t0\tx\tx"]))
+    numeric = features(tf.constant(["1\t5\t\tab\tab", "0\t-1\t0\tx\tx"])).numeric
     np.testing.assert_allclose(numeric.numpy(), [[np.log(6), np.nan], [-np.log(2), 0.0]], rtol=1e-6)
     assert features.num_numeric == 2
 
@@ -71,7 +71,7 @@ def test_buckets_come_with_the_logarithms_of_the_numbers():
 def test_values_that_the_dictionary_does_not_hold_share_buckets():
     features = Features(SCHEMA, DICTIONARIES, "minmax", oov_buckets=1000)
     rows = ["1\t5\t1\tab\tx", "1\t5\t1\tnew\tnew", "1\t5\t1\tnewer\tx", "1\t5\t1\t\t", "1\t5\t1\tnew\tnew"]
-    _, ids, _, _, _ = features(tf.constant(rows))
+    ids = features(tf.constant(rows)).ids
     known, new, newer, missing, again = ids.numpy()[:, 2:].tolist()
     assert (known, missing) == ([4, 6], [2, 3])  # a missing value is no unknown one
     assert features.num_ids == 7 + 1000
@@ -119,6 +119,7 @@ def test_shapes_are_static(features):
         "ids": ([4, 4], tf.int32),
         "values": ([4, 4], tf.float32),
         "numeric": ([4, 0], tf.float32),
+        "crosses": ([4, 0], tf.int32),
         "weight": ([4], tf.float32),
         "partition": ([4], tf.int32),
         "offset": ([4], tf.int64),

@@ -9,7 +9,7 @@ from rows import SMALL_SCHEMA as SCHEMA
 
 from tfonline.features import transforms
 from tfonline.features.dictionaries import Dictionaries
-from tfonline.features.transforms import Bucket, CategoryLookup, Log, MinMax, make_numeric, row_fingerprints
+from tfonline.features.transforms import Bucket, CategoryLookup, Crosses, Log, MinMax, make_numeric, row_fingerprints
 from tfonline.lifecycle import Exit, UserError
 
 DICTIONARIES = Dictionaries(
@@ -261,3 +261,24 @@ def test_rows_that_are_like_each_other_have_fingerprints_of_their_own():
     places = [(p, o) for p in range(30) for o in range(1000)]
     found = fingerprints(eagerly, [b"same"] * len(places), [p for p, _ in places], [o for _, o in places])
     assert len(set(found.tolist())) == len(places)
+
+
+def test_crosses_are_all_pairs_of_columns_by_their_values():
+    crosses = Crosses(3, 10**6)
+    assert crosses.num_crosses == 3
+    rows = [[1, 2, 3], [1, 2, 4], [9, 2, 3], [1, 2, 3], [2, 1, 3]]
+    eager = crosses(tf.constant(rows, tf.int64)).numpy()
+    mapped = next(iter(tf.data.Dataset.from_tensors(tf.constant(rows, tf.int64)).map(crosses))).numpy()
+    np.testing.assert_array_equal(eager, mapped)
+    one, other_last, other_first, same, swapped = eager.tolist()
+    assert same == one
+    assert [a == b for a, b in zip(one, other_last, strict=True)] == [True, False, False]  # pairs (0, 1), (0, 2), (1, 2)
+    assert [a == b for a, b in zip(one, other_first, strict=True)] == [False, False, True]
+    assert one[0] != swapped[0]
+
+
+def test_crosses_spread_evenly_over_their_buckets():
+    keys = np.stack([np.arange(4000), np.arange(4000) % 7], axis=1)
+    counts = np.bincount(Crosses(2, 100)(tf.constant(keys, tf.int64)).numpy()[:, 0], minlength=100)
+    assert counts.min() > 15  # 40 on average
+    assert counts.max() < 75

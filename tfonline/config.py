@@ -71,6 +71,7 @@ class Config:
                          choices=("minmax", "log", "bucket"))
     oov_buckets: int = _flag(0, "Features", "Category values that the dictionaries do not hold share so many ids, by their hash. "
                              "0: one id a column.", lower=0)
+    cross_buckets: int = _flag(0, "Features", "Give the wide side all pairs of columns, hashed to so many ids. 0: none.", lower=0)
     max_rejected_ratio: float = _flag(0.1, "Features", "End with exit code 65 when more than this share of the last 10,000 "
                                       "rows was rejected. 1: never.", lower=0)
     dead_letter_topic: str = _flag("", "Features", "Topic that gets each refused row as it came, keyed topic:partition:offset, "
@@ -83,9 +84,11 @@ class Config:
     embedding_dim: int = _flag(16, "Model", "Width of an embedding.", lower=1)
     deep_layers: str = _flag("256,128", "Model", "Widths of the dense layers before the last, comma separated.")
     history: bool = _flag(False, "Model", "Feed the deep side with each id's past: its share of clicks and its number of rows.")
+    combine: str = _flag("sum", "Model", "The logit: the sum of the wide and the deep side, which learn together, or the mean of "
+                         "the two, each of which learns to predict by itself.", choices=("sum", "mean"))
     dense_init: str = _flag("glorot", "Model", "Initialiser of the dense layers: glorot (uniform) or normal (--init_stddev).",
                             choices=("glorot", "normal"))
-    init_stddev: float = _flag(0.01, "Model", "Standard deviation of the initial embeddings and wide weights.", lower=0)
+    init_stddev: float = _flag(0.01, "Model", "Standard deviation of the initial embeddings; with normal of all weights.", lower=0)
     seed: int = _flag(1, "Model", "Seed of the initial weights.", lower=0)
 
     batch_size: int = _flag(1000, "Learning", "Rows a step, over all replicas.", lower=1)

@@ -206,7 +206,7 @@ class Loop:
         self._window_rows += rows
         if not rows:
             return  # no step at all: neither momentum nor l2 without a row
-        result = p.learner.train(batch.label, batch.ids, batch.values, batch.numeric, batch.weight)
+        result = p.learner.train(batch.label, batch.ids, batch.values, batch.numeric, batch.crosses, batch.weight)
         wide_loss, deep_loss = float(result.wide_loss), float(result.deep_loss)
         if not math.isfinite(deep_loss):
             what = f"the loss is {deep_loss} at step {p.position.step + 1}"

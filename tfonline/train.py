@@ -161,7 +161,7 @@ def _train(
     else:
         source = reader = FileSource(config.input_files)
 
-    features = Features(schema, dictionaries, config.numeric, config.message_format, config.oov_buckets)
+    features = Features(schema, dictionaries, config.numeric, config.message_format, config.oov_buckets, config.cross_buckets)
     vocab_size = config.vocab_size or features.num_ids
     if vocab_size < features.num_ids:
         raise UserError(
@@ -175,7 +175,9 @@ def _train(
         "numeric": config.numeric,
         "vocab_size": vocab_size,
         "oov_buckets": config.oov_buckets,
+        "cross_buckets": config.cross_buckets,
         "history": config.history,
+        "combine": config.combine,
         "embedding_dim": config.embedding_dim,
         "deep_layers": list(config.layers),
         "topic": source.name,
@@ -206,6 +208,8 @@ def _train(
             config.seed,
             features.num_numeric,
             config.history,
+            config.cross_buckets,
+            config.combine,
         )
     learner = Learner(strategy, model, Rates(**{f.name: getattr(config, f.name) for f in dataclasses.fields(Rates)}))
     metrics = ProgressiveMetrics(config.metric_rows)

@@ -105,6 +105,10 @@ class Chaos:
             "dictionary_dir": self._folder / "dictionaries",
             "model_dir": self._folder / "model",
             "num_replicas": 2,
+            "history": "true",  # what is counted must be exact, too
+            "oov_buckets": 1000,
+            "cross_buckets": 10_000,
+            "combine": "mean",
             "checkpoint_every_steps": 5,
             "checkpoint_secs": 3,
             "save_predictions": "true",

@@ -7,7 +7,7 @@ import tensorflow as tf
 from tfonline.features.dictionaries import Dictionaries
 from tfonline.features.parse import Parse
 from tfonline.features.schema import Schema
-from tfonline.features.transforms import CategoryLookup, log_numbers, make_numeric, row_fingerprints
+from tfonline.features.transforms import CategoryLookup, Crosses, log_numbers, make_numeric, row_fingerprints
 
 # More than the cores: most of them wait, for the planner's clock or for the broker.
 _THREADS = 16
@@ -21,6 +21,7 @@ class Batch(NamedTuple):
       ids: int32 [B, F], one a column: the integer columns, then the categories.
       values: float32 [B, F]; 1 for a category.
       numeric: float32 [B, N]: with --numeric=bucket the integers' logarithms, NaN where missing; else N is 0.
+      crosses: int32 [B, W]: with --cross_buckets the pairs of columns; else W is 0.
       weight: float32 [B], 1 for a row to learn from, else 0.
       partition: int32 [B], -1 for padding.
       offset: int64 [B], -1 for padding.
@@ -30,6 +31,7 @@ class Batch(NamedTuple):
     ids: tf.Tensor
     values: tf.Tensor
     numeric: tf.Tensor
+    crosses: tf.Tensor
     weight: tf.Tensor
     partition: tf.Tensor
     offset: tf.Tensor
@@ -49,6 +51,21 @@ class Rejected(NamedTuple):
     offset: tf.Tensor
     reason: tf.Tensor
     message: tf.Tensor
+
+
+class Row(NamedTuple):
+    """What Features makes of b messages; the fields are those of Batch, unpadded.
+
+    Attributes:
+      reason: int32 [b], an index into parse.REASONS; 0 for a good row.
+    """
+
+    label: tf.Tensor
+    ids: tf.Tensor
+    values: tf.Tensor
+    numeric: tf.Tensor
+    crosses: tf.Tensor
+    reason: tf.Tensor
 
 
 class Element(NamedTuple):
@@ -78,14 +95,24 @@ class Features(tf.Module):
       numeric: minmax, log or bucket.
       message_format: tsv or json.
       oov_buckets: see CategoryLookup.
+      cross_buckets: see Crosses; 0: no crosses.
 
     Attributes:
       num_ids: ids are 0 to num_ids - 1.
       num_fields: F, the number of ids of a row.
       num_numeric: N, the numbers of a row beside its ids.
+      crosses: makes the crosses, or None.
     """
 
-    def __init__(self, schema: Schema, dictionaries: Dictionaries, numeric: str, message_format: str = "tsv", oov_buckets: int = 0):
+    def __init__(
+        self,
+        schema: Schema,
+        dictionaries: Dictionaries,
+        numeric: str,
+        message_format: str = "tsv",
+        oov_buckets: int = 0,
+        cross_buckets: int = 0,
+    ):
         super().__init__(name="features")
         self.parse = Parse(schema, message_format)
         self.numeric = make_numeric(numeric, dictionaries, schema)
@@ -94,16 +121,26 @@ class Features(tf.Module):
         self.num_ids = known + oov_buckets
         self.num_numeric = len(schema.integers) if numeric == "bucket" else 0
         self.num_fields = len(schema.integers) + len(schema.categories)
+        self.crosses = Crosses(self.num_fields, cross_buckets) if cross_buckets else None
 
-    def __call__(self, message: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
-        """string [b] to label [b], ids int32 [b, F], values [b, F], numeric [b, N] and reason int32 [b] (0: a good row)."""
+    def __call__(self, message: tf.Tensor) -> Row:
+        """Messages, string [b], to rows."""
         fields = self.parse(message)
         ids, values = self.numeric(fields.integers, fields.missing)
         category_ids = self.lookup(fields.categories)
-        ids = tf.concat([ids, category_ids], axis=1)
-        values = tf.concat([values, tf.ones_like(category_ids, tf.float32)], axis=1)
-        numeric = log_numbers(fields.integers, fields.missing)[:, : self.num_numeric]
-        return fields.label, ids, values, numeric, fields.reason
+        return Row(
+            label=fields.label,
+            ids=tf.concat([ids, category_ids], axis=1),
+            values=tf.concat([values, tf.ones_like(category_ids, tf.float32)], axis=1),
+            numeric=log_numbers(fields.integers, fields.missing)[:, : self.num_numeric],
+            crosses=self._cross(ids, fields.categories),
+            reason=fields.reason,
+        )
+
+    def _cross(self, integer_ids: tf.Tensor, categories: tf.Tensor) -> tf.Tensor:
+        if not self.crosses:
+            return tf.zeros([tf.shape(integer_ids)[0], 0], tf.int32)
+        return self.crosses(tf.concat([tf.cast(integer_ids, tf.int64), self.lookup.keys(categories)], axis=1))
 
 
 def make_batches(raw: tf.data.Dataset, features: Features, batch_size: int, padding_id: int) -> tf.data.Dataset:
@@ -118,20 +155,22 @@ def make_batches(raw: tf.data.Dataset, features: Features, batch_size: int, padd
 
     def transform(raw_batch, window, last):
         message, partition, offset = raw_batch
-        label, ids, values, numeric, reason = features(message)
-        good = reason == 0
+        row = features(message)
+        good = row.reason == 0
         weight = tf.cast(good, tf.float32)
+        no_cross = features.crosses.buckets if features.crosses else 0
         batch = Batch(
-            label=_pad(label, batch_size, 0.0),
-            ids=_pad(tf.where(good[:, None], ids, padding_id), batch_size, padding_id),
-            values=_pad(values * weight[:, None], batch_size, 0.0),
-            numeric=_pad(tf.where(good[:, None], numeric, float("nan")), batch_size, float("nan")),
+            label=_pad(row.label, batch_size, 0.0),
+            ids=_pad(tf.where(good[:, None], row.ids, padding_id), batch_size, padding_id),
+            values=_pad(row.values * weight[:, None], batch_size, 0.0),
+            numeric=_pad(tf.where(good[:, None], row.numeric, float("nan")), batch_size, float("nan")),
+            crosses=_pad(tf.where(good[:, None], row.crosses, no_cross), batch_size, no_cross),
             weight=_pad(weight, batch_size, 0.0),
             partition=_pad(partition, batch_size, -1),
             offset=_pad(offset, batch_size, -1),
         )
         refused = tf.where(~good)[:, 0]
-        rejected = Rejected(*(tf.gather(t, refused) for t in (partition, offset, reason, message)))
+        rejected = Rejected(*(tf.gather(t, refused) for t in (partition, offset, row.reason, message)))
         fingerprints = row_fingerprints(message, partition, offset)
         fingerprint = tf.reduce_sum(tf.where(good, fingerprints, tf.zeros_like(fingerprints)))
         return Element(batch, rejected, fingerprint, window, last)

@@ -166,14 +166,44 @@ class CategoryLookup(tf.Module):
             tf.lookup.KeyValueTensorInitializer(keys, tf.constant(ids, tf.int32)), default_value=-1
         )
 
+    def keys(self, categories: tf.Tensor) -> tf.Tensor:
+        """string [b, k] to int64 [b, k]: a number for each (column, value), known or not."""
+        return _hash(categories) + self._salts
+
     def __call__(self, categories: tf.Tensor) -> tf.Tensor:
         """string [b, k] to ids int32 [b, k]."""
-        keys = _hash(categories) + self._salts
+        keys = self.keys(categories)
         found, unknown = self._table.lookup(keys), self._oov
         if self._oov_buckets:
             bucket = self._first_bucket + tf.cast(tf.math.floormod(keys, self._oov_buckets), tf.int32)
             unknown = tf.where(categories == "", self._oov, bucket)  # a missing value is no unknown one
         return tf.where(found < 0, unknown, found)
+
+
+@dataclasses.dataclass(frozen=True)
+class Crosses:
+    """All pairs of columns as features of their own, hashed: for keys a and b of columns i < j, `mix(a m1 + b) mod buckets`.
+
+    Attributes:
+      num_columns: columns a row.
+      buckets: ids that all pairs share.
+    """
+
+    num_columns: int
+    buckets: int
+
+    @property
+    def num_crosses(self) -> int:
+        """W, the pairs of columns."""
+        return self.num_columns * (self.num_columns - 1) // 2
+
+    def __call__(self, keys: tf.Tensor) -> tf.Tensor:
+        """int64 [b, k], unlike between columns, to int32 [b, W]."""
+        left, right = np.triu_indices(self.num_columns, 1)
+        x = tf.gather(keys, left, axis=1) * _int64(_MIX) + tf.gather(keys, right, axis=1)
+        x = tf.bitwise.bitwise_xor(x, tf.bitwise.right_shift(x, tf.constant(31, tf.int64))) * _int64(_GOLDEN)
+        x = tf.bitwise.bitwise_xor(x, tf.bitwise.right_shift(x, tf.constant(29, tf.int64)))
+        return tf.cast(tf.math.floormod(x, self.buckets), tf.int32)
 
 
 def row_fingerprints(message: tf.Tensor, partition: tf.Tensor, offset: tf.Tensor) -> tf.Tensor:

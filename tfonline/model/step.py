@@ -108,19 +108,21 @@ class Learner(tf.Module):
     # Made anew at each use: as attributes they would give the weights a second name in checkpoints.
     @property
     def _wide(self) -> list[tf.Variable]:
-        return [self.model.wide.table, self.model.bias]
+        return [self.model.wide.table, self.model.bias] + ([self.model.cross.table] if self.model.cross else [])
 
     @property
     def _deep(self) -> list[tf.Variable]:
         return [self.model.embedding.table, *(w.value for w in self.model.trainable_weights)]
 
     @tf.function(autograph=False)
-    def score(self, ids: tf.Tensor, values: tf.Tensor, numeric: tf.Tensor) -> tf.Tensor:
-        """ids int32 [B, F], values float32 [B, F] and numeric float32 [B, N] to logits float32 [B]; learns nothing."""
-        return self.model((ids, values, numeric))
+    def score(self, ids: tf.Tensor, values: tf.Tensor, numeric: tf.Tensor, crosses: tf.Tensor) -> tf.Tensor:
+        """The model's inputs (WideDeep.call) to logits float32 [B]; learns nothing."""
+        return self.model((ids, values, numeric, crosses))
 
     @tf.function(autograph=False)
-    def train(self, label: tf.Tensor, ids: tf.Tensor, values: tf.Tensor, numeric: tf.Tensor, weight: tf.Tensor) -> StepResult:
+    def train(
+        self, label: tf.Tensor, ids: tf.Tensor, values: tf.Tensor, numeric: tf.Tensor, crosses: tf.Tensor, weight: tf.Tensor
+    ) -> StepResult:
         """Scores a global batch, then learns from it. At least one weight must be above 0; B divides over the replicas.
 
         Args:
@@ -128,10 +130,11 @@ class Learner(tf.Module):
           ids: int32 [B, F]; the padding id where the weight is 0.
           values: float32 [B, F].
           numeric: float32 [B, N], NaN where missing.
+          crosses: int32 [B, W]; their padding where the weight is 0.
           weight: float32 [B]; rows with 0 change nothing.
         """
         total = tf.reduce_sum(weight)
-        run = self._strategy.run(self._forward_backward, (*self._split(label, ids, values, numeric, weight), total))
+        run = self._strategy.run(self._forward_backward, (*self._split(label, ids, values, numeric, crosses, weight), total))
         logits, losses, wide, deep = run
         touched, _ = tf.unique(tf.reshape(ids, [-1]))
         with self._strategy.scope():
@@ -152,15 +155,31 @@ class Learner(tf.Module):
         return tf.reduce_all([tf.reduce_all(tf.math.is_finite(v)) for v in self.variables if v.dtype.is_floating])
 
     def _forward_backward(
-        self, label: tf.Tensor, ids: tf.Tensor, values: tf.Tensor, numeric: tf.Tensor, weight: tf.Tensor, total: tf.Tensor
+        self,
+        label: tf.Tensor,
+        ids: tf.Tensor,
+        values: tf.Tensor,
+        numeric: tf.Tensor,
+        crosses: tf.Tensor,
+        weight: tf.Tensor,
+        total: tf.Tensor,
     ) -> tuple[tf.Tensor, tf.Tensor, Sequence, Sequence]:
         """One replica's share of the loss and its gradients; `total` is the sum of the global batch's weights."""
-        with tf.GradientTape() as tape:
-            logits = self.model((ids, values, numeric))
+
+        def share_of_loss(logits):
             losses = weight * tf.nn.sigmoid_cross_entropy_with_logits(label, logits)
             # Divided by the global batch, not the replica's: the number of replicas changes the speed, not the result.
-            loss = tf.reduce_sum(losses) / total
-        wide, deep = tape.gradient(loss, (self._wide, self._deep))
+            return tf.reduce_sum(losses) / total
+
+        with tf.GradientTape() as tape:
+            if self.model.combine == "mean":  # each side learns to predict by itself: their errors differ, and the mean has less
+                sides = self.model.sides(ids, values, numeric, crosses)
+                logits, learned = (sides[0] + sides[1]) / 2, share_of_loss(sides[0]) + share_of_loss(sides[1])
+            else:
+                logits = self.model((ids, values, numeric, crosses))
+                learned = share_of_loss(logits)
+        loss = share_of_loss(logits)
+        wide, deep = tape.gradient(learned, (self._wide, self._deep))
         if self._rates.wide_reduction == "sum":
             wide = [_scale(g, total) for g in wide]
         return logits, loss, wide, deep

@@ -8,7 +8,9 @@ from tfonline.model.history import IdHistory, Standardise
 
 
 class WideDeep(keras.Model):
-    """`logit = sum_f w[id_f] x_f + bias + dense(concat_f(e[id_f] x_f), history, numbers)`.
+    """`wide = sum_f w[id_f] x_f + sum_c u[cross_c] + bias`, `deep = dense(concat_f(e[id_f] x_f), history, numbers)`.
+
+    The logit is their sum, the paper's form, or their mean, where each side learns to predict by itself.
 
     Args:
       num_ids: ids are 0 to num_ids - 1; num_ids itself is the padding.
@@ -16,10 +18,12 @@ class WideDeep(keras.Model):
       embedding_dim: width of an embedding.
       layers: widths of the dense ReLU layers; a last one of width 1 follows.
       dense_init: `glorot`, or `normal` with `stddev`.
-      stddev: of the initial embeddings, wide weights and, with `normal`, dense weights.
+      stddev: of the initial embeddings and, with `normal`, of the wide and the dense weights; else the wide ones are 0.
       seed: of all initial weights.
       num_numeric: N, numbers a row for the deep side, standardised; 0 for none.
       history: whether the deep side sees each id's past (history.IdHistory).
+      cross_buckets: crosses are 0 to cross_buckets - 1, and cross_buckets is their padding; 0: none.
+      combine: `sum` or `mean`.
     """
 
     def __init__(
@@ -33,10 +37,15 @@ class WideDeep(keras.Model):
         seed: int,
         num_numeric: int = 0,
         history: bool = False,
+        cross_buckets: int = 0,
+        combine: str = "sum",
     ):
         super().__init__(name="wide_deep")
         self.num_fields, self.embedding_dim = num_fields, embedding_dim
-        self.wide = Table(num_ids, 1, stddev, seed, name="wide")
+        # From zero but for the replaced system's sake: what an id starts with by chance is noise until it is met.
+        self.wide = Table(num_ids, 1, stddev if dense_init == "normal" else 0.0, seed, name="wide")
+        self.cross = Table(cross_buckets, 1, 0.0, seed, name="cross") if cross_buckets else None
+        self.combine = combine
         self.embedding = Table(num_ids, embedding_dim, stddev, seed, name="embedding")
         # A plain variable, as the tables are: it learns by FTRL with the wide side and is no concern of the deep one.
         self.bias = tf.Variable(0.0, trainable=True, name="wide_bias")
@@ -59,6 +68,8 @@ class WideDeep(keras.Model):
     def build(self, _=None) -> None:
         """Makes all variables; call it inside the strategy's scope."""
         self.wide.build(None)
+        if self.cross:
+            self.cross.build(None)
         self.embedding.build(None)
         for counted in (self.history, self.standardise):
             if counted:
@@ -76,10 +87,16 @@ class WideDeep(keras.Model):
             [self.standardise.sums] if self.standardise else []
         )
 
-    def call(self, inputs: tuple[tf.Tensor, tf.Tensor, tf.Tensor]) -> tf.Tensor:
-        """ids int32 [B, F], values float32 [B, F] and numeric float32 [B, N] to logits float32 [B]."""
-        ids, values, numeric = inputs
+    def call(self, inputs: tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]) -> tf.Tensor:
+        """ids int32 [B, F], values float32 [B, F], numeric float32 [B, N], crosses int32 [B, W] to logits float32 [B]."""
+        wide, deep = self.sides(*inputs)
+        return (wide + deep) / 2 if self.combine == "mean" else wide + deep
+
+    def sides(self, ids: tf.Tensor, values: tf.Tensor, numeric: tf.Tensor, crosses: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """The logits of the wide and of the deep side, float32 [B] each."""
         wide = tf.reduce_sum(self.wide(ids)[:, :, 0] * values, axis=1) + self.bias
+        if self.cross:
+            wide += tf.reduce_sum(self.cross(crosses)[:, :, 0], axis=1)
         deep = tf.reshape(self.embedding(ids) * values[:, :, None], [-1, self.num_fields * self.embedding_dim])
         if self.history:
             deep = tf.concat([deep, self.history(ids)], axis=1)
@@ -87,7 +104,7 @@ class WideDeep(keras.Model):
             deep = tf.concat([deep, self.standardise(numeric)], axis=1)
         for layer in self.dense:
             deep = layer(deep)
-        return wide + deep[:, 0]
+        return wide, deep[:, 0]
 
     def count(self, label: tf.Tensor, ids: tf.Tensor, numeric: tf.Tensor, weight: tf.Tensor) -> None:
         """Counts a global batch that has been scored; in cross-replica context."""

@@ -1,0 +1,172 @@
+"""Every learner on one stream: make quality, or
+
+    python -m benchmarks.quality --rows=train.tsv.gz [--only=tfonline,vw] [--seeds=3]
+
+Each learner sees the rows once, in order, and scores each before it learns from it. tfonline runs by its command line; the peers
+run in .venv-quality. Dictionaries are from the first 5/7 of the rows, the metrics of the last 2/7. Scores are kept in --folder and
+are not made anew; the table is written to <folder>/table.md, the plots beside it and as images for TensorBoard.
+"""
+
+import argparse
+import gzip
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+
+from benchmarks.quality import report, shards
+from tfonline.evaluate.progressive import PREDICTION
+
+_ROOT = pathlib.Path(__file__).resolve().parents[2]
+_PEERS_PYTHON = _ROOT / ".venv-quality" / "bin" / "python"
+_BEST = "tfonline, configs/criteo.flags"
+
+# name: (kind, options, whether a seed changes it)
+_LEARNERS = {
+    _BEST: ("tfonline", ["--flagfile=configs/criteo.flags"], True),
+    "tfonline, configs/criteo.flags, batch 1,000": (
+        "tfonline",
+        ["--flagfile=configs/criteo.flags", "--batch_size=1000", "--deep_learning_rate=1e-3"],
+        True,
+    ),
+    "tfonline, configs/mindrec.flags": ("tfonline", ["--flagfile=configs/mindrec.flags"], True),
+    "Vowpal Wabbit, all crosses, alpha 0.005": ("vw", ["--ftrl_alpha=0.005", "--crosses"], False),
+    "Vowpal Wabbit, all crosses, alpha 0.003": ("vw", ["--ftrl_alpha=0.003", "--crosses"], False),
+    "Vowpal Wabbit, all crosses, alpha 0.007": ("vw", ["--ftrl_alpha=0.007", "--crosses"], False),
+    "Vowpal Wabbit, alpha 0.05": ("vw", ["--ftrl_alpha=0.05"], False),
+    "Vowpal Wabbit, alpha 0.02": ("vw", ["--ftrl_alpha=0.02"], False),
+    "River, FTRL, alpha 0.05": ("river", ["--learning_rate=0.05"], False),
+    "DeepCTR WDL, as published": ("wdl", ["--learning_rate=1e-3"], True),
+    "DeepCTR WDL, rate 3e-3": ("wdl", ["--learning_rate=3e-3"], False),
+    "DeepCTR WDL, rate 3e-4": ("wdl", ["--learning_rate=3e-4"], False),
+    "DeepCTR WDL, batch 1,000": ("wdl", ["--learning_rate=3e-3", "--batch_size=1000"], False),
+    "DeepCTR DeepFM, as published": ("deepfm", ["--learning_rate=1e-3"], True),
+    "DeepCTR DeepFM, rate 3e-3": ("deepfm", ["--learning_rate=3e-3"], False),
+    "DeepCTR DeepFM, rate 3e-4": ("deepfm", ["--learning_rate=3e-4"], False),
+    "DeepCTR DeepFM, batch 1,000": ("deepfm", ["--learning_rate=3e-3", "--batch_size=1000"], False),
+}
+
+
+def main() -> None:
+    """Runs what has no scores yet, prints the tables and the closing line."""
+    args = _parse()
+    folder = pathlib.Path(args.folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = _rows(args.rows, folder)
+    labels = np.array([line[:1] == b"1" for line in rows.read_bytes().splitlines()], np.float32)
+    head = int(len(labels) * report.HEAD)
+    if not (folder / "dictionaries").exists():
+        _run(
+            [
+                sys.executable,
+                _ROOT / "tools" / "process_data.py",
+                rows,
+                f"--head_rows={head}",
+                f"--output_dir={folder / 'dictionaries'}",
+            ]
+        )
+
+    runs: dict[str, list[np.ndarray]] = {}
+    speed: dict[str, float] = {}
+    for name, (kind, options, seeded) in _LEARNERS.items():
+        if args.only and kind not in args.only.split(","):
+            continue
+        for seed in range(1, args.seeds + 1 if seeded else 2):
+            scores, speed[name] = _scores(folder, rows, name, kind, options, seed)
+            runs.setdefault(name, []).append(scores)
+            print(f"{name}, seed {seed}: auc {report.metrics(scores[head:], labels[head:])['auc']:.4f}", flush=True)
+    share = (np.cumsum(labels) - labels + 1) / (np.arange(len(labels)) + 4)  # of clicks so far, from a guess of 1/4
+    runs["the share of clicks so far"], speed["the share of clicks so far"] = [np.log(share / (1 - share)).astype(np.float32)], 0.0
+
+    lines = report.table(runs, speed, labels)
+    last = {name: report.metrics(scores[0][head:], labels[head:]) for name, scores in runs.items()}
+    best_vw = max((name for name in runs if name.startswith("Vowpal")), key=lambda name: last[name]["auc"])
+    margins = report.paired_bootstrap(runs[_BEST][0], runs[best_vw][0], labels)
+    for metric, (margin, low, high) in margins.items():
+        lines.append(f"\n{_BEST} against {best_vw}, {metric}: better by {margin:.4f}, 95 % interval [{low:.4f}, {high:.4f}].")
+    if args.shards:
+        lines += ["", *shards.table(rows, folder / "dictionaries", _ROOT / "configs" / "criteo.flags")]
+    (folder / "table.md").write_text("\n".join(lines) + "\n")
+    print("\n".join(lines))
+    shown = [name for name in (_BEST, "tfonline, configs/mindrec.flags", best_vw) if name in runs]
+    _run([_PEERS_PYTHON, "-m", "benchmarks.quality.plots", folder, *(f"{name}={_stem(folder, name, 1)}.npy" for name in shown)])
+
+    ours, theirs = last[_BEST], last[best_vw]
+    print(
+        f"quality: tfonline_auc={ours['auc']:.4f} tfonline_log_loss={ours['log_loss']:.4f} vw_auc={theirs['auc']:.4f} "
+        f"vw_log_loss={theirs['log_loss']:.4f} margin_auc={margins['auc'][0]:.4f} margin_log_loss={margins['log_loss'][0]:.4f} "
+        f"calibration={ours['calibration']:.3f}"
+    )
+
+
+def _scores(
+    folder: pathlib.Path, rows: pathlib.Path, name: str, kind: str, options: list[str], seed: int
+) -> tuple[np.ndarray, float]:
+    """Logits of each row in order, and rows per second; from the folder where they are there."""
+    path, speed_path = pathlib.Path(f"{_stem(folder, name, seed)}.npy"), pathlib.Path(f"{_stem(folder, name, seed)}.json")
+    if not speed_path.exists():
+        if kind == "tfonline":
+            speed = _train(folder, rows, options, seed, path)
+        else:
+            said = _run(
+                [_PEERS_PYTHON, _ROOT / "benchmarks" / "quality" / "peers.py", kind, rows, path, *options, f"--seed={seed}"]
+            )
+            speed = float(said.split()[-1])
+        speed_path.write_text(json.dumps(speed))
+    return np.load(path), json.loads(speed_path.read_text())
+
+
+def _stem(folder: pathlib.Path, name: str, seed: int) -> str:
+    """Path of a learner's files, without the suffix."""
+    return str(folder / f"{name.replace('/', '-').replace(' ', '_').replace(',', '')}-{seed}")
+
+
+def _train(folder: pathlib.Path, rows: pathlib.Path, options: list[str], seed: int, path: pathlib.Path) -> float:
+    model_dir = folder / "model"
+    shutil.rmtree(model_dir, ignore_errors=True)
+    flags = [f"--input_files={rows}", f"--dictionary_dir={folder / 'dictionaries'}", f"--model_dir={model_dir}", f"--seed={seed}"]
+    fixed = ["--stop_at=latest", "--save_predictions", "--checkpoint_every_steps=0", "--checkpoint_secs=60", "--report_secs=3600"]
+    _run([sys.executable, "-m", "tfonline.train", *options, *flags, *fixed])
+    scored = np.fromfile(model_dir / "predictions.bin", PREDICTION)
+    scores = np.zeros(int(scored["offset"].max()) + 1, np.float32)
+    scores[scored["offset"]] = scored["logit"]
+    np.save(path, scores)
+    return json.loads((model_dir / "summary.json").read_text())["rows_per_sec"]
+
+
+def _rows(name: str, folder: pathlib.Path) -> pathlib.Path:
+    """The rows as a plain TSV file."""
+    path = folder / "rows.tsv"
+    if not path.exists():
+        open_rows = gzip.open if name.endswith(".gz") else open
+        with open_rows(name, "rb") as source, path.open("wb") as target:
+            shutil.copyfileobj(source, target)
+    return path
+
+
+def _run(command: list[object]) -> str:
+    done = subprocess.run([str(c) for c in command], cwd=_ROOT, stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        sys.exit(f"{' '.join(map(str, command[:4]))} ended with exit code {done.returncode}\n{done.stdout[-2000:]}")
+    return done.stdout
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", required=True, help="rows in Criteo's format, in time order, TSV, plain or .gz")
+    parser.add_argument(
+        "--folder", default=str(_ROOT / "runs" / "quality"), help="of scores, table and plots (default runs/quality)"
+    )
+    parser.add_argument("--only", default="", help="kinds of learners, comma separated: tfonline, vw, river, wdl, deepfm")
+    parser.add_argument("--seeds", type=int, default=3, help="for learners that chance has a part in (default 3)")
+    parser.add_argument("--shards", action=argparse.BooleanOptionalAction, default=True, help="the table of published models, too")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    main()

@@ -1,0 +1,59 @@
+"""From scores to a table and a paired bootstrap."""
+
+import numpy as np
+
+from tfonline.evaluate.progressive import exact_auc, log_losses, sigmoid
+
+HEAD = 5 / 7  # of the rows; the metrics are of the rest
+_RESAMPLES = 500
+
+
+def entropy(rate: float) -> float:
+    """Of a coin that shows 1 at this rate, nats: the log loss of the best constant."""
+    return float(-(rate * np.log(rate) + (1 - rate) * np.log(1 - rate)))
+
+
+def metrics(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """AUC, log loss, normalised entropy and calibration, exact: logits and labels float32 [n]."""
+    loss = float(log_losses(logits, labels).mean())
+    return {
+        "auc": exact_auc(logits, labels),
+        "log_loss": loss,
+        "ne": loss / entropy(float(labels.mean())),
+        "calibration": float(sigmoid(logits).mean() / labels.mean()),
+    }
+
+
+def table(runs: dict[str, list[np.ndarray]], speed: dict[str, float], labels: np.ndarray) -> list[str]:
+    """A Markdown table: a line a learner, means over its seeds and half the spread of the AUC; the best AUC first."""
+    head = int(len(labels) * HEAD)
+    rows = []
+    for name, scores in runs.items():
+        last = [metrics(s[head:], labels[head:]) for s in scores]
+        whole = [metrics(s, labels) for s in scores]
+        mean = {k: np.mean([m[k] for m in last]) for k in last[0]}
+        aucs = [m["auc"] for m in last]
+        spread = f" ± {(max(aucs) - min(aucs)) / 2:.4f}" if len(aucs) > 1 else ""
+        cells = [name, f"{mean['auc']:.4f}{spread}", *(f"{mean[k]:.4f}" for k in ("log_loss", "ne")), f"{mean['calibration']:.3f}"]
+        cells += [f"{np.mean([m[k] for m in whole]):.4f}" for k in ("auc", "log_loss")] + [f"{speed[name]:,.0f}"]
+        rows.append((mean["auc"], f"| {' | '.join(cells)} |"))
+    return [
+        "| learner | AUC, last 2/7 | log loss | NE | calibration | AUC, all | log loss, all | rows/s |",
+        "|---|---|---|---|---|---|---|---|",
+        *(line for _, line in sorted(rows, reverse=True)),
+    ]
+
+
+def paired_bootstrap(one: np.ndarray, other: np.ndarray, labels: np.ndarray) -> dict[str, tuple[float, float, float]]:
+    """How much better `one` is: {auc, log_loss: (margin, low, high)}, the 95 % interval over resampled rows of the last 2/7."""
+    head = int(len(labels) * HEAD)
+    one, other, labels = one[head:], other[head:], labels[head:]
+    loss = log_losses(other, labels) - log_losses(one, labels)
+    random = np.random.default_rng(1)
+    margins = []
+    for _ in range(_RESAMPLES):
+        rows = random.integers(0, len(labels), len(labels))
+        margins.append((exact_auc(one[rows], labels[rows]) - exact_auc(other[rows], labels[rows]), loss[rows].mean()))
+    low, high = np.percentile(margins, [2.5, 97.5], axis=0)
+    auc = exact_auc(one, labels) - exact_auc(other, labels)
+    return {"auc": (auc, low[0], high[0]), "log_loss": (float(loss.mean()), low[1], high[1])}

@@ -1,0 +1,79 @@
+"""What learning all the time is worth: Monolith's protocol (Liu et al., arXiv 2209.07663, algorithm 1).
+
+A model is trained on the first 5/7 of the rows. The last 2/7 are split into N shards; each is scored as a whole by the model that
+is published so far, then learned from, and the model published anew. The more shards, the fresher the model that scores.
+"""
+
+import pathlib
+
+import numpy as np
+
+from benchmarks.quality.report import HEAD
+from tfonline import config as flags
+from tfonline.evaluate.progressive import exact_auc
+
+_SHARDS = (10, 50, 100)
+
+
+def table(rows: pathlib.Path, dictionaries: pathlib.Path, flagfile: pathlib.Path) -> list[str]:
+    """A Markdown table of the AUC over the last 2/7, by number of shards, beside the model that is frozen."""
+    stream = _Stream(rows, dictionaries, flagfile)
+    found = {"frozen after the first 5/7": stream.auc(0)}
+    found |= {f"published {n} times": stream.auc(n) for n in _SHARDS}
+    return ["| model over the last 2/7 | AUC |", "|---|---|", *(f"| {name} | {auc:.4f} |" for name, auc in found.items())]
+
+
+class _Stream:
+    """The rows as batches, and learners that all begin alike."""
+
+    def __init__(self, rows: pathlib.Path, dictionaries: pathlib.Path, flagfile: pathlib.Path):
+        import tensorflow as tf
+
+        from tfonline.features.dictionaries import load_dictionaries
+        from tfonline.features.pipeline import Features
+        from tfonline.features.schema import load_schema
+
+        self._config = c = flags.parse(["", f"--flagfile={flagfile}"])
+        schema = load_schema(c.columns)
+        known = load_dictionaries(str(dictionaries), schema)
+        self._features = Features(schema, known, c.numeric, c.message_format, c.oov_buckets, c.cross_buckets)
+        make = tf.function(self._features.__call__, reduce_retracing=True)
+        lines = rows.read_bytes().splitlines()
+        self._batches = []
+        for first in range(0, len(lines), c.batch_size):
+            part = lines[first : first + c.batch_size]
+            if len(part) == c.batch_size:  # the last few rows of a stream are no batch
+                row = make(tf.constant(part))
+                self._batches.append((row.label, row.ids, row.values, row.numeric, row.crosses))
+        self._weight = tf.ones([c.batch_size])
+
+    def auc(self, num_shards: int) -> float:
+        """The AUC over the last 2/7, scored shard by shard; 0 shards: by the model of the first 5/7."""
+        learner, head = self._learner(), int(len(self._batches) * HEAD)
+        for label, *inputs in self._batches[:head]:
+            learner.train(label, *inputs, self._weight)
+        logits, labels = [], []
+        for shard in np.array_split(np.arange(head, len(self._batches)), max(num_shards, 1)):
+            for i in shard:
+                label, *inputs = self._batches[i]
+                logits.append(learner.score(*inputs).numpy())
+                labels.append(label.numpy())
+            for i in shard if num_shards else ():
+                label, *inputs = self._batches[i]
+                learner.train(label, *inputs, self._weight)
+        return exact_auc(np.concatenate(logits), np.concatenate(labels))
+
+    def _learner(self):
+        import dataclasses
+
+        from tfonline.model.step import Learner, Rates, make_strategy
+        from tfonline.model.wide_deep import WideDeep
+
+        c, f = self._config, self._features
+        strategy = make_strategy(1, "cpu")
+        with strategy.scope():
+            model = WideDeep(
+                f.num_ids, f.num_fields, c.embedding_dim, c.layers, c.dense_init, c.init_stddev, c.seed, f.num_numeric, c.history,
+                c.cross_buckets, c.combine,
+            )  # fmt: skip
+        return Learner(strategy, model, Rates(**{field.name: getattr(c, field.name) for field in dataclasses.fields(Rates)}))
