@@ -18,8 +18,11 @@ from benchmarks.chaos.trainer import Trainer, command_of
 from tfonline import train
 from tfonline.lifecycle import Stop, UserError
 from tfonline.model.step import Learner
+from tfonline.positions import add_new_partitions
+from tfonline.publish.checkpoints import Position
 from tfonline.stream import broker as admin_side
 from tfonline.stream.journal import read_journal
+from tfonline.stream.readers import MemorySource
 
 ROWS = make_rows(600)
 
@@ -159,6 +162,15 @@ def test_a_topic_that_was_made_anew_between_two_runs(topic, start, admin, produc
     produce(name, ROWS[:300])
     with pytest.raises(UserError, match="topic_id: the checkpoint has") as e:
         start(topic=name)
+    assert e.value.code == 78
+
+
+def test_a_checkpoint_from_before_a_partition_that_the_plan_knew_of_already():
+    position = Position(next=[7, 9], start=[1, 2], stop=[20, 20, 0])
+    add_new_partitions(position, MemorySource([[], [], [], []]))
+    assert (position.next, position.start, position.stop) == ([7, 9, 0, 0], [1, 2, 0, 0], [20, 20, 0, 0])
+    with pytest.raises(UserError, match="the checkpoint knows 4 partitions, memory has 2") as e:
+        add_new_partitions(position, MemorySource([[], []]))
     assert e.value.code == 78
 
 

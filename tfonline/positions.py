@@ -39,13 +39,14 @@ def make_resolve_stop(config: Config, source: Any) -> Callable[[], list[int] | N
 
 def add_new_partitions(position: Any, source: Any) -> None:
     """Partitions that the topic has got since the checkpoint start at 0."""
-    more = source.num_partitions - len(position.next)
-    if more < 0:
+    if source.num_partitions < len(position.next):
         raise UserError(
             f"the checkpoint knows {len(position.next)} partitions, {source.name} has {source.num_partitions}. "
             "Use the stream that the model was trained on, or a new --model_dir.",
             Exit.CONFIG,
         )
-    position.next, position.start = position.next + [0] * more, position.start + [0] * more
-    if position.stop is not None:
-        position.stop = position.stop + [0] * more
+    # Each by itself: the plan, and with it the end, may have known of a partition that no saved window has.
+    for field in ("next", "start", "stop"):
+        offsets = getattr(position, field)
+        if offsets is not None:
+            setattr(position, field, offsets + [0] * (source.num_partitions - len(offsets)))
