@@ -245,14 +245,14 @@ SIDES = (*SIDES[:4], tf.constant([[0, 1, 2], [4, 1, 1]]), SIDES[5])
 def test_the_mean_lets_each_side_learn_to_predict_by_itself():
     """The deep side learns as if the wide one were not there, and the other way round."""
     both, deep_alone = make_sides("mean"), make_sides("mean")
-    deep_alone.model.wide.table.assign(deep_alone.model.wide.table * 30)  # another wide side, the same deep one
+    deep_alone.model.wide.table.assign(deep_alone.model.wide.table + 0.5)  # another wide side, the same deep one
     wide, deep = both.model.sides(*SIDES[1:5])
     np.testing.assert_allclose(both.train(*SIDES).logits, (wide + deep) / 2, rtol=1e-6)
     deep_alone.train(*SIDES)
     for one, other in zip(both._deep, deep_alone._deep, strict=True):
         np.testing.assert_array_equal(np.array(one), np.array(other))
     together, other_wide = make_sides("sum"), make_sides("sum")
-    other_wide.model.wide.table.assign(other_wide.model.wide.table * 30)
+    other_wide.model.wide.table.assign(other_wide.model.wide.table + 0.5)
     together.train(*SIDES)
     other_wide.train(*SIDES)
     assert not np.array_equal(np.array(together._deep[0]), np.array(other_wide._deep[0]))

@@ -126,7 +126,7 @@ def test_a_journal_is_replayed_over_a_topic_that_has_got_more_partitions(start, 
 def test_predictions_are_of_rows_not_yet_learned_from(topic, start, tmp_path):
     rows = make_rows(3000, seed=4)
     name = topic([rows[::2], rows[1::2]])
-    summary = start(topic=name, save_predictions=True, window_rows=500, deep_learning_rate=0.01)
+    summary = start(topic=name, save_predictions=True, window_rows=500, deep_learning_rate=0.01, history=True)
     scored = np.fromfile(tmp_path / "model" / "predictions.bin", PREDICTION)
     assert sorted(zip(scored["partition"], scored["offset"], strict=True)) == [(p, o) for p in (0, 1) for o in range(1500)]
     labels = {(i % 2, i // 2): int(row[:1]) for i, row in enumerate(rows)}

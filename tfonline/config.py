@@ -88,7 +88,7 @@ class Config:
                          "the two, each of which learns to predict by itself.", choices=("sum", "mean"))
     dense_init: str = _flag("glorot", "Model", "Initialiser of the dense layers: glorot (uniform) or normal (--init_stddev).",
                             choices=("glorot", "normal"))
-    init_stddev: float = _flag(0.01, "Model", "Standard deviation of the initial embeddings; with normal of all weights.", lower=0)
+    init_stddev: float = _flag(0.01, "Model", "Standard deviation of the initial embeddings and wide weights.", lower=0)
     seed: int = _flag(1, "Model", "Seed of the initial weights.", lower=0)
 
     batch_size: int = _flag(1000, "Learning", "Rows a step, over all replicas.", lower=1)

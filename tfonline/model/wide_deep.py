@@ -18,7 +18,7 @@ class WideDeep(keras.Model):
       embedding_dim: width of an embedding.
       layers: widths of the dense ReLU layers; a last one of width 1 follows.
       dense_init: `glorot`, or `normal` with `stddev`.
-      stddev: of the initial embeddings and, with `normal`, of the wide and the dense weights; else the wide ones are 0.
+      stddev: of the initial embeddings, wide weights and, with `normal`, dense weights.
       seed: of all initial weights.
       num_numeric: N, numbers a row for the deep side, standardised; 0 for none.
       history: whether the deep side sees each id's past (history.IdHistory).
@@ -42,8 +42,7 @@ class WideDeep(keras.Model):
     ):
         super().__init__(name="wide_deep")
         self.num_fields, self.embedding_dim = num_fields, embedding_dim
-        # From zero but for the replaced system's sake: what an id starts with by chance is noise until it is met.
-        self.wide = Table(num_ids, 1, stddev if dense_init == "normal" else 0.0, seed, name="wide")
+        self.wide = Table(num_ids, 1, stddev, seed, name="wide")
         self.cross = Table(cross_buckets, 1, 0.0, seed, name="cross") if cross_buckets else None
         self.combine = combine
         self.embedding = Table(num_ids, embedding_dim, stddev, seed, name="embedding")
