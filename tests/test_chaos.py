@@ -1,5 +1,6 @@
 """The proof of exactly once, in its short form, and that it can fail."""
 
+import re
 import subprocess
 import sys
 
@@ -16,8 +17,11 @@ def chaos(*options):
 def test_kills_and_broker_faults_leave_no_trace_in_the_model():
     code, output = chaos("--kills=5", "--broker_faults=2")
     assert code == 0, output
-    last = output.splitlines()[-1]
-    assert last.startswith("chaos: kills=5 broker_faults=2 lost=0 duplicated=0 weights_equal=yes seconds="), output
+    last = re.fullmatch(
+        r"chaos: kills=(\d+) broker_faults=2 lost=0 duplicated=0 weights_equal=yes seconds=\d+", output.splitlines()[-1]
+    )
+    assert last, output
+    assert int(last[1]) >= 5  # more where chance had left out a phase
     for phase in ("starting", "reading", "training", "saving", "committing"):
         assert f"'{phase}': " in output  # killed at least once in each
     assert "broker fault 1: killed while reading" in output
