@@ -172,13 +172,11 @@ class Learner(tf.Module):
             return tf.reduce_sum(losses) / total
 
         with tf.GradientTape() as tape:
+            wide, deep = self.model.sides(ids, values, numeric, crosses)
+            logits = self.model.combined(wide, deep)
+            loss = learned = share_of_loss(logits)
             if self.model.combine == "mean":  # each side learns to predict by itself: their errors differ, and the mean has less
-                sides = self.model.sides(ids, values, numeric, crosses)
-                logits, learned = (sides[0] + sides[1]) / 2, share_of_loss(sides[0]) + share_of_loss(sides[1])
-            else:
-                logits = self.model((ids, values, numeric, crosses))
-                learned = share_of_loss(logits)
-        loss = share_of_loss(logits)
+                learned = share_of_loss(wide) + share_of_loss(deep)
         wide, deep = tape.gradient(learned, (self._wide, self._deep))
         if self._rates.wide_reduction == "sum":
             wide = [_scale(g, total) for g in wide]

@@ -88,7 +88,10 @@ class WideDeep(keras.Model):
 
     def call(self, inputs: tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]) -> tf.Tensor:
         """ids int32 [B, F], values float32 [B, F], numeric float32 [B, N], crosses int32 [B, W] to logits float32 [B]."""
-        wide, deep = self.sides(*inputs)
+        return self.combined(*self.sides(*inputs))
+
+    def combined(self, wide: tf.Tensor, deep: tf.Tensor) -> tf.Tensor:
+        """The logit of the two sides' logits, float32 [B] each."""
         return (wide + deep) / 2 if self.combine == "mean" else wide + deep
 
     def sides(self, ids: tf.Tensor, values: tf.Tensor, numeric: tf.Tensor, crosses: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
