@@ -74,14 +74,12 @@ def _train_alone(args: argparse.Namespace) -> dict[str, float]:
 
     from tfonline.config import parse
     from tfonline.model.step import Learner, Rates, make_strategy
-    from tfonline.model.wide_deep import WideDeep
+    from tfonline.model.wide_deep import make_model
 
     config = parse(["", f"--flagfile={_ROOT / 'configs' / 'mindrec.flags'}"])
     strategy = make_strategy(1, "auto")
     with strategy.scope():
-        model = WideDeep(
-            config.vocab_size, 39, config.embedding_dim, config.layers, config.dense_init, config.init_stddev, config.seed
-        )
+        model = make_model(config, config.vocab_size, 39, 0)
     rates = Rates(**{name: getattr(config, name) for name in Rates.__dataclass_fields__})
     learner = Learner(strategy, model, rates)
     random, rows = np.random.default_rng(1), args.batch_size

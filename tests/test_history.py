@@ -57,6 +57,28 @@ def test_counts_are_halved_before_float32_counts_no_further(monkeypatch):
     assert layer.counts.numpy().tolist() == [[4, 3], [0, 0]]  # 8 and 6, halved
 
 
+def test_counts_of_crosses_are_halved_one_by_one(monkeypatch):
+    monkeypatch.setattr(history, "_MOST_ROWS", 3.0)
+    layer, strategy = make(history.CrossHistory(5, 3))
+    crosses = np.array([[0, 1, 2], [0, 1, 3], [0, 4, 4], [0, 5, 5]], np.int32)  # 4 twice in a row: two pairs of one hash
+    count(layer, strategy, crosses, np.array([1, 0, 1, 1], np.float32), np.array([1, 1, 1, 0], np.float32))
+    assert layer.counts.numpy().tolist() == [[3, 2], [2, 1], [1, 1], [1, 0], [2, 2], [0, 0]]
+    count(layer, strategy, crosses[:1], np.ones(1, np.float32), np.ones(1, np.float32))
+    assert layer.counts.numpy().tolist() == [[2, 1.5], [3, 2], [2, 2], [1, 0], [2, 2], [0, 0]]
+
+
+@pytest.mark.parametrize("num_replicas", [1, 2])
+def test_a_column_is_the_mean_lift_of_its_pairs(num_replicas):
+    layer, strategy = make(history.CrossHistory(5, 3), num_replicas)
+    crosses = np.array([[0, 1, 2], [3, 1, 2]], np.int32)  # pairs (0, 1), (0, 2), (1, 2)
+    count(layer, strategy, crosses, np.array([1, 0], np.float32), np.ones(2, np.float32))
+    share = (1 + 1) / (4 + 2)
+    lift = [logit((c + 5 * share) / (v + 5)) - logit(share) for v, c in ((1, 1), (2, 1), (2, 1), (1, 0), (0, 0))]
+    got = layer(tf.constant([[0, 1, 2], [3, 4, 5]])).numpy()
+    want = [[lift[0] + lift[1], lift[0] + lift[2], lift[1] + lift[2]], [lift[3], lift[3], 0]]
+    np.testing.assert_allclose(got, np.array(want) / 2, atol=1e-6)
+
+
 def test_numbers_are_standardised_by_what_came_before():
     layer, strategy = make(history.Standardise(2))
     nan = float("nan")
@@ -78,6 +100,7 @@ def test_nothing_scores_a_row_after_having_learned_from_it(topic, start, produce
     ranges = [dict.fromkeys(SCHEMA.integers, n) for n in (1, 0)]
     save_dictionaries(str(tmp_path / "secret"), Dictionaries(*ranges, ids))
     settings = {"dictionary_dir": str(tmp_path / "secret"), "history": True, "num_replicas": 2, "batch_size": 20}
+    settings |= {"cross_buckets": 1000, "average_rows": 100}
     settings |= {"window_rows": 60, "save_predictions": True, "checkpoint_every_steps": 1, "wide_learning_rate": 0.5}
     name = topic([rows[:150], rows[150:300]])
     start(topic=name, **settings)
@@ -104,10 +127,11 @@ def test_what_is_counted_goes_on_after_a_restart(topic, start, produce, tmp_path
         name, folder = topic([[]]), tmp_path / str(len(parts))
         for part in parts:
             produce(name, part)
-            start(topic=name, history=True, oov_buckets=50, window_rows=50, model_dir=str(folder))
+            settings = {"history": True, "cross_buckets": 500, "average_rows": 100, "oov_buckets": 50, "window_rows": 50}
+            start(topic=name, model_dir=str(folder), **settings)
         models.append(saved(folder)[0])
     names = [n for n in models[0] if n.endswith("VARIABLE_VALUE")]
-    assert [n.split("/")[2:4] for n in sorted(names) if "history" in n or "standardise" in n] == [
-        ["history", "counts"], ["history", "total"], ["standardise", "sums"],
-    ]  # fmt: skip
+    followed = ["average/seen", "average/shift", "cross_history/counts", "cross_history/total", "history/counts", "history/total"]
+    followed += ["average/dense_0/_kernel", "standardise/sums"]
+    assert not [f for f in followed if f"learner/model/{f}/.ATTRIBUTES/VARIABLE_VALUE" not in names]
     assert [n for n in names if models[0][n].tobytes() != models[1][n].tobytes()] == []

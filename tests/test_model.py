@@ -48,7 +48,7 @@ class SeedInNumpy:
         model = learner.model
         as64 = lambda v: np.array(v, np.float64)  # noqa: E731
         self.w, self.b = as64(model.wide.table), as64(model.bias)
-        self.deep = [as64(model.embedding.table)] + [as64(w) for layer in model.dense for w in layer.weights]
+        self.deep = [as64(model.embedding.table)] + [as64(w) for w in model.tower.weights]
         self.r, self.t = rates, 0
         self.n, self.z = np.ones_like(self.w), np.zeros_like(self.w)
         self.nb, self.zb = 1.0, 0.0
@@ -100,7 +100,7 @@ def test_three_steps_are_the_formulas_of_the_replaced_system():
         assert float(result.wide_loss) == pytest.approx(want_wide, rel=1e-6)
         assert float(result.deep_loss) == pytest.approx(want_deep, rel=1e-6)
     model = learner.model
-    got = [model.wide.table, model.bias, model.embedding.table, *(w for layer in model.dense for w in layer.weights)]
+    got = [model.wide.table, model.bias, model.embedding.table, *model.tower.weights]
     for g, want in zip(got, [plain.w, plain.b, *plain.deep], strict=True):
         np.testing.assert_allclose(np.array(g), want, atol=1e-6)
 
@@ -222,48 +222,10 @@ def test_a_checkpoint_holds_every_weight_and_slot_under_one_readable_name(tmp_pa
     path = tf.train.Checkpoint(learner=learner).write(str(tmp_path / "ckpt"))
     names = [n.removesuffix("/.ATTRIBUTES/VARIABLE_VALUE") for n in tf.train.load_checkpoint(path).get_variable_to_shape_map()]
     weights = ["bias", "wide/table", "embedding/table"]
-    weights += [f"dense_{i}/{w}" for i in range(3) for w in ("_kernel", "bias")]
+    weights += [f"tower/dense_{i}/{w}" for i in range(3) for w in ("_kernel", "bias")]
     assert sorted(n.removeprefix("learner/model/") for n in names if "/model/" in n) == sorted(weights)
     slots = {"wide_optimizer/accumulators": 2, "wide_optimizer/linears": 2, "deep_optimizer/means": 7, "deep_optimizer/squares": 7}
     for slot, number in slots.items():
         assert [f"learner/{slot}/{i}" in names for i in range(number)] == [True] * number
     assert "learner/deep_optimizer/step" in names
     assert len(names) == len(weights) + sum(slots.values()) + 2 == len(learner.variables) + 1  # and TensorFlow's object graph
-
-
-def make_sides(combine, num_replicas=1):
-    strategy = make_strategy(num_replicas, "cpu")
-    with strategy.scope():
-        model = WideDeep(6, 3, 2, (4,), "glorot", 0.1, seed=3, cross_buckets=5, combine=combine)
-    return Learner(strategy, model, SEED_RATES)
-
-
-SIDES = batch([[0, 1, 2], [3, 4, 5]], [1, 0])
-SIDES = (*SIDES[:4], tf.constant([[0, 1, 2], [4, 1, 1]]), SIDES[5])
-
-
-def test_the_mean_lets_each_side_learn_to_predict_by_itself():
-    """The deep side learns as if the wide one were not there, and the other way round."""
-    both, deep_alone = make_sides("mean"), make_sides("mean")
-    deep_alone.model.wide.table.assign(deep_alone.model.wide.table + 0.5)  # another wide side, the same deep one
-    wide, deep = both.model.sides(*SIDES[1:5])
-    np.testing.assert_allclose(both.train(*SIDES).logits, (wide + deep) / 2, rtol=1e-6)
-    deep_alone.train(*SIDES)
-    for one, other in zip(both._deep, deep_alone._deep, strict=True):
-        np.testing.assert_array_equal(np.array(one), np.array(other))
-    together, other_wide = make_sides("sum"), make_sides("sum")
-    other_wide.model.wide.table.assign(other_wide.model.wide.table + 0.5)
-    together.train(*SIDES)
-    other_wide.train(*SIDES)
-    assert not np.array_equal(np.array(together._deep[0]), np.array(other_wide._deep[0]))
-
-
-@pytest.mark.parametrize("num_replicas", [1, 2])
-def test_crosses_learn_on_the_wide_side(num_replicas):
-    learner = make_sides("mean", num_replicas)
-    learner.train(*SIDES)
-    for table in learner._strategy.experimental_local_results(learner.model.cross.table):
-        u = table.numpy()[:, 0]
-        assert u[0] > 0 > u[4]  # of the click alone, and of the other row alone
-        assert (u[3], u[5]) == (0, 0)  # not met, and the padding
-    assert float(learner.model.sides(*SIDES[1:5])[0][0]) > float(make_sides("mean").model.sides(*SIDES[1:5])[0][0])

@@ -46,7 +46,7 @@ def test_two_checkpoints_are_compared(models):
     assert (code, out.splitlines()[-1].endswith("are equal to the bit; 0 fields of the position differ")) == (0, True)
     code, out, _ = run_tool("inspect_checkpoint", one, "--diff", other)
     assert code == 1
-    assert "learner/model/dense_0/_kernel: largest difference" in out
+    assert "learner/deep_optimizer/means/0: largest difference" in out
     assert "  metrics\n" in out
     code, out, _ = run_tool("inspect_checkpoint", one, "--diff", f"{one}/ckpt-0")
     assert code == 1

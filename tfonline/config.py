@@ -71,7 +71,8 @@ class Config:
                          choices=("minmax", "log", "bucket"))
     oov_buckets: int = _flag(0, "Features", "Category values that the dictionaries do not hold share so many ids, by their hash. "
                              "0: one id a column.", lower=0)
-    cross_buckets: int = _flag(0, "Features", "Give the wide side all pairs of columns, hashed to so many ids. 0: none.", lower=0)
+    cross_buckets: int = _flag(0, "Features", "Feed the deep side with the past of all pairs of columns: the share of clicks of "
+                               "each pair of values, hashed to so many. 0: no pairs.", lower=0)
     max_rejected_ratio: float = _flag(0.1, "Features", "End with exit code 65 when more than this share of the last 10,000 "
                                       "rows was rejected. 1: never.", lower=0)
     dead_letter_topic: str = _flag("", "Features", "Topic that gets each refused row as it came, keyed topic:partition:offset, "
@@ -84,8 +85,8 @@ class Config:
     embedding_dim: int = _flag(16, "Model", "Width of an embedding.", lower=1)
     deep_layers: str = _flag("256,128", "Model", "Widths of the dense layers before the last, comma separated.")
     history: bool = _flag(False, "Model", "Feed the deep side with each id's past: its share of clicks and its number of rows.")
-    combine: str = _flag("sum", "Model", "The logit: the sum of the wide and the deep side, which learn together, or the mean of "
-                         "the two, each of which learns to predict by itself.", choices=("sum", "mean"))
+    average_rows: int = _flag(0, "Model", "Score by the dense layers' moving average over so many rows. 0: by the newest weights.",
+                              lower=0)
     dense_init: str = _flag("glorot", "Model", "Initialiser of the dense layers: glorot (uniform) or normal (--init_stddev).",
                             choices=("glorot", "normal"))
     init_stddev: float = _flag(0.01, "Model", "Standard deviation of the initial embeddings and wide weights.", lower=0)

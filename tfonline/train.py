@@ -146,7 +146,7 @@ def _train(
     from tfonline.features.pipeline import Features, make_batches
     from tfonline.loop import Loop, Parts
     from tfonline.model.step import Learner, Rates, make_strategy
-    from tfonline.model.wide_deep import WideDeep
+    from tfonline.model.wide_deep import make_model
     from tfonline.publish.checkpoints import Checkpoints, Position, check_contract, saved_position
     from tfonline.report.tensorboard import TensorBoard
     from tfonline.stream.readers import FileSource, KafkaReader, make_raw_batches
@@ -177,7 +177,7 @@ def _train(
         "oov_buckets": config.oov_buckets,
         "cross_buckets": config.cross_buckets,
         "history": config.history,
-        "combine": config.combine,
+        "average": bool(config.average_rows),
         "embedding_dim": config.embedding_dim,
         "deep_layers": list(config.layers),
         "topic": source.name,
@@ -198,19 +198,7 @@ def _train(
 
     console.say(f"making the model: {vocab_size:,} ids, {config.num_replicas} replica(s)")
     with strategy.scope():
-        model = WideDeep(
-            vocab_size,
-            features.num_fields,
-            config.embedding_dim,
-            config.layers,
-            config.dense_init,
-            config.init_stddev,
-            config.seed,
-            features.num_numeric,
-            config.history,
-            config.cross_buckets,
-            config.combine,
-        )
+        model = make_model(config, vocab_size, features.num_fields, features.num_numeric)
     learner = Learner(strategy, model, Rates(**{f.name: getattr(config, f.name) for f in dataclasses.fields(Rates)}))
     metrics = ProgressiveMetrics(config.metric_rows)
     position = Position(next=[], start=[], contract=contract)

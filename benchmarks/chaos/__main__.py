@@ -108,7 +108,7 @@ class Chaos:
             "history": "true",  # what is counted must be exact, too
             "oov_buckets": 1000,
             "cross_buckets": 10_000,
-            "combine": "mean",
+            "average_rows": 2000,
             "checkpoint_every_steps": 5,
             "checkpoint_secs": 3,
             "save_predictions": "true",

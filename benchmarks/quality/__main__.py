@@ -30,7 +30,7 @@ _LEARNERS = {
     _BEST: ("tfonline", ["--flagfile=configs/criteo.flags"], True),
     "tfonline, configs/criteo.flags, batch 1,000": (
         "tfonline",
-        ["--flagfile=configs/criteo.flags", "--batch_size=1000", "--deep_learning_rate=1e-3"],
+        ["--flagfile=configs/criteo.flags", "--batch_size=1000", "--deep_learning_rate=2e-3"],
         True,
     ),
     "tfonline, configs/mindrec.flags": ("tfonline", ["--flagfile=configs/mindrec.flags"], True),

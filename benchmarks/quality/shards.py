@@ -67,13 +67,10 @@ class _Stream:
         import dataclasses
 
         from tfonline.model.step import Learner, Rates, make_strategy
-        from tfonline.model.wide_deep import WideDeep
+        from tfonline.model.wide_deep import make_model
 
         c, f = self._config, self._features
         strategy = make_strategy(1, "cpu")
         with strategy.scope():
-            model = WideDeep(
-                f.num_ids, f.num_fields, c.embedding_dim, c.layers, c.dense_init, c.init_stddev, c.seed, f.num_numeric, c.history,
-                c.cross_buckets, c.combine,
-            )  # fmt: skip
+            model = make_model(c, f.num_ids, f.num_fields, f.num_numeric)
         return Learner(strategy, model, Rates(**{field.name: getattr(c, field.name) for field in dataclasses.fields(Rates)}))

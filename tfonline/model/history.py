@@ -1,25 +1,23 @@
-"""What the model has seen so far, as inputs of its deep side: each id's rows and clicks, and the spread of the numbers.
+"""What the model has seen so far, as inputs of its deep side: rows and clicks of ids and pairs, and the spread of the numbers.
 
 Nothing here is learned by gradients: it is counted after a batch was scored. A row never sees its own label or one of its batch.
 """
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from tfonline.model.embeddings import on_each_replica, read_rows
 
-# An id's share of clicks is smoothed as if it had been seen so often more, with everybody's share.
+# A share of clicks is smoothed as if the id had been seen so often more, with everybody's share.
 _PRIOR_ROWS = 5.0
 # Counts are halved there: float32 counts on, and what happened long ago is forgotten.
 _MOST_ROWS = 2.0**20
 _LARGEST = 5.0  # standard deviations; a wild number must not swamp the layers
 
 
-class IdHistory(keras.layers.Layer):
-    """Two numbers an id: how its share of clicks differs from everybody's, and how often it was seen.
-
-    With v rows and c clicks of the id, p everybody's share of clicks and k = 5: `logit((c + k p) / (v + k)) - logit(p)`, the
-    smoothed target statistic of Micci-Barreca (SIGKDD Explorations 3(1), 2001), and `ln(1 + v) / 10`.
+class _Shares(keras.layers.Layer):
+    """Rows and clicks of ids, and what they say.
 
     Args:
       num_ids: ids are 0 to num_ids - 1; num_ids is the padding, which is never counted.
@@ -34,28 +32,67 @@ class IdHistory(keras.layers.Layer):
         self.counts = tf.Variable(tf.zeros([self._num_ids + 1, 2]), trainable=False, name="counts")  # rows, clicks
         self.total = tf.Variable([4.0, 1.0], trainable=False, name="total")  # of all rows; the start is a guess that soon fades
 
-    def call(self, ids: tf.Tensor) -> tf.Tensor:
-        """int32 [B, F] to float32 [B, 2 F], by the counts from before the batch."""
+    def lift(self, ids: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """int32 [B, K] to how each id's share of clicks differs from everybody's and its rows, float32 [B, K] each.
+
+        With v rows and c clicks of the id, p everybody's share of clicks and k = 5: `logit((c + k p) / (v + k)) - logit(p)`, the
+        smoothed target statistic of Micci-Barreca (SIGKDD Explorations 3(1), 2001). By the counts from before the batch.
+        """
         rows, clicks = tf.unstack(read_rows(self.counts, ids), axis=2)
         share = self.total[1] / self.total[0]
         smoothed = (clicks + _PRIOR_ROWS * share) / (rows + _PRIOR_ROWS)
-        return tf.concat([_logit(smoothed) - _logit(share), tf.math.log1p(rows) / 10], axis=1)
+        return _logit(smoothed) - _logit(share), rows
 
     def count(self, ids: tf.Tensor, label: tf.Tensor, weight: tf.Tensor) -> None:
         """Counts a global batch that has been scored; in cross-replica context.
 
         Args:
-          ids: int32 [B, F].
+          ids: int32 [B, K].
           label: float32 [B].
           weight: float32 [B]; rows with 0 are not counted.
         """
         row = tf.stack([weight, weight * label], axis=1)
-        unique, places = tf.unique(tf.reshape(ids, [-1]))
-        sums = tf.math.unsorted_segment_sum(tf.repeat(row, ids.shape[1], axis=0), places, tf.size(unique))
+        ids, rows = tf.reshape(ids, [-1]), tf.repeat(row, ids.shape[1], axis=0)
         for counts, total in on_each_replica([self.counts], [self.total]):
-            now = _capped(tf.gather(counts, unique) + sums)
-            tf.raw_ops.ResourceScatterUpdate(resource=counts.handle, indices=unique, updates=now)
+            tf.raw_ops.ResourceScatterAdd(resource=counts.handle, indices=ids, updates=rows)
+            now = tf.gather(counts, ids)  # a repeated id has the same counts at all its places
+            tf.cond(
+                tf.reduce_any(now[:, 0] > _MOST_ROWS),
+                lambda c=counts, n=now: tf.raw_ops.ResourceScatterUpdate(resource=c.handle, indices=ids, updates=_capped(n)),
+                tf.no_op,
+            )
             total.assign(_capped(total + tf.reduce_sum(row, axis=0)))
+
+
+class IdHistory(_Shares):
+    """Two numbers an id: how its share of clicks differs from everybody's (lift), and `ln(1 + rows) / 10`."""
+
+    def call(self, ids: tf.Tensor) -> tf.Tensor:
+        """int32 [B, F] to float32 [B, 2 F]."""
+        lift, rows = self.lift(ids)
+        return tf.concat([lift, tf.math.log1p(rows) / 10], axis=1)
+
+
+class CrossHistory(_Shares):
+    """A number a column: the mean lift of its pairs with the other columns.
+
+    Args:
+      buckets: the pairs' hashes are 0 to buckets - 1; buckets itself is the padding.
+      num_fields: F, the columns; the pairs are in the order of features.transforms.Crosses.
+    """
+
+    def __init__(self, buckets: int, num_fields: int, **kwargs):
+        super().__init__(buckets, **kwargs)
+        self._pairs = np.triu_indices(num_fields, 1)
+        self._num_fields = num_fields
+
+    def call(self, crosses: tf.Tensor) -> tf.Tensor:
+        """int32 [B, F (F - 1) / 2] to float32 [B, F]."""
+        lift, _ = self.lift(crosses)
+        mean = np.zeros([len(self._pairs[0]), self._num_fields], np.float32)
+        for columns in self._pairs:
+            mean[np.arange(len(columns)), columns] = 1 / (self._num_fields - 1)
+        return lift @ mean
 
 
 class Standardise(keras.layers.Layer):

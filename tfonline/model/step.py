@@ -17,8 +17,8 @@ class StepResult(NamedTuple):
     """What a step saw, before it learned.
 
     Attributes:
-      logits: float32 [B], by the weights from before the step: the progressive scores.
-      wide_loss: float32 [], the weighted mean of the sigmoid cross entropy over the global batch.
+      logits: float32 [B], by the weights (or their average) from before the step: the progressive scores.
+      wide_loss: float32 [], the weighted mean of the sigmoid cross entropy over the global batch, by the weights that learn.
       deep_loss: float32 [], wide_loss + l2 / 2 times the sum of squares of the embeddings that the batch touches.
     """
 
@@ -102,17 +102,17 @@ class Learner(tf.Module):
 
     @property
     def variables(self) -> tuple[tf.Variable, ...]:
-        """Weights, what is counted, then slots. What a tf.Module finds by itself leaves out a Keras model."""
-        return (*self._wide, *self._deep, *self.model.counted, *self.wide_optimizer.variables, *self.deep_optimizer.variables)
+        """Weights, what is counted or averaged, then slots. What a tf.Module finds by itself leaves out a Keras model."""
+        return (*self._wide, *self._deep, *self.model.followed, *self.wide_optimizer.variables, *self.deep_optimizer.variables)
 
     # Made anew at each use: as attributes they would give the weights a second name in checkpoints.
     @property
     def _wide(self) -> list[tf.Variable]:
-        return [self.model.wide.table, self.model.bias] + ([self.model.cross.table] if self.model.cross else [])
+        return [self.model.wide.table, self.model.bias]
 
     @property
     def _deep(self) -> list[tf.Variable]:
-        return [self.model.embedding.table, *(w.value for w in self.model.trainable_weights)]
+        return [self.model.embedding.table, *(w.value for w in self.model.tower.weights)]
 
     @tf.function(autograph=False)
     def score(self, ids: tf.Tensor, values: tf.Tensor, numeric: tf.Tensor, crosses: tf.Tensor) -> tf.Tensor:
@@ -136,6 +136,7 @@ class Learner(tf.Module):
         total = tf.reduce_sum(weight)
         run = self._strategy.run(self._forward_backward, (*self._split(label, ids, values, numeric, crosses, weight), total))
         logits, losses, wide, deep = run
+        logits = tf.concat(self._strategy.experimental_local_results(logits), axis=0)
         touched, _ = tf.unique(tf.reshape(ids, [-1]))
         with self._strategy.scope():
             embeddings = read_rows(self.model.embedding.table, touched)
@@ -145,8 +146,7 @@ class Learner(tf.Module):
         with tf.control_dependencies([deep_loss]), self._strategy.scope():
             self.wide_optimizer.apply(self._wide, self._sum(wide, self._wide))
             self.deep_optimizer.apply(self._deep, self._sum(deep, self._deep))
-            self.model.count(label, ids, numeric, weight)
-        logits = tf.concat(self._strategy.experimental_local_results(logits), axis=0)
+            self.model.follow(label, ids, numeric, crosses, weight, logits)
         return StepResult(logits, wide_loss, deep_loss)
 
     @tf.function(autograph=False)
@@ -166,18 +166,15 @@ class Learner(tf.Module):
     ) -> tuple[tf.Tensor, tf.Tensor, Sequence, Sequence]:
         """One replica's share of the loss and its gradients; `total` is the sum of the global batch's weights."""
 
-        def share_of_loss(logits):
+        with tf.GradientTape() as tape:
+            wide, inputs = self.model.inputs_of_sides(ids, values, numeric, crosses)
+            logits = wide + self.model.tower(inputs)
             losses = weight * tf.nn.sigmoid_cross_entropy_with_logits(label, logits)
             # Divided by the global batch, not the replica's: the number of replicas changes the speed, not the result.
-            return tf.reduce_sum(losses) / total
-
-        with tf.GradientTape() as tape:
-            wide, deep = self.model.sides(ids, values, numeric, crosses)
-            logits = self.model.combined(wide, deep)
-            loss = learned = share_of_loss(logits)
-            if self.model.combine == "mean":  # each side learns to predict by itself: their errors differ, and the mean has less
-                learned = share_of_loss(wide) + share_of_loss(deep)
-        wide, deep = tape.gradient(learned, (self._wide, self._deep))
+            loss = tf.reduce_sum(losses) / total
+        if self.model.average:
+            logits = wide + self.model.average(inputs)
+        wide, deep = tape.gradient(loss, (self._wide, self._deep))
         if self._rates.wide_reduction == "sum":
             wide = [_scale(g, total) for g in wide]
         return logits, loss, wide, deep

@@ -1,16 +1,20 @@
 """Wide & Deep (Cheng et al., arXiv 1606.07792) as a Keras model: logits out."""
 
+from typing import TYPE_CHECKING
+
 import keras
 import tensorflow as tf
 
 from tfonline.model.embeddings import Table
-from tfonline.model.history import IdHistory, Standardise
+from tfonline.model.history import CrossHistory, IdHistory, Standardise
+from tfonline.model.tower import AverageTower, Tower
+
+if TYPE_CHECKING:
+    from tfonline.config import Config
 
 
 class WideDeep(keras.Model):
-    """`wide = sum_f w[id_f] x_f + sum_c u[cross_c] + bias`, `deep = dense(concat_f(e[id_f] x_f), history, numbers)`.
-
-    The logit is their sum, the paper's form, or their mean, where each side learns to predict by itself.
+    """`logit = sum_f w[id_f] x_f + bias + tower(concat_f(e[id_f] x_f), histories, numbers)`.
 
     Args:
       num_ids: ids are 0 to num_ids - 1; num_ids itself is the padding.
@@ -22,8 +26,8 @@ class WideDeep(keras.Model):
       seed: of all initial weights.
       num_numeric: N, numbers a row for the deep side, standardised; 0 for none.
       history: whether the deep side sees each id's past (history.IdHistory).
-      cross_buckets: crosses are 0 to cross_buckets - 1, and cross_buckets is their padding; 0: none.
-      combine: `sum` or `mean`.
+      cross_buckets: it also sees that of pairs of columns (history.CrossHistory), in so many buckets; 0: it does not.
+      average_rows: scores are of the dense layers' average over so many rows (tower.AverageTower); 0: of the newest.
     """
 
     def __init__(
@@ -38,26 +42,21 @@ class WideDeep(keras.Model):
         num_numeric: int = 0,
         history: bool = False,
         cross_buckets: int = 0,
-        combine: str = "sum",
+        average_rows: int = 0,
     ):
         super().__init__(name="wide_deep")
         self.num_fields, self.embedding_dim = num_fields, embedding_dim
         self.wide = Table(num_ids, 1, stddev, seed, name="wide")
-        self.cross = Table(cross_buckets, 1, 0.0, seed, name="cross") if cross_buckets else None
-        self.combine = combine
         self.embedding = Table(num_ids, embedding_dim, stddev, seed, name="embedding")
         # A plain variable, as the tables are: it learns by FTRL with the wide side and is no concern of the deep one.
         self.bias = tf.Variable(0.0, trainable=True, name="wide_bias")
         self.history = IdHistory(num_ids, name="history") if history else None
+        self.cross_history = CrossHistory(cross_buckets, num_fields, name="cross_history") if cross_buckets else None
         self.standardise = Standardise(num_numeric, name="standardise") if num_numeric else None
-        self._width = num_fields * embedding_dim + 2 * num_fields * history + 2 * num_numeric
-        widths = [(w, "relu") for w in layers] + [(1, None)]
-        self.dense = []
-        for i, (w, a) in enumerate(widths):
-            self.dense.append(
-                keras.layers.Dense(w, a, kernel_initializer=_initializer(dense_init, stddev, seed + i), name=f"dense_{i}")
-            )
-            setattr(self, f"dense_{i}", self.dense[-1])  # Keras 3 leaves what is only in a list out of a tf.train.Checkpoint
+        width = num_fields * (embedding_dim + 2 * history + bool(cross_buckets)) + 2 * num_numeric
+        dense = (width, layers, dense_init, stddev, seed)
+        self.tower = Tower(*dense, name="tower")
+        self.average = AverageTower(average_rows, *dense, name="average") if average_rows else None
 
     @property
     def padding_id(self) -> int:
@@ -66,57 +65,60 @@ class WideDeep(keras.Model):
 
     def build(self, _=None) -> None:
         """Makes all variables; call it inside the strategy's scope."""
-        self.wide.build(None)
-        if self.cross:
-            self.cross.build(None)
-        self.embedding.build(None)
-        for counted in (self.history, self.standardise):
-            if counted:
-                counted.build(None)
-        width = self._width
-        for layer in self.dense:
-            layer.build((None, width))
-            width = layer.units
+        parts = (self.wide, self.embedding, self.history, self.cross_history, self.standardise, self.tower, self.average)
+        for part in filter(None, parts):
+            part.build(None)
         self.built = True
 
     @property
-    def counted(self) -> list[tf.Variable]:
-        """What is counted and not learned by gradients."""
-        return ([self.history.counts, self.history.total] if self.history else []) + (
-            [self.standardise.sums] if self.standardise else []
-        )
+    def followed(self) -> list[tf.Variable]:
+        """What is counted or averaged and not learned by gradients."""
+        counted = [v for h in (self.history, self.cross_history) if h for v in (h.counts, h.total)]
+        counted += [self.standardise.sums] if self.standardise else []
+        return counted + (self.average.state if self.average else [])
 
     def call(self, inputs: tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]) -> tf.Tensor:
         """ids int32 [B, F], values float32 [B, F], numeric float32 [B, N], crosses int32 [B, W] to logits float32 [B]."""
-        return self.combined(*self.sides(*inputs))
+        wide, deep = self.inputs_of_sides(*inputs)
+        return wide + self.scorer(deep)
 
-    def combined(self, wide: tf.Tensor, deep: tf.Tensor) -> tf.Tensor:
-        """The logit of the two sides' logits, float32 [B] each."""
-        return (wide + deep) / 2 if self.combine == "mean" else wide + deep
+    @property
+    def scorer(self) -> Tower:
+        """The dense layers that score: the average, or the newest."""
+        return self.average or self.tower
 
-    def sides(self, ids: tf.Tensor, values: tf.Tensor, numeric: tf.Tensor, crosses: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """The logits of the wide and of the deep side, float32 [B] each."""
+    def inputs_of_sides(
+        self, ids: tf.Tensor, values: tf.Tensor, numeric: tf.Tensor, crosses: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """The wide side's logits, float32 [B], and what the deep side's dense layers get, float32 [B, K]."""
         wide = tf.reduce_sum(self.wide(ids)[:, :, 0] * values, axis=1) + self.bias
-        if self.cross:
-            wide += tf.reduce_sum(self.cross(crosses)[:, :, 0], axis=1)
-        deep = tf.reshape(self.embedding(ids) * values[:, :, None], [-1, self.num_fields * self.embedding_dim])
+        deep = [tf.reshape(self.embedding(ids) * values[:, :, None], [-1, self.num_fields * self.embedding_dim])]
         if self.history:
-            deep = tf.concat([deep, self.history(ids)], axis=1)
+            deep.append(self.history(ids))
+        if self.cross_history:
+            deep.append(self.cross_history(crosses))
         if self.standardise:
-            deep = tf.concat([deep, self.standardise(numeric)], axis=1)
-        for layer in self.dense:
-            deep = layer(deep)
-        return wide, deep[:, 0]
+            deep.append(self.standardise(numeric))
+        return wide, tf.concat(deep, axis=1)
 
-    def count(self, label: tf.Tensor, ids: tf.Tensor, numeric: tf.Tensor, weight: tf.Tensor) -> None:
-        """Counts a global batch that has been scored; in cross-replica context."""
+    def follow(
+        self, label: tf.Tensor, ids: tf.Tensor, numeric: tf.Tensor, crosses: tf.Tensor, weight: tf.Tensor, logits: tf.Tensor
+    ) -> None:
+        """Counts a global batch that was scored with `logits` and learned from, and moves the average; in cross-replica context."""
         if self.history:
             self.history.count(ids, label, weight)
+        if self.cross_history:
+            self.cross_history.count(crosses, label, weight)
         if self.standardise:
             self.standardise.count(numeric, weight)
+        if self.average:
+            self.average.follow(self.tower, logits, label, weight)
 
 
-def _initializer(kind: str, stddev: float, seed: int) -> keras.initializers.Initializer:
-    if kind == "normal":
-        return keras.initializers.RandomNormal(stddev=stddev, seed=seed)
-    return keras.initializers.GlorotUniform(seed=seed)
+def make_model(config: "Config", num_ids: int, num_fields: int, num_numeric: int) -> WideDeep:
+    """The model that the flags ask for; call it inside the strategy's scope."""
+    c = config
+    return WideDeep(
+        num_ids, num_fields, c.embedding_dim, c.layers, c.dense_init, c.init_stddev, c.seed, num_numeric, c.history,
+        c.cross_buckets, c.average_rows,
+    )  # fmt: skip

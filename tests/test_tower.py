@@ -1,0 +1,65 @@
+"""The average of the dense layers: by hand, under replicas, and that it scores and does not learn."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from test_model import SEED_RATES, batch
+
+from tfonline.model.step import Learner, make_strategy
+from tfonline.model.wide_deep import WideDeep
+
+
+def make_learner(average_rows, num_replicas=1):
+    strategy = make_strategy(num_replicas, "cpu")
+    with strategy.scope():
+        model = WideDeep(6, 3, 2, (4,), "glorot", 0.1, seed=3, average_rows=average_rows)
+    return Learner(strategy, model, SEED_RATES)
+
+
+def weights(tower):
+    return [np.array(w.value) for w in tower.weights]
+
+
+ROWS = batch([[0, 1, 2], [3, 4, 5], [0, 4, 2], [6, 6, 6]], [1, 0, 1, 1], weight=[1, 1, 1, 0])
+
+
+@pytest.mark.parametrize("num_replicas", [1, 2])
+def test_the_average_by_hand(num_replicas):
+    learner = make_learner(10, num_replicas)
+    want, shift, information = weights(learner.model.average), 0.0, 0.0
+    for step in range(1, 15):
+        logits = learner.train(*ROWS).logits.numpy()[:3]
+        part = min(1, 3 / (0.3 * min(3 * step, 10 / 0.3)))  # of the 3 rows that count; in the end 3 of 10
+        want = [a + part * (w - a) for a, w in zip(want, weights(learner.model.tower), strict=True)]
+        p = 1 / (1 + np.exp(-logits.astype(np.float64)))
+        information = (1 - part) * information + (p * (1 - p)).sum()
+        shift -= (p - [1, 0, 1]).sum() / (information + 50)
+    for copy in learner._strategy.experimental_local_results(learner.model.average.shift):
+        np.testing.assert_allclose(copy.numpy(), [shift, information], rtol=1e-4)
+    for average, by_hand in zip(learner.model.average.weights, want, strict=True):
+        for copy in learner._strategy.experimental_local_results(average.value):
+            np.testing.assert_allclose(copy.numpy(), by_hand, rtol=1e-4, atol=1e-7)
+    assert part == 0.3
+
+
+def test_the_average_scores_and_changes_nothing_of_what_is_learned():
+    plain, averaged = make_learner(0), make_learner(1000)
+    for _ in range(3):
+        plain_result, result = plain.train(*ROWS), averaged.train(*ROWS)
+    assert result.wide_loss == plain_result.wide_loss  # of the weights that learn
+    for one, other in zip((*plain._wide, *plain._deep), (*averaged._wide, *averaged._deep), strict=True):
+        np.testing.assert_array_equal(np.array(one), np.array(other))
+    before = averaged.score(*ROWS[1:5])
+    np.testing.assert_allclose(averaged.train(*ROWS).logits, before, rtol=1e-6)
+    wide, inputs = averaged.model.inputs_of_sides(*ROWS[1:5])
+    np.testing.assert_allclose(averaged.score(*ROWS[1:5]), wide + averaged.model.average(inputs), rtol=1e-6)
+    assert not np.allclose(averaged.score(*ROWS[1:5]), plain.score(*ROWS[1:5]), rtol=1e-4)
+
+
+def test_the_shift_brings_the_scores_to_the_share_of_clicks():
+    learner = make_learner(10_000)
+    learner.model.average.dense_1.bias.assign([3.0])
+    off = abs(tf.sigmoid(learner.score(*ROWS[1:5])[:3]).numpy().mean() - 2 / 3)
+    for _ in range(300):
+        learner.train(*ROWS)
+    assert abs(tf.sigmoid(learner.score(*ROWS[1:5])[:3]).numpy().mean() - 2 / 3) < off / 5

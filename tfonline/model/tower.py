@@ -1,0 +1,112 @@
+"""The dense layers of the deep side, and their average over the last steps."""
+
+import keras
+import tensorflow as tf
+
+from tfonline.model.embeddings import on_each_replica
+
+# The average never reaches back further than this share of the rows so far: the first weights know nothing.
+_SHARE = 0.3
+# Of the shift, as if it were known to be 0 from some 300 rows with few clicks.
+_PRIOR_INFORMATION = 50.0
+
+
+class Tower(keras.layers.Layer):
+    """Dense ReLU layers and a last one of width 1.
+
+    Args:
+      width: K, inputs a row.
+      layers: widths of the ReLU layers.
+      initializer: `glorot`, or `normal` with `stddev`.
+      stddev: as above.
+      seed: of the initial weights.
+    """
+
+    def __init__(self, width: int, layers: tuple[int, ...], initializer: str, stddev: float, seed: int, **kwargs):
+        super().__init__(**kwargs)
+        self._width = width
+        self._layers_in_order = []
+        for i, (w, activation) in enumerate([*((w, "relu") for w in layers), (1, None)]):
+            kernel = _initializer(initializer, stddev, seed + i)
+            layer = keras.layers.Dense(w, activation, kernel_initializer=kernel, name=f"dense_{i}")
+            self._layers_in_order.append(layer)
+            setattr(self, f"dense_{i}", layer)  # Keras 3 leaves what is only in a list out of a tf.train.Checkpoint
+
+    def build(self, _=None) -> None:
+        """Makes the weights; under a strategy's scope, they are mirrored."""
+        width = self._width
+        for layer in self._layers_in_order:
+            layer.build((None, width))
+            width = layer.units
+        self.built = True
+
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+        """float32 [B, K] to logits float32 [B]."""
+        for layer in self._layers_in_order:
+            x = layer(x)
+        return x[:, 0]
+
+
+class AverageTower(Tower):
+    """The moving average of another tower's weights (Polyak, Juditsky, SIAM J. Control Optim. 30(4), 1992, with forgetting).
+
+    After a step on b rows: `average += min(1, b / w) (weight - average)`, where w is `rows`, at first 0.3 times the rows so far.
+    A step's weights swing with the last rows; their average swings less and predicts better.
+
+    As its logits vary less than those that the bias was learned with, their mean probability would be too low where clicks are
+    rare. A shift keeps it at the share of clicks, by Newton steps with forgetting over the same rows: with p the probabilities
+    scored and y the labels, `h = (1 - min(1, b / w)) h + sum p (1 - p)`, `shift -= sum (p - y) / (h + 50)`.
+
+    Args:
+      rows: over so many rows the average reaches, give or take.
+    """
+
+    def __init__(self, rows: int, *args, **kwargs):
+        super().__init__(*args, trainable=False, **kwargs)
+        self._rows = float(rows)
+
+    def build(self, _=None) -> None:
+        """Makes the weights, the count of rows and the shift."""
+        super().build()
+        self.seen = tf.Variable(0.0, trainable=False, name="seen")  # rows, no further than they matter
+        self.shift = tf.Variable([0.0, 0.0], trainable=False, name="shift")  # the shift, and h
+
+    @property
+    def state(self) -> list[tf.Variable]:
+        """All that `follow` moves."""
+        return [self.seen, self.shift, *(w.value for w in self.weights)]
+
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+        """float32 [B, K] to logits float32 [B]."""
+        return super().call(x) + self.shift[0]
+
+    def follow(self, tower: Tower, logits: tf.Tensor, label: tf.Tensor, weight: tf.Tensor) -> None:
+        """Moves towards the tower's weights after a step; in cross-replica context.
+
+        Args:
+          tower: what learned.
+          logits: float32 [B], the model's as scored in the step.
+          label: float32 [B].
+          weight: float32 [B]; rows with 0 do not count.
+        """
+        rows = tf.reduce_sum(weight)
+        p = tf.sigmoid(logits)
+        excess, information = tf.reduce_sum(weight * (p - label)), tf.reduce_sum(weight * p * (1 - p))
+        ours, theirs = ([w.value for w in t.weights] for t in (self, tower))
+        for seen, shift in on_each_replica([self.seen], [self.shift]):
+            seen.assign(tf.minimum(seen + rows, self._rows / _SHARE))
+            known = (1 - _part(rows, seen)) * shift[1] + information
+            shift.assign([shift[0] - excess / (known + _PRIOR_INFORMATION), known])
+        for average, newest, seen in on_each_replica(ours, theirs, [self.seen] * len(ours)):
+            average.assign_add(_part(rows, seen) * (newest - average))
+
+
+def _part(rows: tf.Tensor, seen: tf.Tensor) -> tf.Tensor:
+    """How far a step on so many rows moves an average over 0.3 times the rows seen."""
+    return tf.minimum(1.0, rows / (_SHARE * seen))
+
+
+def _initializer(kind: str, stddev: float, seed: int) -> keras.initializers.Initializer:
+    if kind == "normal":
+        return keras.initializers.RandomNormal(stddev=stddev, seed=seed)
+    return keras.initializers.GlorotUniform(seed=seed)
