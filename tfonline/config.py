@@ -87,6 +87,9 @@ class Config:
     history: bool = _flag(False, "Model", "Feed the deep side with each id's past: its share of clicks and its number of rows.")
     average_rows: int = _flag(0, "Model", "Score by the dense layers' moving average over so many rows. 0: by the newest weights.",
                               lower=0)
+    precision: str = _flag("float32", "Model", "Of the dense layers' products. bfloat16 is faster where the machine has "
+                           "instructions for it (avx512_bf16, amx_bf16, GPUs), and slower elsewhere; weights stay float32.",
+                           choices=("float32", "bfloat16"))
     dense_init: str = _flag("glorot", "Model", "Initialiser of the dense layers: glorot (uniform) or normal (--init_stddev).",
                             choices=("glorot", "normal"))
     init_stddev: float = _flag(0.01, "Model", "Standard deviation of the initial embeddings and wide weights.", lower=0)

@@ -39,8 +39,8 @@ _LEARNERS = {
     "Vowpal Wabbit, all crosses, alpha 0.007": ("vw", ["--ftrl_alpha=0.007", "--crosses"], False),
     "Vowpal Wabbit, alpha 0.05": ("vw", ["--ftrl_alpha=0.05"], False),
     "Vowpal Wabbit, alpha 0.02": ("vw", ["--ftrl_alpha=0.02"], False),
-    # Looks at every weight at every row, so it needs hours where the others need a minute: --only=river.
     "River, FTRL, alpha 0.05": ("river", ["--learning_rate=0.05"], False),
+    "River, FTRL, alpha 0.02": ("river", ["--learning_rate=0.02"], False),
     "DeepCTR WDL, as published": ("wdl", ["--learning_rate=1e-3"], True),
     "DeepCTR WDL, rate 3e-3": ("wdl", ["--learning_rate=3e-3"], False),
     "DeepCTR WDL, rate 3e-4": ("wdl", ["--learning_rate=3e-4"], False),
@@ -162,7 +162,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument(
         "--folder", default=str(_ROOT / "runs" / "quality"), help="of scores, table and plots (default runs/quality)"
     )
-    parser.add_argument("--only", default="tfonline,vw,wdl,deepfm", help="kinds of learners (default: all but river)")
+    parser.add_argument("--only", default="tfonline,vw,river,wdl,deepfm", help="kinds of learners (default: all)")
     parser.add_argument("--seeds", type=int, default=3, help="for learners that chance has a part in (default 3)")
     parser.add_argument("--shards", action=argparse.BooleanOptionalAction, default=True, help="the table of published models, too")
     return parser.parse_args()

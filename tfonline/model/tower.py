@@ -20,15 +20,17 @@ class Tower(keras.layers.Layer):
       initializer: `glorot`, or `normal` with `stddev`.
       stddev: as above.
       seed: of the initial weights.
+      precision: `float32`, or `bfloat16` for the ReLU layers' products; weights and the last layer are always float32.
     """
 
-    def __init__(self, width: int, layers: tuple[int, ...], initializer: str, stddev: float, seed: int, **kwargs):
+    def __init__(self, width: int, layers: tuple[int, ...], initializer: str, stddev: float, seed: int, precision: str, **kwargs):
         super().__init__(**kwargs)
         self._width = width
         self._layers_in_order = []
         for i, (w, activation) in enumerate([*((w, "relu") for w in layers), (1, None)]):
             kernel = _initializer(initializer, stddev, seed + i)
-            layer = keras.layers.Dense(w, activation, kernel_initializer=kernel, name=f"dense_{i}")
+            dtype = "mixed_bfloat16" if activation and precision == "bfloat16" else "float32"
+            layer = keras.layers.Dense(w, activation, kernel_initializer=kernel, dtype=dtype, name=f"dense_{i}")
             self._layers_in_order.append(layer)
             setattr(self, f"dense_{i}", layer)  # Keras 3 leaves what is only in a list out of a tf.train.Checkpoint
 

@@ -28,6 +28,7 @@ class WideDeep(keras.Model):
       history: whether the deep side sees each id's past (history.IdHistory).
       cross_buckets: it also sees that of pairs of columns (history.CrossHistory), in so many buckets; 0: it does not.
       average_rows: scores are of the dense layers' average over so many rows (tower.AverageTower); 0: of the newest.
+      precision: of the dense layers' products, see tower.Tower.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class WideDeep(keras.Model):
         history: bool = False,
         cross_buckets: int = 0,
         average_rows: int = 0,
+        precision: str = "float32",
     ):
         super().__init__(name="wide_deep")
         self.num_fields, self.embedding_dim = num_fields, embedding_dim
@@ -54,7 +56,7 @@ class WideDeep(keras.Model):
         self.cross_history = CrossHistory(cross_buckets, num_fields, name="cross_history") if cross_buckets else None
         self.standardise = Standardise(num_numeric, name="standardise") if num_numeric else None
         width = num_fields * (embedding_dim + 2 * history + bool(cross_buckets)) + 2 * num_numeric
-        dense = (width, layers, dense_init, stddev, seed)
+        dense = (width, layers, dense_init, stddev, seed, precision)
         self.tower = Tower(*dense, name="tower")
         self.average = AverageTower(average_rows, *dense, name="average") if average_rows else None
 
@@ -120,5 +122,5 @@ def make_model(config: "Config", num_ids: int, num_fields: int, num_numeric: int
     c = config
     return WideDeep(
         num_ids, num_fields, c.embedding_dim, c.layers, c.dense_init, c.init_stddev, c.seed, num_numeric, c.history,
-        c.cross_buckets, c.average_rows,
+        c.cross_buckets, c.average_rows, c.precision,
     )  # fmt: skip

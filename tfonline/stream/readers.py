@@ -137,7 +137,11 @@ class KafkaReader:
 
         read = self._op(tf.strings.join(parts, ":")).batch(CHUNK_ROWS).map(before_stop)
         end = tf.data.Dataset.from_tensors((tf.zeros([0], tf.string), tf.zeros([0], tf.int64)))
-        whole = read.map(lambda m, o: (m, o, False)).concatenate(end.map(lambda m, o: (m, o, True)))
+
+        def marked(chunks, is_end):
+            return chunks.map(lambda m, o: (m, o, is_end))
+
+        whole = marked(read, False).concatenate(marked(end, True))
 
         def complete(last, chunk):
             # The op ends without an error at an end of partition that came too early (a new leader's watermark lags), so a read

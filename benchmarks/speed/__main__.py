@@ -1,0 +1,190 @@
+"""How fast tfonline is on this machine, and of what is possible how much: make bench, or
+
+    python -m benchmarks.speed [--only=training,reading] [--folder=runs/speed]
+
+Each part is a process of its own, one after the other, so that none disturbs another; peers run in .venv-peers. Figures go to
+<folder>/results.jsonl as they come, the table against the targets to <folder>/table.md.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+_ROOT = pathlib.Path(__file__).resolve().parents[2]
+_PEERS_PYTHON = _ROOT / ".venv-peers" / "bin" / "python"
+sys.path.insert(0, str(_ROOT / "tools"))
+
+import broker  # noqa: E402 - tools/ is put on the path above
+
+_TOPIC = "tfonline_benchmark"
+_ROWS = 100_000
+_SIZES = (100, 1000, 16_384)
+
+# part: [(module, what else it is told)], each a process.
+_PARTS: dict[str, list[tuple[str, dict]]] = {
+    "machine": [("machine", {})],
+    "training": [("training", {}), ("peers", {"part": "torch"}), ("peers", {"part": "deepctr"})],
+    "features": [("features", {"cores": 1}), ("features", {"cores": 0}), ("peers", {"part": "pandas"})],
+    "reading": [("stream", {"part": "reading"})],
+    "end_to_end": [("stream", {"part": "end_to_end"})],
+    "freshness": [("stream", {"part": "freshness"})],
+    "growth": [("growth", {"vocab": vocab}) for vocab in (200_000, 2_000_000, 20_000_000)],
+    "dictionaries": [("dictionaries", {"million": 1}), ("dictionaries", {"million": 10}), ("dictionaries", {"start_up": 10})],
+}
+_NEEDS_KAFKA = {"reading", "end_to_end", "freshness"}
+
+
+class Target(NamedTuple):
+    """A figure of the closing line: what it is, and what is asked of it."""
+
+    name: str
+    value: Callable[[dict[str, float]], float]
+    at_least: float | None
+    aim: float | None
+    higher_is_better: bool = True
+
+
+def _best(found: dict[str, float], learner: str, rows: int) -> float:
+    """The better of the two precisions."""
+    return max(found[f"{learner} {precision} {rows}, rows/s"] for precision in ("float32", "bfloat16"))
+
+
+def _share_of_roof(found: dict[str, float], rows: int) -> float:
+    return _best(found, "training", rows) / _best(found, "roof", rows)
+
+
+_TARGETS = [
+    Target("b100", lambda f: _best(f, "training", 100), 5_000, 10_000),
+    Target("b1000", lambda f: _best(f, "training", 1000), 11_000, 15_000),
+    Target("b16384", lambda f: _best(f, "training", 16_384), 13_000, 16_000),
+    *(
+        Target(f"b{n}_vs_torch", lambda f, n=n: _best(f, "training", n) / _best(f, "PyTorch", n), 1.2, None)
+        for n in _SIZES
+    ),
+    Target("roof_share_b1000", lambda f: _share_of_roof(f, 1000), 0.65, None),
+    Target("roof_share_b16384", lambda f: _share_of_roof(f, 16_384), 0.75, None),
+    Target("features_per_core", lambda f: f["features bucket (1 core), rows/s"], 200_000, 500_000),
+    Target("read_vs_consume", lambda f: f["reading, rows/s"] / f["consume to tensors, rows/s"], 0.8, 1.5),
+    Target("end_to_end_share", lambda f: f["Kafka to trained, rows/s"] / f["training alone beside it, rows/s"], 0.85, 0.95),
+    Target("freshness_p95_ms", lambda f: f["produced to trained, p95, ms"], 1000, 250, higher_is_better=False),
+    Target(
+        "vocab_growth",
+        lambda f: f["vocabulary 20,000,000: step, ms"] / f["vocabulary 200,000: step, ms"],
+        1.1, 1.0, higher_is_better=False,
+    ),
+    Target("process_data", lambda f: f["process_data, 10 million rows, rows/s"], 350_000, 800_000),
+]  # fmt: skip
+
+
+def main() -> None:
+    """Measures part by part, prints the table and the closing line."""
+    args = _parse()
+    if args.part:
+        _measure_here(args.part, json.loads(args.context))
+        return
+    folder = pathlib.Path(args.folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    parts = [p for p in _PARTS if p in args.only.split(",")]
+    if unknown := set(args.only.split(",")) - set(_PARTS):
+        sys.exit(f"--only={args.only}: no part {', '.join(sorted(unknown))}. There are {', '.join(_PARTS)}.")
+    found: dict[str, float] = {}
+    with tempfile.TemporaryDirectory(prefix="tfonline-speed-") as temporary, (folder / "results.jsonl").open("w") as results:
+        context = _prepare(pathlib.Path(temporary), parts)
+        try:
+            for part in parts:
+                for module, more in _PARTS[part]:
+                    began = time.monotonic()
+                    figures = _measure(module, context | more)
+                    found |= figures
+                    for name, value in figures.items():
+                        print(f"{name:<52}{value:>16,.2f}", flush=True)
+                        results.write(json.dumps({"part": part, "name": name, "value": value}) + "\n")
+                    print(f"({part}: {time.monotonic() - began:.0f} s)", flush=True)
+        finally:
+            if context["bootstrap"]:
+                broker.stop(pathlib.Path(temporary) / "kafka")
+    lines, closing = _against_targets(found)
+    (folder / "table.md").write_text("\n".join(lines) + "\n")
+    print("\n".join(["", *lines, "", f"bench: {' '.join(closing)}"]))
+
+
+def _prepare(folder: pathlib.Path, parts: list[str]) -> dict:
+    """Rows, dictionaries and, where a part needs it, a broker with the rows in a topic."""
+    rows = folder / "rows.tsv"
+    _tool("synthetic.py", f"--rows={_ROWS}", f"--output={rows}")
+    _tool("process_data.py", rows, f"--output_dir={folder / 'dictionaries'}")
+    context = {"folder": str(folder), "rows": str(rows), "dictionaries": str(folder / "dictionaries")}
+    context |= {"topic": _TOPIC, "bootstrap": ""}
+    if _NEEDS_KAFKA & set(parts):
+        context["bootstrap"] = broker.start(folder / "kafka").bootstrap
+        _tool("topic.py", "create", f"--bootstrap_servers={context['bootstrap']}", f"--topic={_TOPIC}")
+        _tool("produce.py", f"--bootstrap_servers={context['bootstrap']}", f"--topic={_TOPIC}", rows)
+    return context
+
+
+def _measure(module: str, context: dict) -> dict[str, float]:
+    """A part in a process of its own."""
+    if module == "peers":
+        rows = [context["rows"]] if context["part"] == "pandas" else []
+        command = [_PEERS_PYTHON, "-m", "benchmarks.speed.peers", context["part"], *rows]
+    else:
+        command = [sys.executable, "-m", "benchmarks.speed", f"--part={module}", f"--context={json.dumps(context)}"]
+    return json.loads(_run(command).splitlines()[-1])
+
+
+def _measure_here(module: str, context: dict) -> None:
+    import importlib
+
+    print(json.dumps(importlib.import_module(f"benchmarks.speed.{module}").measure(context)))
+
+
+def _against_targets(found: dict[str, float]) -> tuple[list[str], list[str]]:
+    """A Markdown table, and the closing line's figures."""
+    lines, closing = ["| figure | measured | at least | aim | reached |", "|---|---|---|---|---|"], []
+    for target in _TARGETS:
+        try:
+            value = target.value(found)
+        except KeyError:  # its part was left out
+            continue
+        text = f"{value:,.0f}" if value >= 100 else f"{value:.2f}"
+
+        def reached(limit: float | None, value=value, target=target) -> bool:
+            return limit is not None and (value >= limit if target.higher_is_better else value <= limit)
+
+        how = "aim" if reached(target.aim) else "yes" if reached(target.at_least) else "no"
+        limits = ("" if n is None else f"{n:,g}" for n in (target.at_least, target.aim))
+        lines.append(f"| {' | '.join([target.name, text, *limits, how])} |")
+        closing.append(f"{target.name}={text.replace(',', '')}")
+    return lines, closing
+
+
+def _tool(name: str, *options: object) -> None:
+    _run([sys.executable, _ROOT / "tools" / name, *options])
+
+
+def _run(command: list[object]) -> str:
+    done = subprocess.run([str(c) for c in command], cwd=_ROOT, stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        sys.exit(f"{' '.join(map(str, command[:5]))} ended with exit code {done.returncode}\n{done.stdout[-2000:]}")
+    return done.stdout
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", default=",".join(_PARTS), help=f"parts, comma separated (default: {','.join(_PARTS)})")
+    parser.add_argument("--folder", default=str(_ROOT / "runs" / "speed"), help="of results and table (default runs/speed)")
+    parser.add_argument("--part", help=argparse.SUPPRESS)
+    parser.add_argument("--context", help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    main()

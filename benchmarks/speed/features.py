@@ -1,0 +1,41 @@
+"""Messages to batches, without Kafka and without training."""
+
+import os
+import pathlib
+import time
+
+_BATCH_ROWS = 1000
+_SECS = 3.0
+
+
+def measure(context: dict) -> dict[str, float]:
+    """Rows/s of the feature ops for TSV, by numeric mode: on one core, and on all."""
+    import tensorflow as tf
+
+    from tfonline.features.dictionaries import load_dictionaries
+    from tfonline.features.pipeline import Features
+    from tfonline.features.schema import load_schema
+
+    one_core = context["cores"] == 1
+    if one_core:
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+        tf.config.threading.set_intra_op_parallelism_threads(1)
+        tf.config.threading.set_inter_op_parallelism_threads(1)
+    schema = load_schema("configs/criteo.yaml")
+    dictionaries = load_dictionaries(context["dictionaries"], schema)
+    lines = pathlib.Path(context["rows"]).read_bytes().splitlines()[: 20 * _BATCH_ROWS]
+    messages = tf.data.Dataset.from_tensors(tf.constant(lines)).unbatch().batch(_BATCH_ROWS).cache().repeat()
+    found = {}
+    for mode in ("minmax", "log", "bucket"):
+        features = Features(schema, dictionaries, mode)
+        rows = messages.map(features, num_parallel_calls=1 if one_core else len(os.sched_getaffinity(0)), deterministic=True)
+        iterator = iter(rows.prefetch(2))
+        for _ in range(25):
+            next(iterator)
+        began, count = time.perf_counter(), 0
+        while time.perf_counter() - began < _SECS:
+            next(iterator)
+            count += _BATCH_ROWS
+        name = f"features {mode} ({'1 core' if one_core else 'all cores'}), rows/s"
+        found[name] = count / (time.perf_counter() - began)
+    return found

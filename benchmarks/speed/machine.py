@@ -1,0 +1,35 @@
+"""The roofs: what the machine can do at the model's shapes, whoever asks for it."""
+
+import itertools
+
+import numpy as np
+
+from benchmarks.speed.data import EMBEDDING, FIELDS, LAYERS, flops_per_row, median_secs
+
+_COPY_BYTES = 1 << 28
+
+
+def measure(context: dict) -> dict[str, float]:
+    """Rows/s that the dense layers' products alone allow, by batch size and precision, and the memory's copy rate."""
+    import tensorflow as tf
+
+    found = {}
+    for rows in (100, 1000, 16_384):
+        for dtype in (tf.float32, tf.bfloat16):
+            widths = (FIELDS * EMBEDDING, *LAYERS)
+            layers = list(itertools.pairwise(widths))
+            left = [tf.cast(tf.random.normal([rows, a]), dtype) for a, _ in layers]
+            weights = [tf.cast(tf.random.normal([a, b]), dtype) for a, b in layers]
+            right = [tf.cast(tf.random.normal([rows, b]), dtype) for _, b in layers]
+
+            def products(left=left, weights=weights, right=right):
+                for x, w, g in zip(left, weights, right, strict=True):  # forwards, and backwards to both factors
+                    yield from (x @ w, tf.matmul(x, g, transpose_a=True), tf.matmul(g, w, transpose_b=True))
+
+            run = tf.function(lambda products=products: [tf.reduce_max(p) for p in products()], autograph=False)
+            secs = median_secs(lambda _, run=run: run()[0].numpy(), at_least=5, secs=2)
+            found[f"roof {dtype.name} {rows}, rows/s"] = rows / secs
+            found[f"roof {dtype.name} {rows}, GFLOP/s"] = flops_per_row() * rows / secs / 1e9
+    source, target = np.ones(_COPY_BYTES // 8), np.empty(_COPY_BYTES // 8)
+    found["memory copy, GB/s (read and written)"] = 2 * _COPY_BYTES / median_secs(lambda _: np.copyto(target, source), secs=1) / 1e9
+    return found

@@ -1,0 +1,151 @@
+"""Reading, the whole way, and how fresh the model is; on a real broker on the same machine."""
+
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+
+_BATCH_ROWS = 1000
+_READ_ROWS = 1_000_000
+
+
+def reading(context: dict) -> dict[str, float]:
+    """Rows/s from Kafka to RawBatch, beside confluent-kafka's `consume` of the same topic, plain and turned into tensors."""
+    import tensorflow as tf
+    from confluent_kafka import Consumer, TopicPartition
+
+    from tfonline.stream.broker import KafkaTopic
+    from tfonline.stream.readers import KafkaReader, make_raw_batches
+    from tfonline.stream.windows import Window
+
+    servers, name = context["bootstrap"], f"{context['topic']}_long"
+    _tool("topic.py", "create", f"--bootstrap_servers={servers}", f"--topic={name}")
+    _tool("produce.py", f"--bootstrap_servers={servers}", f"--topic={name}", f"--synthetic={_READ_ROWS}")
+    topic = KafkaTopic(servers, name, "benchmark", {}, 10, None, print)
+    ends = topic.ends()
+
+    def consume(to_tensors: bool) -> float:
+        consumer = Consumer({"bootstrap.servers": servers, "group.id": "benchmark", "enable.auto.commit": False})
+        consumer.assign([TopicPartition(name, p, 0) for p in range(len(ends))])
+        rows = 0
+        began = time.perf_counter()
+        while rows < sum(ends):
+            some = consumer.consume(_BATCH_ROWS, 1.0)
+            rows += len(some)
+            if to_tensors:
+                tf.constant([m.value() for m in some])
+                tf.constant([m.partition() for m in some], tf.int32)
+                tf.constant([m.offset() for m in some], tf.int64)
+        consumer.close()
+        return rows / (time.perf_counter() - began)
+
+    def read() -> float:
+        window = Window(0, tuple([0] * len(ends)), tuple(ends), "rows")
+        batches = make_raw_batches([window], KafkaReader(topic, servers, "benchmark", {}), _BATCH_ROWS)
+        rows, began = 0, time.perf_counter()
+        for raw, _, _ in batches.prefetch(2):
+            rows += len(raw.offset)
+        if rows != sum(ends):
+            raise RuntimeError(f"{rows} rows read, {sum(ends)} in the topic")
+        return rows / (time.perf_counter() - began)
+
+    rounds = [(consume(False), consume(True), read()) for _ in range(3)]
+    names = ("consume, rows/s", "consume to tensors, rows/s", "reading, rows/s")
+    return dict(zip(names, map(float, np.median(rounds, axis=0)), strict=True))
+
+
+def end_to_end(context: dict) -> dict[str, float]:
+    """Rows/s from Kafka to trained by the command line, checkpoints on, beside training alone by the same flags, in turns."""
+    from benchmarks.speed.data import median_secs
+    from benchmarks.speed.training import make_learner, tensors
+
+    kafka, alone = [], []
+    learner, ready = make_learner(), tensors(_BATCH_ROWS)
+    for _ in range(3):
+        model_dir = pathlib.Path(context["folder"]) / "model"
+        shutil.rmtree(model_dir, ignore_errors=True)
+        command = [sys.executable, "-m", "tfonline.train", "--flagfile=configs/mindrec.flags", f"--batch_size={_BATCH_ROWS}"]
+        command += [f"--bootstrap_servers={context['bootstrap']}", f"--topic={context['topic']}", f"--model_dir={model_dir}"]
+        command += [f"--dictionary_dir={context['dictionaries']}", "--stop_at=latest", "--window_rows=10000", "--report_secs=3600"]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        kafka.append(json.loads((model_dir / "summary.json").read_text())["rows_per_sec"])
+        secs = median_secs(lambda i: learner.train(*ready[i % 8]).logits.numpy(), secs=6)
+        alone.append(_BATCH_ROWS / secs)
+    return {"Kafka to trained, rows/s": float(np.median(kafka)), "training alone beside it, rows/s": float(np.median(alone))}
+
+
+def freshness(context: dict) -> dict[str, float]:
+    """Milliseconds from a row's timestamp at the producer to the end of the step that learned from it, at 1,000 rows/s."""
+    from confluent_kafka import Consumer, Producer, TopicPartition
+
+    from tfonline import loop, train
+    from tfonline.config import parse
+    from tfonline.lifecycle import Stop
+
+    topic, rows_per_sec, secs = f"{context['topic']}_fresh", 1000, 20
+    _tool("topic.py", "create", f"--bootstrap_servers={context['bootstrap']}", f"--topic={topic}")
+    lines = pathlib.Path(context["rows"]).read_bytes().splitlines()[: rows_per_sec * secs]
+    trained: dict[tuple[int, int], float] = {}
+    learn = loop.Loop._learn
+
+    def timed(self, element):
+        learn(self, element)
+        now = time.time()
+        for place in zip(element.batch.partition.numpy().tolist(), element.batch.offset.numpy().tolist(), strict=True):
+            trained[place] = now
+
+    loop.Loop._learn = timed
+    stop = Stop()
+
+    def produce():
+        producer = Producer({"bootstrap.servers": context["bootstrap"], "linger.ms": 5})
+        time.sleep(8)  # the trainer is up and idle by then
+        began = time.perf_counter()
+        for i, line in enumerate(lines):
+            producer.produce(topic, line, partition=i % 2)
+            if i % 10 == 9:
+                producer.poll(0)
+                time.sleep(max(0, began + i / rows_per_sec - time.perf_counter()))
+        producer.flush()
+        time.sleep(3)
+        stop.request("the benchmark")
+
+    thread = threading.Thread(target=produce)
+    thread.start()
+    flags = [
+        "--flagfile=configs/mindrec.flags",
+        "--batch_size=100",
+        f"--bootstrap_servers={context['bootstrap']}",
+        f"--topic={topic}",
+    ]
+    flags += [f"--dictionary_dir={context['dictionaries']}", f"--model_dir={context['folder']}/fresh", "--window_secs=0.1"]
+    flags += ["--report_secs=3600", "--checkpoint_every_steps=0", "--checkpoint_secs=10"]
+    train.run(parse(["", *flags]), stop)
+    thread.join()
+    consumer = Consumer({"bootstrap.servers": context["bootstrap"], "group.id": "benchmark", "enable.auto.commit": False})
+    consumer.assign([TopicPartition(topic, p, 0) for p in range(2)])
+    waited = []
+    while len(waited) < len(lines):
+        some = consumer.consume(1000, 5.0)
+        waited += [1000 * trained[m.partition(), m.offset()] - m.timestamp()[1] for m in some]
+    consumer.close()
+    late = np.sort(waited)[rows_per_sec * 2 :]  # the first step traces the graph
+    return {f"produced to trained, p{q}, ms": float(np.percentile(waited, q)) for q in (50, 95, 99)} | {
+        "produced to trained, most, ms": float(late[-1])
+    }
+
+
+def measure(context: dict) -> dict[str, float]:
+    """All three."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    return {"reading": reading, "end_to_end": end_to_end, "freshness": freshness}[context["part"]](context)
+
+
+def _tool(name: str, *options: str) -> None:
+    subprocess.run([sys.executable, f"tools/{name}", *options], check=True, stdout=subprocess.DEVNULL)

@@ -1,0 +1,43 @@
+"""Training alone: features in memory, at the replaced system's sizes."""
+
+import dataclasses
+
+from benchmarks.speed.data import FIELDS, VOCAB, batches, median_secs
+
+
+def make_learner(precision: str = "float32", **changed: object):
+    """A learner by configs/mindrec.flags, with other flags where told."""
+    from tfonline.config import parse
+    from tfonline.model.step import Learner, Rates, make_strategy
+    from tfonline.model.wide_deep import make_model
+
+    config = parse(
+        ["", "--flagfile=configs/mindrec.flags", f"--precision={precision}", *(f"--{k}={v}" for k, v in changed.items())]
+    )
+    strategy = make_strategy(1, "auto")
+    with strategy.scope():
+        model = make_model(config, config.vocab_size, FIELDS, 0)
+    return Learner(strategy, model, Rates(**{f.name: getattr(config, f.name) for f in dataclasses.fields(Rates)}))
+
+
+def tensors(rows: int, vocab: int = VOCAB) -> list[tuple]:
+    """Batches as Learner.train takes them."""
+    import tensorflow as tf
+
+    empty = tf.zeros([rows, 0]), tf.zeros([rows, 0], tf.int32)  # no numbers and no crosses
+    return [
+        (tf.constant(label), tf.constant(ids), tf.ones(ids.shape), *empty, tf.ones([rows]))
+        for label, ids in batches(rows, vocab=vocab)
+    ]
+
+
+def measure(context: dict) -> dict[str, float]:
+    """Rows/s by batch size and precision."""
+    found = {}
+    for precision in ("float32", "bfloat16"):
+        learner = make_learner(precision)
+        for rows in (100, 1000, 16_384):
+            ready = tensors(rows)
+            secs = median_secs(lambda i, learner=learner, ready=ready: learner.train(*ready[i % 8]).logits.numpy(), at_least=4)
+            found[f"training {precision} {rows}, rows/s"] = rows / secs
+    return found
