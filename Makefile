@@ -34,23 +34,24 @@ lint: setup
 broker: setup
 	@.venv/bin/python tools/broker.py start --version=$(KAFKA_VERSION)
 
-bench: setup
-	@.venv/bin/python benchmarks/end_to_end.py
+# How fast, beside what the machine can do and what peers do. Parts of it: make bench BENCH=--only=training,reading.
+bench: setup .venv-peers/.ready
+	@.venv/bin/python -m benchmarks.speed $(BENCH)
 
 # Half an hour of faults, and the proof that they left no trace. The short one: make chaos CHAOS='--kills=5 --broker_faults=2'.
 chaos: setup
 	@.venv/bin/python -m benchmarks.chaos $(CHAOS)
 
 # Every learner on one stream: make quality ROWS=train.tsv.gz. The peers have an environment of their own.
-quality: setup .venv-quality/.ready
+quality: setup .venv-peers/.ready
 	@.venv/bin/python -m benchmarks.quality --rows=$(or $(ROWS),$(error make quality needs ROWS=<a file of rows in time order>)) $(QUALITY)
 
-.venv-quality/.ready: benchmarks/quality/requirements.txt
-	@$(PYTHON) -m venv .venv-quality
-	@.venv-quality/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/quality/requirements.txt
+.venv-peers/.ready: benchmarks/requirements.txt
+	@$(PYTHON) -m venv .venv-peers
+	@.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/requirements.txt
 	@touch $@
 
 # Removes all that the targets above made; a running local broker is stopped first.
 clean:
 	@if [ -x .venv/bin/python ]; then .venv/bin/python tools/broker.py stop; fi
-	@rm -rf .venv .venv-quality .kafka runs *.egg-info .pytest_cache .ruff_cache .hypothesis
+	@rm -rf .venv .venv-peers .kafka runs *.egg-info .pytest_cache .ruff_cache .hypothesis

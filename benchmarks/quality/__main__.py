@@ -3,7 +3,7 @@
     python -m benchmarks.quality --rows=train.tsv.gz [--only=tfonline,vw] [--seeds=3]
 
 Each learner sees the rows once, in order, and scores each before it learns from it. tfonline runs by its command line; the peers
-run in .venv-quality. Dictionaries are from the first 5/7 of the rows, the metrics of the last 2/7. Scores are kept in --folder and
+run in .venv-peers. Dictionaries are from the first 5/7 of the rows, the metrics of the last 2/7. Scores are kept in --folder and
 are not made anew; the table is written to <folder>/table.md, the plots beside it and as images for TensorBoard.
 """
 
@@ -22,7 +22,7 @@ from benchmarks.quality import report, shards
 from tfonline.evaluate.progressive import PREDICTION
 
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
-_PEERS_PYTHON = _ROOT / ".venv-quality" / "bin" / "python"
+_PEERS_PYTHON = _ROOT / ".venv-peers" / "bin" / "python"
 _BEST = "tfonline, configs/criteo.flags"
 
 # name: (kind, options, whether a seed changes it)

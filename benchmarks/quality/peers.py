@@ -1,6 +1,6 @@
-"""The peers. Runs in .venv-quality, one learner a process:
+"""The peers. Runs in .venv-peers, one learner a process:
 
-    .venv-quality/bin/python benchmarks/quality/peers.py vw rows.tsv scores.npy --ftrl_alpha=0.005 --crosses
+    .venv-peers/bin/python benchmarks/quality/peers.py vw rows.tsv scores.npy --ftrl_alpha=0.005 --crosses
 
 Writes float32 logits, one a row, each given before the row was learned from. What a peer may know beforehand is what tfonline's
 dictionaries hold: the values of the first 5/7 of the rows, never their labels.

@@ -1,4 +1,4 @@
-"""The plots of a quality run, by .venv-quality: python -m benchmarks.quality.plots FOLDER NAME=SCORES.npy ..."""
+"""The plots of a quality run, by .venv-peers: python -m benchmarks.quality.plots FOLDER NAME=SCORES.npy ..."""
 
 import pathlib
 import sys

@@ -1,6 +1,7 @@
 """What every part of the benchmark measures with: batches in memory and clocks. No TensorFlow: the peers use it, too."""
 
 import itertools
+import pathlib
 import statistics
 import time
 from collections.abc import Callable
@@ -20,6 +21,12 @@ def batches(rows: int, count: int = 8, vocab: int = VOCAB) -> list[tuple[np.ndar
         (random.integers(0, 2, rows).astype(np.float32), (random.zipf(1.2, (rows, FIELDS)) % vocab).astype(np.int32))
         for _ in range(count)
     ]
+
+
+def precisions() -> tuple[str, ...]:
+    """What is measured: bfloat16 only where the processor has instructions for it; elsewhere it is emulated and slower."""
+    flags = pathlib.Path("/proc/cpuinfo").read_text()
+    return ("float32", "bfloat16") if "avx512_bf16" in flags or "amx_bf16" in flags else ("float32",)
 
 
 def flops_per_row() -> int:

@@ -74,9 +74,9 @@ def start_up(context: dict) -> dict[str, float]:
     schema, million = load_schema("configs/criteo.yaml"), context["start_up"]
     folder = f"{context['folder']}/large"
     fixed = [*schema.integers, *(f"OOV{c}" for c in schema.categories)]
-    ids = {key: i for i, key in enumerate(fixed)}
+    ids, categories = {key: i for i, key in enumerate(fixed)}, schema.categories
     for i in range(million * 1_000_000):
-        ids[f"{schema.categories[i % 26]}_{i * 2654435761 % 2**32:08x}"] = len(fixed) + i
+        ids[f"{categories[i % len(categories)]}_{i * 2654435761 % 2**32:08x}"] = len(fixed) + i
     save_dictionaries(folder, Dictionaries(dict.fromkeys(schema.integers, 9), dict.fromkeys(schema.integers, 0), ids))
     del ids
     clock = [time.perf_counter()]

@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 
-from benchmarks.speed.data import EMBEDDING, FIELDS, LAYERS, flops_per_row, median_secs
+from benchmarks.speed.data import EMBEDDING, FIELDS, LAYERS, flops_per_row, median_secs, precisions
 
 _COPY_BYTES = 1 << 28
 
@@ -15,7 +15,7 @@ def measure(context: dict) -> dict[str, float]:
 
     found = {}
     for rows in (100, 1000, 16_384):
-        for dtype in (tf.float32, tf.bfloat16):
+        for dtype in map(tf.as_dtype, precisions()):
             widths = (FIELDS * EMBEDDING, *LAYERS)
             layers = list(itertools.pairwise(widths))
             left = [tf.cast(tf.random.normal([rows, a]), dtype) for a, _ in layers]

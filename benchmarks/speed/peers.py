@@ -10,7 +10,7 @@ import os
 import pathlib
 import sys
 
-from benchmarks.speed.data import EMBEDDING, FIELDS, LAYERS, VOCAB, batches, median_secs
+from benchmarks.speed.data import EMBEDDING, FIELDS, LAYERS, VOCAB, batches, median_secs, precisions
 
 
 def torch_training() -> dict[str, float]:
@@ -31,7 +31,7 @@ def torch_training() -> dict[str, float]:
             return self.wide(ids).sum((1, 2)) + self.tower(self.embedding(ids).flatten(1))[:, 0]
 
     found = {}
-    for precision in ("float32", "bfloat16"):
+    for precision in precisions():
         model = WideDeep()
         sparse = torch.optim.SparseAdam([*model.wide.parameters(), *model.embedding.parameters()], lr=3.5e-4)
         dense = torch.optim.Adam(model.tower.parameters(), lr=3.5e-4, fused=True)
@@ -45,7 +45,7 @@ def torch_training() -> dict[str, float]:
             loss.backward()
             for optimizer in optimizers:
                 optimizer.step()
-            return float(loss)
+            return loss.item()
 
         for rows in (100, 1000, 16_384):
             ready = [(torch.from_numpy(label), torch.from_numpy(ids).long()) for label, ids in batches(rows)]

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from benchmarks.speed.data import FIELDS, VOCAB, batches, median_secs
+from benchmarks.speed.data import FIELDS, VOCAB, batches, median_secs, precisions
 
 
 def make_learner(precision: str = "float32", **changed: object):
@@ -34,7 +34,7 @@ def tensors(rows: int, vocab: int = VOCAB) -> list[tuple]:
 def measure(context: dict) -> dict[str, float]:
     """Rows/s by batch size and precision."""
     found = {}
-    for precision in ("float32", "bfloat16"):
+    for precision in precisions():
         learner = make_learner(precision)
         for rows in (100, 1000, 16_384):
             ready = tensors(rows)
