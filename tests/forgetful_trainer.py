@@ -5,20 +5,20 @@ import sys
 from tfonline.publish.checkpoints import Checkpoints
 from tfonline.train import main
 
-_save = Checkpoints.save
+_begin = Checkpoints.begin
 
 
-def save_without_the_next_offsets(self) -> str:
+def begin_without_the_next_offsets(self, undisturbed) -> None:
     position = self._position
     known = position.next, position.window
     position.next, position.window = position.start, 0
     try:
-        return _save(self)
+        _begin(self, undisturbed)
     finally:
         position.next, position.window = known
 
 
-Checkpoints.save = save_without_the_next_offsets
+Checkpoints.begin = begin_without_the_next_offsets
 
 if __name__ == "__main__":
     main(sys.argv)

@@ -115,6 +115,8 @@ class Config:
                                         lower=0)
     checkpoint_secs: float = _flag(60.0, "Keeping", "Save at the window's end that follows this many seconds. 0: by steps only.",
                                    lower=0)
+    background_save: bool = _flag(True, "Keeping", "Write checkpoints from a copy in memory while training goes on; the copy is as "
+                                  "large as the checkpoint. Without it, training waits for the disk.")
     keep_checkpoints: int = _flag(5, "Keeping", "How many checkpoints to keep; the newest is safe once it is on disk, so at "
                                   "least 2.", lower=2)
     drain_secs: float = _flag(20.0, "Keeping", "A run ends this long after SIGTERM or Ctrl-C at the latest. A window that cannot "

@@ -78,6 +78,7 @@ class Loop:
         self._report_cadence = Every(secs=config.report_secs or 1e-9)
         self._save_cadence.done(parts.position.step)
         self._saved_window = parts.position.window
+        self._saving: tuple[int, list[int]] = (0, [])  # step and next offsets of the checkpoint that is being written
         self._unsaved: list[Window] = []  # learned from since the last save
         self._recent: deque[tuple[int, int]] = deque()  # (rows, rejected) of the last windows
         self._window_rows = self._window_rejected = 0
@@ -115,17 +116,19 @@ class Loop:
             raise self._why_reading_failed(e) from e
         if p.position.window > self._saved_window:
             self.save()
+        self._after_save(wait=True)
         if p.stop.requested():
             return f"stopped by {p.stop.reason}"
         return p.planner.ended or "the stream failed"
 
-    def save(self) -> None:
-        """Saves a checkpoint, then tells the broker. Only at a window's end.
+    def save(self, wait: bool = False) -> None:
+        """Begins a checkpoint, or makes one; what follows from it, once it is on disk, is `_after_save`. Only at a window's end.
 
         Raises:
           UserError: a weight is not finite (exit 70), the disk is full (73), or a dead letter was not taken (69, 64).
         """
         p = self._p
+        self._after_save(wait=True)  # one at a time
         p.status.set("saving", p.position.window, p.position.step)
         if self._unsaved and not p.learner.all_finite():
             raise self._not_finite("a weight is NaN or infinite", self._unsaved)
@@ -133,15 +136,26 @@ class Loop:
             p.dead_letters.flush()
         p.position.files = {name: file.flushed_length() for name, file in self._files.items()}
         p.position.stop = p.planner.stop_at
-        with p.stop.saving:
-            path = p.checkpoints.save()
-        p.status.set("committing", p.position.window, p.position.step)
+        p.status.writing = True
+        p.checkpoints.begin(p.stop.saving)
+        self._saving = (p.position.step, list(p.position.next))
         self._saved_window, self._unsaved = p.position.window, []
         self._save_cadence.done(p.position.step)
+        self._after_save(wait)
+
+    def _after_save(self, wait: bool = False) -> None:
+        """Where a checkpoint has come to disk: forgets the journal of what it holds, and tells the broker."""
+        p = self._p
+        path = p.checkpoints.finished(wait)
+        if path is None:
+            return
+        step, next_offsets = self._saving
+        p.status.writing = False
+        p.status.set("committing", p.position.window, p.position.step)
         p.journal.rotate(p.checkpoints.oldest_window)
-        p.console.say(f"saved {path}: step {p.position.step:,}, next {p.position.next}")
+        p.console.say(f"saved {path}: step {step:,}, next {next_offsets}")
         if isinstance(p.source, KafkaTopic):
-            failed = p.source.commit(p.position.next)
+            failed = p.source.commit(next_offsets)
             if failed:
                 self._warn(f"offsets could not be committed under group {p.config.group} ({failed}): lag tools are behind")
 
@@ -192,7 +206,8 @@ class Loop:
         )
 
     def close(self) -> None:
-        """Closes files and writers."""
+        """Closes files and writers; a checkpoint that is being written gets written."""
+        self._p.checkpoints.close()
         for file in [*self._files.values(), self._p.journal, self._p.writer, self._p.console]:
             file.close()
 
@@ -275,6 +290,7 @@ class Loop:
     def _between_windows(self) -> None:
         """At a window's end and at ticks: save and report where it is time."""
         p = self._p
+        self._after_save()
         if p.position.window > self._saved_window and self._save_cadence.due(p.position.step):
             self.save()
         self._report()
@@ -309,6 +325,7 @@ class Loop:
 
     def _drop_window(self, number: int) -> str:
         p = self._p
+        self._after_save(wait=True)
         p.console.say(
             f"window {number} did not end within --drain_secs={p.config.drain_secs:g}: dropped unsaved. It and what came after "
             f"{p.checkpoints.latest} will be read again by the next run."
@@ -326,6 +343,7 @@ class Loop:
     def _not_finite(self, what: str, windows: list[Window]) -> UserError:
         """Writes the windows that it may come from to failed_windows.json; the error says how to go on."""
         p = self._p
+        self._after_save(wait=True)  # of a good model
         path = pathlib.Path(p.config.model_dir) / "failed_windows.json"
         record = {"what": what, "step": p.position.step, "windows": [dataclasses.asdict(w) for w in windows]}
         path.write_text(json.dumps(record, indent=2) + "\n")

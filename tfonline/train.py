@@ -202,7 +202,7 @@ def _train(
     learner = Learner(strategy, model, Rates(**{f.name: getattr(config, f.name) for f in dataclasses.fields(Rates)}))
     metrics = ProgressiveMetrics(config.metric_rows)
     position = Position(next=[], start=[], contract=contract)
-    checkpoints = Checkpoints(config.model_dir, config.keep_checkpoints, learner, position, metrics)
+    checkpoints = Checkpoints(config.model_dir, config.keep_checkpoints, learner, position, metrics, config.background_save)
     if saved:
         for damaged in checkpoints.restore():
             console.say(f"warning: {damaged}")
@@ -255,7 +255,7 @@ def _train(
     loop = Loop(parts)
     try:
         if not saved:
-            loop.save()  # checkpoint 0: a crash before the first ordinary save starts from the same weights and offsets
+            loop.save(wait=True)  # checkpoint 0: a crash before the first ordinary save starts from the same weights and offsets
         with Liveness(limit_secs, lambda secs: _stuck(secs, limit_secs, topic, loop, stop, console)) as liveness:
             followed = liveness.follow(elements)  # named, so that it closes its reads when all is saved and said
             ended = loop.train(followed)

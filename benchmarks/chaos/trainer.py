@@ -32,11 +32,12 @@ class Trainer:
             )
 
     def state(self) -> tuple[str, int, int]:
-        """(phase, window, step) as the status file says; it may still be of an earlier process."""
+        """(phase, window, step) as the status file says; while a checkpoint is being written, `saving` stands for what goes on."""
         try:
-            _, _, pid, phase, _, window, _, step = self._status.read_text().split()
-        except (OSError, ValueError):
+            _, _, pid, phase, _, window, _, step, *writing = self._status.read_text().split()
+        except (OSError, ValueError):  # none yet
             return "starting", 0, 0
+        phase = "saving" if writing and phase in ("reading", "training") else phase
         return (phase, int(window), int(step)) if int(pid) == self._process.pid else ("starting", 0, 0)
 
     def wait_until(self, done: Callable[[str, int, int], bool], secs: float, what: str) -> None:

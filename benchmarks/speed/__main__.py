@@ -36,6 +36,7 @@ _PARTS: dict[str, list[tuple[str, dict]]] = {
     "end_to_end": [("stream", {"part": "end_to_end"})],
     "freshness": [("stream", {"part": "freshness"})],
     "growth": [("growth", {"vocab": vocab}) for vocab in (200_000, 2_000_000, 20_000_000)],
+    "saving": [("saving", {})],
     "dictionaries": [("dictionaries", {"million": 1}), ("dictionaries", {"million": 10}), ("dictionaries", {"start_up": 10})],
 }
 _NEEDS_KAFKA = {"reading", "end_to_end", "freshness"}

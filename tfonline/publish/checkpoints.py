@@ -8,18 +8,21 @@ read: it is put aside as `damaged-<name>`, and the one before it is used.
 """
 
 import base64
+import concurrent.futures
 import dataclasses
 import json
 import os
 import pathlib
 import re
 import shutil
-from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 import tensorflow as tf
 
 from tfonline.lifecycle import Exit, UserError
+from tfonline.publish.snapshot import Snapshot
 
 # What reading a damaged checkpoint raises: checksums (OpError), cut files (IndexError), and a position that is none.
 _DAMAGE = (tf.errors.OpError, IndexError, ValueError, TypeError)
@@ -69,13 +72,12 @@ class Metrics(Protocol):
 
 
 class _Text(tf.train.experimental.PythonState):
-    """A string in a checkpoint, made when it is saved."""
+    """A string in a checkpoint."""
 
-    def __init__(self, get: Callable[[], str]):
-        self._get, self.value = get, ""
+    value = ""
 
     def serialize(self) -> str:
-        return self._get()
+        return self.value
 
     def deserialize(self, string_value: bytes | str) -> None:
         self.value = string_value.decode() if isinstance(string_value, bytes) else string_value
@@ -90,13 +92,16 @@ class Checkpoints:
       learner: weights and slots.
       position: saved as it is at the save.
       metrics: likewise.
+      background: writes from a copy in memory, by a thread, while the learner goes on; else a save waits for the disk.
     """
 
-    def __init__(self, folder: str, keep: int, learner: tf.Module, position: Position, metrics: Metrics):
+    def __init__(self, folder: str, keep: int, learner: tf.Module, position: Position, metrics: Metrics, background: bool = False):
         self._folder, self._keep, self._metrics, self._position = pathlib.Path(folder), keep, metrics, position
-        self._learner = learner
-        self._text = _Text(lambda: json.dumps(dataclasses.asdict(position)))
-        self._metric_text = _Text(lambda: base64.b64encode(metrics.state()).decode())
+        self._snapshot = Snapshot(learner) if background else None
+        self._learner = self._snapshot.copy if self._snapshot else learner
+        self._writer = ThreadPoolExecutor(1, "checkpoint")
+        self._writing: Future[str] | None = None
+        self._text, self._metric_text = _Text(), _Text()
         self._checkpoint = self._make_checkpoint()
         _remove_leftovers(self._folder)
         self._manager = self._manage()
@@ -111,20 +116,55 @@ class Checkpoints:
         """The window before which the oldest kept checkpoint was saved."""
         return min(map(_number, self._manager.checkpoints), default=0)
 
-    def save(self) -> str:
-        """Writes a checkpoint, numbered by the next window, and has it on disk; returns its path.
+    def begin(self, undisturbed: AbstractContextManager) -> None:
+        """Begins to save the model as it is now, numbered by the next window; `finished` says when it is on disk.
+
+        One at a time: call it when the one before has finished.
+
+        Args:
+          undisturbed: entered while files are written: who ends the process enters it first.
+        """
+        self._text.value = json.dumps(dataclasses.asdict(self._position))
+        self._metric_text.value = base64.b64encode(self._metrics.state()).decode()
+        if self._snapshot:
+            self._snapshot.take()
+        self._writing = self._writer.submit(self._write, self._position.window, undisturbed)
+        if not self._snapshot:
+            concurrent.futures.wait([self._writing])
+
+    @property
+    def writing(self) -> bool:
+        """Whether a save has begun that `finished` has not yet told of."""
+        return self._writing is not None
+
+    def finished(self, wait: bool = False) -> str | None:
+        """The path of the checkpoint that has come to disk since the last call, or None.
+
+        Args:
+          wait: for the one that is being written.
 
         Raises:
-          UserError: it cannot be written (exit 73); those before it are whole.
+          UserError: it could not be written (exit 73); those before it are whole.
         """
+        if self._writing is None or not (wait or self._writing.done()):
+            return None
+        writing, self._writing = self._writing, None
+        return writing.result()
+
+    def close(self) -> None:
+        """Waits for what is being written."""
+        self._writer.shutdown()
+
+    def _write(self, window: int, undisturbed: AbstractContextManager) -> str:
         try:
-            path = self._manager.save(checkpoint_number=self._position.window)
-            for file in [*self._folder.glob(f"{pathlib.Path(path).name}.*"), self._folder / "checkpoint", self._folder]:
-                _sync(file)
+            with undisturbed:
+                path = self._manager.save(checkpoint_number=window)
+                for file in [*self._folder.glob(f"{pathlib.Path(path).name}.*"), self._folder / "checkpoint", self._folder]:
+                    _sync(file)
         except (tf.errors.OpError, OSError) as e:
             reason = getattr(e, "message", None) or str(e)
             raise UserError(
-                f"the checkpoint before window {self._position.window} could not be written: {reason}. The newest whole one is "
+                f"the checkpoint before window {window} could not be written: {reason}. The newest whole one is "
                 f"{self.latest or 'none'}; what came after it will be read again. Make space or mend the disk, then run the same "
                 "command again.",
                 Exit.CANNOT_WRITE,
@@ -154,6 +194,8 @@ class Checkpoints:
             for field, value in position.items():
                 setattr(self._position, field, value)
             self._metrics.restore(metrics)
+            if self._snapshot:
+                self._snapshot.give_back()
             self._manager = self._manage()
             return damaged
         raise _none_whole(self._folder, damaged)

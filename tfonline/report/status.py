@@ -13,13 +13,19 @@ class Status:
     It is rewritten in place, a system call each time, so it is cheap enough for every batch, and is as old as what it says: a
     line that stays `reading` for minutes is a stream that stands still.
 
+    ` writing` at its end tells that a checkpoint is being written meanwhile.
+
     Phases: `starting`, `reading` (waiting for rows), `training`, `saving`, `committing` (saved; the broker is told), `ended`.
 
     Args:
       path: None: nothing is kept.
+
+    Attributes:
+      writing: whether a checkpoint is being written, from the next line on.
     """
 
     def __init__(self, path: str | os.PathLike | None):
+        self.writing = False
         self._fd = None if path is None else os.open(path, os.O_WRONLY | os.O_CREAT, 0o644)
 
     def set(self, phase: str, window: int = 0, step: int = 0) -> None:
@@ -28,6 +34,7 @@ class Status:
             return
         now = datetime.datetime.fromtimestamp(time.time(), datetime.UTC)
         line = f"{now:%Y-%m-%dT%H:%M:%S}.{now.microsecond // 1000:03}Z pid {os.getpid()} {phase} window {window} step {step}"
+        line += " writing" if self.writing else ""
         os.pwrite(self._fd, line.ljust(_LINE_BYTES - 1).encode() + b"\n", 0)
 
     def close(self) -> None:
