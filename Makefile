@@ -4,7 +4,7 @@ KAFKA_VERSION ?= 4.3.0
 # A file of Criteo rows (TSV, plain or .gz) for the demo; empty: synthetic rows.
 ROWS ?=
 
-.PHONY: setup demo test lint broker bench chaos quality clean
+.PHONY: setup demo test lint broker bench soak chaos quality clean
 
 setup:
 	@$(MAKE) --no-print-directory -j2 .venv/.ready .kafka/libs-$(KAFKA_VERSION)
@@ -37,6 +37,10 @@ broker: setup
 # How fast, beside what the machine can do and what peers do. Parts of it: make bench BENCH=--only=training,reading.
 bench: setup .venv-peers/.ready
 	@.venv/bin/python -m benchmarks.speed $(BENCH)
+
+# Half an hour of short windows: does the trainer grow?
+soak: setup
+	@.venv/bin/python -m benchmarks.speed.soak $(SOAK)
 
 # Half an hour of faults, and the proof that they left no trace. The short one: make chaos CHAOS='--kills=5 --broker_faults=2'.
 chaos: setup

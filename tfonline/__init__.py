@@ -5,4 +5,10 @@ turns raw rows into a `Batch`, `model` learns from it, `evaluate` scores each ro
 checkpoints and `report` tells people. Only `train.py` knows all of them; the rooms do not import each other.
 """
 
+import os
+
+# TensorFlow reads it when it is imported. By itself it takes oneDNN only on processors with VNNI; on others, too, its products are
+# faster (benchmarks/speed/README.md).
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+
 __version__ = "0.1.0"

@@ -31,6 +31,11 @@ class Trainer:
                 [*command, *(f"--{k}={v}" for k, v in flags.items())], cwd=ROOT, stdout=out, stderr=subprocess.STDOUT
             )
 
+    @property
+    def pid(self) -> int:
+        """Of the process."""
+        return self._process.pid
+
     def state(self) -> tuple[str, int, int]:
         """(phase, window, step) as the status file says; while a checkpoint is being written, `saving` stands for what goes on."""
         try:
@@ -38,7 +43,7 @@ class Trainer:
         except (OSError, ValueError):  # none yet
             return "starting", 0, 0
         phase = "saving" if writing and phase in ("reading", "training") else phase
-        return (phase, int(window), int(step)) if int(pid) == self._process.pid else ("starting", 0, 0)
+        return (phase, int(window), int(step)) if int(pid) == self.pid else ("starting", 0, 0)
 
     def wait_until(self, done: Callable[[str, int, int], bool], secs: float, what: str) -> None:
         """Returns once `done(phase, window, step)`.

@@ -23,6 +23,8 @@ sys.path.insert(0, str(_ROOT / "tools"))
 
 import broker  # noqa: E402 - tools/ is put on the path above
 
+import tfonline  # noqa: E402, F401 - says how TensorFlow multiplies; the parts and the peers inherit it
+
 _TOPIC = "tfonline_benchmark"
 _ROWS = 100_000
 _SIZES = (100, 1000, 16_384)
