@@ -65,18 +65,18 @@ class SeedInNumpy:
         e, k1, b1, k2, b2 = self.deep
         batch_size = len(label)
         x = (e[ids] * values[:, :, None]).reshape(batch_size, -1)
-        h = np.maximum(x @ k1 + b1, 0)
-        logit = (self.w[ids, 0] * values).sum(1) + self.b + (h @ k2 + b2)[:, 0]
+        h = np.maximum(x @ k1.T + b1, 0)  # kernels are [units, inputs]
+        logit = (self.w[ids, 0] * values).sum(1) + self.b + (h @ k2.T + b2)[:, 0]
         wide_loss = np.mean(np.logaddexp(0, logit) - label * logit)
         deep_loss = wide_loss + self.r.l2 / 2 * (e[:-1] ** 2).sum()  # the padding row is no part of the table
         g = (1 / (1 + np.exp(-logit)) - label) / batch_size
         gw, ge = np.zeros_like(self.w), np.zeros_like(e)
         np.add.at(gw, ids, (g[:, None] * values)[:, :, None])
-        gh = (g[:, None] @ k2.T) * (h > 0)
-        gx = (gh @ k1.T).reshape(*ids.shape, -1) * values[:, :, None]
+        gh = (g[:, None] @ k2) * (h > 0)
+        gx = (gh @ k1).reshape(*ids.shape, -1) * values[:, :, None]
         np.add.at(ge, ids, gx)
         ge[:-1] += self.r.l2 * e[:-1]
-        gradients = [ge, x.T @ gh, gh.sum(0), h.T @ g[:, None], g.sum(keepdims=True)]
+        gradients = [ge, gh.T @ x, gh.sum(0), g[:, None].T @ h, g.sum(keepdims=True)]
         self.w, self.n, self.z = self.ftrl(self.w, self.n, self.z, gw)
         self.b, self.nb, self.zb = self.ftrl(self.b, self.nb, self.zb, g.sum())
         self.t += 1
@@ -213,7 +213,7 @@ def test_a_step_never_reads_a_whole_table(num_replicas):
     learner = make_learner(num_replicas, num_ids=777)
     step = learner.train.get_concrete_function(*batch([[0, 1, 2], [3, 4, 5]], [1, 0]))
     reads = [tuple(op.outputs[0].shape) for op in step.graph.get_operations() if op.type == "ReadVariableOp"]
-    assert (6, 4) in reads  # a dense layer is read whole
+    assert (4, 6) in reads  # a dense layer is read whole
     assert not [shape for shape in reads if shape[:1] == (778,)]
 
 
@@ -222,7 +222,7 @@ def test_a_checkpoint_holds_every_weight_and_slot_under_one_readable_name(tmp_pa
     path = tf.train.Checkpoint(learner=learner).write(str(tmp_path / "ckpt"))
     names = [n.removesuffix("/.ATTRIBUTES/VARIABLE_VALUE") for n in tf.train.load_checkpoint(path).get_variable_to_shape_map()]
     weights = ["bias", "wide/table", "embedding/table"]
-    weights += [f"tower/dense_{i}/{w}" for i in range(3) for w in ("_kernel", "bias")]
+    weights += [f"tower/dense_{i}/{w}" for i in range(3) for w in ("kernel", "bias")]
     assert sorted(n.removeprefix("learner/model/") for n in names if "/model/" in n) == sorted(weights)
     slots = {"wide_optimizer/accumulators": 2, "wide_optimizer/linears": 2, "deep_optimizer/means": 7, "deep_optimizer/squares": 7}
     for slot, number in slots.items():

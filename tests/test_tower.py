@@ -9,10 +9,10 @@ from tfonline.model.step import Learner, make_strategy
 from tfonline.model.wide_deep import WideDeep
 
 
-def make_learner(average_rows, num_replicas=1):
+def make_learner(average_rows, num_replicas=1, precision="float32"):
     strategy = make_strategy(num_replicas, "cpu")
     with strategy.scope():
-        model = WideDeep(6, 3, 2, (4,), "glorot", 0.1, seed=3, average_rows=average_rows)
+        model = WideDeep(6, 3, 2, (4,), "glorot", 0.1, seed=3, average_rows=average_rows, precision=precision)
     return Learner(strategy, model, SEED_RATES)
 
 
@@ -63,3 +63,13 @@ def test_the_shift_brings_the_scores_to_the_share_of_clicks():
     for _ in range(300):
         learner.train(*ROWS)
     assert abs(tf.sigmoid(learner.score(*ROWS[1:5])[:3]).numpy().mean() - 2 / 3) < off / 5
+
+
+def test_bfloat16_multiplies_roughly_and_keeps_exact_weights():
+    exact, rough = make_learner(0), make_learner(0, precision="bfloat16")
+    for _ in range(3):
+        exact_logits, logits = exact.train(*ROWS).logits, rough.train(*ROWS).logits
+    assert logits.dtype == tf.float32
+    assert {w.dtype for w in rough._deep} == {tf.float32}
+    np.testing.assert_allclose(logits, exact_logits, atol=2e-3)
+    assert not np.array_equal(logits, exact_logits)
