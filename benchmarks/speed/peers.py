@@ -49,7 +49,7 @@ def torch_training() -> dict[str, float]:
 
         for rows in (100, 1000, 16_384):
             ready = [(torch.from_numpy(label), torch.from_numpy(ids).long()) for label, ids in batches(rows)]
-            secs = median_secs(lambda i, step=step, ready=ready: step(*ready[i % 8]), at_least=4)
+            secs = median_secs(lambda i, step=step, ready=ready: step(*ready[i % 8]), at_least=3)
             found[f"PyTorch {precision} {rows}, rows/s"] = rows / secs
     return found
 
@@ -79,7 +79,7 @@ def deepctr_training() -> dict[str, float]:
             ({f"C{j}": tf.constant(ids[:, j] % (VOCAB // FIELDS)) for j in range(FIELDS)}, tf.constant(label))
             for label, ids in batches(rows)
         ]
-        secs = median_secs(lambda i, ready=ready: step(*ready[i % 8]).numpy(), at_least=4)
+        secs = median_secs(lambda i, ready=ready: step(*ready[i % 8]).numpy(), at_least=3)
         found[f"DeepCTR WDL {rows}, rows/s"] = rows / secs
     return found
 

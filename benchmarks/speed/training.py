@@ -38,6 +38,6 @@ def measure(context: dict) -> dict[str, float]:
         learner = make_learner(precision)
         for rows in (100, 1000, 16_384):
             ready = tensors(rows)
-            secs = median_secs(lambda i, learner=learner, ready=ready: learner.train(*ready[i % 8]).logits.numpy(), at_least=4)
+            secs = median_secs(lambda i, learner=learner, ready=ready: learner.train(*ready[i % 8]).logits.numpy(), at_least=3)
             found[f"training {precision} {rows}, rows/s"] = rows / secs
     return found
