@@ -145,8 +145,7 @@ def _train(
     from tfonline.evaluate.progressive import ProgressiveMetrics
     from tfonline.features.pipeline import Features, make_batches
     from tfonline.loop import Loop, Parts
-    from tfonline.model.step import Learner, Rates, make_strategy
-    from tfonline.model.wide_deep import make_model
+    from tfonline.model.step import make_learner, make_strategy
     from tfonline.publish.checkpoints import Checkpoints, Position, check_contract, saved_position
     from tfonline.report.tensorboard import TensorBoard
     from tfonline.stream.readers import FileSource, KafkaReader, make_raw_batches
@@ -197,9 +196,7 @@ def _train(
     (model_dir / "config.json").write_text(json.dumps(config.resolved(), indent=2) + "\n")
 
     console.say(f"making the model: {vocab_size:,} ids, {config.num_replicas} replica(s)")
-    with strategy.scope():
-        model = make_model(config, vocab_size, features.num_fields, features.num_numeric)
-    learner = Learner(strategy, model, Rates(**{f.name: getattr(config, f.name) for f in dataclasses.fields(Rates)}))
+    learner = make_learner(strategy, config, vocab_size, features.num_fields, features.num_numeric)
     metrics = ProgressiveMetrics(config.metric_rows)
     position = Position(next=[], start=[], contract=contract)
     checkpoints = Checkpoints(config.model_dir, config.keep_checkpoints, learner, position, metrics, config.background_save)
@@ -243,7 +240,7 @@ def _train(
         stop=stop,
     )
     raw = make_raw_batches(planner, reader, config.batch_size)
-    elements = make_batches(raw, features, config.batch_size, model.padding_id)
+    elements = make_batches(raw, features, config.batch_size, learner.model.padding_id)
     writer = TensorBoard(str(model_dir / "tensorboard"))
     console.expect(None if position.stop is None else sum(position.stop) - sum(position.start), position.rows)
     dead_letters = _open_dead_letters(config, stop, console) if config.dead_letter_topic else None

@@ -13,16 +13,14 @@ import json
 import os
 import pathlib
 import shutil
-import subprocess
 import sys
 
 import numpy as np
 
+from benchmarks.commands import PEERS_PYTHON, ROOT, run, tool
 from benchmarks.quality import report, shards
 from tfonline.evaluate.progressive import PREDICTION
 
-_ROOT = pathlib.Path(__file__).resolve().parents[2]
-_PEERS_PYTHON = _ROOT / ".venv-peers" / "bin" / "python"
 _BEST = "tfonline, configs/criteo.flags"
 
 # name: (kind, options, whether a seed changes it)
@@ -61,15 +59,7 @@ def main() -> None:
     labels = np.array([line[:1] == b"1" for line in rows.read_bytes().splitlines()], np.float32)
     head = int(len(labels) * report.HEAD)
     if not (folder / "dictionaries").exists():
-        _run(
-            [
-                sys.executable,
-                _ROOT / "tools" / "process_data.py",
-                rows,
-                f"--head_rows={head}",
-                f"--output_dir={folder / 'dictionaries'}",
-            ]
-        )
+        tool("process_data.py", rows, f"--head_rows={head}", f"--output_dir={folder / 'dictionaries'}")
 
     runs: dict[str, list[np.ndarray]] = {}
     speed: dict[str, float] = {}
@@ -90,11 +80,11 @@ def main() -> None:
     for metric, (margin, low, high) in margins.items():
         lines.append(f"\n{_BEST} against {best_vw}, {metric}: better by {margin:.4f}, 95 % interval [{low:.4f}, {high:.4f}].")
     if args.shards:
-        lines += ["", *shards.table(rows, folder / "dictionaries", _ROOT / "configs" / "criteo.flags")]
+        lines += ["", *shards.table(rows, folder / "dictionaries", ROOT / "configs" / "criteo.flags")]
     (folder / "table.md").write_text("\n".join(lines) + "\n")
     print("\n".join(lines))
     shown = [name for name in (_BEST, "tfonline, configs/mindrec.flags", best_vw) if name in runs]
-    _run([_PEERS_PYTHON, "-m", "benchmarks.quality.plots", folder, *(f"{name}={_stem(folder, name, 1)}.npy" for name in shown)])
+    run([PEERS_PYTHON, "-m", "benchmarks.quality.plots", folder, *(f"{name}={_stem(folder, name, 1)}.npy" for name in shown)])
 
     ours, theirs = last[_BEST], last[best_vw]
     print(
@@ -113,9 +103,7 @@ def _scores(
         if kind == "tfonline":
             speed = _train(folder, rows, options, seed, path)
         else:
-            said = _run(
-                [_PEERS_PYTHON, _ROOT / "benchmarks" / "quality" / "peers.py", kind, rows, path, *options, f"--seed={seed}"]
-            )
+            said = run([PEERS_PYTHON, ROOT / "benchmarks" / "quality" / "peers.py", kind, rows, path, *options, f"--seed={seed}"])
             speed = float(said.split()[-1])
         speed_path.write_text(json.dumps(speed))
     return np.load(path), json.loads(speed_path.read_text())
@@ -131,7 +119,7 @@ def _train(folder: pathlib.Path, rows: pathlib.Path, options: list[str], seed: i
     shutil.rmtree(model_dir, ignore_errors=True)
     flags = [f"--input_files={rows}", f"--dictionary_dir={folder / 'dictionaries'}", f"--model_dir={model_dir}", f"--seed={seed}"]
     fixed = ["--stop_at=latest", "--save_predictions", "--checkpoint_every_steps=0", "--checkpoint_secs=60", "--report_secs=3600"]
-    _run([sys.executable, "-m", "tfonline.train", *options, *flags, *fixed])
+    run([sys.executable, "-m", "tfonline.train", *options, *flags, *fixed])
     scored = np.fromfile(model_dir / "predictions.bin", PREDICTION)
     scores = np.zeros(int(scored["offset"].max()) + 1, np.float32)
     scores[scored["offset"]] = scored["logit"]
@@ -149,18 +137,11 @@ def _rows(name: str, folder: pathlib.Path) -> pathlib.Path:
     return path
 
 
-def _run(command: list[object]) -> str:
-    done = subprocess.run([str(c) for c in command], cwd=_ROOT, stdout=subprocess.PIPE, text=True)
-    if done.returncode:
-        sys.exit(f"{' '.join(map(str, command[:4]))} ended with exit code {done.returncode}\n{done.stdout[-2000:]}")
-    return done.stdout
-
-
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", required=True, help="rows in Criteo's format, in time order, TSV, plain or .gz")
     parser.add_argument(
-        "--folder", default=str(_ROOT / "runs" / "quality"), help="of scores, table and plots (default runs/quality)"
+        "--folder", default=str(ROOT / "runs" / "quality"), help="of scores, table and plots (default runs/quality)"
     )
     parser.add_argument("--only", default="tfonline,vw,river,wdl,deepfm", help="kinds of learners (default: all)")
     parser.add_argument("--seeds", type=int, default=3, help="for learners that chance has a part in (default 3)")

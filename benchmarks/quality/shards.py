@@ -64,13 +64,7 @@ class _Stream:
         return exact_auc(np.concatenate(logits), np.concatenate(labels))
 
     def _learner(self):
-        import dataclasses
+        from tfonline.model.step import make_learner, make_strategy
 
-        from tfonline.model.step import Learner, Rates, make_strategy
-        from tfonline.model.wide_deep import make_model
-
-        c, f = self._config, self._features
-        strategy = make_strategy(1, "cpu")
-        with strategy.scope():
-            model = make_model(c, f.num_ids, f.num_fields, f.num_numeric)
-        return Learner(strategy, model, Rates(**{field.name: getattr(c, field.name) for field in dataclasses.fields(Rates)}))
+        f = self._features
+        return make_learner(make_strategy(1, "cpu"), self._config, f.num_ids, f.num_fields, f.num_numeric)

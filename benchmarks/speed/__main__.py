@@ -11,20 +11,19 @@ import json
 import os
 import pathlib
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-_ROOT = pathlib.Path(__file__).resolve().parents[2]
-_PEERS_PYTHON = _ROOT / ".venv-peers" / "bin" / "python"
-sys.path.insert(0, str(_ROOT / "tools"))
+from benchmarks.commands import PEERS_PYTHON, ROOT, run, tool
 
-import broker  # noqa: E402 - tools/ is put on the path above
+sys.path.insert(0, str(ROOT / "tools"))
 
-import tfonline  # noqa: E402, F401 - says how TensorFlow multiplies; the parts and the peers inherit it
+import broker
+
+import tfonline  # noqa: F401 - says how TensorFlow multiplies; the parts and the peers inherit it
 
 _TOPIC = "tfonline_benchmark"
 _ROWS = 100_000
@@ -123,14 +122,14 @@ def main() -> None:
 def _prepare(folder: pathlib.Path, parts: list[str]) -> dict:
     """Rows, dictionaries and, where a part needs it, a broker with the rows in a topic."""
     rows = folder / "rows.tsv"
-    _tool("synthetic.py", f"--rows={_ROWS}", f"--output={rows}")
-    _tool("process_data.py", rows, f"--output_dir={folder / 'dictionaries'}")
+    tool("synthetic.py", f"--rows={_ROWS}", f"--output={rows}")
+    tool("process_data.py", rows, f"--output_dir={folder / 'dictionaries'}")
     context = {"folder": str(folder), "rows": str(rows), "dictionaries": str(folder / "dictionaries")}
     context |= {"topic": _TOPIC, "bootstrap": ""}
     if _NEEDS_KAFKA & set(parts):
         context["bootstrap"] = broker.start(folder / "kafka").bootstrap
-        _tool("topic.py", "create", f"--bootstrap_servers={context['bootstrap']}", f"--topic={_TOPIC}")
-        _tool("produce.py", f"--bootstrap_servers={context['bootstrap']}", f"--topic={_TOPIC}", rows)
+        tool("topic.py", "create", f"--bootstrap_servers={context['bootstrap']}", f"--topic={_TOPIC}")
+        tool("produce.py", f"--bootstrap_servers={context['bootstrap']}", f"--topic={_TOPIC}", rows)
     return context
 
 
@@ -138,10 +137,10 @@ def _measure(module: str, context: dict) -> dict[str, float]:
     """A part in a process of its own."""
     if module == "peers":
         rows = [context["rows"]] if context["part"] == "pandas" else []
-        command = [_PEERS_PYTHON, "-m", "benchmarks.speed.peers", context["part"], *rows]
+        command = [PEERS_PYTHON, "-m", "benchmarks.speed.peers", context["part"], *rows]
     else:
         command = [sys.executable, "-m", "benchmarks.speed", f"--part={module}", f"--context={json.dumps(context)}"]
-    return json.loads(_run(command).splitlines()[-1])
+    return json.loads(run(command).splitlines()[-1])
 
 
 def _measure_here(module: str, context: dict) -> None:
@@ -170,21 +169,10 @@ def _against_targets(found: dict[str, float]) -> tuple[list[str], list[str]]:
     return lines, closing
 
 
-def _tool(name: str, *options: object) -> None:
-    _run([sys.executable, _ROOT / "tools" / name, *options])
-
-
-def _run(command: list[object]) -> str:
-    done = subprocess.run([str(c) for c in command], cwd=_ROOT, stdout=subprocess.PIPE, text=True)
-    if done.returncode:
-        sys.exit(f"{' '.join(map(str, command[:5]))} ended with exit code {done.returncode}\n{done.stdout[-2000:]}")
-    return done.stdout
-
-
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default=",".join(_PARTS), help=f"parts, comma separated (default: {','.join(_PARTS)})")
-    parser.add_argument("--folder", default=str(_ROOT / "runs" / "speed"), help="of results and table (default runs/speed)")
+    parser.add_argument("--folder", default=str(ROOT / "runs" / "speed"), help="of results and table (default runs/speed)")
     parser.add_argument("--part", help=argparse.SUPPRESS)
     parser.add_argument("--context", help=argparse.SUPPRESS)
     return parser.parse_args()

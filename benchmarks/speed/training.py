@@ -1,23 +1,17 @@
 """Training alone: features in memory, at the replaced system's sizes."""
 
-import dataclasses
-
 from benchmarks.speed.data import FIELDS, VOCAB, batches, median_secs, precisions
 
 
 def make_learner(precision: str = "float32", **changed: object):
     """A learner by configs/mindrec.flags, with other flags where told."""
     from tfonline.config import parse
-    from tfonline.model.step import Learner, Rates, make_strategy
-    from tfonline.model.wide_deep import make_model
+    from tfonline.model import step
 
     config = parse(
         ["", "--flagfile=configs/mindrec.flags", f"--precision={precision}", *(f"--{k}={v}" for k, v in changed.items())]
     )
-    strategy = make_strategy(1, "auto")
-    with strategy.scope():
-        model = make_model(config, config.vocab_size, FIELDS, 0)
-    return Learner(strategy, model, Rates(**{f.name: getattr(config, f.name) for f in dataclasses.fields(Rates)}))
+    return step.make_learner(step.make_strategy(1, "auto"), config, config.vocab_size, FIELDS, 0)
 
 
 def tensors(rows: int, vocab: int = VOCAB) -> list[tuple]:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from tfonline.config import Config
 from tfonline.lifecycle import Exit, UserError
 from tfonline.model.embeddings import read_rows
 from tfonline.model.optimizers import Ftrl, LazyAdam
@@ -75,12 +76,23 @@ def _mirrored(kind: str, num_replicas: int) -> tf.distribute.Strategy:
     return tf.distribute.MirroredStrategy([f"{kind}:{i}" for i in range(num_replicas)])
 
 
+def make_learner(strategy: tf.distribute.Strategy, config: Config, num_ids: int, num_fields: int, num_numeric: int) -> "Learner":
+    """The model and the optimizers that the flags ask for."""
+    c = config
+    with strategy.scope():
+        model = WideDeep(
+            num_ids, num_fields, c.embedding_dim, c.layers, c.dense_init, c.init_stddev, c.seed, num_numeric, c.history,
+            c.cross_buckets, c.average_rows, c.precision,
+        )  # fmt: skip
+    return Learner(strategy, model, Rates(**{f.name: getattr(c, f.name) for f in dataclasses.fields(Rates)}))
+
+
 class Learner(tf.Module):
     """A model, its optimizers and its steps.
 
     Args:
-      strategy: whose scope `make_model` is called in.
-      make_model: makes the model.
+      strategy: in whose scope the model was made, and its variables will be.
+      model: not built yet.
       rates: the optimizers' settings.
 
     Attributes:

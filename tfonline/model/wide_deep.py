@@ -1,16 +1,11 @@
 """Wide & Deep (Cheng et al., arXiv 1606.07792) as a Keras model: logits out."""
 
-from typing import TYPE_CHECKING
-
 import keras
 import tensorflow as tf
 
 from tfonline.model.embeddings import Table
 from tfonline.model.history import CrossHistory, IdHistory, Standardise
 from tfonline.model.tower import AverageTower, Tower
-
-if TYPE_CHECKING:
-    from tfonline.config import Config
 
 
 class WideDeep(keras.Model):
@@ -115,12 +110,3 @@ class WideDeep(keras.Model):
             self.standardise.count(numeric, weight)
         if self.average:
             self.average.follow(self.tower, logits, label, weight)
-
-
-def make_model(config: "Config", num_ids: int, num_fields: int, num_numeric: int) -> WideDeep:
-    """The model that the flags ask for; call it inside the strategy's scope."""
-    c = config
-    return WideDeep(
-        num_ids, num_fields, c.embedding_dim, c.layers, c.dense_init, c.init_stddev, c.seed, num_numeric, c.history,
-        c.cross_buckets, c.average_rows, c.precision,
-    )  # fmt: skip

@@ -1,0 +1,21 @@
+"""Commands that the benchmarks run."""
+
+import pathlib
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+PEERS_PYTHON = ROOT / ".venv-peers" / "bin" / "python"
+
+
+def run(command: list[object]) -> str:
+    """What the command printed; ends the program with its last words where it fails."""
+    done = subprocess.run([str(c) for c in command], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        sys.exit(f"{' '.join(map(str, command[:5]))} ended with exit code {done.returncode}\n{done.stdout[-2000:]}")
+    return done.stdout
+
+
+def tool(name: str, *options: object) -> str:
+    """What one of tools/ printed."""
+    return run([sys.executable, ROOT / "tools" / name, *options])
