@@ -3,7 +3,8 @@
     python -m benchmarks.speed [--only=training,reading] [--folder=runs/speed]
 
 Each part is a process of its own, one after the other, so that none disturbs another; peers run in .venv-peers. Figures go to
-<folder>/results.jsonl as they come, the table against the targets, of medians, to <folder>/table.md.
+<folder>/results.jsonl as they come, the table against the targets, of medians, to <folder>/table.md, and a picture of where an
+end-to-end second goes to <folder>/profile.svg.
 """
 
 import argparse
@@ -35,13 +36,13 @@ _PARTS: dict[str, list[tuple[str, dict]]] = {
     "training": [*[("machine", {}), ("training", {}), ("peers", {"part": "torch"})] * 3, ("peers", {"part": "deepctr"})],
     "features": [("features", {"cores": 1}), ("features", {"cores": 0}), ("peers", {"part": "pandas"})],
     "reading": [("stream", {"part": "reading"})],
-    "end_to_end": [("stream", {"part": "end_to_end"})],
+    "end_to_end": [("stream", {"part": "end_to_end"}), ("profile", {})],
     "freshness": [("stream", {"part": "freshness"})],
-    "growth": [("growth", {"vocab": vocab}) for vocab in (200_000, 2_000_000, 20_000_000)],
+    "growth": [("stream", {"part": "windows"}), *(("growth", {"vocab": v}) for v in (200_000, 2_000_000, 20_000_000))],
     "saving": [("saving", {})],
     "dictionaries": [("dictionaries", {"million": 1}), ("dictionaries", {"million": 10}), ("dictionaries", {"start_up": 10})],
 }
-_NEEDS_KAFKA = {"reading", "end_to_end", "freshness"}
+_NEEDS_KAFKA = {"reading", "end_to_end", "freshness", "growth"}
 
 
 class Target(NamedTuple):
@@ -100,7 +101,7 @@ def main() -> None:
         sys.exit(f"--only={args.only}: no part {', '.join(sorted(unknown))}. There are {', '.join(_PARTS)}.")
     found: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory(prefix="tfonline-speed-") as temporary, (folder / "results.jsonl").open("w") as results:
-        context = _prepare(pathlib.Path(temporary), parts)
+        context = _prepare(pathlib.Path(temporary), parts) | {"picture": str(folder / "profile.svg")}
         try:
             for part in parts:
                 for module, more in _PARTS[part]:

@@ -15,6 +15,7 @@ from benchmarks.commands import tool
 
 _BATCH_ROWS = 1000
 _READ_ROWS = 1_000_000
+_WIDE_ROWS = 200_000
 
 
 def reading(context: dict) -> dict[str, float]:
@@ -22,19 +23,14 @@ def reading(context: dict) -> dict[str, float]:
     import tensorflow as tf
     from confluent_kafka import Consumer, TopicPartition
 
-    from tfonline.stream.broker import KafkaTopic
-    from tfonline.stream.readers import KafkaReader, make_raw_batches
     from tfonline.stream.windows import Window
 
-    servers, name = context["bootstrap"], f"{context['topic']}_long"
-    tool("topic.py", "create", f"--bootstrap_servers={servers}", f"--topic={name}")
-    tool("produce.py", f"--bootstrap_servers={servers}", f"--topic={name}", f"--synthetic={_READ_ROWS}")
-    topic = KafkaTopic(servers, name, "benchmark", {}, 10, None, print)
+    servers, topic = context["bootstrap"], _topic(context, "long", 2, _READ_ROWS)
     ends = topic.ends()
 
     def consume(to_tensors: bool) -> float:
         consumer = Consumer({"bootstrap.servers": servers, "group.id": "benchmark", "enable.auto.commit": False})
-        consumer.assign([TopicPartition(name, p, 0) for p in range(len(ends))])
+        consumer.assign([TopicPartition(topic.name, p, 0) for p in range(len(ends))])
         rows = 0
         began = time.perf_counter()
         while rows < sum(ends):
@@ -47,19 +43,60 @@ def reading(context: dict) -> dict[str, float]:
         consumer.close()
         return rows / (time.perf_counter() - began)
 
-    def read() -> float:
-        window = Window(0, tuple([0] * len(ends)), tuple(ends), "rows")
-        batches = make_raw_batches([window], KafkaReader(topic, servers, "benchmark", {}), _BATCH_ROWS)
-        rows, began = 0, time.perf_counter()
-        for raw, _, _ in batches.prefetch(2):
-            rows += len(raw.offset)
-        if rows != sum(ends):
-            raise RuntimeError(f"{rows} rows read, {sum(ends)} in the topic")
-        return rows / (time.perf_counter() - began)
-
-    rounds = [(consume(False), consume(True), read()) for _ in range(3)]
+    whole = Window(0, tuple([0] * len(ends)), tuple(ends), "rows")
+    rounds = [(consume(False), consume(True), _read(topic, servers, [whole])) for _ in range(3)]
     names = ("consume, rows/s", "consume to tensors, rows/s", "reading, rows/s")
     return dict(zip(names, map(float, np.median(rounds, axis=0)), strict=True))
+
+
+def windows(context: dict) -> dict[str, float]:
+    """Rows/s of reading alone as the number of partitions grows, and as windows do."""
+    found = {}
+    for partitions in (1, 4, 16, 64):
+        topic = _topic(context, f"wide_{partitions}", partitions, _WIDE_ROWS)
+        found[f"{partitions} partitions: reading, rows/s"] = _read(topic, context["bootstrap"], _cut(topic.ends(), 10_000))
+    topic = _topic(context, "long", 2, _READ_ROWS)
+    for rows in (100, 1000, 10_000, 100_000, 1_000_000):
+        rate = _read(topic, context["bootstrap"], _cut(topic.ends(), rows), secs=4)
+        found[f"windows of {rows:,}: reading, rows/s"] = rate
+    return found
+
+
+def _topic(context: dict, name: str, partitions: int, rows: int):
+    """A topic of synthetic rows, made where it is not there yet."""
+    from confluent_kafka.admin import AdminClient
+
+    from tfonline.stream.broker import KafkaTopic
+
+    servers, name = context["bootstrap"], f"{context['topic']}_{name}"
+    if name not in AdminClient({"bootstrap.servers": servers}).list_topics(timeout=10).topics:
+        tool("topic.py", "create", f"--bootstrap_servers={servers}", f"--topic={name}", f"--partitions={partitions}")
+        tool("produce.py", f"--bootstrap_servers={servers}", f"--topic={name}", f"--synthetic={rows}")
+    return KafkaTopic(servers, name, "benchmark", {}, 10, None, print)
+
+
+def _cut(ends: list[int], rows: int) -> list:
+    """Windows of so many rows, alike in all partitions."""
+    from tfonline.stream.windows import Window
+
+    count = max(1, sum(ends) // rows)
+    bounds = [tuple(end * i // count for end in ends) for i in range(count + 1)]
+    return [Window(i, *bounds[i : i + 2], "rows") for i in range(count)]
+
+
+def _read(topic, servers: str, planned: list, secs: float = float("inf")) -> float:
+    """Rows/s of reading the windows, all or for so many seconds."""
+    from tfonline.stream.readers import KafkaReader, make_raw_batches
+
+    rows, began = 0, time.perf_counter()
+    for raw, _, _ in make_raw_batches(planned, KafkaReader(topic, servers, "benchmark", {}), _BATCH_ROWS).prefetch(2):
+        rows += len(raw.offset)
+        if time.perf_counter() - began > secs:
+            break
+    else:
+        if rows != (expected := sum(w.rows for w in planned)):
+            raise RuntimeError(f"{rows} rows read of {expected}")
+    return rows / (time.perf_counter() - began)
 
 
 def end_to_end(context: dict) -> dict[str, float]:
@@ -143,6 +180,7 @@ def freshness(context: dict) -> dict[str, float]:
 
 
 def measure(context: dict) -> dict[str, float]:
-    """All three."""
+    """One of them."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    return {"reading": reading, "end_to_end": end_to_end, "freshness": freshness}[context["part"]](context)
+    parts = {"reading": reading, "windows": windows, "end_to_end": end_to_end, "freshness": freshness}
+    return parts[context["part"]](context)
