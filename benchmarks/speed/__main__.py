@@ -130,7 +130,8 @@ def _prepare(folder: pathlib.Path, parts: list[str]) -> dict:
     if _NEEDS_KAFKA & set(parts):
         context["bootstrap"] = broker.start(folder / "kafka").bootstrap
         tool("topic.py", "create", f"--bootstrap_servers={context['bootstrap']}", f"--topic={_TOPIC}")
-        tool("produce.py", f"--bootstrap_servers={context['bootstrap']}", f"--topic={_TOPIC}", rows)
+        for _ in range(2):
+            tool("produce.py", f"--bootstrap_servers={context['bootstrap']}", f"--topic={_TOPIC}", rows)
     return context
 
 

@@ -112,6 +112,7 @@ def end_to_end(context: dict) -> dict[str, float]:
         command = [sys.executable, "-m", "tfonline.train", "--flagfile=configs/mindrec.flags", f"--batch_size={_BATCH_ROWS}"]
         command += [f"--bootstrap_servers={context['bootstrap']}", f"--topic={context['topic']}", f"--model_dir={model_dir}"]
         command += [f"--dictionary_dir={context['dictionaries']}", "--stop_at=latest", "--window_rows=10000", "--report_secs=3600"]
+        command += ["--checkpoint_every_steps=0", "--checkpoint_secs=15"]  # by default every minute
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         kafka.append(json.loads((model_dir / "summary.json").read_text())["rows_per_sec"])
         secs = median_secs(lambda i: learner.train(*ready[i % 8]).logits.numpy(), secs=6)

@@ -43,10 +43,12 @@ class Parse:
       schema: the columns in the order of the message.
       message_format: `tsv`: tab separated, no quoting; `json`: a list of the values as strings, whole numbers or null, as the
         replaced system's producer writes it. Values with a comma or an escape inside have no vectorised form and are refused.
+      label_optional: also takes messages without the label's field, as if it were 0: whoever asks for a score does not know it.
     """
 
     schema: Schema
     message_format: str = "tsv"
+    label_optional: bool = False
 
     def __call__(self, message: tf.Tensor) -> Fields:
         """Parses `message`, string [b]."""
@@ -54,6 +56,8 @@ class Parse:
             message, not_json = self._json_to_tsv(message)
         else:
             not_json = tf.zeros_like(message, tf.bool)
+        if self.label_optional:
+            message = self._with_label(message)
         # One pass over the whole row checks the number of fields, the label and all numbers.
         good = tf.strings.regex_full_match(message, "\t".join(_PATTERNS[c.kind] for c in self.schema.columns)) & ~not_json
         default = "\t".join("0" if c.kind == "label" else "" for c in self.schema.columns)
@@ -91,6 +95,14 @@ class Parse:
         for name, holds in reversed(tests):
             reason = tf.where(holds, REASONS.index(name), reason)
         return reason
+
+    def _with_label(self, message: tf.Tensor) -> tf.Tensor:
+        """Messages that lack one field, with a label of 0 in its place."""
+        others, at = len(self.schema.columns) - 1, self.schema.index(self.schema.label)[0]
+        lacking = tf.strings.regex_full_match(message, "\t".join([_PATTERNS["category"]] * others))
+        front = rf"^((?:[^\t]*\t){{{at}}})" if at < others else "^(.*)$"
+        labelled = tf.strings.regex_replace(message, front, "\\1" + ("0\t" if at < others else "\t0"))
+        return tf.where(lacking & tf.not_equal(message, ""), labelled, message)
 
     def _json_to_tsv(self, message: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """The rows as TSV, and whether a row is no plain JSON list (its message is then left as it was)."""

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from tfonline.features.dictionaries import Dictionaries
-from tfonline.features.parse import Parse
+from tfonline.features.parse import Fields, Parse
 from tfonline.features.schema import Schema
 from tfonline.features.transforms import CategoryLookup, Crosses, log_numbers, make_numeric, row_fingerprints
 
@@ -96,6 +96,8 @@ class Features(tf.Module):
       message_format: tsv or json.
       oov_buckets: see CategoryLookup.
       cross_buckets: see Crosses; 0: no crosses.
+      label_optional: see Parse.
+      table_file: see CategoryLookup.
 
     Attributes:
       num_ids: ids are 0 to num_ids - 1.
@@ -112,12 +114,14 @@ class Features(tf.Module):
         message_format: str = "tsv",
         oov_buckets: int = 0,
         cross_buckets: int = 0,
+        label_optional: bool = False,
+        table_file: str | None = None,
     ):
         super().__init__(name="features")
-        self.parse = Parse(schema, message_format)
+        self.parse = Parse(schema, message_format, label_optional)
         self.numeric = make_numeric(numeric, dictionaries, schema)
         known = dictionaries.num_ids + self.numeric.num_ids
-        self.lookup = CategoryLookup(dictionaries, schema, oov_buckets, first_bucket=known)
+        self.lookup = CategoryLookup(dictionaries, schema, oov_buckets, known, table_file)
         self.num_ids = known + oov_buckets
         self.num_numeric = len(schema.integers) if numeric == "bucket" else 0
         self.num_fields = len(schema.integers) + len(schema.categories)
@@ -125,7 +129,10 @@ class Features(tf.Module):
 
     def __call__(self, message: tf.Tensor) -> Row:
         """Messages, string [b], to rows."""
-        fields = self.parse(message)
+        return self.of_fields(self.parse(message))
+
+    def of_fields(self, fields: Fields) -> Row:
+        """Parsed messages to rows."""
         ids, values = self.numeric(fields.integers, fields.missing)
         category_ids = self.lookup(fields.categories)
         return Row(

@@ -72,8 +72,9 @@ class Log:
     def __call__(self, integers: tf.Tensor, missing: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """int64 [b, k] and bool [b, k] to ids int32 [b, k] and values float32 [b, k]."""
         number = tf.cast(integers, tf.float32)
-        scale = np.log1p(np.maximum(self.largest, 1)).astype(np.float32)
-        scaled = tf.sign(number) * tf.math.log1p(tf.abs(number)) / scale
+        # A product: TensorFlow makes one of a division in some graphs and not in others, and so moves the last bit.
+        scale = (1 / np.log1p(np.maximum(self.largest, 1))).astype(np.float32)
+        scaled = tf.sign(number) * tf.math.log1p(tf.abs(number)) * scale
         missing_ids = tf.range(self.first_id, self.first_id + len(self.ids))
         ids = tf.where(missing, missing_ids, tf.constant(self.ids, tf.int32))
         return ids, tf.where(missing, 1.0, tf.clip_by_value(scaled, -1.0, 1.0))
@@ -146,9 +147,18 @@ class CategoryLookup(tf.Module):
       schema: the columns.
       oov_buckets: values that the dictionary does not hold share so many ids, by their hash; 0: their column's OOV id.
       first_bucket: the first of these ids.
+      table_file: where the table's hashes and ids are written, and then read from: a SavedModel takes the file as an asset. None:
+        the table is made of tensors.
     """
 
-    def __init__(self, dictionaries: Dictionaries, schema: Schema, oov_buckets: int = 0, first_bucket: int = 0):
+    def __init__(
+        self,
+        dictionaries: Dictionaries,
+        schema: Schema,
+        oov_buckets: int = 0,
+        first_bucket: int = 0,
+        table_file: str | None = None,
+    ):
         super().__init__(name="category_lookup")
         self._oov_buckets, self._first_bucket = oov_buckets, first_bucket
         columns, values, ids = dictionaries.categories(schema)
@@ -162,9 +172,12 @@ class CategoryLookup(tf.Module):
             )
         if not len(ids):  # a table cannot be empty
             keys, ids = tf.zeros([1], tf.int64), [-1]
-        self._table = tf.lookup.StaticHashTable(
-            tf.lookup.KeyValueTensorInitializer(keys, tf.constant(ids, tf.int32)), default_value=-1
-        )
+        if table_file:
+            np.savetxt(table_file, np.stack([keys, ids], axis=1), "%d", delimiter="\t")
+            entries = tf.lookup.TextFileInitializer(table_file, tf.int64, 0, tf.int32, 1)
+        else:
+            entries = tf.lookup.KeyValueTensorInitializer(keys, tf.constant(ids, tf.int32))
+        self._table = tf.lookup.StaticHashTable(entries, default_value=-1)
 
     def keys(self, categories: tf.Tensor) -> tf.Tensor:
         """string [b, k] to int64 [b, k]: a number for each (column, value), known or not."""

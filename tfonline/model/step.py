@@ -78,13 +78,18 @@ def _mirrored(kind: str, num_replicas: int) -> tf.distribute.Strategy:
 
 def make_learner(strategy: tf.distribute.Strategy, config: Config, num_ids: int, num_fields: int, num_numeric: int) -> "Learner":
     """The model and the optimizers that the flags ask for."""
-    c = config
     with strategy.scope():
-        model = WideDeep(
-            num_ids, num_fields, c.embedding_dim, c.layers, c.dense_init, c.init_stddev, c.seed, num_numeric, c.history,
-            c.cross_buckets, c.average_rows, c.precision,
-        )  # fmt: skip
-    return Learner(strategy, model, Rates(**{f.name: getattr(c, f.name) for f in dataclasses.fields(Rates)}))
+        model = make_model(config, num_ids, num_fields, num_numeric)
+    return Learner(strategy, model, Rates(**{f.name: getattr(config, f.name) for f in dataclasses.fields(Rates)}))
+
+
+def make_model(config: Config, num_ids: int, num_fields: int, num_numeric: int) -> WideDeep:
+    """The model that the flags ask for, not built yet."""
+    c = config
+    return WideDeep(
+        num_ids, num_fields, c.embedding_dim, c.layers, c.dense_init, c.init_stddev, c.seed, num_numeric, c.history,
+        c.cross_buckets, c.average_rows, c.precision,
+    )  # fmt: skip
 
 
 class Learner(tf.Module):

@@ -103,7 +103,7 @@ class AverageTower(Tower):
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
         """float32 [B, K] to logits float32 [B]."""
-        return super().call(x) + self.shift[0]
+        return tf.nn.bias_add(super().call(x)[:, None], self.shift[:1])[:, 0]  # not `+`, as in WideDeep
 
     def follow(self, tower: Tower, logits: tf.Tensor, label: tf.Tensor, weight: tf.Tensor) -> None:
         """Moves towards the tower's weights after a step; in cross-replica context.

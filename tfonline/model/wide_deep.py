@@ -88,7 +88,9 @@ class WideDeep(keras.Model):
         self, ids: tf.Tensor, values: tf.Tensor, numeric: tf.Tensor, crosses: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """The wide side's logits, float32 [B], and what the deep side's dense layers get, float32 [B, K]."""
-        wide = tf.reduce_sum(self.wide(ids)[:, :, 0] * values, axis=1) + self.bias
+        wide = tf.reduce_sum(self.wide(ids) * values[:, :, None], axis=1)
+        # Not `+`: TensorFlow changes the order of several additions where it knows the batch size, and so the last bit of a score.
+        wide = tf.nn.bias_add(wide, self.bias[None])[:, 0]
         deep = [tf.reshape(self.embedding(ids) * values[:, :, None], [-1, self.num_fields * self.embedding_dim])]
         if self.history:
             deep.append(self.history(ids))

@@ -1,0 +1,125 @@
+"""The SavedModel: the trainer's scores to the bit, in a process that has never heard of tfonline."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from rows import SCHEMA, make_dictionaries, make_rows
+
+from tfonline.config import parse
+from tfonline.evaluate.progressive import ProgressiveMetrics
+from tfonline.features.dictionaries import load_dictionaries
+from tfonline.features.parse import REASONS
+from tfonline.features.pipeline import Features
+from tfonline.model.step import make_learner, make_strategy
+from tfonline.publish.checkpoints import Checkpoints, Position
+from tfonline.publish.servable import Servable
+from tfonline.train import run
+
+ROWS = make_rows(2000)
+BATCH = 250
+MODELS = {
+    "minmax": ["--numeric=minmax"],
+    "log json": ["--numeric=log", "--message_format=json", "--oov_buckets=100"],
+    "all": ["--numeric=bucket", "--history", "--cross_buckets=1000", "--average_rows=500", "--oov_buckets=100"],
+}
+# Loads a SavedModel and scores rows by both signatures, with TensorFlow alone.
+CLIENT = """
+import sys, numpy as np, tensorflow as tf
+assert "tfonline" not in sys.modules
+model = tf.saved_model.load(sys.argv[1])
+rows, size = open(sys.argv[2], "rb").read().split(b"\\n"), int(sys.argv[3])
+found = [model.signatures["serving_default"](message=tf.constant(rows[i : i + size])) for i in range(0, len(rows), size)]
+np.savez(sys.argv[4], **{name: np.concatenate([f[name] for f in found]) for name in found[0]})
+"""
+
+
+def as_json(row: bytes) -> bytes:
+    return json.dumps(row.decode().split("\t")).encode()
+
+
+@pytest.fixture(scope="module", params=MODELS.values(), ids=MODELS)
+def trained(request, tmp_path_factory):
+    """A trained model's flags, and its servable at the newest checkpoint."""
+    folder = tmp_path_factory.mktemp("servable")
+    (folder / "rows.tsv").write_bytes(b"\n".join(as_json(r) if "--message_format=json" in request.param else r for r in ROWS))
+    flags = ["", *request.param, f"--input_files={folder}/rows.tsv", f"--dictionary_dir={make_dictionaries(folder / 'd')}"]
+    flags += [f"--model_dir={folder}/model", "--stop_at=latest", "--window_rows=500", "--batch_size=100", "--deep_layers=32,16"]
+    config = parse(flags)
+    run(config)
+    servable = Servable(config, SCHEMA, load_dictionaries(config.dictionary_dir, SCHEMA), folder)
+    checkpoint = tf.train.latest_checkpoint(config.model_dir)
+    servable.load(checkpoint)
+    return config, servable
+
+
+def trainers_scores(config, size):
+    """The logits that the trainer itself gives from its newest checkpoint."""
+    dictionaries = load_dictionaries(config.dictionary_dir, SCHEMA)
+    features = Features(SCHEMA, dictionaries, config.numeric, config.message_format, config.oov_buckets, config.cross_buckets)
+    learner = make_learner(make_strategy(1, "cpu"), config, features.num_ids, features.num_fields, features.num_numeric)
+    checkpoints = Checkpoints(config.model_dir, 2, learner, Position(next=[], start=[]), ProgressiveMetrics(100))
+    checkpoints.restore()
+    checkpoints.close()
+    rows = [as_json(r) for r in ROWS] if config.message_format == "json" else ROWS
+    made = tf.data.Dataset.from_tensor_slices(rows).batch(size, drop_remainder=True).map(features)
+    return np.concatenate([learner.score(row.ids, row.values, row.numeric, row.crosses) for row in made])
+
+
+def test_the_saved_model_scores_as_the_trainer_does(trained, tmp_path):
+    config, servable = trained
+    servable.write(tmp_path / "saved")
+    (tmp_path / "client.py").write_text(CLIENT)
+    expected = trainers_scores(config, BATCH)
+    assert len(np.unique(expected)) > 1000
+    for size, tolerance in ((BATCH, 0), (1000, 1e-6)):
+        arguments = [tmp_path / "saved", config.input_files, str(size), tmp_path / "scores.npz"]
+        subprocess.run([sys.executable, "-I", tmp_path / "client.py", *arguments], check=True, cwd=tmp_path)
+        scores = np.load(tmp_path / "scores.npz")
+        assert not scores["reason"].any()
+        assert np.abs(scores["logit"] - expected).max() <= tolerance
+        assert np.abs(scores["probability"] - 1 / (1 + np.exp(-expected.astype(np.float64)))).max() < 1e-6
+
+
+def test_the_files_hold_neither_slots_nor_what_is_only_counted_by_the_trainer(trained, tmp_path):
+    config, servable = trained
+    servable.write(tmp_path / "saved")
+    names = tf.train.load_checkpoint(str(tmp_path / "saved" / "variables" / "variables")).get_variable_to_shape_map()
+    assert any("embedding" in name for name in names)
+    assert not [name for name in names if "optimizer" in name or "position" in name or "metrics" in name]
+    assert (tmp_path / "saved" / "assets" / "category_ids.tsv").stat().st_size > 0
+
+
+def test_columns_score_as_messages_do(trained):
+    config, servable = trained
+    if config.message_format == "json":
+        rows = [json.loads(as_json(r)) for r in ROWS[:BATCH]]
+    else:
+        rows = [r.decode().split("\t") for r in ROWS[:BATCH]]
+    columns = dict(zip(SCHEMA.names, zip(*rows, strict=True), strict=True))
+    named = {n: tf.constant([float(v) if v else np.nan for v in columns[n]], tf.float64) for n in SCHEMA.integers}
+    named |= {n: tf.constant(columns[n]) for n in SCHEMA.categories}
+    messages = [as_json(r) if config.message_format == "json" else r for r in ROWS[:BATCH]]
+    expected = servable.score(tf.constant(messages))
+    found = servable.signatures["columns"](**named)
+    assert np.array_equal(found["logit"], expected["logit"])
+    named["I3"] = tf.constant([0.5, 1e30, np.inf, *[1.0] * (BATCH - 3)], tf.float64)
+    found = servable.signatures["columns"](**named)
+    assert found["reason"].numpy().tolist() == [REASONS.index("number")] * 3 + [0] * (BATCH - 3)
+    assert np.isnan(found["logit"][:3]).all() and np.isfinite(found["logit"][3:]).all()
+
+
+def test_a_row_without_its_label_scores_the_same_and_a_bad_one_fails_alone(trained):
+    config, servable = trained
+    form = as_json if config.message_format == "json" else bytes
+    without = [form(row.split(b"\t", 1)[1]) for row in ROWS[:3]]
+    bad = [b"", b"1\t2", form(b"x" + ROWS[0][1:]), form(ROWS[0] + b"\tmore")]
+    found = servable.score(tf.constant([*without, *bad]))
+    assert [REASONS[r] for r in found["reason"].numpy()[:4]] == ["", "", "", "empty"]
+    assert (found["reason"].numpy()[3:] > 0).all()
+    assert np.isnan(found["probability"][3:]).all()
+    expected = servable.score(tf.constant([form(row) for row in ROWS[:3]] + bad))
+    assert np.array_equal(found["logit"][:3], expected["logit"][:3])
