@@ -85,7 +85,7 @@ def test_the_saved_model_scores_as_the_trainer_does(trained, tmp_path):
 
 
 def test_the_files_hold_neither_slots_nor_what_is_only_counted_by_the_trainer(trained, tmp_path):
-    config, servable = trained
+    _, servable = trained
     servable.write(tmp_path / "saved")
     names = tf.train.load_checkpoint(str(tmp_path / "saved" / "variables" / "variables")).get_variable_to_shape_map()
     assert any("embedding" in name for name in names)
@@ -109,7 +109,8 @@ def test_columns_score_as_messages_do(trained):
     named["I3"] = tf.constant([0.5, 1e30, np.inf, *[1.0] * (BATCH - 3)], tf.float64)
     found = servable.signatures["columns"](**named)
     assert found["reason"].numpy().tolist() == [REASONS.index("number")] * 3 + [0] * (BATCH - 3)
-    assert np.isnan(found["logit"][:3]).all() and np.isfinite(found["logit"][3:]).all()
+    assert np.isnan(found["logit"][:3]).all()
+    assert np.isfinite(found["logit"][3:]).all()
 
 
 def test_a_row_without_its_label_scores_the_same_and_a_bad_one_fails_alone(trained):
