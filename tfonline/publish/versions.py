@@ -1,0 +1,231 @@
+"""The folder that serving reads: whole models under rising numbers, each with a manifest that says what it is.
+
+    <export_dir>/<number>/     a SavedModel, and manifest.json
+    <export_dir>/.state.json   the last number, why publishing is paused, which versions are bad
+    <export_dir>/.<number>.tmp a model that is being written; serving sees no folder that is not named by a number
+
+A version is written beside and renamed when it is whole and on disk. Its number is never given twice, and rises also where an old
+model is published again. All that changes the folder holds its lock, so a trainer and a tool can work on it at the same time.
+Imports no TensorFlow.
+"""
+
+import contextlib
+import dataclasses
+import fcntl
+import hashlib
+import json
+import os
+import pathlib
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from tfonline.lifecycle import Exit, UserError
+
+MANIFEST = "manifest.json"
+_STATE, _LOCK = ".state.json", ".lock"
+_POLL_SECS = 0.05
+
+
+@dataclasses.dataclass
+class _State:
+    last: int = 0
+    paused: str = ""
+    bad: dict[str, str] = dataclasses.field(default_factory=dict)  # number to reason
+
+
+class Versions:
+    """The published versions of a folder.
+
+    Args:
+      folder: made where it is not there.
+      keep: how many versions stay when a new one is published; at least 2, so that there is one to go back to.
+      lock_secs: how long to wait for another that changes the folder.
+
+    Raises:
+      UserError: the folder cannot be made or written (exit 73).
+    """
+
+    def __init__(self, folder: str | pathlib.Path, keep: int = 5, lock_secs: float = 60.0):
+        self.folder, self._keep, self._lock_secs = pathlib.Path(folder), keep, lock_secs
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            (self.folder / _LOCK).touch()
+        except OSError as e:
+            raise UserError(
+                f"--export_dir={folder} cannot be written ({e.strerror}). Give a folder that can be.", Exit.CANNOT_WRITE
+            ) from e
+
+    @property
+    def numbers(self) -> list[int]:
+        """The published versions, oldest first."""
+        return sorted(int(path.name) for path in self.folder.iterdir() if path.name.isdecimal() and path.is_dir())
+
+    @property
+    def paused(self) -> str:
+        """Why nothing is published; empty: it is."""
+        return self._state().paused
+
+    @property
+    def bad(self) -> dict[int, str]:
+        """Versions that were rolled back, and why; also those that are not there any more."""
+        return {int(number): why for number, why in self._state().bad.items()}
+
+    def path(self, number: int) -> pathlib.Path:
+        """The folder of a version."""
+        return self.folder / str(number)
+
+    def manifest(self, number: int) -> dict[str, Any]:
+        """What a version is.
+
+        Raises:
+          UserError: there is no such version (exit 66), or its manifest cannot be read (65).
+        """
+        if number not in self.numbers:
+            raise UserError(f"{self.folder} has no version {number}. There are {self.numbers or 'none'}.", Exit.NO_INPUT)
+        try:
+            return json.loads((self.path(number) / MANIFEST).read_bytes())
+        except (OSError, ValueError) as e:
+            raise UserError(f"version {number} has no readable {MANIFEST}: {e}. Roll back to another one.", Exit.DATA) from e
+
+    def publish(self, write: Callable[[pathlib.Path], object], manifest: dict[str, Any]) -> int:
+        """Publishes what `write` puts into a folder that is not there yet; returns its number.
+
+        What `write` raises leaves the folder as it was. So does a kill, but for a `.tmp` that the next call removes.
+
+        Args:
+          write: gets the path beside, and makes it.
+          manifest: what the version is; `version`, `published` (seconds since 1970) and `files` (SHA-256 by name) are added.
+
+        Raises:
+          OSError: it could not be written.
+          UserError: another holds the folder for too long (exit 75).
+        """
+        with self._locked():
+            return self._publish(write, manifest)
+
+    def problems(self, number: int) -> list[str]:
+        """What of a version is not as its manifest says: files that differ, are missing or were added."""
+        expected, found = self.manifest(number)["files"], digests(self.path(number))
+        differ = [f"{name} has changed" for name in sorted(expected.keys() & found.keys()) if expected[name] != found[name]]
+        missing = [f"{name} is missing" for name in sorted(expected.keys() - found.keys())]
+        return differ + missing + [f"{name} was added" for name in sorted(found.keys() - expected.keys())]
+
+    def roll_back(self, to: int | None = None, why: str = "rolled back") -> int:
+        """Publishes an older version again, marks all since it as bad, and pauses publishing; returns the new number.
+
+        Args:
+          to: the version; None: the newest that is not bad and not the model that is served now.
+          why: kept beside the bad versions and as the reason of the pause.
+
+        Raises:
+          UserError: there is nothing to go back to (exit 66), or that version is damaged (65).
+        """
+        with self._locked():
+            state, numbers = self._state(), self.numbers
+            good = [n for n in numbers[:-1] if str(n) not in state.bad and self._origin(n) != self._origin(numbers[-1])]
+            if to is None and not good:
+                raise UserError(f"{self.folder} has no good version to go back to. There are {numbers or 'none'}.", Exit.NO_INPUT)
+            to = good[-1] if to is None else to
+            manifest = self.manifest(to)
+            if problems := self.problems(to):
+                raise UserError(f"version {to} is damaged: {'; '.join(problems)}. Roll back to another one.", Exit.DATA)
+            # What was itself a copy of `to` is as good as it.
+            since = [n for n in numbers if n > to and str(n) not in state.bad and self._origin(n) != self._origin(to)]
+            number = self._publish(
+                lambda beside: shutil.copytree(self.path(to), beside, ignore=shutil.ignore_patterns(MANIFEST)),
+                manifest | {"rolled_back_to": self._origin(to)},
+                keep_also=to,
+            )
+            state = self._state()
+            state.bad |= {str(n): why for n in since}
+            state.paused = f"{why} (version {number} is {to} again)"
+            self._write_state(state)
+            return number
+
+    def resume(self) -> None:
+        """Lets models be published again."""
+        with self._locked():
+            self._write_state(dataclasses.replace(self._state(), paused=""))
+
+    def _origin(self, number: int) -> int:
+        return self.manifest(number).get("rolled_back_to", number)
+
+    def _publish(self, write: Callable[[pathlib.Path], object], manifest: dict[str, Any], keep_also: int | None = None) -> int:
+        for torn in self.folder.glob(".*.tmp"):
+            shutil.rmtree(torn)
+        state = self._state()
+        number = max([state.last, *self.numbers]) + 1
+        beside = self.folder / f".{number}.tmp"
+        try:
+            write(beside)
+            manifest = {k: v for k, v in manifest.items() if k not in ("version", "published", "files")}
+            manifest = {"version": number, "published": time.time(), **manifest, "files": digests(beside)}
+            (beside / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
+            for path in [*beside.rglob("*"), beside]:
+                _sync(path)
+            # Before the rename: a number that was seen once is never given again.
+            self._write_state(dataclasses.replace(state, last=number))
+            beside.rename(self.path(number))
+            _sync(self.folder)
+        except BaseException:
+            shutil.rmtree(beside, ignore_errors=True)
+            raise
+        for old in self.numbers[: -self._keep]:
+            if old != keep_also:
+                self._remove(old)
+        return number
+
+    def _remove(self, number: int) -> None:
+        """By a rename first: what serving sees is whole or gone."""
+        beside = self.folder / f".{number}.tmp"
+        self.path(number).rename(beside)
+        shutil.rmtree(beside)
+
+    def _state(self) -> _State:
+        try:
+            return _State(**json.loads((self.folder / _STATE).read_bytes()))
+        except FileNotFoundError:
+            return _State()
+
+    def _write_state(self, state: _State) -> None:
+        beside = self.folder / f"{_STATE}.new"
+        beside.write_text(json.dumps(dataclasses.asdict(state)) + "\n")
+        _sync(beside)
+        beside.rename(self.folder / _STATE)
+        _sync(self.folder)
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        deadline = time.monotonic() + self._lock_secs
+        with (self.folder / _LOCK).open("w") as file:
+            while True:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError as e:
+                    if time.monotonic() > deadline:
+                        problem = f"another process has been changing {self.folder} for {self._lock_secs:g} s"
+                        raise UserError(f"{problem}. Try again when it is done.", Exit.TRY_AGAIN) from e
+                    time.sleep(_POLL_SECS)
+            yield
+
+
+def digests(folder: pathlib.Path) -> dict[str, str]:
+    """SHA-256 in hex of each file below a folder but its manifest, by name."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        name = str(path.relative_to(folder))
+        if path.is_file() and name != MANIFEST:
+            with path.open("rb") as file:
+                found[name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return found
+
+
+def _sync(path: pathlib.Path) -> None:
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
