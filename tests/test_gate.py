@@ -1,0 +1,94 @@
+"""The gate before serving."""
+
+import math
+
+import numpy as np
+import pytest
+
+from tfonline.evaluate.progressive import exact_auc
+from tfonline.publish.gate import Gate, Limits
+
+LIMITS = Limits(gate_rows=1000, gate_max_regression=0.01, gate_min_auc=0.6, gate_calibration=0.2)
+
+
+def rows(n, noise, seed=0, shift=0.0):
+    """Labels and the logits of a model that knows them the worse the more noise: (labels, logits), float32 [n]."""
+    random = np.random.default_rng(seed)
+    true = random.normal(-1, 1.5, n)
+    labels = (random.random(n) < 1 / (1 + np.exp(-true))).astype(np.float32)
+    return labels, (true + random.normal(0, noise, n) + shift).astype(np.float32)
+
+
+def judged(limits=LIMITS, noise=0.1, shift=0.0, served=None):
+    gate = Gate(limits)
+    labels, logits = rows(4000, noise, shift=shift)
+    other = None if served is None else rows(4000, served)[1]
+    for i in range(0, 4000, 100):
+        gate.add(labels[i : i + 100], logits[i : i + 100], None if other is None else other[i : i + 100])
+    report = gate.report()
+    return report, gate.refusals(report)
+
+
+def test_a_good_model_passes_also_where_nothing_is_published_yet():
+    report, why = judged()
+    assert why == []
+    assert report["rows"] == 1000
+    assert report["served_rows"] == 0
+    assert math.isnan(report["regression"])
+
+
+def test_the_report_is_of_the_last_rows_alone():
+    report, _ = judged(served=0.5)
+    labels, logits = (x[-1000:] for x in rows(4000, 0.1))
+    served = rows(4000, 0.5)[1][-1000:]
+    loss = [np.mean(np.logaddexp(0, x) - x * labels) for x in (logits.astype(float), served.astype(float))]
+    assert report["auc"] == exact_auc(logits, labels)
+    assert report["log_loss"] == pytest.approx(loss[0])
+    assert report["served_log_loss"] == pytest.approx(loss[1])
+    assert report["regression"] == pytest.approx(loss[0] - loss[1])
+    assert report["calibration"] == pytest.approx((1 / (1 + np.exp(-logits))).mean() / labels.mean(), rel=1e-5)
+
+
+def test_worse_than_what_is_published_is_refused_and_better_passes():
+    _, why = judged(noise=0.8, served=0.1)
+    assert len(why) == 1
+    assert "above that of the published version by 0.0" in why[0]
+    assert "--gate_max_regression=0.01" in why[0]
+    assert judged(noise=0.1, served=0.8)[1] == []
+
+
+def test_each_limit_refuses_by_itself():
+    assert judged(noise=30.0, limits=Limits(1000, 0.01, 0.6, 0))[1][0].startswith("its AUC is 0.")
+    assert judged(shift=1.0)[1][0].startswith("its calibration is 1.")
+    assert judged(shift=-1.0)[1][0].startswith("its calibration is 0.")
+    assert judged(shift=math.nan)[1][0] == "its log loss is nan"
+    assert judged(shift=math.nan, limits=Limits(1000, 0.01, 0, 0))[1] == ["its log loss is nan"]
+    assert judged(noise=30.0, shift=1.0, limits=Limits(1000, 0.01, 0, 0))[1] == []
+
+
+def test_rows_of_one_class_have_no_auc_and_do_not_pass_a_limit():
+    gate = Gate(LIMITS)
+    gate.add(np.zeros(1000, np.float32), np.full(1000, -3, np.float32))
+    why = gate.refusals(gate.report())
+    assert [w.split(" is ")[0] for w in why] == ["its AUC", "its calibration"]
+
+
+def test_it_judges_only_once_it_has_seen_enough_rows():
+    gate = Gate(LIMITS)
+    assert not gate.full
+    assert gate.report()["rows"] == 0
+    gate.add(*rows(999, 0.1))
+    assert not gate.full
+    gate.add(*rows(1, 0.1))
+    assert gate.full
+
+
+def test_what_an_older_version_scored_counts_no_more_once_another_is_published():
+    gate = Gate(LIMITS)
+    labels, logits = rows(600, 0.8)
+    gate.add(labels, logits, rows(600, 0.0)[1])
+    gate.published()
+    assert gate.report()["served_rows"] == 0
+    gate.add(labels[:300], logits[:300], logits[:300])
+    report = gate.report()
+    assert (report["rows"], report["served_rows"], report["regression"]) == (900, 300, 0)

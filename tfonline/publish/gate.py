@@ -1,0 +1,100 @@
+"""The gate before serving: whether the model's scores of the last rows are good enough to be published. Imports no TensorFlow."""
+
+import dataclasses
+import math
+from collections import deque
+
+import numpy as np
+
+from tfonline.evaluate.progressive import exact_auc, log_losses, sigmoid
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """What a model must hold to be published; names as in the flags.
+
+    Attributes:
+      gate_rows: over so many last rows, each scored before it was learned from.
+      gate_max_regression: its mean log loss may be above that of the published version on the same rows by so much, nats.
+      gate_min_auc: its AUC must be above that; 0: any, also one that is not defined.
+      gate_calibration: mean prediction / mean label may be so far from 1; 0: any.
+    """
+
+    gate_rows: int
+    gate_max_regression: float
+    gate_min_auc: float
+    gate_calibration: float
+
+
+class Gate:
+    """Keeps the scores of the last rows: the trainer's, and those of the published version beside them.
+
+    Both are progressive: each row was scored by a model that had not seen it. So the rows are fair to both, and what is compared is
+    what users of the model would have got.
+    """
+
+    def __init__(self, limits: Limits):
+        self._limits = limits
+        self._rows: deque[np.ndarray] = deque()  # float32 [3, n]: labels, logits, the published version's logits or NaN
+        self._num_rows = 0
+
+    @property
+    def full(self) -> bool:
+        """Whether enough rows were scored to judge by."""
+        return self._num_rows >= self._limits.gate_rows
+
+    def add(self, labels: np.ndarray, logits: np.ndarray, served: np.ndarray | None = None) -> None:
+        """Rows that were scored: float32 [n] each; `served` by the published version, None while there is none."""
+        served = np.full_like(logits, np.nan) if served is None else served
+        self._rows.append(np.stack([labels, logits, served]))
+        self._num_rows += len(labels)
+        while self._rows and self._num_rows - self._rows[0].shape[1] >= self._limits.gate_rows:
+            self._num_rows -= self._rows.popleft().shape[1]
+
+    def published(self) -> None:
+        """From here on another version is the published one: its scores are compared, not those of the one before."""
+        for rows in self._rows:
+            rows[2] = np.nan
+
+    def report(self) -> dict[str, float]:
+        """What the last rows say, NaN where they do not define it.
+
+        Returns:
+          rows, auc, log_loss, calibration: of the trainer's scores.
+          served_rows: the rows that the published version scored, too; served_auc, served_log_loss: its metrics on them.
+          regression: how much greater the trainer's mean log loss is than the published version's on these rows, nats.
+        """
+        labels, logits, served = np.concatenate([*self._rows, np.zeros([3, 0], np.float32)], axis=1)
+        both = ~np.isnan(served)
+        clicks = labels.sum()
+        found = {
+            "rows": float(len(labels)),
+            "auc": exact_auc(logits, labels),
+            "log_loss": _mean(log_losses(logits, labels)),
+            "calibration": float(sigmoid(logits).sum() / clicks) if clicks else math.nan,
+            "served_rows": float(both.sum()),
+            "served_auc": exact_auc(served[both], labels[both]),
+            "served_log_loss": _mean(log_losses(served[both], labels[both])),
+        }
+        found["regression"] = _mean(log_losses(logits[both], labels[both])) - found["served_log_loss"]
+        return found
+
+    def refusals(self, report: dict[str, float]) -> list[str]:
+        """Why a model with this report is not published; empty: it is."""
+        limits, why = self._limits, []
+        if not math.isfinite(report["log_loss"]):
+            why.append(f"its log loss is {report['log_loss']}")
+        if report["regression"] > limits.gate_max_regression:
+            why.append(
+                f"its log loss is above that of the published version by {report['regression']:.5f} on the same "
+                f"{report['served_rows']:,.0f} rows; --gate_max_regression={limits.gate_max_regression:g}"
+            )
+        if limits.gate_min_auc and not report["auc"] > limits.gate_min_auc:
+            why.append(f"its AUC is {report['auc']:.4f}; --gate_min_auc={limits.gate_min_auc:g}")
+        if limits.gate_calibration and not abs(report["calibration"] - 1) <= limits.gate_calibration:
+            why.append(f"its calibration is {report['calibration']:.3f}; --gate_calibration={limits.gate_calibration:g} from 1")
+        return why
+
+
+def _mean(numbers: np.ndarray) -> float:
+    return float(numbers.mean()) if len(numbers) else math.nan
