@@ -122,6 +122,20 @@ class Config:
     drain_secs: float = _flag(20.0, "Keeping", "A run ends this long after SIGTERM or Ctrl-C at the latest. A window that cannot "
                               "end in four fifths of it is dropped unsaved and read again by the next run.", lower=0)
 
+    export_dir: str = _flag("", "Serving", "Folder in which models are published for serving, as SavedModels under rising numbers. "
+                            "Empty: nothing is published.")
+    export_every_secs: float = _flag(300.0, "Serving", "Publish the checkpoint that follows this many seconds. 0: by windows only.",
+                                     lower=0)
+    export_every_windows: int = _flag(0, "Serving", "Publish the checkpoint that follows this many windows. 0: by time.", lower=0)
+    keep_exports: int = _flag(5, "Serving", "How many published versions to keep, and with them their checkpoints.", lower=2)
+    gate_rows: int = _flag(50_000, "Serving", "A model is judged by its scores of so many last rows, each scored before it was "
+                           "learned from.", lower=1)
+    gate_max_regression: float = _flag(0.002, "Serving", "It is not published where its log loss is above the published "
+                                       "version's on the same rows by more than this.", lower=0)
+    gate_min_auc: float = _flag(0.55, "Serving", "... nor where its AUC is not above this. 0: any.", lower=0)
+    gate_calibration: float = _flag(0.1, "Serving", "... nor where mean prediction / mean label is further from 1. 0: any.",
+                                    lower=0)
+
     metric_rows: int = _flag(100_000, "Reporting", "The running metrics forget with this many rows (exponential decay).",
                              lower=1)
     report_secs: float = _flag(10.0, "Reporting", "A console line and TensorBoard scalars at most this often.", lower=0)
@@ -169,6 +183,8 @@ def _check(c: Config) -> None:
         raise _wrong(f"--deep_layers={c.deep_layers} is no list of widths. Expected one such as 256,128.")
     if not c.checkpoint_every_steps and not c.checkpoint_secs:
         raise _wrong("--checkpoint_every_steps=0 and --checkpoint_secs=0: nothing would ever be saved. Set one of them.")
+    if c.export_dir and not c.export_every_secs and not c.export_every_windows:
+        raise _wrong("--export_every_secs=0 and --export_every_windows=0: nothing would ever be published. Set one of them.")
     if c.lag_policy == "skip" and not c.max_lag_rows:
         raise _wrong("--lag_policy=skip needs --max_lag_rows, the lag above which it skips.")
     if c.lag_policy == "skip" and c.max_lag_rows < c.window_rows:

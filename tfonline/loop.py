@@ -22,6 +22,7 @@ from tfonline.features.pipeline import Element
 from tfonline.lifecycle import DRAIN_SHARE, Every, Exit, Stop, UserError
 from tfonline.model.step import Learner
 from tfonline.publish.checkpoints import Checkpoints, Position
+from tfonline.publish.publisher import Publisher
 from tfonline.report.console import Console
 from tfonline.report.files import SideFile, loss_line, rejected_line
 from tfonline.report.status import Status
@@ -55,6 +56,7 @@ class Parts:
     dead_letters: DeadLetters | None
     learner: Learner
     checkpoints: Checkpoints
+    publisher: Publisher | None
     position: Position
     metrics: ProgressiveMetrics
     writer: Writer
@@ -117,6 +119,8 @@ class Loop:
         if p.position.window > self._saved_window:
             self.save()
         self._after_save(wait=True)
+        if p.publisher and not p.stop.requested():
+            p.publisher.finish()
         if p.stop.requested():
             return f"stopped by {p.stop.reason}"
         return p.planner.ended or "the stream failed"
@@ -137,6 +141,8 @@ class Loop:
         p.position.files = {name: file.flushed_length() for name, file in self._files.items()}
         p.position.stop = p.planner.stop_at
         p.status.writing = True
+        if p.publisher:
+            p.publisher.saving()
         p.checkpoints.begin(p.stop.saving)
         self._saving = (p.position.step, list(p.position.next))
         self._saved_window, self._unsaved = p.position.window, []
@@ -154,6 +160,8 @@ class Loop:
         p.status.set("committing", p.position.window, p.position.step)
         p.journal.rotate(p.checkpoints.oldest_window)
         p.console.say(f"saved {path}: step {step:,}, next {next_offsets}")
+        if p.publisher and not p.stop.requested():
+            p.publisher.saved(path)
         if isinstance(p.source, KafkaTopic):
             failed = p.source.commit(next_offsets)
             if failed:
@@ -208,6 +216,8 @@ class Loop:
     def close(self) -> None:
         """Closes files and writers; a checkpoint that is being written gets written."""
         self._p.checkpoints.close()
+        if self._p.publisher:
+            self._p.publisher.close()
         for file in [*self._files.values(), self._p.journal, self._p.writer, self._p.console]:
             file.close()
 
@@ -228,6 +238,8 @@ class Loop:
             raise self._not_finite(what, [p.planner.planned(int(element.window))])
         logits, labels = result.logits.numpy()[good], batch.label.numpy()[good]
         p.metrics.add(logits, labels)
+        if p.publisher:
+            p.publisher.follow(element, good, labels, logits)
         p.position.step += 1
         p.position.rows += rows
         p.position.fingerprint = (p.position.fingerprint + int(element.fingerprint)) % 2**64
@@ -315,7 +327,7 @@ class Loop:
         scalars["rejected_rows"] = float(sum(p.position.rejected.values()))
         scalars |= {f"unread_rows/{trigger}": float(p.position.skipped.get(trigger, 0)) for trigger in UNREAD}
         scalars["rows"] = float(p.position.rows)
-        return scalars
+        return scalars | (p.publisher.scalars() if p.publisher else {})
 
     def _drain(self) -> float:
         """Until when the window may go on after a stop was asked for."""

@@ -147,6 +147,7 @@ def _train(
     from tfonline.loop import Loop, Parts
     from tfonline.model.step import make_learner, make_strategy
     from tfonline.publish.checkpoints import Checkpoints, Position, check_contract, saved_position
+    from tfonline.publish.publisher import Publisher
     from tfonline.report.tensorboard import TensorBoard
     from tfonline.stream.readers import FileSource, KafkaReader, make_raw_batches
 
@@ -244,10 +245,11 @@ def _train(
     writer = TensorBoard(str(model_dir / "tensorboard"))
     console.expect(None if position.stop is None else sum(position.stop) - sum(position.start), position.rows)
     dead_letters = _open_dead_letters(config, stop, console) if config.dead_letter_topic else None
+    publisher = Publisher(config, schema, dictionaries, learner, position, console) if config.export_dir else None
     parts = Parts(
         config=config, source=source, reader=reader, planner=planner, journal=journal, dead_letters=dead_letters,
-        learner=learner, checkpoints=checkpoints, position=position, metrics=metrics, writer=writer, console=console,
-        status=status, stop=stop,
+        learner=learner, checkpoints=checkpoints, publisher=publisher, position=position, metrics=metrics, writer=writer,
+        console=console, status=status, stop=stop,
     )  # fmt: skip
     loop = Loop(parts)
     try:

@@ -75,6 +75,7 @@ class Element(NamedTuple):
       batch: the rows.
       rejected: those of them that were refused.
       fingerprint: int64 [], the sum of the row fingerprints of the good rows, wrapping around.
+      message: string [b], the rows as they came, without padding.
       window: int64 [], the window's number; -1 for a tick.
       last: bool [], the window ends here; such an element holds no rows.
     """
@@ -82,6 +83,7 @@ class Element(NamedTuple):
     batch: Batch
     rejected: Rejected
     fingerprint: tf.Tensor
+    message: tf.Tensor
     window: tf.Tensor
     last: tf.Tensor
 
@@ -180,7 +182,7 @@ def make_batches(raw: tf.data.Dataset, features: Features, batch_size: int, padd
         rejected = Rejected(*(tf.gather(t, refused) for t in (partition, offset, row.reason, message)))
         fingerprints = row_fingerprints(message, partition, offset)
         fingerprint = tf.reduce_sum(tf.where(good, fingerprints, tf.zeros_like(fingerprints)))
-        return Element(batch, rejected, fingerprint, window, last)
+        return Element(batch, rejected, fingerprint, message, window, last)
 
     # Threads of its own: a read that waits for the broker, inside C++, must not keep the train step or a save from running.
     options = tf.data.Options()

@@ -74,6 +74,11 @@ class WideDeep(keras.Model):
         counted += [self.standardise.sums] if self.standardise else []
         return counted + (self.average.state if self.average else [])
 
+    @property
+    def all_weights(self) -> list[tf.Variable]:
+        """All that is learned, then `followed`: what its scores depend on, and what they will."""
+        return [self.wide.table, self.bias, self.embedding.table, *(w.value for w in self.tower.weights), *self.followed]
+
     def call(self, inputs: tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]) -> tf.Tensor:
         """ids int32 [B, F], values float32 [B, F], numeric float32 [B, N], crosses int32 [B, W] to logits float32 [B]."""
         wide, deep = self.inputs_of_sides(*inputs)

@@ -10,6 +10,7 @@ from tfonline.features.parse import REASONS, Fields
 from tfonline.features.pipeline import Features, Row
 from tfonline.features.schema import Schema
 from tfonline.model.step import make_model
+from tfonline.model.wide_deep import WideDeep
 
 _LARGEST = 1e18  # integers have at most 18 digits, as in messages
 
@@ -37,9 +38,8 @@ class Servable(tf.Module):
         self._features = Features(
             schema, dictionaries, c.numeric, c.message_format, c.oov_buckets, c.cross_buckets, label_optional=True, table_file=table
         )
-        vocab_size = c.vocab_size or self._features.num_ids
-        self.model = make_model(c, vocab_size, self._features.num_fields, self._features.num_numeric)
-        self.model.build()
+        self._config = config
+        self.model = self.make_model()
         self.signatures = {
             "serving_default": self._of_messages.get_concrete_function(),
             "columns": self._of_columns.get_concrete_function(
@@ -48,15 +48,16 @@ class Servable(tf.Module):
             ),
         }
 
-    def load(self, checkpoint: str) -> None:
-        """Takes over the weights of a checkpoint (its path without a suffix), and nothing else of it.
+    def make_model(self) -> WideDeep:
+        """Another model of this kind, with weights of its own."""
+        f = self._features
+        model = make_model(self._config, self._config.vocab_size or f.num_ids, f.num_fields, f.num_numeric)
+        model.build()
+        return model
 
-        Raises:
-          tf.errors.OpError: it is damaged.
-        """
-        learner = tf.train.Checkpoint(model=self.model)
-        status = tf.train.Checkpoint(learner=learner).restore(checkpoint)
-        status.assert_existing_objects_matched().expect_partial()
+    def load(self, checkpoint: str) -> None:
+        """Takes over the weights of a checkpoint, see load_model."""
+        load_model(self.model, checkpoint)
 
     def write(self, folder: str | pathlib.Path) -> None:
         """Writes a SavedModel into a folder that is not there yet."""
@@ -88,3 +89,13 @@ class Servable(tf.Module):
         logit = self.model((row.ids, row.values, row.numeric, row.crosses))
         logit = tf.where(row.reason == 0, logit, float("nan"))
         return {"logit": logit, "probability": tf.sigmoid(logit), "reason": row.reason}
+
+
+def load_model(model: WideDeep, checkpoint: str) -> None:
+    """Takes over the weights of a checkpoint (its path without a suffix), and nothing else of it.
+
+    Raises:
+      tf.errors.OpError: it is damaged.
+    """
+    learner = tf.train.Checkpoint(model=model)
+    tf.train.Checkpoint(learner=learner).restore(checkpoint).assert_existing_objects_matched().expect_partial()

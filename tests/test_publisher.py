@@ -1,0 +1,159 @@
+"""Publishing beside training: versions that differ, each of a checkpoint that stays; refusals and faults that stop nothing."""
+
+import json
+import os
+import pathlib
+import shutil
+from concurrent.futures import Future
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from rows import SCHEMA, make_rows
+from test_report import events_of
+
+from tfonline.config import Config
+from tfonline.evaluate.progressive import exact_auc
+from tfonline.features.dictionaries import load_dictionaries
+from tfonline.lifecycle import UserError
+from tfonline.publish import publisher as publisher_module
+from tfonline.publish.servable import Servable
+from tfonline.publish.versions import Versions
+from tfonline.train import run
+
+ROWS = make_rows(4000)
+
+
+class AtOnce:
+    """An executor that has done its work when it is asked for, so that which checkpoints get published does not depend on speed."""
+
+    def __init__(self, *_):
+        pass
+
+    def submit(self, work, *arguments):
+        future = Future()
+        try:
+            future.set_result(work(*arguments))
+        except Exception as e:
+            future.set_exception(e)
+        return future
+
+    def shutdown(self, wait):
+        pass
+
+
+@pytest.fixture
+def train(dictionary_dir, tmp_path, capsys, monkeypatch):
+    """Trains on rows from a file; returns what it said and the versions."""
+    monkeypatch.setattr(publisher_module, "ThreadPoolExecutor", AtOnce)
+    settings = {"dictionary_dir": dictionary_dir, "model_dir": str(tmp_path / "model"), "export_dir": str(tmp_path / "export")}
+    settings |= {"stop_at": "latest", "batch_size": 50, "window_rows": 200, "checkpoint_every_steps": 1, "checkpoint_secs": 0}
+    settings |= {"export_every_windows": 5, "gate_rows": 400, "gate_min_auc": 0, "gate_calibration": 0, "gate_max_regression": 1}
+    settings |= {"deep_layers": "8", "embedding_dim": 4, "report_secs": 0.001, "background_save": False}
+
+    def train(rows=ROWS, **changed):
+        (tmp_path / "rows.tsv").write_bytes(b"\n".join(rows))
+        config = Config(**{**settings, "input_files": str(tmp_path / "rows.tsv"), **changed})
+        run(config)
+        return config, capsys.readouterr().out, Versions(config.export_dir)
+
+    return train
+
+
+def scores(versions, number, rows=ROWS[:500]):
+    return tf.saved_model.load(str(versions.path(number))).signatures["serving_default"](message=tf.constant(rows))["logit"].numpy()
+
+
+def test_each_version_is_another_checkpoint_and_scores_as_it(train):
+    config, said, versions = train()
+    assert versions.numbers == [1, 2, 3, 4]
+    seen = []
+    for number in versions.numbers:
+        manifest = versions.manifest(number)
+        assert versions.problems(number) == []
+        servable = Servable(config, SCHEMA, load_dictionaries(config.dictionary_dir, SCHEMA), os.path.dirname(config.model_dir))
+        servable.load(f"{config.model_dir}/published/{manifest['checkpoint']}")
+        found = scores(versions, number)
+        assert np.array_equal(found, servable.score(tf.constant(ROWS[:500]))["logit"])
+        assert not any(np.array_equal(found, other) for other in seen)
+        seen.append(found)
+        assert manifest["next"] == [manifest["rows"]] == [manifest["step"] * 50]
+        assert manifest["window"] * 200 == manifest["rows"]
+        assert manifest["metrics"]["rows"] == 400
+        assert f"published version {number} in" in said
+    assert exact_auc(seen[-1], np.array([row[:1] == b"1" for row in ROWS[:500]])) > 0.6
+
+
+def test_published_checkpoints_stay_for_as_long_as_their_versions(train):
+    config, _, versions = train(keep_checkpoints=2, keep_exports=2, export_every_windows=3)
+    assert len(versions.numbers) == 2
+    pinned = {versions.manifest(n)["checkpoint"] for n in versions.numbers}
+    assert {name.partition(".")[0] for name in os.listdir(f"{config.model_dir}/published")} == pinned
+
+
+def test_the_stream_is_scored_by_what_is_published_also_after_a_restart(train):
+    config, _, versions = train()
+    before = events_of(f"{config.model_dir}/tensorboard")
+    assert {value for _, value in before["served/version"]} >= set(versions.numbers[:-1])
+    shutil.copytree(config.model_dir, f"{config.model_dir}-copy")
+    _, said, _ = train(rows=[*ROWS, *make_rows(600, seed=2)], gate_rows=300, export_every_windows=100)
+    events = events_of(f"{config.model_dir}/tensorboard")
+    step = before["lag_rows"][-1][0]
+    served = [value for at, value in events["served/version"] if at > step]
+    assert served
+    assert set(served) == {versions.numbers[-1]}
+    assert [value for at, value in events["served/age_rows"] if at > step][-1] == 600
+    # A model that is not this one's is left alone.
+    _, said, _ = train(model_dir=f"{config.model_dir}-other", export_every_windows=100)
+    assert f"version {versions.numbers[-1]} is not of this model: the stream is not scored by it" in said
+
+
+def test_a_refused_model_is_not_published_and_the_reason_is_kept(train):
+    config, said, versions = train(gate_min_auc=0.99)
+    assert versions.numbers == []
+    assert "not published: its AUC is 0." in said
+    assert "Version none stays" in said
+    lines = [json.loads(line) for line in pathlib.Path(config.export_dir, "refused.jsonl").read_text().splitlines()]
+    assert len(lines) >= 3
+    assert all("--gate_min_auc=0.99" in line["why"] for line in lines)
+    assert events_of(f"{config.model_dir}/tensorboard")["export/refused"][-1][1] >= 2
+
+
+def test_a_saved_model_that_scores_otherwise_is_refused(train, monkeypatch):
+    class Wrong(Servable):
+        def load(self, checkpoint):
+            super().load(checkpoint)
+            self.model.bias.assign_add(0.01)
+
+    monkeypatch.setattr(publisher_module, "Servable", Wrong)
+    _, said, versions = train()
+    assert versions.numbers == []
+    assert "the SavedModel does not score as the trainer does (logits differ by up to 0.01)" in said
+
+
+def test_a_failure_stops_no_training(train, monkeypatch):
+    def full(self, folder):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Servable, "write", full)
+    config, said, versions = train()
+    assert versions.numbers == []
+    assert "warning: publishing failed, training goes on: [Errno 28] No space left on device" in said
+    assert json.loads(pathlib.Path(config.model_dir, "summary.json").read_bytes())["rows"] == len(ROWS)
+    assert events_of(f"{config.model_dir}/tensorboard")["export/failed"][-1][1] >= 2
+
+
+def test_nothing_is_published_while_it_is_paused(train):
+    config, _, versions = train(export_every_windows=6)
+    newest = versions.roll_back(why="clicks fell")
+    _, _, versions = train(rows=[*ROWS, *make_rows(2000, seed=2)])
+    assert versions.numbers[-1] == newest
+    versions.resume()
+    train(rows=[*ROWS, *make_rows(4000, seed=2)])
+    assert Versions(config.export_dir).numbers[-1] > newest
+
+
+def test_the_folder_must_be_one(train, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"--export_dir=.*cannot be written"):
+        train(export_dir=str(tmp_path / "file" / "x"))

@@ -1,0 +1,181 @@
+"""Looks after published models, beside the trainer that publishes them or without one.
+
+python tools/models.py list models                     versions, oldest first: age, step, metrics, state
+python tools/models.py verify models [VERSION]         digests of all its files; loads it and scores a row
+python tools/models.py rollback models [VERSION]       publishes an older version again as a new one, marks those since as bad, and
+                                                       pauses publishing
+python tools/models.py resume models                   lets the trainer publish again
+python tools/models.py score models FILE [--version=N] a probability a row; AUC and log loss where rows have labels
+"""
+
+import argparse
+import gzip
+import itertools
+import json
+import os
+import pathlib
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from command_line import Parser, at_least, run
+
+from tfonline.lifecycle import Exit, UserError
+from tfonline.publish.versions import Versions
+
+_BATCH_ROWS = 1000
+
+
+def main(argv: list[str]) -> int:
+    """Runs a command; returns the exit code."""
+    args = _parse(argv)
+    if not os.path.isdir(args.folder):
+        raise UserError(f"{args.folder} is no folder. Give the trainer's --export_dir.", Exit.NO_INPUT)
+    commands = {"list": _list, "verify": _verify, "rollback": _roll_back, "resume": _resume, "score": _score}
+    return commands[args.command](Versions(args.folder, keep=sys.maxsize), args)
+
+
+def _list(versions: Versions, _: argparse.Namespace) -> int:
+    numbers, bad, newest = versions.numbers, versions.bad, max(versions.numbers, default=0)
+    print(f"{'version':>8}{'age':>10}{'step':>12}{'rows':>14}{'auc':>9}{'log loss':>10}{'calibration':>13}  state")
+    for number in numbers:
+        m = versions.manifest(number)
+        metrics = "".join(
+            f"{_number(m['metrics'][k]):>{width}}" for k, width in (("auc", 9), ("log_loss", 10), ("calibration", 13))
+        )
+        state = "served" if number == newest else f"bad: {bad[number]}" if number in bad else ""
+        state += f" (again {m['rolled_back_to']})" if "rolled_back_to" in m else ""
+        print(f"{number:>8}{_age(time.time() - m['published']):>10}{m['step']:>12,}{m['rows']:>14,}{metrics}  {state}".rstrip())
+    if versions.paused:
+        print(f"publishing is paused: {versions.paused}; `python tools/models.py resume {versions.folder}` lets it go on")
+    print(f"models: versions={len(numbers)} served={newest or 'none'} paused={'yes' if versions.paused else 'no'}")
+    return Exit.OK
+
+
+def _verify(versions: Versions, args: argparse.Namespace) -> int:
+    number = _which(versions, args.version)
+    problems = versions.problems(number)
+    if not problems:
+        # A row of nothing but missing values: the shape of a row is known from the signature `columns`.
+        model = _load(versions.path(number))
+        wanted = model.signatures["columns"].structured_input_signature[1]
+        import tensorflow as tf
+
+        row = {
+            n: tf.constant([float("nan")], tf.float64) if t.dtype == tf.float64 else tf.constant([""]) for n, t in wanted.items()
+        }
+        found = model.signatures["columns"](**row)
+        if not 0 < float(found["probability"][0]) < 1:
+            problems = [f"a row without values has probability {float(found['probability'][0])}"]
+    for problem in problems:
+        print(f"  {problem}")
+    print(f"models: version={number} whole={'no' if problems else 'yes'} problems={len(problems)}")
+    return Exit.DATA if problems else Exit.OK
+
+
+def _roll_back(versions: Versions, args: argparse.Namespace) -> int:
+    number = versions.roll_back(args.version, args.why)
+    print(f"models: version={number} again={versions.manifest(number)['rolled_back_to']} paused=yes")
+    return Exit.OK
+
+
+def _resume(versions: Versions, _: argparse.Namespace) -> int:
+    versions.resume()
+    print("models: paused=no")
+    return Exit.OK
+
+
+def _score(versions: Versions, args: argparse.Namespace) -> int:
+    import numpy as np
+    import tensorflow as tf
+
+    from tfonline.evaluate.progressive import exact_auc, log_losses
+
+    number = _which(versions, args.version)
+    manifest, signature = versions.manifest(number), _load(versions.path(number)).signatures["serving_default"]
+    logits, labels, bad = [], [], 0
+    for rows in _rows(args.file):
+        found = {name: value.numpy() for name, value in signature(message=tf.constant(rows)).items()}
+        bad += int((found["reason"] > 0).sum())
+        print("\n".join(f"{p:.6g}" for p in found["probability"]))
+        logits.append(found["logit"])
+        labels.append(np.array([_label(row, manifest) for row in rows], np.float32))
+    logits, labels = (np.concatenate([*part, np.zeros(0, np.float32)]) for part in (logits, labels))
+    known = ~np.isnan(logits) & ~np.isnan(labels)
+    metrics = ""
+    if known.any():
+        metrics = (
+            f" auc={exact_auc(logits[known], labels[known]):.4f} log_loss={log_losses(logits[known], labels[known]).mean():.4f}"
+        )
+    print(f"models: rows={len(logits)} bad={bad} labelled={int(known.sum())}{metrics}", file=sys.stderr)
+    return Exit.OK
+
+
+def _which(versions: Versions, number: int | None) -> int:
+    if number is None and not versions.numbers:
+        raise UserError(f"{versions.folder} holds no version yet.", Exit.NO_INPUT)
+    number = number or versions.numbers[-1]
+    versions.manifest(number)
+    return number
+
+
+def _load(path: pathlib.Path):
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    import tensorflow as tf
+
+    return tf.saved_model.load(str(path))
+
+
+def _rows(path: str) -> Iterator[list[bytes]]:
+    try:
+        with gzip.open(path) if path.endswith(".gz") else open(path, "rb") as file:
+            while some := [line.rstrip(b"\n") for line in itertools.islice(file, _BATCH_ROWS)]:
+                yield some
+    except OSError as e:
+        raise UserError(
+            f"{path} cannot be read ({e.strerror or e}). Expected rows as in the topic, one a line.", Exit.NO_INPUT
+        ) from e
+
+
+def _label(row: bytes, manifest: dict[str, Any]) -> float:
+    """NaN where the row has none."""
+    columns = manifest["contract"]["columns"]
+    try:
+        fields = json.loads(row) if manifest["message_format"] == "json" else row.split(b"\t")
+        return float(fields[columns.index(manifest["label"])]) if len(fields) == len(columns) else float("nan")
+    except (ValueError, TypeError):  # a bad row has no score either
+        return float("nan")
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
+
+
+def _age(secs: float) -> str:
+    for unit, length in (("d", 86_400), ("h", 3600), ("min", 60)):
+        if secs >= 2 * length:
+            return f"{secs / length:.0f} {unit}"
+    return f"{secs:.0f} s"
+
+
+def _parse(argv: list[str]) -> argparse.Namespace:
+    parser = Parser(prog="models.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name in ("list", "verify", "rollback", "resume", "score"):
+        command = commands.add_parser(name)
+        command.add_argument("folder", help="the trainer's --export_dir")
+        if name in ("verify", "rollback"):
+            command.add_argument(
+                "version", nargs="?", type=at_least(1), help="its number (default: the newest; rollback: the one before)"
+            )
+        if name == "rollback":
+            command.add_argument("--why", default="rolled back", help="kept beside the bad versions")
+        if name == "score":
+            command.add_argument("file", help="rows as in the topic, one a line, plain or .gz")
+            command.add_argument("--version", type=at_least(1), help="its number (default: the newest)")
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    run(main)
