@@ -30,6 +30,7 @@ _BATCH_ROWS = 1000
 def main(argv: list[str]) -> int:
     """Runs a command; returns the exit code."""
     args = _parse(argv)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if not os.path.isdir(args.folder):
         raise UserError(f"{args.folder} is no folder. Give the trainer's --export_dir.", Exit.NO_INPUT)
     commands = {"list": _list, "verify": _verify, "rollback": _roll_back, "resume": _resume, "score": _score}
@@ -121,7 +122,6 @@ def _which(versions: Versions, number: int | None) -> int:
 
 
 def _load(path: pathlib.Path):
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import tensorflow as tf
 
     return tf.saved_model.load(str(path))
