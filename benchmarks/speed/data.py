@@ -35,7 +35,7 @@ def flops_per_row() -> int:
     return 6 * sum(a * b for a, b in itertools.pairwise(widths))
 
 
-def median_secs(step: Callable[[int], object], at_least: int = 8, secs: float = 2.0) -> float:
+def median_secs(step: Callable[[int], object], at_least: int = 8, secs: float = 1.2) -> float:
     """The median time of `step(i)` over at least so many calls and so many seconds, after three to warm up."""
     for i in range(3):
         step(i)

@@ -106,7 +106,7 @@ def end_to_end(context: dict) -> dict[str, float]:
 
     kafka, alone = [], []
     learner, ready = make_learner(), tensors(_BATCH_ROWS)
-    for _ in range(3):
+    for _ in range(2):
         model_dir = pathlib.Path(context["folder"]) / "model"
         shutil.rmtree(model_dir, ignore_errors=True)
         command = [sys.executable, "-m", "tfonline.train", "--flagfile=configs/mindrec.flags", f"--batch_size={_BATCH_ROWS}"]
