@@ -113,7 +113,7 @@ def test_a_data_set_may_have_columns_of_one_kind_alone(numeric):
 def test_shapes_are_static(features):
     source = MemorySource([good_rows(1)])
     raw = make_raw_batches([], source, BATCH_SIZE)
-    batch, rejected, fingerprint, window, last = make_batches(raw, features, BATCH_SIZE, PADDING_ID).element_spec
+    batch, rejected, fingerprint, message, window, last = make_batches(raw, features, BATCH_SIZE, PADDING_ID).element_spec
     assert {name: (spec.shape.as_list(), spec.dtype) for name, spec in batch._asdict().items()} == {
         "label": ([4], tf.float32),
         "ids": ([4, 4], tf.int32),
@@ -125,8 +125,8 @@ def test_shapes_are_static(features):
         "offset": ([4], tf.int64),
     }
     assert [spec.shape.as_list() for spec in rejected] == [[None]] * 4
-    assert [(spec.shape.as_list(), spec.dtype) for spec in (fingerprint, window, last)] == [
-        ([], tf.int64), ([], tf.int64), ([], tf.bool),
+    assert [(spec.shape.as_list(), spec.dtype) for spec in (fingerprint, message, window, last)] == [
+        ([], tf.int64), ([None], tf.string), ([], tf.int64), ([], tf.bool),
     ]  # fmt: skip
 
 
