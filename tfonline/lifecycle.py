@@ -152,6 +152,15 @@ class FolderLock:
         self._file.close()
 
 
+def flush_to_disk(path: str | os.PathLike) -> None:
+    """Waits until a file's bytes, or a folder's names, are on disk."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
 class Liveness:
     """Notices that the next rows do not come: the tensorflow-io reader waits inside C++ for a broker that is away, without a word.
 

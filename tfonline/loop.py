@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfonline.config import Config
-from tfonline.evaluate.progressive import PREDICTION, ProgressiveMetrics
+from tfonline.evaluate.progressive import PREDICTION, ProgressiveMetrics, without_nan
 from tfonline.features.parse import REASONS
 from tfonline.features.pipeline import Element
 from tfonline.lifecycle import DRAIN_SHARE, Every, Exit, Stop, UserError
@@ -189,12 +189,9 @@ class Loop:
             "next": p.position.next,
             "fingerprint": f"{p.position.fingerprint:016x}",
             "checkpoint": p.checkpoints.latest,
-            "running": p.metrics.report("running"),
-            "total": p.metrics.report("total"),
+            "running": without_nan(p.metrics.report("running")),
+            "total": without_nan(p.metrics.report("total")),
         }
-        # JSON knows no NaN: a metric that the rows do not define is null.
-        for scope in ("running", "total"):
-            summary[scope] = {n: v if math.isfinite(v) else None for n, v in summary[scope].items()}
         path = pathlib.Path(p.config.model_dir) / "summary.json"
         path.write_text(json.dumps(summary, indent=2, allow_nan=False) + "\n")
         p.console.close()

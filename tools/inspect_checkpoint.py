@@ -10,7 +10,6 @@ python tools/inspect_checkpoint.py runs/clicks --diff runs/replayed             
 import argparse
 import base64
 import json
-import math
 import os
 import pathlib
 from typing import Any
@@ -71,7 +70,7 @@ def _read(name: str) -> tuple[str, dict[str, Any], dict[str, Any], dict[str, Any
     """
     import tensorflow as tf
 
-    from tfonline.evaluate.progressive import ProgressiveMetrics
+    from tfonline.evaluate.progressive import ProgressiveMetrics, without_nan
 
     path = tf.train.latest_checkpoint(name) if pathlib.Path(name).is_dir() else name
     if not path or not pathlib.Path(f"{path}.index").exists():
@@ -90,7 +89,7 @@ def _read(name: str) -> tuple[str, dict[str, Any], dict[str, Any], dict[str, Any
         tensors = {n: reader.get_tensor(n) for n in names}
     except (tf.errors.OpError, ValueError, IndexError) as e:
         raise UserError(f"{path} is damaged, or was not written by the trainer: {str(e).splitlines()[0]}", Exit.DATA) from e
-    metrics = {s: {n: v if math.isfinite(v) else None for n, v in counted.report(s).items()} for s in ("total", "running")}
+    metrics = {scope: without_nan(counted.report(scope)) for scope in ("total", "running")}
     return path, position, metrics, tensors
 
 

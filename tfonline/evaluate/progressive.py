@@ -5,6 +5,7 @@ number of rows costs the same. Imports no TensorFlow.
 """
 
 import io
+import math
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,11 @@ def exact_auc(logits: np.ndarray, labels: np.ndarray) -> float:
     if n in (0, total):
         return float("nan")
     return float((ranks[positives].sum() - n * (n + 1) / 2) / (n * (total - n)))
+
+
+def without_nan(report: dict[str, float]) -> dict[str, float | None]:
+    """A report for JSON, which knows no NaN: a metric that the rows do not define is null."""
+    return {name: value if math.isfinite(value) else None for name, value in report.items()}
 
 
 class Counts:

@@ -120,7 +120,7 @@ class Learner(tf.Module):
     @property
     def variables(self) -> tuple[tf.Variable, ...]:
         """Weights, what is counted or averaged, then slots. What a tf.Module finds by itself leaves out a Keras model."""
-        return (*self._wide, *self._deep, *self.model.followed, *self.wide_optimizer.variables, *self.deep_optimizer.variables)
+        return (*self.model.all_weights, *self.wide_optimizer.variables, *self.deep_optimizer.variables)
 
     # Made anew at each use: as attributes they would give the weights a second name in checkpoints.
     @property

@@ -11,7 +11,6 @@ import base64
 import concurrent.futures
 import dataclasses
 import json
-import os
 import pathlib
 import re
 import shutil
@@ -21,7 +20,7 @@ from typing import Any, Protocol
 
 import tensorflow as tf
 
-from tfonline.lifecycle import Exit, UserError
+from tfonline.lifecycle import Exit, UserError, flush_to_disk
 from tfonline.publish.snapshot import Snapshot
 
 # What reading a damaged checkpoint raises: checksums (OpError), cut files (IndexError), and a position that is none.
@@ -160,7 +159,7 @@ class Checkpoints:
             with undisturbed:
                 path = self._manager.save(checkpoint_number=window)
                 for file in [*self._folder.glob(f"{pathlib.Path(path).name}.*"), self._folder / "checkpoint", self._folder]:
-                    _sync(file)
+                    flush_to_disk(file)
         except (tf.errors.OpError, OSError) as e:
             reason = getattr(e, "message", None) or str(e)
             raise UserError(
@@ -257,14 +256,6 @@ def _remove_leftovers(folder: pathlib.Path) -> None:
     for data in folder.glob("ckpt-*.data-*"):
         if not data.with_suffix(".index").exists():
             data.unlink()
-
-
-def _sync(path: pathlib.Path) -> None:
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def _first_line(error: Exception) -> str:

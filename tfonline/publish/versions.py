@@ -14,14 +14,13 @@ import dataclasses
 import fcntl
 import hashlib
 import json
-import os
 import pathlib
 import shutil
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from tfonline.lifecycle import Exit, UserError
+from tfonline.lifecycle import Exit, UserError, flush_to_disk
 
 MANIFEST = "manifest.json"
 _STATE, _LOCK = ".state.json", ".lock"
@@ -164,11 +163,11 @@ class Versions:
             manifest = {"version": number, "published": time.time(), **manifest, "files": digests(beside)}
             (beside / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
             for path in [*beside.rglob("*"), beside]:
-                _sync(path)
+                flush_to_disk(path)
             # Before the rename: a number that was seen once is never given again.
             self._write_state(dataclasses.replace(state, last=number))
             beside.rename(self.path(number))
-            _sync(self.folder)
+            flush_to_disk(self.folder)
         except BaseException:
             shutil.rmtree(beside, ignore_errors=True)
             raise
@@ -192,9 +191,9 @@ class Versions:
     def _write_state(self, state: _State) -> None:
         beside = self.folder / f"{_STATE}.new"
         beside.write_text(json.dumps(dataclasses.asdict(state)) + "\n")
-        _sync(beside)
+        flush_to_disk(beside)
         beside.rename(self.folder / _STATE)
-        _sync(self.folder)
+        flush_to_disk(self.folder)
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
@@ -221,11 +220,3 @@ def digests(folder: pathlib.Path) -> dict[str, str]:
             with path.open("rb") as file:
                 found[name] = hashlib.file_digest(file, "sha256").hexdigest()
     return found
-
-
-def _sync(path: pathlib.Path) -> None:
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
