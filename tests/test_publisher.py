@@ -11,10 +11,10 @@ import pytest
 import tensorflow as tf
 from rows import SCHEMA, make_rows
 from test_report import events_of
+from test_servable import make_features
 
 from tfonline.config import Config
 from tfonline.evaluate.progressive import exact_auc
-from tfonline.features.dictionaries import load_dictionaries
 from tfonline.lifecycle import UserError
 from tfonline.publish import publisher as publisher_module
 from tfonline.publish.servable import Servable
@@ -71,7 +71,7 @@ def test_each_version_is_another_checkpoint_and_scores_as_it(train):
     for number in versions.numbers:
         manifest = versions.manifest(number)
         assert versions.problems(number) == []
-        servable = Servable(config, SCHEMA, load_dictionaries(config.dictionary_dir, SCHEMA), os.path.dirname(config.model_dir))
+        servable = Servable(config, SCHEMA, make_features(config, f"{config.model_dir}/category_ids.tsv"))
         servable.load(f"{config.model_dir}/published/{manifest['checkpoint']}")
         found = scores(versions, number)
         assert np.array_equal(found, servable.score(tf.constant(ROWS[:500]))["logit"])
@@ -82,6 +82,21 @@ def test_each_version_is_another_checkpoint_and_scores_as_it(train):
         assert manifest["metrics"]["rows"] == 400
         assert f"published version {number} in" in said
     assert exact_auc(seen[-1], np.array([row[:1] == b"1" for row in ROWS[:500]])) > 0.6
+
+
+def test_a_manifest_is_of_its_checkpoint_though_training_has_gone_on_since(train, monkeypatch):
+    class Slow(publisher_module.Publisher):
+        def saved(self, checkpoint):
+            self._position.step += 1000  # as if it had: the checkpoint was written in the background
+            super().saved(checkpoint)
+            self._position.step -= 1000
+
+    monkeypatch.setattr(publisher_module, "Publisher", Slow)
+    _, _, versions = train(background_save=True)
+    for number in versions.numbers:
+        manifest = versions.manifest(number)
+        assert manifest["checkpoint"] == f"ckpt-{manifest['window']}"
+        assert manifest["next"] == [manifest["rows"]] == [manifest["step"] * 50] == [manifest["window"] * 200]
 
 
 def test_published_checkpoints_stay_for_as_long_as_their_versions(train):

@@ -50,16 +50,20 @@ def trained(request, tmp_path_factory):
     flags += [f"--model_dir={folder}/model", "--stop_at=latest", "--window_rows=500", "--batch_size=100", "--deep_layers=32,16"]
     config = parse(flags)
     run(config)
-    servable = Servable(config, SCHEMA, load_dictionaries(config.dictionary_dir, SCHEMA), folder)
+    servable = Servable(config, SCHEMA, make_features(config, str(folder / "category_ids.tsv")))
     checkpoint = tf.train.latest_checkpoint(config.model_dir)
     servable.load(checkpoint)
     return config, servable
 
 
+def make_features(config, table_file=None):
+    c, dictionaries = config, load_dictionaries(config.dictionary_dir, SCHEMA)
+    return Features(SCHEMA, dictionaries, c.numeric, c.message_format, c.oov_buckets, c.cross_buckets, table_file)
+
+
 def trainers_scores(config, size):
     """The logits that the trainer itself gives from its newest checkpoint."""
-    dictionaries = load_dictionaries(config.dictionary_dir, SCHEMA)
-    features = Features(SCHEMA, dictionaries, config.numeric, config.message_format, config.oov_buckets, config.cross_buckets)
+    features = make_features(config)
     learner = make_learner(make_strategy(1, "cpu"), config, features.num_ids, features.num_fields, features.num_numeric)
     checkpoints = Checkpoints(config.model_dir, 2, learner, Position(next=[], start=[]), ProgressiveMetrics(100))
     checkpoints.restore()

@@ -161,7 +161,11 @@ def _train(
     else:
         source = reader = FileSource(config.input_files)
 
-    features = Features(schema, dictionaries, config.numeric, config.message_format, config.oov_buckets, config.cross_buckets)
+    # What is published takes the lookup table along, as a file.
+    table_file = os.path.join(config.model_dir, "category_ids.tsv") if config.export_dir and not config.dry_run else None
+    features = Features(
+        schema, dictionaries, config.numeric, config.message_format, config.oov_buckets, config.cross_buckets, table_file
+    )
     vocab_size = config.vocab_size or features.num_ids
     if vocab_size < features.num_ids:
         raise UserError(
@@ -245,7 +249,7 @@ def _train(
     writer = TensorBoard(str(model_dir / "tensorboard"))
     console.expect(None if position.stop is None else sum(position.stop) - sum(position.start), position.rows)
     dead_letters = _open_dead_letters(config, stop, console) if config.dead_letter_topic else None
-    publisher = Publisher(config, schema, dictionaries, learner, position, console) if config.export_dir else None
+    publisher = Publisher(config, schema, features, learner, position, console) if config.export_dir else None
     parts = Parts(
         config=config, source=source, reader=reader, planner=planner, journal=journal, dead_letters=dead_letters,
         learner=learner, checkpoints=checkpoints, publisher=publisher, position=position, metrics=metrics, writer=writer,

@@ -13,7 +13,6 @@ import gzip
 import itertools
 import json
 import os
-import pathlib
 import sys
 import time
 from collections.abc import Iterator
@@ -59,14 +58,11 @@ def _verify(versions: Versions, args: argparse.Namespace) -> int:
     problems = versions.problems(number)
     if not problems:
         # A row of nothing but missing values: the shape of a row is known from the signature `columns`.
-        model = _load(versions.path(number))
-        wanted = model.signatures["columns"].structured_input_signature[1]
         import tensorflow as tf
 
-        row = {
-            n: tf.constant([float("nan")], tf.float64) if t.dtype == tf.float64 else tf.constant([""]) for n, t in wanted.items()
-        }
-        found = model.signatures["columns"](**row)
+        signature = tf.saved_model.load(str(versions.path(number))).signatures["columns"]
+        missing = {tf.float64: tf.constant([float("nan")], tf.float64), tf.string: tf.constant([""])}
+        found = signature(**{name: missing[spec.dtype] for name, spec in signature.structured_input_signature[1].items()})
         if not 0 < float(found["probability"][0]) < 1:
             problems = [f"a row without values has probability {float(found['probability'][0])}"]
     for problem in problems:
@@ -94,7 +90,7 @@ def _score(versions: Versions, args: argparse.Namespace) -> int:
     from tfonline.evaluate.progressive import exact_auc, log_losses
 
     number = _which(versions, args.version)
-    manifest, signature = versions.manifest(number), _load(versions.path(number)).signatures["serving_default"]
+    manifest, signature = versions.manifest(number), tf.saved_model.load(str(versions.path(number))).signatures["serving_default"]
     logits, labels, bad = [], [], 0
     for rows in _rows(args.file):
         found = {name: value.numpy() for name, value in signature(message=tf.constant(rows)).items()}
@@ -119,12 +115,6 @@ def _which(versions: Versions, number: int | None) -> int:
     number = number or versions.numbers[-1]
     versions.manifest(number)
     return number
-
-
-def _load(path: pathlib.Path):
-    import tensorflow as tf
-
-    return tf.saved_model.load(str(path))
 
 
 def _rows(path: str) -> Iterator[list[bytes]]:

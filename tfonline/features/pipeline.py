@@ -98,7 +98,6 @@ class Features(tf.Module):
       message_format: tsv or json.
       oov_buckets: see CategoryLookup.
       cross_buckets: see Crosses; 0: no crosses.
-      label_optional: see Parse.
       table_file: see CategoryLookup.
 
     Attributes:
@@ -116,11 +115,10 @@ class Features(tf.Module):
         message_format: str = "tsv",
         oov_buckets: int = 0,
         cross_buckets: int = 0,
-        label_optional: bool = False,
         table_file: str | None = None,
     ):
         super().__init__(name="features")
-        self.parse = Parse(schema, message_format, label_optional)
+        self.parse = Parse(schema, message_format)
         self.numeric = make_numeric(numeric, dictionaries, schema)
         known = dictionaries.num_ids + self.numeric.num_ids
         self.lookup = CategoryLookup(dictionaries, schema, oov_buckets, known, table_file)

@@ -12,14 +12,14 @@ import numpy as np
 import tensorflow as tf
 
 from tfonline.config import Config
-from tfonline.features.dictionaries import Dictionaries
-from tfonline.features.pipeline import Element
+from tfonline.evaluate.progressive import without_nan
+from tfonline.features.pipeline import Element, Features
 from tfonline.features.schema import Schema
 from tfonline.lifecycle import Every, UserError
 from tfonline.model.step import Learner
 from tfonline.publish.checkpoints import Position
 from tfonline.publish.gate import Gate, Limits
-from tfonline.publish.servable import Servable, load_model
+from tfonline.publish.servable import Servable
 from tfonline.publish.versions import Versions
 from tfonline.report.console import Console
 from tfonline.report.writers import Scalars
@@ -34,9 +34,8 @@ class _Refused(Exception):
 
 @dataclasses.dataclass
 class _Job:
-    """A checkpoint that may be published: all that the thread needs to know of it."""
+    """A model that may be published, as it is when it is saved: training has gone on when its checkpoint is on disk."""
 
-    checkpoint: str
     manifest: dict[str, Any]
     refusals: list[str]
     messages: list[bytes]
@@ -52,7 +51,7 @@ class Publisher:
     Args:
       config: the flags.
       schema: the columns.
-      dictionaries: ids and ranges.
+      features: the trainer's, see Servable.
       learner: what is trained.
       position: where it is.
       console: where lines go.
@@ -61,16 +60,14 @@ class Publisher:
       UserError: the folder cannot be written (exit 73).
     """
 
-    def __init__(
-        self, config: Config, schema: Schema, dictionaries: Dictionaries, learner: Learner, position: Position, console: Console
-    ):
+    def __init__(self, config: Config, schema: Schema, features: Features, learner: Learner, position: Position, console: Console):
         c = config
         self._learner, self._position, self._console = learner, position, console
         self._about = {"label": schema.label, "message_format": c.message_format, "libraries": {"tensorflow": tf.__version__}}
         self._versions = Versions(c.export_dir, c.keep_exports)
         self._pins = pathlib.Path(c.model_dir) / "published"
         self._pins.mkdir(exist_ok=True)
-        self._servable = Servable(c, schema, dictionaries, c.model_dir)
+        self._servable = Servable(c, schema, features)
         self._served = self._servable.make_model()
         self._gate = Gate(Limits(c.gate_rows, c.gate_max_regression, c.gate_min_auc, c.gate_calibration))
         self._cadence = Every(steps=c.export_every_windows, secs=c.export_every_secs)
@@ -78,7 +75,7 @@ class Publisher:
         self._thread = ThreadPoolExecutor(1, "publish")
         self._running: Future[int] | None = None
         self._counts = {"published": 0, "refused": 0, "failed": 0}
-        self._probe: tuple[list[bytes], np.ndarray] | None = None
+        self._prepared: _Job | None = None
         self._last: Element | None = None
         self._number = 0  # of the version that `_served` is
         self._since = (time.time(), position.rows)
@@ -96,28 +93,26 @@ class Publisher:
 
     def saving(self) -> None:
         """The model is about to be saved as it is now."""
-        self._probe = None
-        if self._last is not None and self._due():
-            batch, messages = self._last.batch, self._last.message.numpy().tolist()
-            logits = self._learner.score(batch.ids, batch.values, batch.numeric, batch.crosses).numpy()
-            good = batch.weight.numpy() > 0
-            # As many rows as a batch has: then the scores are the same to the bit.
-            self._probe = messages + [b""] * (len(good) - len(messages)), np.where(good, logits, np.nan)
+        self._prepared = None
+        if self._last is None or not self._due():
+            return
+        batch, messages = self._last.batch, self._last.message.numpy().tolist()
+        logits = self._learner.score(batch.ids, batch.values, batch.numeric, batch.crosses).numpy()
+        good = batch.weight.numpy() > 0
+        p, report = self._position, self._gate.report()
+        manifest = {"window": p.window, "step": p.step, "rows": p.rows, "next": list(p.next), "metrics": without_nan(report)}
+        manifest |= {"contract": p.contract, **self._about}
+        # As many rows as a batch has: then the scores are the same to the bit.
+        messages += [b""] * (len(good) - len(messages))
+        self._prepared = _Job(manifest, self._gate.refusals(report), messages, np.where(good, logits, np.nan))
 
     def saved(self, checkpoint: str) -> None:
         """That checkpoint is on disk; begins to publish it where it is time."""
         self._collect()
-        if self._probe is None or self._running or self._versions.paused:
+        if self._prepared is None or self._versions.paused:
             return
-        p, report = self._position, self._gate.report()
-        self._cadence.done(p.window)
-        window = int(checkpoint.rpartition("-")[2])
-        # JSON knows no NaN: a metric that the rows do not define is null.
-        metrics = {name: value if np.isfinite(value) else None for name, value in report.items()}
-        manifest = {"checkpoint": os.path.basename(checkpoint), "window": window, "step": p.step, "rows": p.rows, "next": p.next}
-        manifest |= {"metrics": metrics, "contract": p.contract, **self._about}
-        job = _Job(checkpoint, json.loads(json.dumps(manifest)), self._gate.refusals(report), *self._probe)
-        self._running = self._thread.submit(self._publish, job)
+        self._cadence.done(self._position.window)
+        self._running = self._thread.submit(self._publish, checkpoint, self._prepared)
 
     def scalars(self) -> Scalars:
         """What TensorBoard shows: the served curve, its age, and what was published, refused and failed."""
@@ -143,17 +138,18 @@ class Publisher:
     def _due(self) -> bool:
         return self._gate.full and self._running is None and self._cadence.due(self._position.window)
 
-    def _publish(self, job: _Job) -> int:
+    def _publish(self, checkpoint: str, job: _Job) -> int:
         """In the thread: writes, looks at what was written, and publishes it."""
         if job.refusals:
             raise _Refused("; ".join(job.refusals))
-        self._servable.load(job.checkpoint)
+        self._servable.load(checkpoint)
+        name = os.path.basename(checkpoint)
         # Before the version is there: a version always belongs to a checkpoint that is.
-        for file in pathlib.Path(job.checkpoint).parent.glob(f"{os.path.basename(job.checkpoint)}.*"):
+        for file in pathlib.Path(checkpoint).parent.glob(f"{name}.*"):
             pin = self._pins / file.name
             pin.unlink(missing_ok=True)
             os.link(file, pin)
-        number = self._versions.publish(lambda beside: self._write(beside, job), job.manifest)
+        number = self._versions.publish(lambda beside: self._write(beside, job), {"checkpoint": name, **job.manifest})
         used = {self._versions.manifest(n)["checkpoint"] for n in self._versions.numbers}
         for pin in self._pins.iterdir():
             if pin.name.partition(".")[0] not in used:
@@ -185,7 +181,7 @@ class Publisher:
             self._console.say(f"warning: publishing failed, training goes on: {getattr(e, 'message', None) or e}")
         else:
             self._counts["published"] += 1
-            self._serve(number, self._servable.model)
+            self._serve(number)
             self._console.say(f"published version {number} in {self._versions.path(number)}")
 
     def _record_refusal(self, why: str) -> None:
@@ -196,9 +192,9 @@ class Publisher:
         except OSError as e:
             self._console.say(f"warning: the refusal could not be recorded in {self._versions.folder}/refused.jsonl: {e}")
 
-    def _serve(self, number: int, model: tf.Module) -> None:
-        """From here on the stream is scored by this version, too."""
-        for ours, theirs in zip(self._served.all_weights, model.all_weights, strict=True):
+    def _serve(self, number: int) -> None:
+        """From here on the stream is scored by this version, too: the one that the servable holds."""
+        for ours, theirs in zip(self._served.all_weights, self._servable.model.all_weights, strict=True):
             ours.assign(theirs)
         self._number, self._since = number, (time.time(), self._position.rows)
         self._gate.published()
@@ -210,8 +206,8 @@ class Publisher:
             if not pinned.with_suffix(".index").exists():
                 self._console.say(f"version {number} is not of this model: the stream is not scored by it")
                 return
-            load_model(self._servable.model, str(pinned))
-            self._serve(number, self._servable.model)
+            self._servable.load(str(pinned))
+            self._serve(number)
 
     @tf.function(autograph=False)
     def _score(self, *inputs: tf.Tensor) -> tf.Tensor:

@@ -5,9 +5,8 @@ import pathlib
 import tensorflow as tf
 
 from tfonline.config import Config
-from tfonline.features.dictionaries import Dictionaries
-from tfonline.features.parse import REASONS, Fields
-from tfonline.features.pipeline import Features, Row
+from tfonline.features.parse import REASONS, Fields, Parse
+from tfonline.features.pipeline import Features
 from tfonline.features.schema import Schema
 from tfonline.model.step import make_model
 from tfonline.model.wide_deep import WideDeep
@@ -27,21 +26,16 @@ class Servable(tf.Module):
     Args:
       config: the flags that the checkpoints' model was made with.
       schema: the columns.
-      dictionaries: ids and ranges.
-      folder: where the lookup table is written, to be copied into each SavedModel.
+      features: the trainer's own, made with a table_file, which is copied into each SavedModel.
     """
 
-    def __init__(self, config: Config, schema: Schema, dictionaries: Dictionaries, folder: str | pathlib.Path):
+    def __init__(self, config: Config, schema: Schema, features: Features):
         super().__init__(name="servable")
-        c, self._schema = config, schema
-        table = str(pathlib.Path(folder) / "category_ids.tsv")
-        self._features = Features(
-            schema, dictionaries, c.numeric, c.message_format, c.oov_buckets, c.cross_buckets, label_optional=True, table_file=table
-        )
-        self._config = config
+        self._config, self._schema, self._features = config, schema, features
+        self._parse = Parse(schema, config.message_format, label_optional=True)
         self.model = self.make_model()
         self.signatures = {
-            "serving_default": self._of_messages.get_concrete_function(),
+            "serving_default": self.score.get_concrete_function(),
             "columns": self._of_columns.get_concrete_function(
                 **{name: tf.TensorSpec([None], tf.float64, name) for name in schema.integers},
                 **{name: tf.TensorSpec([None], tf.string, name) for name in schema.categories},
@@ -56,8 +50,13 @@ class Servable(tf.Module):
         return model
 
     def load(self, checkpoint: str) -> None:
-        """Takes over the weights of a checkpoint, see load_model."""
-        load_model(self.model, checkpoint)
+        """Takes over the weights of a checkpoint (its path without a suffix), and nothing else of it.
+
+        Raises:
+          tf.errors.OpError: it is damaged.
+        """
+        learner = tf.train.Checkpoint(model=self.model)
+        tf.train.Checkpoint(learner=learner).restore(checkpoint).assert_existing_objects_matched().expect_partial()
 
     def write(self, folder: str | pathlib.Path) -> None:
         """Writes a SavedModel into a folder that is not there yet."""
@@ -66,13 +65,10 @@ class Servable(tf.Module):
         served.model, served.features = self.model, self._features
         tf.saved_model.save(served, str(folder), self.signatures)
 
+    @tf.function(autograph=False, input_signature=[tf.TensorSpec([None], tf.string, "message")])
     def score(self, message: tf.Tensor) -> dict[str, tf.Tensor]:
         """What the signature `serving_default` gives for messages, string [n]."""
-        return self._of_messages(message)
-
-    @tf.function(autograph=False, input_signature=[tf.TensorSpec([None], tf.string, "message")])
-    def _of_messages(self, message: tf.Tensor) -> dict[str, tf.Tensor]:
-        return self._score(self._features(message))
+        return self._score(self._parse(message))
 
     @tf.function(autograph=False)
     def _of_columns(self, **columns: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -83,19 +79,10 @@ class Servable(tf.Module):
         good = tf.reduce_all(whole, axis=1)
         integers = tf.cast(tf.where(missing | ~good[:, None], tf.zeros_like(numbers), numbers), tf.int64)
         reason = tf.where(good, 0, REASONS.index("number"))
-        return self._score(self._features.of_fields(Fields(tf.zeros_like(good, tf.float32), integers, missing, categories, reason)))
+        return self._score(Fields(tf.zeros_like(good, tf.float32), integers, missing, categories, reason))
 
-    def _score(self, row: Row) -> dict[str, tf.Tensor]:
+    def _score(self, fields: Fields) -> dict[str, tf.Tensor]:
+        row = self._features.of_fields(fields)
         logit = self.model((row.ids, row.values, row.numeric, row.crosses))
         logit = tf.where(row.reason == 0, logit, float("nan"))
         return {"logit": logit, "probability": tf.sigmoid(logit), "reason": row.reason}
-
-
-def load_model(model: WideDeep, checkpoint: str) -> None:
-    """Takes over the weights of a checkpoint (its path without a suffix), and nothing else of it.
-
-    Raises:
-      tf.errors.OpError: it is damaged.
-    """
-    learner = tf.train.Checkpoint(model=model)
-    tf.train.Checkpoint(learner=learner).restore(checkpoint).assert_existing_objects_matched().expect_partial()
