@@ -287,7 +287,7 @@ def test_what_a_kill_in_a_save_leaves_is_removed(topic, start, tmp_path):
 def test_a_save_is_on_disk_before_the_broker_is_told(topic, start, monkeypatch):
     order = []
     sync, commit = train.os.fsync, admin_side.KafkaTopic.commit
-    monkeypatch.setattr("tfonline.publish.checkpoints.os.fsync", lambda fd: order.append("sync") or sync(fd))
+    monkeypatch.setattr("tfonline.lifecycle.os.fsync", lambda fd: order.append("sync") or sync(fd))
     monkeypatch.setattr(admin_side.KafkaTopic, "commit", lambda self, o: order.append("commit") or commit(self, o))
     start(topic=topic([ROWS[:20]]))
     assert order[-5:] == ["sync", "sync", "sync", "sync", "commit"]  # data, index, list and folder
