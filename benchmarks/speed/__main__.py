@@ -84,6 +84,11 @@ _TARGETS = [
         lambda f: f["vocabulary 20,000,000: step, ms"] / f["vocabulary 200,000: step, ms"],
         1.1, 1.0, higher_is_better=False,
     ),
+    Target(
+        "save_stall",
+        lambda f: f["background save of 1 GB, training stands, s"] / f["background save of 1 GB, s"],
+        0.25, 0.0, higher_is_better=False,
+    ),
     Target("process_data", lambda f: f["process_data, 10 million rows, rows/s"], 350_000, 800_000),
 ]  # fmt: skip
 
