@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from rows import SCHEMA, make_dictionaries, make_rows
+from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
 from tfonline.config import parse
 from tfonline.evaluate.progressive import ProgressiveMetrics
@@ -17,6 +18,7 @@ from tfonline.features.pipeline import Features
 from tfonline.model.step import make_learner, make_strategy
 from tfonline.publish.checkpoints import Checkpoints, Position
 from tfonline.publish.servable import Servable
+from tfonline.publish.versions import digests
 from tfonline.train import run
 
 ROWS = make_rows(2000)
@@ -95,6 +97,27 @@ def test_the_files_hold_neither_slots_nor_what_is_only_counted_by_the_trainer(tr
     assert any("embedding" in name for name in names)
     assert not [name for name in names if "optimizer" in name or "position" in name or "metrics" in name]
     assert (tmp_path / "saved" / "assets" / "category_ids.tsv").stat().st_size > 0
+
+
+def test_warm_up_requests_are_rows_that_the_signatures_score(trained, tmp_path):
+    config, servable = trained
+    servable.write(tmp_path / "saved")
+    name = "assets.extra/tf_serving_warmup_requests"
+    assert name in digests(tmp_path / "saved")
+    logs = [PredictionLog.FromString(record.numpy()) for record in tf.data.TFRecordDataset(str(tmp_path / "saved" / name))]
+    requests = [log.predict_log.request for log in logs]
+    assert {request.model_spec.name for request in requests} == {"tfonline"}
+    signatures, seen = tf.saved_model.load(str(tmp_path / "saved")).signatures, []
+    for request in requests:
+        inputs = {name: tf.constant(tf.make_ndarray(value)) for name, value in request.inputs.items()}
+        found = signatures[request.model_spec.signature_name](**inputs)
+        assert not found["reason"].numpy().any()
+        assert np.isfinite(found["logit"]).all()
+        seen.append((request.model_spec.signature_name, len(found["logit"])))
+    assert seen == [("serving_default", 1), ("serving_default", 100), ("columns", 1)]
+    # Nothing is known of the row: what the trainer makes of a message without a value.
+    message = b"0" + b"\t" * 39 if config.message_format == "tsv" else json.dumps(["0", *[""] * 39]).encode()
+    assert found["logit"].numpy() == servable.score(tf.constant([message]))["logit"].numpy()
 
 
 def test_columns_score_as_messages_do(trained):

@@ -10,6 +10,7 @@ from tfonline.features.pipeline import Features
 from tfonline.features.schema import Schema
 from tfonline.model.step import make_model
 from tfonline.model.wide_deep import WideDeep
+from tfonline.publish import warmup
 
 _LARGEST = 1e18  # integers have at most 18 digits, as in messages
 
@@ -59,11 +60,16 @@ class Servable(tf.Module):
         tf.train.Checkpoint(learner=learner).restore(checkpoint).assert_existing_objects_matched().expect_partial()
 
     def write(self, folder: str | pathlib.Path) -> None:
-        """Writes a SavedModel into a folder that is not there yet."""
+        """Writes a SavedModel, and what TensorFlow Serving warms it up with, into a folder that is not there yet.
+
+        Raises:
+          OSError, tf.errors.OpError: it cannot be written.
+        """
         # Not self: a SavedModel keeps every function and attribute that it can reach.
         served = tf.Module()
         served.model, served.features = self.model, self._features
         tf.saved_model.save(served, str(folder), self.signatures)
+        warmup.write(pathlib.Path(folder), self._schema, self._config.message_format)
 
     @tf.function(autograph=False, input_signature=[tf.TensorSpec([None], tf.string, "message")])
     def score(self, message: tf.Tensor) -> dict[str, tf.Tensor]:

@@ -1,0 +1,42 @@
+"""Requests that TensorFlow Serving runs when it loads a version, so that the first that somebody waits for is not the slow one."""
+
+import json
+import pathlib
+
+import tensorflow as tf
+from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
+
+from tfonline.features.schema import Schema
+
+# Where TensorFlow Serving looks for them in a version (https://www.tensorflow.org/tfx/serving/saved_model_warmup).
+FILE = pathlib.PurePath("assets.extra", "tf_serving_warmup_requests")
+# What the model is served under. A warm-up request goes to the model that it lies beside, whatever its name; Serving only puts the
+# time it took under it.
+NAME = "tfonline"
+_BATCHES = (1, 100)  # rows
+
+
+def write(folder: pathlib.Path, schema: Schema, message_format: str) -> None:
+    """Writes the warm-up requests of a SavedModel in `folder`: rows of nothing but missing values, for both signatures.
+
+    Raises:
+      OSError, tf.errors.OpError: it cannot be written.
+    """
+    fields = ["0" if column.kind == "label" else "" for column in schema.columns]
+    message = json.dumps(fields) if message_format == "json" else "\t".join(fields)
+    columns = {name: tf.constant([float("nan")], tf.float64) for name in schema.integers}
+    columns |= {name: tf.constant([""]) for name in schema.categories}
+    requests = [_request("serving_default", {"message": tf.constant([message] * rows)}) for rows in _BATCHES]
+    (folder / FILE).parent.mkdir()
+    with tf.io.TFRecordWriter(str(folder / FILE)) as file:
+        for request in [*requests, _request("columns", columns)]:
+            file.write(request.SerializeToString(deterministic=True))
+
+
+def _request(signature: str, inputs: dict[str, tf.Tensor]) -> PredictionLog:
+    log = PredictionLog()
+    request = log.predict_log.request
+    request.model_spec.name, request.model_spec.signature_name = NAME, signature
+    for name, value in inputs.items():
+        request.inputs[name].CopyFrom(tf.make_tensor_proto(value))
+    return log
