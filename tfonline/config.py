@@ -1,27 +1,19 @@
 """Every flag of the trainer, the frozen Config made of them, and all checks across flags. Imports no TensorFlow.
 
-A flag stands once, as a field of Config with its default, its help and its section; `python -m tfonline.train --help` and the
-parser are made from the fields.
+`python -m tfonline.train --help` and the parser are made from Config's fields, see flags.
 """
 
 import dataclasses
 import datetime
 import pathlib
-import textwrap
 from typing import Any
 
-from absl import flags
-
+from tfonline import flags
+from tfonline.flags import flag, wrong
 from tfonline.lifecycle import Exit, UserError
 
 # What makes a librdkafka property a secret: refused on the command line, which every process of the machine can read.
 _SECRETS = ("password", "secret", ".pem", "oauthbearer.config", "jaas")
-
-
-def _flag(default: Any, section: str, text: str, *, lower: float | None = None, choices: tuple[str, ...] = ()) -> Any:
-    """A field of Config that is a flag. The default's type is the flag's; a tuple is a flag that may be repeated."""
-    metadata = {"section": section, "help": text, "lower": lower, "choices": choices}
-    return dataclasses.field(default=default, metadata=metadata)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,121 +21,121 @@ class Config:
     """The resolved flags of a run. Units stand in the names: `*_rows`, `*_secs`, `*_bytes`."""
 
     # fmt: off
-    bootstrap_servers: str = _flag("localhost:9092", "Stream", "Kafka brokers, host:port[,host:port].")
-    topic: str = _flag("python_test1", "Stream", "Kafka topic that holds the rows.")
-    message_format: str = _flag("tsv", "Stream", "How a message holds a row: tsv, or a JSON list of the values.",
-                                choices=("tsv", "json"))
-    input_files: str = _flag("", "Stream", "Train from these TSV files (comma separated, globs, .gz) and not from Kafka; "
-                             "each file is a partition.")
-    kafka_property: tuple[str, ...] = _flag((), "Stream", "A librdkafka property, key=value. May be repeated. Secrets belong "
-                                            "in --kafka_properties_file.")
-    kafka_properties_file: str = _flag("", "Stream", "File of librdkafka properties, one key=value a line, # comments. Its "
-                                       "values are never printed or written.")
-    group: str = _flag("tfonline", "Stream", "Consumer group under which offsets are committed after each checkpoint, for lag "
+    bootstrap_servers: str = flag("localhost:9092", "Stream", "Kafka brokers, host:port[,host:port].")
+    topic: str = flag("python_test1", "Stream", "Kafka topic that holds the rows.")
+    message_format: str = flag("tsv", "Stream", "How a message holds a row: tsv, or a JSON list of the values.",
+                               choices=("tsv", "json"))
+    input_files: str = flag("", "Stream", "Train from these TSV files (comma separated, globs, .gz) and not from Kafka; "
+                            "each file is a partition.")
+    kafka_property: tuple[str, ...] = flag((), "Stream", "A librdkafka property, key=value. May be repeated. Secrets belong "
+                                           "in --kafka_properties_file.")
+    kafka_properties_file: str = flag("", "Stream", "File of librdkafka properties, one key=value a line, # comments. Its "
+                                      "values are never printed or written.")
+    group: str = flag("tfonline", "Stream", "Consumer group under which offsets are committed after each checkpoint, for lag "
                        "tools only: they are never read back.")
-    broker_timeout_secs: float = _flag(30.0, "Stream", "How long the broker may be out of reach before the run ends with exit "
-                                       "code 69.", lower=0.1)
+    broker_timeout_secs: float = flag(30.0, "Stream", "How long the broker may be out of reach before the run ends with exit "
+                                      "code 69.", lower=0.1)
 
-    start: str = _flag("earliest", "Windows", "Where a new model starts: earliest, latest, timestamp:<RFC 3339>, "
+    start: str = flag("earliest", "Windows", "Where a new model starts: earliest, latest, timestamp:<RFC 3339>, "
                        "committed:<group> or offsets:<JSON file, partition to offset>.")
-    stop_at: str = _flag("never", "Windows", "Where the run ends: never (a resident service), latest (the end offsets seen at "
-                         "the start) or timestamp:<RFC 3339>.")
-    window_rows: int = _flag(10_000, "Windows", "A window is planned when this many rows are there, over all partitions.",
-                             lower=1)
-    window_secs: float = _flag(5.0, "Windows", "... or when this many seconds have passed since the last plan and a row is "
-                               "there.", lower=0.01)
-    max_idle_secs: float = _flag(0.0, "Windows", "End when no row came for this long. 0: never.", lower=0)
-    max_lag_rows: int = _flag(0, "Windows", "Rows of lag above which --lag_policy decides. 0: any lag is worked through.",
-                              lower=0)
-    lag_policy: str = _flag("work", "Windows", "Above --max_lag_rows: work through it, or skip ahead (journalled, counted and "
-                            "said).", choices=("work", "skip"))
-    on_lost_rows: str = _flag("fail", "Windows", "Where retention has removed rows that were to be trained next: fail (exit code "
-                              "66, saying which), or skip behind them (journalled, counted and said).",
-                              choices=("fail", "skip"))
-    skip_window: int = _flag(-1, "Windows", "Pass over this window, once and journalled: one whose rows break the model. -1: none.",
-                             lower=-1)
-    replay_journal: str = _flag("", "Windows", "Train the windows of this journal (windows.jsonl of another run) and end.")
+    stop_at: str = flag("never", "Windows", "Where the run ends: never (a resident service), latest (the end offsets seen at "
+                        "the start) or timestamp:<RFC 3339>.")
+    window_rows: int = flag(10_000, "Windows", "A window is planned when this many rows are there, over all partitions.",
+                            lower=1)
+    window_secs: float = flag(5.0, "Windows", "... or when this many seconds have passed since the last plan and a row is "
+                              "there.", lower=0.01)
+    max_idle_secs: float = flag(0.0, "Windows", "End when no row came for this long. 0: never.", lower=0)
+    max_lag_rows: int = flag(0, "Windows", "Rows of lag above which --lag_policy decides. 0: any lag is worked through.",
+                             lower=0)
+    lag_policy: str = flag("work", "Windows", "Above --max_lag_rows: work through it, or skip ahead (journalled, counted and "
+                           "said).", choices=("work", "skip"))
+    on_lost_rows: str = flag("fail", "Windows", "Where retention has removed rows that were to be trained next: fail (exit code "
+                             "66, saying which), or skip behind them (journalled, counted and said).",
+                             choices=("fail", "skip"))
+    skip_window: int = flag(-1, "Windows", "Pass over this window, once and journalled: one whose rows break the model. -1: none.",
+                            lower=-1)
+    replay_journal: str = flag("", "Windows", "Train the windows of this journal (windows.jsonl of another run) and end.")
 
-    columns: str = _flag("configs/criteo.yaml", "Features", "YAML file of the columns.")
-    dictionary_dir: str = _flag("dictionaries", "Features", "Folder of the three pickles that tools/process_data.py makes.")
-    numeric: str = _flag("bucket", "Features", "Integer columns as: minmax ((v - min) / (max - min), the replaced system's), "
-                         "log (logarithm, scaled to [-1, 1]) or bucket (a category a logarithmic bucket).",
-                         choices=("minmax", "log", "bucket"))
-    oov_buckets: int = _flag(0, "Features", "Category values that the dictionaries do not hold share so many ids, by their hash. "
-                             "0: one id a column.", lower=0)
-    cross_buckets: int = _flag(0, "Features", "Feed the deep side with the past of all pairs of columns: the share of clicks of "
-                               "each pair of values, hashed to so many. 0: no pairs.", lower=0)
-    max_rejected_ratio: float = _flag(0.1, "Features", "End with exit code 65 when more than this share of the last 10,000 "
-                                      "rows was rejected. 1: never.", lower=0)
-    dead_letter_topic: str = _flag("", "Features", "Topic that gets each refused row as it came, keyed topic:partition:offset, "
-                                   "before a checkpoint passes over it. Empty: none.")
-    rejected_max_bytes: int = _flag(100_000_000, "Features", "Size at which rejected.jsonl is full; rows are still counted.",
-                                    lower=0)
-
-    vocab_size: int = _flag(0, "Model", "Rows of the embedding tables. 0: as many as the dictionaries and the numerics need.",
-                            lower=0)
-    embedding_dim: int = _flag(16, "Model", "Width of an embedding.", lower=1)
-    deep_layers: str = _flag("256,128", "Model", "Widths of the dense layers before the last, comma separated.")
-    history: bool = _flag(False, "Model", "Feed the deep side with each id's past: its share of clicks and its number of rows.")
-    average_rows: int = _flag(0, "Model", "Score by the dense layers' moving average over so many rows. 0: by the newest weights.",
-                              lower=0)
-    precision: str = _flag("float32", "Model", "Of the dense layers' products. bfloat16 is faster where the machine has "
-                           "instructions for it (avx512_bf16, amx_bf16, GPUs), and slower elsewhere; weights stay float32.",
-                           choices=("float32", "bfloat16"))
-    dense_init: str = _flag("glorot", "Model", "Initialiser of the dense layers: glorot (uniform) or normal (--init_stddev).",
-                            choices=("glorot", "normal"))
-    init_stddev: float = _flag(0.01, "Model", "Standard deviation of the initial embeddings and wide weights.", lower=0)
-    seed: int = _flag(1, "Model", "Seed of the initial weights.", lower=0)
-
-    batch_size: int = _flag(1000, "Learning", "Rows a step, over all replicas.", lower=1)
-    wide_learning_rate: float = _flag(0.05, "Learning", "FTRL's learning rate for the wide side.", lower=1e-12)
-    wide_l1: float = _flag(1e-8, "Learning", "FTRL's l1.", lower=0)
-    wide_l2: float = _flag(1e-8, "Learning", "FTRL's l2.", lower=0)
-    wide_initial_accumulator: float = _flag(1.0, "Learning", "FTRL's initial accumulator.", lower=1e-12)
-    wide_reduction: str = _flag("sum", "Learning", "The wide side's loss over a batch: sum (a rate tuned on single examples "
-                                "fits) or mean (the replaced system's).", choices=("sum", "mean"))
-    deep_learning_rate: float = _flag(1e-3, "Learning", "Adam's learning rate for the deep side.", lower=1e-12)
-    l2: float = _flag(0.0, "Learning", "l2 of the embeddings; acts on the rows that a batch touches.", lower=0)
-    num_replicas: int = _flag(1, "Learning", "Replicas of the model under MirroredStrategy; --batch_size is divided over them.",
-                              lower=1)
-    devices: str = _flag("auto", "Learning", "auto (GPUs if there are enough, else CPU), gpu or cpu.",
-                         choices=("auto", "gpu", "cpu"))
-
-    model_dir: str = _flag("runs/model", "Keeping", "Folder of checkpoints, journal, logs and summary. The same command resumes "
-                           "from it.")
-    checkpoint_every_steps: int = _flag(0, "Keeping", "Save at the window's end that follows this many steps. 0: by time.",
-                                        lower=0)
-    checkpoint_secs: float = _flag(60.0, "Keeping", "Save at the window's end that follows this many seconds. 0: by steps only.",
+    columns: str = flag("configs/criteo.yaml", "Features", "YAML file of the columns.")
+    dictionary_dir: str = flag("dictionaries", "Features", "Folder of the three pickles that tools/process_data.py makes.")
+    numeric: str = flag("bucket", "Features", "Integer columns as: minmax ((v - min) / (max - min), the replaced system's), "
+                        "log (logarithm, scaled to [-1, 1]) or bucket (a category a logarithmic bucket).",
+                        choices=("minmax", "log", "bucket"))
+    oov_buckets: int = flag(0, "Features", "Category values that the dictionaries do not hold share so many ids, by their hash. "
+                            "0: one id a column.", lower=0)
+    cross_buckets: int = flag(0, "Features", "Feed the deep side with the past of all pairs of columns: the share of clicks of "
+                              "each pair of values, hashed to so many. 0: no pairs.", lower=0)
+    max_rejected_ratio: float = flag(0.1, "Features", "End with exit code 65 when more than this share of the last 10,000 "
+                                     "rows was rejected. 1: never.", lower=0)
+    dead_letter_topic: str = flag("", "Features", "Topic that gets each refused row as it came, keyed topic:partition:offset, "
+                                  "before a checkpoint passes over it. Empty: none.")
+    rejected_max_bytes: int = flag(100_000_000, "Features", "Size at which rejected.jsonl is full; rows are still counted.",
                                    lower=0)
-    background_save: bool = _flag(True, "Keeping", "Write checkpoints from a copy in memory while training goes on; the copy is as "
-                                  "large as the checkpoint. Without it, training waits for the disk.")
-    keep_checkpoints: int = _flag(5, "Keeping", "How many checkpoints to keep; the newest is safe once it is on disk, so at "
-                                  "least 2.", lower=2)
-    drain_secs: float = _flag(20.0, "Keeping", "A run ends this long after SIGTERM or Ctrl-C at the latest. A window that cannot "
-                              "end in four fifths of it is dropped unsaved and read again by the next run.", lower=0)
 
-    export_dir: str = _flag("", "Serving", "Folder in which models are published for serving, as SavedModels under rising numbers. "
-                            "Empty: nothing is published.")
-    export_every_secs: float = _flag(300.0, "Serving", "Publish the checkpoint that follows this many seconds. 0: by windows only.",
-                                     lower=0)
-    export_every_windows: int = _flag(0, "Serving", "Publish the checkpoint that follows this many windows. 0: by time.", lower=0)
-    keep_exports: int = _flag(5, "Serving", "How many published versions to keep, and with them their checkpoints.", lower=2)
-    gate_rows: int = _flag(50_000, "Serving", "A model is judged by its scores of so many last rows, each scored before it was "
-                           "learned from.", lower=1)
-    gate_max_regression: float = _flag(0.002, "Serving", "It is not published where its log loss is above the published "
-                                       "version's on the same rows by more than this.", lower=0)
-    gate_min_auc: float = _flag(0.55, "Serving", "... nor where its AUC is not above this. 0: any.", lower=0)
-    gate_calibration: float = _flag(0.1, "Serving", "... nor where mean prediction / mean label is further from 1. 0: any.",
-                                    lower=0)
+    vocab_size: int = flag(0, "Model", "Rows of the embedding tables. 0: as many as the dictionaries and the numerics need.",
+                           lower=0)
+    embedding_dim: int = flag(16, "Model", "Width of an embedding.", lower=1)
+    deep_layers: str = flag("256,128", "Model", "Widths of the dense layers before the last, comma separated.")
+    history: bool = flag(False, "Model", "Feed the deep side with each id's past: its share of clicks and its number of rows.")
+    average_rows: int = flag(0, "Model", "Score by the dense layers' moving average over so many rows. 0: by the newest weights.",
+                             lower=0)
+    precision: str = flag("float32", "Model", "Of the dense layers' products. bfloat16 is faster where the machine has "
+                          "instructions for it (avx512_bf16, amx_bf16, GPUs), and slower elsewhere; weights stay float32.",
+                          choices=("float32", "bfloat16"))
+    dense_init: str = flag("glorot", "Model", "Initialiser of the dense layers: glorot (uniform) or normal (--init_stddev).",
+                           choices=("glorot", "normal"))
+    init_stddev: float = flag(0.01, "Model", "Standard deviation of the initial embeddings and wide weights.", lower=0)
+    seed: int = flag(1, "Model", "Seed of the initial weights.", lower=0)
 
-    metric_rows: int = _flag(100_000, "Reporting", "The running metrics forget with this many rows (exponential decay).",
+    batch_size: int = flag(1000, "Learning", "Rows a step, over all replicas.", lower=1)
+    wide_learning_rate: float = flag(0.05, "Learning", "FTRL's learning rate for the wide side.", lower=1e-12)
+    wide_l1: float = flag(1e-8, "Learning", "FTRL's l1.", lower=0)
+    wide_l2: float = flag(1e-8, "Learning", "FTRL's l2.", lower=0)
+    wide_initial_accumulator: float = flag(1.0, "Learning", "FTRL's initial accumulator.", lower=1e-12)
+    wide_reduction: str = flag("sum", "Learning", "The wide side's loss over a batch: sum (a rate tuned on single examples "
+                               "fits) or mean (the replaced system's).", choices=("sum", "mean"))
+    deep_learning_rate: float = flag(1e-3, "Learning", "Adam's learning rate for the deep side.", lower=1e-12)
+    l2: float = flag(0.0, "Learning", "l2 of the embeddings; acts on the rows that a batch touches.", lower=0)
+    num_replicas: int = flag(1, "Learning", "Replicas of the model under MirroredStrategy; --batch_size is divided over them.",
                              lower=1)
-    report_secs: float = _flag(10.0, "Reporting", "A console line and TensorBoard scalars at most this often.", lower=0)
-    loss_log_every_steps: int = _flag(100, "Reporting", "Every how many steps loss.log gets a line. 0: never.", lower=0)
-    save_predictions: bool = _flag(False, "Reporting", "Write partition, offset, label and logit of each trained row to "
-                                   "predictions.bin, as scored before it was learned from.")
-    dry_run: bool = _flag(False, "Reporting", "Check flags, files, broker, topic and checkpoint, print what a run would start "
-                          "from, and train nothing.")
+    devices: str = flag("auto", "Learning", "auto (GPUs if there are enough, else CPU), gpu or cpu.",
+                        choices=("auto", "gpu", "cpu"))
+
+    model_dir: str = flag("runs/model", "Keeping", "Folder of checkpoints, journal, logs and summary. The same command resumes "
+                          "from it.")
+    checkpoint_every_steps: int = flag(0, "Keeping", "Save at the window's end that follows this many steps. 0: by time.",
+                                       lower=0)
+    checkpoint_secs: float = flag(60.0, "Keeping", "Save at the window's end that follows this many seconds. 0: by steps only.",
+                                  lower=0)
+    background_save: bool = flag(True, "Keeping", "Write checkpoints from a copy in memory while training goes on; the copy is as "
+                                 "large as the checkpoint. Without it, training waits for the disk.")
+    keep_checkpoints: int = flag(5, "Keeping", "How many checkpoints to keep; the newest is safe once it is on disk, so at "
+                                 "least 2.", lower=2)
+    drain_secs: float = flag(20.0, "Keeping", "A run ends this long after SIGTERM or Ctrl-C at the latest. A window that cannot "
+                             "end in four fifths of it is dropped unsaved and read again by the next run.", lower=0)
+
+    export_dir: str = flag("", "Serving", "Folder in which models are published for serving, as SavedModels under rising numbers. "
+                           "Empty: nothing is published.")
+    export_every_secs: float = flag(300.0, "Serving", "Publish the checkpoint that follows this many seconds. 0: by windows only.",
+                                    lower=0)
+    export_every_windows: int = flag(0, "Serving", "Publish the checkpoint that follows this many windows. 0: by time.", lower=0)
+    keep_exports: int = flag(5, "Serving", "How many published versions to keep, and with them their checkpoints.", lower=2)
+    gate_rows: int = flag(50_000, "Serving", "A model is judged by its scores of so many last rows, each scored before it was "
+                          "learned from.", lower=1)
+    gate_max_regression: float = flag(0.002, "Serving", "It is not published where its log loss is above the published "
+                                      "version's on the same rows by more than this.", lower=0)
+    gate_min_auc: float = flag(0.55, "Serving", "... nor where its AUC is not above this. 0: any.", lower=0)
+    gate_calibration: float = flag(0.1, "Serving", "... nor where mean prediction / mean label is further from 1. 0: any.",
+                                   lower=0)
+
+    metric_rows: int = flag(100_000, "Reporting", "The running metrics forget with this many rows (exponential decay).",
+                            lower=1)
+    report_secs: float = flag(10.0, "Reporting", "A console line and TensorBoard scalars at most this often.", lower=0)
+    loss_log_every_steps: int = flag(100, "Reporting", "Every how many steps loss.log gets a line. 0: never.", lower=0)
+    save_predictions: bool = flag(False, "Reporting", "Write partition, offset, label and logit of each trained row to "
+                                  "predictions.bin, as scored before it was learned from.")
+    dry_run: bool = flag(False, "Reporting", "Check flags, files, broker, topic and checkpoint, print what a run would start "
+                         "from, and train nothing.")
     # fmt: on
 
     def __post_init__(self) -> None:
@@ -165,46 +157,41 @@ def _check(c: Config) -> None:
     Raises:
       UserError: with exit code 64 or, for a missing properties file, 66.
     """
-    for field in dataclasses.fields(c):
-        value, lower, choices = getattr(c, field.name), field.metadata["lower"], field.metadata["choices"]
-        if lower is not None and not value >= lower:
-            raise _wrong(f"--{field.name}={value} is too small. Expected at least {lower:g}.")
-        if choices and value not in choices:
-            raise _wrong(f"--{field.name}={value} is none of {', '.join(choices)}.")
+    flags.check(c)
     if c.batch_size % c.num_replicas:
         low = c.batch_size // c.num_replicas * c.num_replicas
         multiples = " or ".join(str(n) for n in (low, low + c.num_replicas) if n)
-        raise _wrong(
+        raise wrong(
             f"--batch_size={c.batch_size} does not divide over {c.num_replicas} replicas. "
             f"Use a multiple of {c.num_replicas}, such as {multiples}."
         )
     widths = c.deep_layers.split(",")
     if not all(w.strip().isdecimal() and int(w) > 0 for w in widths):
-        raise _wrong(f"--deep_layers={c.deep_layers} is no list of widths. Expected one such as 256,128.")
+        raise wrong(f"--deep_layers={c.deep_layers} is no list of widths. Expected one such as 256,128.")
     if not c.checkpoint_every_steps and not c.checkpoint_secs:
-        raise _wrong("--checkpoint_every_steps=0 and --checkpoint_secs=0: nothing would ever be saved. Set one of them.")
+        raise wrong("--checkpoint_every_steps=0 and --checkpoint_secs=0: nothing would ever be saved. Set one of them.")
     if c.export_dir and not c.export_every_secs and not c.export_every_windows:
-        raise _wrong("--export_every_secs=0 and --export_every_windows=0: nothing would ever be published. Set one of them.")
+        raise wrong("--export_every_secs=0 and --export_every_windows=0: nothing would ever be published. Set one of them.")
     if c.lag_policy == "skip" and not c.max_lag_rows:
-        raise _wrong("--lag_policy=skip needs --max_lag_rows, the lag above which it skips.")
+        raise wrong("--lag_policy=skip needs --max_lag_rows, the lag above which it skips.")
     if c.lag_policy == "skip" and c.max_lag_rows < c.window_rows:
-        raise _wrong(
+        raise wrong(
             f"--max_lag_rows={c.max_lag_rows} is below --window_rows={c.window_rows}: rows that only wait for their window to fill "
             f"would be skipped. Use at least {c.window_rows}."
         )
     if not 0 <= c.max_rejected_ratio <= 1:
-        raise _wrong(f"--max_rejected_ratio={c.max_rejected_ratio} is no share. Expected 0 to 1.")
+        raise wrong(f"--max_rejected_ratio={c.max_rejected_ratio} is no share. Expected 0 to 1.")
     if c.dead_letter_topic and (c.input_files or c.dead_letter_topic == c.topic):
-        raise _wrong(
+        raise wrong(
             f"--dead_letter_topic={c.dead_letter_topic} needs a topic of its own beside --topic, on the same brokers; "
             "--input_files has none."
         )
     if c.replay_journal and (c.on_lost_rows == "skip" or c.skip_window >= 0):
-        raise _wrong("--replay_journal trains windows as they were: leave out --on_lost_rows=skip and --skip_window.")
+        raise wrong("--replay_journal trains windows as they were: leave out --on_lost_rows=skip and --skip_window.")
     _check_position("start", c.start, ("earliest", "latest"), ("timestamp", "committed", "offsets"))
     _check_position("stop_at", c.stop_at, ("never", "latest"), ("timestamp",))
     if c.input_files and (c.start != "earliest" or c.stop_at.startswith("timestamp:")):
-        raise _wrong(
+        raise wrong(
             f"--input_files has neither timestamps nor groups, but --start={c.start} --stop_at={c.stop_at}. "
             "Use --start=earliest and --stop_at=latest."
         )
@@ -217,7 +204,7 @@ def _check_position(flag: str, value: str, words: tuple[str, ...], kinds: tuple[
         return
     forms = ", ".join([*words, *(f"{k}:..." for k in kinds)])
     hint = " Timestamps are RFC 3339 with a zone, such as 2024-05-01T00:00:00Z." if "timestamp" in kinds else ""
-    raise _wrong(f"--{flag}={value} is not understood. Expected one of {forms}.{hint}")
+    raise wrong(f"--{flag}={value} is not understood. Expected one of {forms}.{hint}")
 
 
 def _is_timestamp(text: str) -> bool:
@@ -240,7 +227,7 @@ def kafka_properties(c: Config) -> dict[str, str]:
     """
     for key in (p.partition("=")[0] for p in c.kafka_property):
         if any(word in key.lower() for word in _SECRETS):
-            raise _wrong(f"--kafka_property={key}=(hidden) is a secret, and flags are seen by all. Use --kafka_properties_file.")
+            raise wrong(f"--kafka_property={key}=(hidden) is a secret, and flags are seen by all. Use --kafka_properties_file.")
     lines = [(p, f"--kafka_property={p}") for p in c.kafka_property]
     if c.kafka_properties_file:
         try:
@@ -251,7 +238,7 @@ def kafka_properties(c: Config) -> dict[str, str]:
                 Exit.NO_INPUT,
             ) from e
         except UnicodeDecodeError:
-            raise _wrong(f"--kafka_properties_file={c.kafka_properties_file} is not UTF-8 text. Save it as UTF-8.") from None
+            raise wrong(f"--kafka_properties_file={c.kafka_properties_file} is not UTF-8 text. Save it as UTF-8.") from None
         numbered = [(line.strip(), f"{c.kafka_properties_file}:{n}") for n, line in enumerate(text.splitlines(), 1)]
         lines = [(line, where) for line, where in numbered if line and not line.startswith("#")] + lines
     own = {"bootstrap.servers": "--bootstrap_servers", "group.id": "--group"}
@@ -263,58 +250,22 @@ def kafka_properties(c: Config) -> dict[str, str]:
     for line, where in lines:
         key, equals, value = (part.strip() for part in line.partition("="))
         if not equals or not key:
-            raise _wrong(f"{where} is not key=value, such as security.protocol=SSL.")
+            raise wrong(f"{where} is not key=value, such as security.protocol=SSL.")
         if key in own:
-            raise _wrong(f"{where}: {key} is set by {own[key]}. Leave it out.")
+            raise wrong(f"{where}: {key} is set by {own[key]}. Leave it out.")
         if "=" in value:
-            raise _wrong(f"{where}: the value of {key} holds '=', which the tensorflow-io reader refuses. Use one without.")
+            raise wrong(f"{where}: the value of {key} holds '=', which the tensorflow-io reader refuses. Use one without.")
         properties[key] = value
     return properties
 
 
-def _wrong(message: str) -> UserError:
-    return UserError(message, Exit.FLAGS)
-
-
 def parse(argv: list[str]) -> Config | None:
-    """Reads the flags, `--flagfile` included. None when help was asked for and has been printed.
+    """Reads the trainer's flags, `--flagfile` included. None when help was asked for and has been printed.
 
     Raises:
       UserError: a flag is unknown or wrong (64), or a flag file is missing (66).
     """
-    values = flags.FlagValues()
-    for field in dataclasses.fields(Config):
-        define = {
-            str: flags.DEFINE_string,
-            int: flags.DEFINE_integer,
-            float: flags.DEFINE_float,
-            bool: flags.DEFINE_bool,
-        }
-        if field.type == tuple[str, ...]:
-            flags.DEFINE_multi_string(field.name, list(field.default), field.metadata["help"], flag_values=values)
-        else:
-            define[field.type](field.name, field.default, field.metadata["help"], flag_values=values)
-    if any(a in ("--help", "-help", "-h", "--helpfull", "-?") for a in argv[1:]):
-        print(_help())
-        return None
-    try:
-        extra = values(argv)[1:]
-    except flags.CantOpenFlagFileError as e:
-        raise UserError(f"a flag file cannot be read: {e}", Exit.NO_INPUT) from e
-    except UnicodeDecodeError as e:
-        raise _wrong(f"a flag file is not UTF-8 text ({e}). Save it as UTF-8.") from e
-    except flags.Error as e:
-        raise _wrong(f"{e} (python -m tfonline.train --help lists the flags)") from e
-    if extra:
-        raise _wrong(f"not understood: {' '.join(extra)}. Flags are written --name=value.")
-    settings = {f.name: getattr(values, f.name) for f in dataclasses.fields(Config)}
-    settings["kafka_property"] = tuple(settings["kafka_property"])
-    return Config(**settings)
-
-
-def _help() -> str:
-    """The flags by section, with their defaults."""
-    lines = [
+    usage = [
         "python -m tfonline.train --flagfile=configs/criteo.flags --bootstrap_servers=host:9092 --topic=clicks "
         "--model_dir=runs/clicks",
         "",
@@ -323,16 +274,4 @@ def _help() -> str:
         + ", ".join(f"{code.value} {code.name.lower()}" for code in Exit)
         + ".",
     ]
-    section = None
-    for field in dataclasses.fields(Config):
-        if field.metadata["section"] != section:
-            section = field.metadata["section"]
-            lines += ["", f"{section}:"]
-        choices = f" One of {', '.join(field.metadata['choices'])}." if field.metadata["choices"] else ""
-        default = "none" if field.default in ("", ()) else field.default
-        text = f"{field.metadata['help']}{choices} (default: {default})"
-        lines += [
-            f"  --{field.name}",
-            *textwrap.wrap(text, 100, initial_indent=" " * 6, subsequent_indent=" " * 6),
-        ]
-    return "\n".join(lines)
+    return flags.parse(Config, "python -m tfonline.train", "\n".join(usage), argv)
