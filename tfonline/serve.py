@@ -1,0 +1,145 @@
+"""Serves what a trainer publishes, over HTTP: `python -m tfonline.serve --export_dir=models`.
+
+One process, one model: the newest whole version of the folder, exchanged for the next while requests go on. TensorFlow Serving's REST
+interface, /healthz, /metrics and a page to try a row on at /. A serving fleet wants TensorFlow Serving itself; it reads the same folder.
+"""
+
+import asyncio
+import contextlib
+import dataclasses
+import os
+import signal
+import socket
+import sys
+import threading
+from typing import TYPE_CHECKING
+
+from tfonline import flags
+from tfonline.flags import flag
+from tfonline.lifecycle import Exit, UserError
+from tfonline.report.console import Console
+
+if TYPE_CHECKING:
+    import uvicorn
+
+_USAGE = """python -m tfonline.serve --export_dir=models
+
+Serves the newest version that a trainer has published in --export_dir, and each newer one as it comes.
+Ends by SIGTERM or Ctrl-C, when what was asked is answered.
+
+    curl -d '{"instances": ["<a row as in the topic>"]}' http://127.0.0.1:8501/v1/models/tfonline:predict"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """The flags of the server. Units stand in the names."""
+
+    # fmt: off
+    export_dir: str = flag("", "Model", "The trainer's --export_dir.")
+    model_name: str = flag("tfonline", "Model", "The model's name in addresses: /v1/models/<name>:predict.")
+    poll_secs: float = flag(1.0, "Model", "How often to look for a newer version.", lower=0.01)
+
+    host: str = flag("127.0.0.1", "HTTP", "Address to listen at. There is neither a password nor TLS: to reach it from elsewhere "
+                     "(0.0.0.0), put it behind what has them.")
+    port: int = flag(8501, "HTTP", "Port to listen at. 0: a free one, which is said.", lower=0)
+    max_request_bytes: int = flag(4_000_000, "HTTP", "A larger body is refused (413).", lower=1)
+    drain_secs: float = flag(20.0, "HTTP", "How long requests may still take after SIGTERM.", lower=0)
+
+    max_batch_rows: int = flag(1024, "Batching", "Requests that wait are scored together, up to so many rows.", lower=1)
+    max_waiting_rows: int = flag(50_000, "Batching", "A request that finds more rows waiting is refused (503).", lower=1)
+    scoring_threads: int = flag(1, "Batching", "Batches scored at the same time; each also uses TensorFlow's own threads.", lower=1)
+    # fmt: on
+
+    def __post_init__(self) -> None:
+        flags.check(self)
+        if not self.export_dir:
+            raise flags.wrong("--export_dir is empty. Give the folder in which the trainer publishes.")
+        if not self.model_name or set(self.model_name) & set("/:?#% "):
+            raise flags.wrong(f"--model_name={self.model_name} does not fit an address. Use letters, digits, - and _.")
+
+
+def main(argv: list[str]) -> int:
+    """Serves until a signal; returns the exit code."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    try:
+        config = flags.parse(Config, "python -m tfonline.serve", _USAGE, argv)
+        if config is not None:
+            run(config)
+    except UserError as e:
+        print(f"tfonline: {e}", file=sys.stderr)
+        return e.code
+    return Exit.OK
+
+
+def run(config: Config) -> None:
+    """Serves until SIGTERM or SIGINT.
+
+    Raises:
+      UserError: the address cannot be listened at (exit 69).
+    """
+    console = Console()
+    listener = _listen(config)
+    console.say("loading TensorFlow")
+    import tensorflow as tf
+    import uvicorn
+
+    from tfonline.publish.versions import Versions
+    from tfonline.serving.app import App
+    from tfonline.serving.batching import Batcher
+    from tfonline.serving.metrics import Metrics
+    from tfonline.serving.models import Models
+
+    tf.config.set_visible_devices([], "GPU")  # it may be the trainer's, and would be taken whole
+    models = Models(Versions(config.export_dir), console.say)
+    metrics = Metrics(models)
+    batcher = Batcher(models, config.max_batch_rows, config.max_waiting_rows, config.scoring_threads, metrics.batch_rows.observe)
+
+    def close() -> None:
+        models.close()
+        batcher.close()
+
+    app = App(config.model_name, models, batcher, metrics, config.max_request_bytes, close)
+    models.look()
+    if models.current is None:
+        console.say(f"no version in {config.export_dir} yet: requests get 503 until there is one")
+    threading.Thread(target=models.follow, args=(config.poll_secs,), name="versions", daemon=True).start()
+    settings = uvicorn.Config(
+        app.asgi, http="httptools", ws="none", log_level="warning", access_log=False, server_header=False,
+        # Above what clients and proxies keep a connection: who closes last loses no request.
+        timeout_keep_alive=75, timeout_graceful_shutdown=max(1, round(config.drain_secs)),
+    )  # fmt: skip
+    host, port = listener.getsockname()[:2]
+    console.say(f"listening at http://{f'[{host}]' if ':' in host else host}:{port}/ for model {config.model_name}")
+    asyncio.run(_serve(uvicorn.Server(settings), listener, console))
+    console.say("closed")
+
+
+async def _serve(server: "uvicorn.Server", listener: socket.socket, console: Console) -> None:
+    def stop(name: str) -> None:
+        console.say(f"{name}: answering what was asked")
+        server.should_exit = True
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop, number.name)
+    server.capture_signals = contextlib.nullcontext  # its own handlers would end the process by the signal, not with exit code 0
+    await server.serve([listener])
+
+
+def _listen(config: Config) -> socket.socket:
+    try:
+        family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+        listener = socket.create_server((config.host, config.port), family=family, backlog=1024)
+        # Its connections inherit it. Without, the second packet of an answer waits 40 ms for a client's delayed acknowledgement:
+        # asyncio sees to it only on sockets that were made with the protocol's number.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return listener
+    except (OSError, OverflowError) as e:
+        raise UserError(
+            f"--host={config.host} --port={config.port} cannot be listened at ({getattr(e, 'strerror', None) or e}). Give another, or "
+            "--port=0 for a free one.",
+            Exit.UNAVAILABLE,
+        ) from e
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv))

@@ -1,0 +1,64 @@
+"""What the server tells Prometheus."""
+
+import time
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
+
+from tfonline.features.parse import REASONS
+from tfonline.serving.models import Models
+
+_SECS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
+_ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096)
+
+
+class Metrics:
+    """Counters of one server.
+
+    Args:
+      models: what is served.
+    """
+
+    def __init__(self, models: Models):
+        disable_created_metrics()  # a second series for each, which says when it began
+        self._registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        self._requests = Counter("tfonline_requests", "Predict requests, by HTTP status.", ["code"], registry=registry)
+        self._secs = Histogram("tfonline_request_seconds", "Time to answer one.", buckets=_SECS, registry=registry)
+        self._rows = Counter("tfonline_rows", "Rows that were asked for, by reason; ok has a score.", ["reason"], registry=registry)
+        self.batch_rows = Histogram("tfonline_batch_rows", "Rows of a scored batch.", buckets=_ROWS, registry=registry)
+        for name, text, value in (
+            ("version", "The version that is served, 0: none.", lambda m: m.current.number if m.current else 0),
+            ("version_age_seconds", "Since it was published.", lambda m: time.time() - m.current.manifest["published"]),
+            ("version_loads", "Versions loaded since the start.", lambda m: m.loads),
+            ("version_failures", "Attempts to load a version that failed.", lambda m: m.failures),
+        ):
+            Gauge(f"tfonline_{name}", text, registry=registry).set_function(lambda value=value: _of(models, value))
+
+    def answered(self, code: int, secs: float) -> None:
+        """A request has got its answer."""
+        self._requests.labels(code).inc()
+        self._secs.observe(secs)
+
+    def scored(self, reasons: list[int]) -> None:
+        """Rows have got a score or a reason, indices into parse.REASONS."""
+        for reason in set(reasons):
+            self._rows.labels(REASONS[reason] or "ok").inc(reasons.count(reason))
+
+    def text(self) -> bytes:
+        """The exposition format."""
+        return generate_latest(self._registry)
+
+
+def _of(models: Models, value) -> float:
+    try:
+        return float(value(models))
+    except AttributeError:  # no version yet
+        return float("nan")

@@ -1,0 +1,148 @@
+"""The model that is served: the newest whole version of an export folder, exchanged for a newer one while requests go on."""
+
+import dataclasses
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfonline.lifecycle import Exit, UserError
+from tfonline.publish.versions import Versions
+
+# A version that could not be loaded is looked at again: what failed may have been the disk.
+_RETRY_SECS = 30.0
+_WHY_CHARACTERS = 300
+_WARM_ROWS = (1, 32)  # batches scored before a version gets its first request
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """A loaded version.
+
+    Attributes:
+      number: the version.
+      manifest: what it is, see publish.versions.
+      inputs: by signature and input, whether the input is of strings (else of float64).
+    """
+
+    number: int
+    manifest: dict[str, Any]
+    inputs: dict[str, dict[str, bool]]
+    _signatures: dict[str, Callable[..., dict[str, tf.Tensor]]]
+
+    def score(self, signature: str, inputs: dict[str, list]) -> dict[str, np.ndarray]:
+        """Runs a signature.
+
+        Args:
+          signature: its name.
+          inputs: by name, n values each: bytes or str, or float (NaN where missing).
+
+        Returns:
+          Each output by name, [n].
+        """
+        types = self.inputs[signature]
+        tensors = {name: tf.constant(values, tf.string if types[name] else tf.float64) for name, values in inputs.items()}
+        return {name: output.numpy() for name, output in self._signatures[signature](**tensors).items()}
+
+
+class Models:
+    """Follows an export folder. Reads it only; a server and a trainer need no more in common.
+
+    Args:
+      versions: of the folder.
+      say: where lines go.
+
+    Attributes:
+      current: what is served; None while there is no version. Exchanged in one assignment: who needs one model for a whole batch
+        reads it once.
+      failed: by number, why a version could not be loaded.
+      loads: how often a version was loaded.
+      failures: how often one could not be.
+    """
+
+    def __init__(self, versions: Versions, say: Callable[[str], None]):
+        self._versions, self._say = versions, say
+        self.current: Model | None = None
+        self.failed: dict[int, str] = {}
+        self.loads = self.failures = 0
+        self._tried: dict[int, float] = {}
+        self._end = threading.Event()
+
+    def look(self) -> None:
+        """Loads the newest version that is whole, if it is newer than what is served."""
+        numbers, bad = self._versions.numbers, self._versions.bad
+        for number in reversed(numbers):
+            if self.current and number <= self.current.number:
+                return
+            if number in bad or time.monotonic() < self._tried.get(number, -_RETRY_SECS) + _RETRY_SECS:
+                continue
+            began = time.monotonic()
+            try:
+                model = self._load(number)
+            except Exception as e:  # whatever is wrong with it, the one before stays
+                self._fail(number, _first_line(e))
+                continue
+            self.current = model
+            self.loads += 1
+            self.failed.pop(number, None)
+            self._say(f"serving version {number} (step {model.manifest['step']:,}), loaded in {time.monotonic() - began:.1f} s")
+            return
+
+    def follow(self, secs: float) -> None:
+        """Looks every so many seconds, until `close`. Runs in a thread of its own."""
+        while not self._end.wait(secs):
+            try:
+                self.look()
+            except OSError as e:  # of the folder itself
+                self._fail(0, f"{self._versions.folder} cannot be read: {e.strerror}")
+
+    def close(self) -> None:
+        """Ends `follow`."""
+        self._end.set()
+
+    def listing(self) -> list[dict[str, Any]]:
+        """All versions of the folder, newest first: version, state, why, and the manifest's published, step, rows and metrics."""
+        found, bad, served = [], self._versions.bad, self.current.number if self.current else 0
+        for number in reversed(self._versions.numbers):
+            why = bad.get(number) or self.failed.get(number, "")
+            state = "served" if number == served else "bad" if number in bad else "failed" if why else ""
+            try:
+                manifest = self._versions.manifest(number)
+            except UserError as e:  # damaged, or just removed
+                manifest, why = {}, why or str(e)
+            about = {name: manifest.get(name) for name in ("published", "step", "rows", "metrics")}
+            found.append({"version": number, "state": state, "why": why, **about})
+        return found
+
+    def _load(self, number: int) -> Model:
+        manifest = self._versions.manifest(number)
+        if problems := self._versions.problems(number):
+            raise UserError("; ".join(problems), Exit.DATA)
+        signatures = tf.saved_model.load(str(self._versions.path(number))).signatures
+        place = {name: i for i, name in enumerate(manifest["contract"]["columns"])}
+        inputs = {}
+        for name, f in signatures.items():
+            specs = f.structured_input_signature[1]
+            inputs[name] = {key: specs[key].dtype == tf.string for key in sorted(specs, key=lambda key: place.get(key, 0))}
+        model = Model(number, manifest, inputs, dict(signatures))
+        for rows in _WARM_ROWS:
+            for signature, types in inputs.items():
+                model.score(signature, {name: [b"" if string else np.nan] * rows for name, string in types.items()})
+        return model
+
+    def _fail(self, number: int, why: str) -> None:
+        self._tried[number] = time.monotonic()
+        self.failures += 1
+        if self.failed.get(number) == why:
+            return
+        self.failed[number] = why
+        served = f"version {self.current.number} stays" if self.current else "no version is served"
+        self._say(f"warning: version {number or '?'} cannot be served: {why}; {served}")
+
+
+def _first_line(error: Exception) -> str:
+    text = str(getattr(error, "message", None) or error) or type(error).__name__
+    return text.splitlines()[0][:_WHY_CHARACTERS]

@@ -1,0 +1,135 @@
+"""What a predict request and its answer look like: the REST form of TensorFlow Serving.
+
+    {"instances": ["<a row as in the topic>", ...]}                    a row each; {"message": ...} for each is the same
+    {"signature_name": "columns", "instances": [{"I1": 3, ...}, ...]}  a value a column; null where it is missing
+    {"inputs": ...}                                                    a list an input instead; the answer has `outputs`
+
+A string that is not UTF-8 goes as {"b64": "..."}. A score that is not defined is null (TensorFlow Serving writes NaN, which is no JSON).
+"""
+
+import base64
+import binascii
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+import orjson
+
+
+class BadRequest(Exception):
+    """The body is not as described above: what, what was expected."""
+
+
+class Request(NamedTuple):
+    """A request's rows.
+
+    Attributes:
+      signature: by which they are to be scored.
+      inputs: by name, a list of its values.
+      rows: how many.
+      columnar: whether they came as `inputs`.
+    """
+
+    signature: str
+    inputs: dict[str, list]
+    rows: int
+    columnar: bool
+
+
+def read_request(body: bytes, signatures: dict[str, dict[str, bool]]) -> Request:
+    """Reads and checks a body.
+
+    Args:
+      body: JSON.
+      signatures: by signature and input, whether the input is of strings.
+
+    Raises:
+      BadRequest: it is none of the forms above.
+    """
+    try:
+        request = orjson.loads(body)
+    except orjson.JSONDecodeError as e:
+        raise BadRequest(f"the body is no JSON: {e}") from e
+    if not isinstance(request, dict) or ("instances" in request) == ("inputs" in request):
+        raise BadRequest('expected an object with either "instances" or "inputs"')
+    if unknown := request.keys() - {"signature_name", "instances", "inputs"}:
+        raise BadRequest(f'"{min(unknown)}" is not known; expected "signature_name", and "instances" or "inputs"')
+    name = request.get("signature_name", "serving_default")
+    if not isinstance(name, str) or name not in signatures:
+        raise BadRequest(f'there is no signature {name!r}; expected one of {", ".join(sorted(signatures))}')
+    columnar = "inputs" in request
+    inputs = (_columns if columnar else _rows)(request["inputs" if columnar else "instances"], signatures[name])
+    for input_name, string in signatures[name].items():
+        _convert(inputs[input_name], string, input_name)
+    return Request(name, inputs, len(next(iter(inputs.values()))), columnar)
+
+
+def write_answer(outputs: dict[str, np.ndarray], columnar: bool) -> bytes:
+    """JSON of the outputs, [n] each: a list an output, or an object a row."""
+    lists = {name: output.tolist() for name, output in outputs.items()}
+    if columnar:
+        return orjson.dumps({"outputs": lists})
+    return orjson.dumps({"predictions": [dict(zip(lists, row, strict=True)) for row in zip(*lists.values(), strict=True)]})
+
+
+def _rows(instances: Any, types: dict[str, bool]) -> dict[str, list]:
+    if not isinstance(instances, list) or not instances:
+        raise BadRequest('"instances" is no list of at least one row')
+    if len(types) == 1:
+        (name,) = types
+        return {name: [_only(v, name) for v in instances]}
+    for i, instance in enumerate(instances):
+        if not isinstance(instance, dict) or instance.keys() != types.keys():
+            raise BadRequest(f"instance {i} {_wrong_names(instance, types)}")
+    return {name: [instance[name] for instance in instances] for name in types}
+
+
+def _columns(inputs: Any, types: dict[str, bool]) -> dict[str, list]:
+    if len(types) == 1 and isinstance(inputs, list):
+        inputs = {next(iter(types)): inputs}
+    if not isinstance(inputs, dict) or inputs.keys() != types.keys():
+        raise BadRequest(f'"inputs" {_wrong_names(inputs, types)}')
+    if not all(isinstance(values, list) for values in inputs.values()) or len({len(values) for values in inputs.values()}) != 1:
+        raise BadRequest('"inputs" are not lists of the same length')
+    if not len(next(iter(inputs.values()))):
+        raise BadRequest('"inputs" hold no row')
+    return inputs
+
+
+def _only(value: Any, name: str) -> Any:
+    """A row of the only input, which may be named."""
+    return value[name] if isinstance(value, dict) and value.keys() == {name} else value
+
+
+def _wrong_names(given: Any, types: dict[str, bool]) -> str:
+    if not isinstance(given, dict):
+        return f"is no object; expected one with {', '.join(types)}"
+    if lacking := [name for name in types if name not in given]:
+        return f"lacks {', '.join(lacking)}; a missing value is null"
+    return f"has {min(str(name) for name in given if name not in types)!r}, which is no input; expected {', '.join(types)}"
+
+
+def _convert(values: list, string: bool, name: str) -> None:
+    """In place: strings as str or bytes, '' where missing; numbers as float, NaN where missing."""
+    for i, value in enumerate(values):
+        if string:
+            if isinstance(value, str):
+                continue
+            if value is None:
+                values[i] = ""
+            elif isinstance(value, dict) and value.keys() == {"b64"} and isinstance(value["b64"], str):
+                try:
+                    values[i] = base64.b64decode(value["b64"], validate=True)
+                except binascii.Error as e:
+                    raise BadRequest(f"{name} of row {i} is no base64: {e}") from e
+            else:
+                raise BadRequest(f'{name} of row {i} is {_short(value)}; expected a string, null or {{"b64": ...}}')
+        elif value is None:
+            values[i] = math.nan
+        elif isinstance(value, bool) or not isinstance(value, int | float):
+            raise BadRequest(f"{name} of row {i} is {_short(value)}; expected a number or null")
+
+
+def _short(value: Any) -> str:
+    text = orjson.dumps(value).decode()
+    return text if len(text) <= 40 else f"{text[:40]}..."
