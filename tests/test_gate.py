@@ -49,6 +49,25 @@ def test_the_report_is_of_the_last_rows_alone():
     assert report["calibration"] == pytest.approx((1 / (1 + np.exp(-logits))).mean() / labels.mean(), rel=1e-5)
 
 
+def test_a_copy_stays_as_it_was_and_what_is_shown_is_a_part_of_the_report():
+    gate = Gate(LIMITS)
+    labels, logits = rows(1000, 0.1)
+    served = rows(1000, 0.5)[1]
+    gate.add(labels[:700], logits[:700])
+    gate.add(labels[700:], logits[700:], served[700:])
+    copy, report = gate.copy(), gate.report()
+    shown = gate.served()
+    assert shown["rows"] == report["served_rows"] == 300
+    assert shown["auc"] == pytest.approx(report["served_auc"], abs=1e-4)
+    assert shown["log_loss"] == pytest.approx(report["served_log_loss"])
+    gate.published()
+    gate.add(labels, -logits)
+    assert copy.full
+    assert copy.report() == report
+    assert gate.served()["rows"] == 0
+    assert math.isnan(gate.served()["auc"])
+
+
 def test_worse_than_what_is_published_is_refused_and_better_passes():
     _, why = judged(noise=0.8, served=0.1)
     assert len(why) == 1

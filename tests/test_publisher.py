@@ -1,8 +1,11 @@
 """Publishing beside training: versions that differ, each of a checkpoint that stays; refusals and faults that stop nothing."""
 
+import hashlib
+import importlib.metadata
 import json
 import os
 import pathlib
+import platform
 import shutil
 from concurrent.futures import Future
 
@@ -13,6 +16,7 @@ from rows import SCHEMA, make_rows
 from test_report import events_of
 from test_servable import make_features
 
+import tfonline
 from tfonline.config import Config
 from tfonline.evaluate.progressive import exact_auc
 from tfonline.lifecycle import UserError
@@ -22,6 +26,7 @@ from tfonline.publish.versions import Versions
 from tfonline.train import run
 
 ROWS = make_rows(4000)
+KINDS = [("label", "label"), *((f"I{i}", "integer") for i in range(1, 14)), *((f"C{i}", "category") for i in range(1, 27))]
 
 
 class AtOnce:
@@ -80,6 +85,14 @@ def test_each_version_is_another_checkpoint_and_scores_as_it(train):
         assert manifest["next"] == [manifest["rows"]] == [manifest["step"] * 50]
         assert manifest["window"] * 200 == manifest["rows"]
         assert manifest["metrics"]["rows"] == 400
+        assert manifest["newest_row_time"] is None  # rows of a file have none
+        assert manifest["schema_fingerprint"] == hashlib.sha256(json.dumps(KINDS).encode()).hexdigest()[:32]
+        assert manifest["contract"]["dictionaries"]
+        assert manifest["libraries"] == {
+            "python": platform.python_version(),
+            **{name: importlib.metadata.version(name) for name in ("tensorflow", "keras", "numpy")},
+            "tfonline": tfonline.__version__,
+        }
         assert f"published version {number} in" in said
     assert exact_auc(seen[-1], np.array([row[:1] == b"1" for row in ROWS[:500]])) > 0.6
 
@@ -97,6 +110,16 @@ def test_a_manifest_is_of_its_checkpoint_though_training_has_gone_on_since(train
         manifest = versions.manifest(number)
         assert manifest["checkpoint"] == f"ckpt-{manifest['window']}"
         assert manifest["next"] == [manifest["rows"]] == [manifest["step"] * 50] == [manifest["window"] * 200]
+
+
+def test_it_is_told_how_long_an_export_took_and_how_long_training_stood_still(train):
+    config, _, _ = train()
+    events = events_of(f"{config.model_dir}/tensorboard")
+    secs, stalls = ([value for _, value in events[f"export/{name}"]] for name in ("secs", "stall_secs"))
+    # All is done while training waits, here: what it stands still for is all but the save of the checkpoint.
+    assert len(set(secs)) >= 3
+    assert all(0 < stall <= took < 60 for stall, took in zip(stalls, secs, strict=True))
+    assert min(stalls[-1] / secs[-1], stalls[0] / secs[0]) > 0.5
 
 
 def test_published_checkpoints_stay_for_as_long_as_their_versions(train):
@@ -156,6 +179,33 @@ def test_a_failure_stops_no_training(train, monkeypatch):
     assert "warning: publishing failed, training goes on: [Errno 28] No space left on device" in said
     assert json.loads(pathlib.Path(config.model_dir, "summary.json").read_bytes())["rows"] == len(ROWS)
     assert events_of(f"{config.model_dir}/tensorboard")["export/failed"][-1][1] >= 2
+
+
+def test_a_damaged_newest_version_stops_no_training(train, tmp_path):
+    config, _, versions = train(export_every_windows=20)
+    [newest], folder = versions.numbers, versions.folder
+    pinned = pathlib.Path(config.model_dir, "published", f"{versions.manifest(newest)['checkpoint']}.index")
+    damages = {
+        "version 1 is damaged": (versions.path(newest) / "manifest.json", b'{"version": '),
+        "version 1 is damaged: the stream": (versions.path(newest) / "manifest.json", b"[]"),
+        ".state.json cannot be understood": (folder / ".state.json", b""),
+        "the checkpoint of version 1 is damaged": (pinned, b"damaged"),
+        "published version 2": (versions.path(newest) / "saved_model.pb", b"damaged"),  # its checkpoint is whole
+    }
+    for said_of_it, (file, content) in damages.items():
+        whole = file.read_bytes()
+        file.unlink()  # of a checkpoint it is a second name
+        file.write_bytes(content)
+        for name in ("model", "export"):
+            shutil.copytree(tmp_path / name, tmp_path / "damaged" / name)
+        file.write_bytes(whole)
+        more = {"model_dir": str(tmp_path / "damaged" / "model"), "export_dir": str(tmp_path / "damaged" / "export")}
+        _, said, versions = train(rows=[*ROWS, *make_rows(1200, seed=2)], **more)
+        assert said_of_it in said
+        assert json.loads((tmp_path / "damaged" / "model" / "summary.json").read_bytes())["rows"] == len(ROWS) + 1200
+        assert versions.numbers == ([1] if "state" in said_of_it else [1, 2])
+        assert "state" in said_of_it or versions.problems(2) == []
+        shutil.rmtree(tmp_path / "damaged")
 
 
 def test_nothing_is_published_while_it_is_paused(train):

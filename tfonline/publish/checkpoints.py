@@ -24,7 +24,7 @@ from tfonline.lifecycle import Exit, UserError, flush_to_disk
 from tfonline.publish.snapshot import Snapshot
 
 # What reading a damaged checkpoint raises: checksums (OpError), cut files (IndexError), and a position that is none.
-_DAMAGE = (tf.errors.OpError, IndexError, ValueError, TypeError)
+DAMAGE = (tf.errors.OpError, IndexError, ValueError, TypeError)
 
 
 @dataclasses.dataclass
@@ -185,7 +185,7 @@ class Checkpoints:
             try:
                 self._checkpoint.restore(path).assert_existing_objects_matched()
                 position, metrics = json.loads(self._text.value), base64.b64decode(self._metric_text.value)
-            except _DAMAGE as e:
+            except DAMAGE as e:
                 damaged.append(f"{path} is damaged and was put aside as damaged-{pathlib.Path(path).name} ({_first_line(e)})")
                 for file in self._folder.glob(f"{pathlib.Path(path).name}.*"):
                     file.rename(file.with_name(f"damaged-{file.name}"))
@@ -222,7 +222,7 @@ def saved_position(folder: str) -> Position | None:
     for path in _paths(pathlib.Path(folder)):
         try:
             return Position(**json.loads(tf.train.load_checkpoint(path).get_tensor("position/.ATTRIBUTES/py_state")))
-        except _DAMAGE as e:
+        except DAMAGE as e:
             problems.append(f"{path}: {_first_line(e)}")
     if problems:
         raise _none_whole(folder, problems)

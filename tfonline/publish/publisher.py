@@ -1,23 +1,29 @@
 """Publishes checkpoints as SavedModels while training goes on, through the gate; scores the stream by what is published."""
 
+import contextlib
 import dataclasses
+import hashlib
 import json
 import os
 import pathlib
+import platform
 import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
+import tfonline
 from tfonline.config import Config
 from tfonline.evaluate.progressive import without_nan
 from tfonline.features.pipeline import Element, Features
 from tfonline.features.schema import Schema
 from tfonline.lifecycle import Every, UserError
 from tfonline.model.step import Learner
-from tfonline.publish.checkpoints import Position
+from tfonline.publish.checkpoints import DAMAGE, Position
 from tfonline.publish.gate import Gate, Limits
 from tfonline.publish.servable import Servable
 from tfonline.publish.versions import Versions
@@ -36,8 +42,11 @@ class _Refused(Exception):
 class _Job:
     """A model that may be published, as it is when it is saved: training has gone on when its checkpoint is on disk."""
 
+    began: float  # time.monotonic
     manifest: dict[str, Any]
-    refusals: list[str]
+    start: list[int]
+    gate: Gate
+    inputs: tuple[tf.Tensor, ...]
     messages: list[bytes]
     logits: np.ndarray
 
@@ -55,29 +64,50 @@ class Publisher:
       learner: what is trained.
       position: where it is.
       console: where lines go.
+      newest_row_time: see KafkaTopic; None where rows have no time.
 
     Raises:
       UserError: the folder cannot be written (exit 73).
     """
 
-    def __init__(self, config: Config, schema: Schema, features: Features, learner: Learner, position: Position, console: Console):
+    def __init__(
+        self,
+        config: Config,
+        schema: Schema,
+        features: Features,
+        learner: Learner,
+        position: Position,
+        console: Console,
+        newest_row_time: Callable[[list[int], list[int]], float | None] | None = None,
+    ):
         c = config
         self._learner, self._position, self._console = learner, position, console
-        self._about = {"label": schema.label, "message_format": c.message_format, "libraries": {"tensorflow": tf.__version__}}
+        self._newest_row_time = newest_row_time or (lambda start, stop: None)
+        self._about = {
+            "label": schema.label,
+            "message_format": c.message_format,
+            "schema_fingerprint": _fingerprint(schema),
+            "libraries": {
+                "python": platform.python_version(),
+                **{library.__name__: library.__version__ for library in (tf, keras, np, tfonline)},
+            },
+        }
         self._versions = Versions(c.export_dir, c.keep_exports)
         self._pins = pathlib.Path(c.model_dir) / "published"
         self._pins.mkdir(exist_ok=True)
-        self._servable = Servable(c, schema, features)
-        self._served = self._servable.make_model()
+        # In turn: while the stream is scored by one, the next version is loaded into the other.
+        self._served, self._next = Servable(c, schema, features), Servable(c, schema, features)
         self._gate = Gate(Limits(c.gate_rows, c.gate_max_regression, c.gate_min_auc, c.gate_calibration))
         self._cadence = Every(steps=c.export_every_windows, secs=c.export_every_secs)
         self._cadence.done(position.window)
         self._thread = ThreadPoolExecutor(1, "publish")
-        self._running: Future[int] | None = None
+        self._running: Future[tuple[int, float]] | None = None
         self._counts = {"published": 0, "refused": 0, "failed": 0}
         self._prepared: _Job | None = None
+        self._stall_secs = 0.0  # how long training has stood still for the export that goes on
+        self._last_export: Scalars = {}
         self._last: Element | None = None
-        self._number = 0  # of the version that `_served` is
+        self._number = 0  # of the version that `_served` holds
         self._since = (time.time(), position.rows)
         self._take_up_published()
 
@@ -87,7 +117,7 @@ class Publisher:
         served = None
         if self._number:
             batch = element.batch
-            served = self._score(batch.ids, batch.values, batch.numeric, batch.crosses).numpy()[good]
+            served = self._served.score_inputs(batch.ids, batch.values, batch.numeric, batch.crosses).numpy()[good]
         self._gate.add(labels, logits, served)
         self._last = element
 
@@ -96,30 +126,37 @@ class Publisher:
         self._prepared = None
         if self._last is None or not self._due():
             return
-        batch, messages = self._last.batch, self._last.message.numpy().tolist()
-        logits = self._learner.score(batch.ids, batch.values, batch.numeric, batch.crosses).numpy()
-        good = batch.weight.numpy() > 0
-        p, report = self._position, self._gate.report()
-        manifest = {"window": p.window, "step": p.step, "rows": p.rows, "next": list(p.next), "metrics": without_nan(report)}
-        manifest |= {"contract": p.contract, **self._about}
-        # As many rows as a batch has: then the scores are the same to the bit.
-        messages += [b""] * (len(good) - len(messages))
-        self._prepared = _Job(manifest, self._gate.refusals(report), messages, np.where(good, logits, np.nan))
+        began, self._stall_secs = time.monotonic(), 0.0
+        with self._stall():
+            batch, messages = self._last.batch, self._last.message.numpy().tolist()
+            inputs = (batch.ids, batch.values, batch.numeric, batch.crosses)
+            logits, good = self._learner.score(*inputs).numpy(), batch.weight.numpy() > 0
+            p = self._position
+            manifest = {"window": p.window, "step": p.step, "rows": p.rows, "next": list(p.next)}
+            manifest |= {"contract": p.contract, **self._about}
+            # As many rows as a batch has: then the scores are the same to the bit.
+            messages += [b""] * (len(good) - len(messages))
+            logits = np.where(good, logits, np.nan)
+            self._prepared = _Job(began, manifest, list(p.start), self._gate.copy(), inputs, messages, logits)
 
     def saved(self, checkpoint: str) -> None:
         """That checkpoint is on disk; begins to publish it where it is time."""
         self._collect()
-        if self._prepared is None or self._versions.paused:
+        if self._prepared is None or self._paused():
             return
-        self._cadence.done(self._position.window)
-        self._running = self._thread.submit(self._publish, checkpoint, self._prepared)
+        with self._stall():
+            self._cadence.done(self._position.window)
+            self._running = self._thread.submit(self._publish, checkpoint, self._prepared)
 
     def scalars(self) -> Scalars:
-        """What TensorBoard shows: the served curve, its age, and what was published, refused and failed."""
-        scalars = {f"export/{name}": float(count) for name, count in self._counts.items()}
+        """What TensorBoard shows: the served curve, its age, what was published, refused and failed, and what an export takes.
+
+        `export/secs` is how long the last one took from the save of its checkpoint on; `export/stall_secs` how long training stood
+        still for it.
+        """
+        scalars = {f"export/{name}": float(count) for name, count in self._counts.items()} | self._last_export
         if self._number:
-            report = self._gate.report()
-            scalars |= {f"served/{name}": report[f"served_{name}"] for name in ("rows", "auc", "log_loss")}
+            scalars |= {f"served/{name}": value for name, value in self._gate.served().items()}
             scalars["served/version"] = float(self._number)
             scalars["served/age_secs"] = time.time() - self._since[0]
             scalars["served/age_rows"] = float(self._position.rows - self._since[1])
@@ -138,26 +175,37 @@ class Publisher:
     def _due(self) -> bool:
         return self._gate.full and self._running is None and self._cadence.due(self._position.window)
 
-    def _publish(self, checkpoint: str, job: _Job) -> int:
-        """In the thread: writes, looks at what was written, and publishes it."""
-        if job.refusals:
-            raise _Refused("; ".join(job.refusals))
-        self._servable.load(checkpoint)
+    @contextlib.contextmanager
+    def _stall(self) -> Iterator[None]:
+        """What training stands still for."""
+        began = time.monotonic()
+        yield
+        self._stall_secs += time.monotonic() - began
+
+    def _publish(self, checkpoint: str, job: _Job) -> tuple[int, float]:
+        """In the thread: writes, looks at what was written, and publishes it; returns its number and how long it took, seconds."""
+        report = job.gate.report()
+        if refusals := job.gate.refusals(report):
+            raise _Refused("; ".join(refusals))
+        self._next.load(checkpoint)
         name = os.path.basename(checkpoint)
         # Before the version is there: a version always belongs to a checkpoint that is.
         for file in pathlib.Path(checkpoint).parent.glob(f"{name}.*"):
             pin = self._pins / file.name
             pin.unlink(missing_ok=True)
             os.link(file, pin)
-        number = self._versions.publish(lambda beside: self._write(beside, job), {"checkpoint": name, **job.manifest})
-        used = {self._versions.manifest(n)["checkpoint"] for n in self._versions.numbers}
+        about = {"checkpoint": name, "newest_row_time": self._newest_row_time(job.start, job.manifest["next"])}
+        about |= {**job.manifest, "metrics": without_nan(report)}
+        self._next.score_inputs(*job.inputs)  # here it is traced, so that training need not wait for that
+        number = self._versions.publish(lambda beside: self._write(beside, job), about)
+        used = {self._checkpoint_of(n) for n in self._versions.numbers}
         for pin in self._pins.iterdir():
             if pin.name.partition(".")[0] not in used:
                 pin.unlink()
-        return number
+        return number, time.monotonic() - job.began
 
     def _write(self, beside: pathlib.Path, job: _Job) -> None:
-        self._servable.write(beside)
+        self._next.write(beside)
         found = tf.saved_model.load(str(beside)).signatures["serving_default"](message=tf.constant(job.messages))
         logits = found["logit"].numpy()
         good = ~np.isnan(job.logits)
@@ -170,19 +218,47 @@ class Publisher:
         if self._running is None or not self._running.done():
             return
         done, self._running = self._running, None
+        with self._stall():
+            secs = self._take_up(done)
+        if secs:
+            self._last_export = {"export/secs": secs, "export/stall_secs": self._stall_secs}
+
+    def _take_up(self, done: Future[tuple[int, float]]) -> float | None:
+        """Says, counts and serves what the thread has done; returns how long the export took, seconds, or None for none."""
         try:
-            number = done.result()
+            number, secs = done.result()
         except _Refused as e:
             self._counts["refused"] += 1
             self._console.say(f"not published: {e}. Version {self._number or 'none'} stays.")
             self._record_refusal(str(e))
-        except (OSError, UserError, tf.errors.OpError) as e:
-            self._counts["failed"] += 1
-            self._console.say(f"warning: publishing failed, training goes on: {getattr(e, 'message', None) or e}")
+        except Exception as e:  # whatever it is: the model that is trained is whole
+            self._failed(e)
         else:
             self._counts["published"] += 1
             self._serve(number)
             self._console.say(f"published version {number} in {self._versions.path(number)}")
+            return secs
+        return None
+
+    def _failed(self, error: Exception) -> None:
+        self._counts["failed"] += 1
+        why = getattr(error, "message", None) or (error if isinstance(error, OSError | UserError) else repr(error))
+        self._console.say(f"warning: publishing failed, training goes on: {why}")
+
+    def _paused(self) -> bool:
+        """Whether nothing is to be published, because somebody said so or because the folder cannot be read."""
+        try:
+            return bool(self._versions.paused)
+        except (OSError, UserError) as e:
+            self._failed(e)
+            return True
+
+    def _checkpoint_of(self, number: int) -> str:
+        """The name of the checkpoint that a version is of; '' where its manifest does not say, or it has just been removed."""
+        try:
+            return self._versions.manifest(number)["checkpoint"]
+        except (UserError, KeyError, TypeError):
+            return ""
 
     def _record_refusal(self, why: str) -> None:
         line = {"time": time.time(), "window": self._position.window, "step": self._position.step, "why": why}
@@ -193,22 +269,30 @@ class Publisher:
             self._console.say(f"warning: the refusal could not be recorded in {self._versions.folder}/refused.jsonl: {e}")
 
     def _serve(self, number: int) -> None:
-        """From here on the stream is scored by this version, too: the one that the servable holds."""
-        for ours, theirs in zip(self._served.all_weights, self._servable.model.all_weights, strict=True):
-            ours.assign(theirs)
+        """From here on the stream is scored by this version, too: the one that was loaded last."""
+        self._served, self._next = self._next, self._served
         self._number, self._since = number, (time.time(), self._position.rows)
         self._gate.published()
 
     def _take_up_published(self) -> None:
         """After a restart: the version that is published goes on being scored."""
         for number in self._versions.numbers[-1:]:
-            pinned = self._pins / self._versions.manifest(number)["checkpoint"]
-            if not pinned.with_suffix(".index").exists():
+            name = self._checkpoint_of(number)
+            if not name:
+                self._console.say(f"warning: version {number} is damaged: the stream is not scored by it")
+                return
+            if not (self._pins / f"{name}.index").exists():
                 self._console.say(f"version {number} is not of this model: the stream is not scored by it")
                 return
-            self._servable.load(str(pinned))
+            try:
+                self._next.load(str(self._pins / name))
+            except DAMAGE as e:
+                self._console.say(f"warning: the checkpoint of version {number} is damaged: the stream is not scored by it ({e})")
+                return
             self._serve(number)
 
-    @tf.function(autograph=False)
-    def _score(self, *inputs: tf.Tensor) -> tf.Tensor:
-        return self._served(inputs)
+
+def _fingerprint(schema: Schema) -> str:
+    """The first half of the SHA-256, in hex, of the columns' names and kinds in their order."""
+    columns = json.dumps([[column.name, column.kind] for column in schema.columns])
+    return hashlib.sha256(columns.encode()).hexdigest()[:32]

@@ -9,7 +9,6 @@ from tfonline.features.parse import REASONS, Fields, Parse
 from tfonline.features.pipeline import Features
 from tfonline.features.schema import Schema
 from tfonline.model.step import make_model
-from tfonline.model.wide_deep import WideDeep
 from tfonline.publish import warmup
 
 _LARGEST = 1e18  # integers have at most 18 digits, as in messages
@@ -34,7 +33,8 @@ class Servable(tf.Module):
         super().__init__(name="servable")
         self._config, self._schema, self._features = config, schema, features
         self._parse = Parse(schema, config.message_format, label_optional=True)
-        self.model = self.make_model()
+        self.model = make_model(config, config.vocab_size or features.num_ids, features.num_fields, features.num_numeric)
+        self.model.build()
         self.signatures = {
             "serving_default": self.score.get_concrete_function(),
             "columns": self._of_columns.get_concrete_function(
@@ -42,13 +42,6 @@ class Servable(tf.Module):
                 **{name: tf.TensorSpec([None], tf.string, name) for name in schema.categories},
             ),
         }
-
-    def make_model(self) -> WideDeep:
-        """Another model of this kind, with weights of its own."""
-        f = self._features
-        model = make_model(self._config, self._config.vocab_size or f.num_ids, f.num_fields, f.num_numeric)
-        model.build()
-        return model
 
     def load(self, checkpoint: str) -> None:
         """Takes over the weights of a checkpoint (its path without a suffix), and nothing else of it.
@@ -75,6 +68,11 @@ class Servable(tf.Module):
     def score(self, message: tf.Tensor) -> dict[str, tf.Tensor]:
         """What the signature `serving_default` gives for messages, string [n]."""
         return self._score(self._parse(message))
+
+    @tf.function(autograph=False)
+    def score_inputs(self, *inputs: tf.Tensor) -> tf.Tensor:
+        """The model's inputs (WideDeep.call), as the trainer has them, to logits float32 [B]."""
+        return self.model(inputs)
 
     @tf.function(autograph=False)
     def _of_columns(self, **columns: tf.Tensor) -> dict[str, tf.Tensor]:

@@ -187,6 +187,12 @@ class Versions:
             return _State(**json.loads((self.folder / _STATE).read_bytes()))
         except FileNotFoundError:
             return _State()
+        except (ValueError, TypeError) as e:
+            raise UserError(
+                f"{self.folder / _STATE} cannot be understood ({e}). Remove it: numbers go on above the newest version, and "
+                "none is marked as bad.",
+                Exit.DATA,
+            ) from e
 
     def _write_state(self, state: _State) -> None:
         beside = self.folder / f"{_STATE}.new"

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Consumer, KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from tfonline.lifecycle import Exit, Stop, UserError
@@ -20,6 +20,8 @@ _LATEST, _EARLIEST = -1, -2
 _PAUSE_SECS = 0.2
 _REFRESH_SECS = 5.0
 _NUM_NAMES_SHOWN = 20
+# The newest row is looked for so far back: there are offsets without one, as the ends of transactions and what was aborted.
+_LOOK_BACK_OFFSETS = 100
 # A broker that is away is said once, by this module; one that is back is noticed within a second.
 _CLIENT = {"log_level": 2, "error_cb": lambda _: None, "reconnect.backoff.max.ms": 1000}
 
@@ -163,12 +165,43 @@ class KafkaTopic:
         finally:
             consumer.close()
 
-    def _new_consumer(self, group: str) -> Consumer:
+    def newest_row_time(self, start: list[int], stop: list[int]) -> float | None:
+        """The time of the newest row in `[start, stop)` of each partition, seconds since 1970: Kafka's time of its message.
+
+        The last offsets of each partition are looked at, and the greatest time is the answer.
+
+        Returns:
+          None where it is not known: there is no message, none has a time, or the broker did not answer within a few seconds.
+        """
+        first = {p: max(s, e - _LOOK_BACK_OFFSETS) for p, (s, e) in enumerate(zip(start, stop, strict=True)) if s < e}
+        try:
+            # Where retention has taken the first of the offsets, from what is left on.
+            consumer = self._new_consumer(f"{self._topic}-newest", reset="earliest")
+            consumer.assign([TopicPartition(self._topic, p, offset) for p, offset in first.items()])
+        except KafkaException:
+            return None
+        times, deadline = [], time.monotonic() + _REQUEST_SECS
+        while first and time.monotonic() < deadline:
+            record = consumer.poll(0.1)
+            if record is None or record.partition() not in first:
+                continue
+            if record.error():
+                done = record.error().code() == KafkaError._PARTITION_EOF
+            else:
+                kind, ms = record.timestamp()
+                if record.offset() < stop[record.partition()] and kind != TIMESTAMP_NOT_AVAILABLE:
+                    times.append(ms / 1000)
+                done = record.offset() >= stop[record.partition()] - 1
+            if done:
+                del first[record.partition()]
+        return max(times, default=None) if not first else None
+
+    def _new_consumer(self, group: str, reset: str = "error") -> Consumer:
         settings = {
             "group.id": group,
             "enable.auto.commit": False,
             "enable.partition.eof": True,
-            "auto.offset.reset": "error",
+            "auto.offset.reset": reset,
             "isolation.level": "read_committed",
             "on_commit": self._on_commit,
         }
