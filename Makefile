@@ -4,7 +4,7 @@ KAFKA_VERSION ?= 4.3.0
 # A file of Criteo rows (TSV, plain or .gz) for the demo; empty: synthetic rows.
 ROWS ?=
 
-.PHONY: setup demo test lint broker bench soak chaos quality clean
+.PHONY: setup browser demo test lint broker bench soak chaos quality serve-demo clean
 
 setup:
 	@$(MAKE) --no-print-directory -j2 .venv/.ready .kafka/libs-$(KAFKA_VERSION)
@@ -24,8 +24,16 @@ setup:
 demo: setup
 	@.venv/bin/python tools/demo.py $(if $(ROWS),--rows=$(ROWS))
 
-test: setup
+test: setup browser
 	@.venv/bin/python -m pytest
+
+# The server's page is tested in a real browser: Debian's Chromium, where there is none and it may be installed.
+browser:
+	@for name in chromium chromium-browser google-chrome; do command -v $$name > /dev/null && exit 0; done; \
+	 echo "setup: Chromium, for the test of the server's page"; \
+	 sudo=$$([ "$$(id -u)" = 0 ] || echo "sudo -n"); \
+	 { $$sudo apt-get update -qq && $$sudo apt-get install -y -qq --no-install-recommends chromium; } > /dev/null 2>&1 || \
+	 { echo "make test needs Chromium or Chrome on PATH, and apt-get could not install it: install one, such as apt install chromium"; exit 1; }
 
 lint: setup
 	@.venv/bin/ruff check
@@ -54,6 +62,10 @@ quality: setup .venv-peers/.ready
 	@$(PYTHON) -m venv .venv-peers
 	@.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/requirements.txt
 	@touch $@
+
+# A model is published while it learns, and served while clients ask without a pause.
+serve-demo: setup
+	@.venv/bin/python -m benchmarks.serving $(SERVE)
 
 # Removes all that the targets above made; a running local broker is stopped first.
 clean:

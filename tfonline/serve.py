@@ -1,7 +1,7 @@
 """Serves what a trainer publishes, over HTTP: `python -m tfonline.serve --export_dir=models`.
 
-One process, one model: the newest whole version of the folder, exchanged for the next while requests go on. TensorFlow Serving's REST
-interface, /healthz, /metrics and a page to try a row on at /. A serving fleet wants TensorFlow Serving itself; it reads the same folder.
+One process, one model: the newest whole version of the folder, exchanged for the next while requests go on. It has TensorFlow
+Serving's REST interface, /healthz, /metrics, and a page at / to try a row on. TensorFlow Serving itself reads the same folder.
 """
 
 import asyncio
@@ -135,8 +135,8 @@ def _listen(config: Config) -> socket.socket:
         return listener
     except (OSError, OverflowError) as e:
         raise UserError(
-            f"--host={config.host} --port={config.port} cannot be listened at ({getattr(e, 'strerror', None) or e}). Give another, or "
-            "--port=0 for a free one.",
+            f"--host={config.host} --port={config.port} cannot be listened at ({getattr(e, 'strerror', None) or e}). Give others; "
+            "--port=0 takes a free one.",
             Exit.UNAVAILABLE,
         ) from e
 

@@ -119,7 +119,8 @@ class App:
                     break
         if too_large:
             # Closed: what the client goes on sending is not read.
-            raise HTTPException(413, f"the body has more than --max_request_bytes={limit:,}; send fewer rows", {"connection": "close"})
+            why = f"the body has more than --max_request_bytes={limit:,}; send fewer rows"
+            raise HTTPException(413, why, {"connection": "close"})
         return b"".join(chunks)
 
     async def _status(self, request: Request) -> Response:

@@ -41,9 +41,7 @@ class Batcher:
       scored: told the rows of each batch.
     """
 
-    def __init__(
-        self, models: Models, max_batch_rows: int, max_waiting_rows: int, threads: int, scored: Callable[[int], None]
-    ):
+    def __init__(self, models: Models, max_batch_rows: int, max_waiting_rows: int, threads: int, scored: Callable[[int], None]):
         self._models, self._max_batch_rows, self._max_waiting_rows, self._scored = models, max_batch_rows, max_waiting_rows, scored
         self._threads = ThreadPoolExecutor(threads, "score")
         self._free = threads

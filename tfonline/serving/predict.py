@@ -4,7 +4,7 @@
     {"signature_name": "columns", "instances": [{"I1": 3, ...}, ...]}  a value a column; null where it is missing
     {"inputs": ...}                                                    a list an input instead; the answer has `outputs`
 
-A string that is not UTF-8 goes as {"b64": "..."}. A score that is not defined is null (TensorFlow Serving writes NaN, which is no JSON).
+A string that is not UTF-8 goes as {"b64": "..."}. A score that is not defined is null; TensorFlow Serving writes NaN, no JSON.
 """
 
 import base64
@@ -56,7 +56,7 @@ def read_request(body: bytes, signatures: dict[str, dict[str, bool]]) -> Request
         raise BadRequest(f'"{min(unknown)}" is not known; expected "signature_name", and "instances" or "inputs"')
     name = request.get("signature_name", "serving_default")
     if not isinstance(name, str) or name not in signatures:
-        raise BadRequest(f'there is no signature {name!r}; expected one of {", ".join(sorted(signatures))}')
+        raise BadRequest(f"there is no signature {name!r}; expected one of {', '.join(sorted(signatures))}")
     columnar = "inputs" in request
     inputs = (_columns if columnar else _rows)(request["inputs" if columnar else "instances"], signatures[name])
     for input_name, string in signatures[name].items():

@@ -1,0 +1,51 @@
+"""Does a version score as the trainer did at its checkpoint?"""
+
+import json
+import pathlib
+
+import numpy as np
+
+
+class Trainer:
+    """The trainer's own features and model, at a published checkpoint.
+
+    Args:
+      model_dir: of the trainer.
+    """
+
+    def __init__(self, model_dir: pathlib.Path):
+        from tfonline.config import Config
+        from tfonline.features.dictionaries import load_dictionaries
+        from tfonline.features.pipeline import Features
+        from tfonline.features.schema import load_schema
+        from tfonline.model.step import make_learner, make_strategy
+
+        settings = json.loads((model_dir / "config.json").read_text())
+        c = Config(**{name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()})
+        schema = load_schema(c.columns)
+        dictionaries = load_dictionaries(c.dictionary_dir, schema)
+        self._folder = model_dir / "published"
+        self._features = f = Features(schema, dictionaries, c.numeric, c.message_format, c.oov_buckets, c.cross_buckets)
+        vocab_size = c.vocab_size or f.num_ids
+        self._learner = make_learner(make_strategy(1, "cpu"), c, vocab_size, f.num_fields, f.num_numeric)
+
+    def logits(self, checkpoint: str, rows: list[str], batch: int) -> np.ndarray:
+        """float32 [n], by the weights of `checkpoint`; all its other objects are left out."""
+        import tensorflow as tf
+
+        tf.train.Checkpoint(learner=self._learner).restore(str(self._folder / checkpoint)).expect_partial()
+        made = (self._features(tf.constant(rows[i : i + batch])) for i in range(0, len(rows), batch))
+        return np.concatenate([self._learner.score(r.ids, r.values, r.numeric, r.crosses) for r in made])
+
+
+def saved_logits(version: pathlib.Path, rows: list[str], batch: int) -> np.ndarray:
+    """float32 [n], by the SavedModel, loaded anew."""
+    import tensorflow as tf
+
+    signature = tf.saved_model.load(str(version)).signatures["serving_default"]
+    return np.concatenate([signature(message=tf.constant(rows[i : i + batch]))["logit"] for i in range(0, len(rows), batch)])
+
+
+def probability(logits: np.ndarray) -> np.ndarray:
+    """float64 of float32."""
+    return 1 / (1 + np.exp(-logits.astype(np.float64)))

@@ -1,0 +1,87 @@
+"""The page at /, in a real browser."""
+
+import shutil
+
+import pytest
+from playwright.sync_api import expect, sync_playwright
+from serving_helpers import publish, serving
+
+from tfonline.publish.versions import Versions
+
+# As root, Chromium has no sandbox; and nothing of its own goes out.
+_OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+            "--disable-component-update", "--disable-sync"]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def browser():
+    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    assert path, "the test of the page needs Chromium or Chrome on PATH; `make test` installs Debian's where it may"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=_OPTIONS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser):
+    page = browser.new_page()
+    page.problems = []
+    page.on("pageerror", lambda error: page.problems.append(str(error)))
+    page.on("console", lambda message: message.type == "error" and page.problems.append(message.text))
+    yield page
+    page.close()
+
+
+@pytest.fixture
+def server(tmp_path):
+    with serving(tmp_path / "models", tmp_path / "log") as server:
+        yield server
+
+
+def test_a_row_is_pasted_and_its_score_shown(page, server, tmp_path):
+    page.goto(f"http://127.0.0.1:{server.port}/")
+    expect(page.get_by_text("no version has been published yet")).to_be_visible()
+    publish(tmp_path / "models", 0.5)
+    publish(tmp_path / "models", 0.25, metrics={"rows": 50_000, "auc": 0.7654, "log_loss": 0.4567, "calibration": 1.012})
+    Versions(tmp_path / "models").roll_back(1, why="<b>too low</b>")
+    server.wait_for("serving version 3 ")
+    page.reload()
+    expect(page).to_have_title("tfonline: tfonline")
+    expect(page.locator("#served")).to_contain_text("version 3, published")
+    expect(page.locator("#served")).to_contain_text("AUC 0.7500, log loss 0.5000, calibration -")
+    rows = page.locator("#versions tr")
+    expect(rows).to_have_count(3)
+    expect(rows.nth(0)).to_contain_text("served")
+    expect(rows.nth(1)).to_contain_text("0.76540.45671.012bad: <b>too low</b>")  # as text, not as HTML
+
+    box = page.get_by_label("Rows as in the topic")
+    box.fill("\tabc\n\nabcdef\n")
+    page.get_by_role("button", name="Score").click()
+    answer = page.locator("#answer tbody tr")
+    expect(answer).to_have_count(2)
+    expect(answer.nth(0)).to_have_text("10.8807972.0000003")  # row 1, sigmoid(2), 2, version 3
+    expect(answer.nth(1)).to_have_text("20.9525743.0000003")
+
+    box.fill("")
+    box.press("Control+Enter")
+    expect(page.get_by_text("Paste a row first.")).to_be_visible()
+    assert page.problems == []
+
+
+def test_what_cannot_be_scored_is_said(page, server, tmp_path):
+    publish(tmp_path / "models", 0.5)
+    server.wait_for("serving version 1 ")
+    page.goto(f"http://127.0.0.1:{server.port}/")
+    expect(page.locator("#served")).to_contain_text("version 1")
+    box = page.get_by_label("Rows as in the topic")
+    page.route(
+        "**/v1/models/**", lambda route: route.fulfill(json={"predictions": [{"logit": None, "probability": None, "reason": 4}]})
+    )
+    box.fill("x")
+    box.press("Control+Enter")
+    expect(page.locator("#answer")).to_contain_text("not scored: fields")
+    page.unroute("**/v1/models/**")
+    server.process.kill()
+    box.press("Control+Enter")
+    expect(page.locator("#answer")).to_contain_text("The server does not answer")

@@ -1,0 +1,95 @@
+"""The form of requests and answers."""
+
+import base64
+import json
+import math
+
+import numpy as np
+import pytest
+
+from tfonline.serving.predict import BadRequest, Request, read_request, write_answer
+
+SIGNATURES = {"serving_default": {"message": True}, "columns": {"I1": False, "C1": True}}
+
+
+def read(**body):
+    return read_request(json.dumps(body).encode(), SIGNATURES)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"instances": ["a", "b"]},
+        {"instances": [{"message": "a"}, {"message": "b"}]},
+        {"signature_name": "serving_default", "instances": ["a", {"message": "b"}]},
+    ],
+)
+def test_rows_of_messages(body):
+    assert read(**body) == Request("serving_default", {"message": ["a", "b"]}, 2, False)
+
+
+@pytest.mark.parametrize("inputs", [["a", "b"], {"message": ["a", "b"]}])
+def test_an_input_of_messages(inputs):
+    assert read(inputs=inputs) == Request("serving_default", {"message": ["a", "b"]}, 2, True)
+
+
+def test_base64_and_what_json_escapes():
+    raw = b"\xff\x00\t"
+    request = read(instances=[{"b64": base64.b64encode(raw).decode()}, {"message": {"b64": ""}}, "\t\u00e9\n"])
+    assert request.inputs["message"] == [raw, b"", "\t\u00e9\n"]
+
+
+def test_columns_by_row_and_by_column_with_missing_values():
+    rows = read(signature_name="columns", instances=[{"I1": 3, "C1": None}, {"C1": "x", "I1": None}, {"I1": -2.5, "C1": ""}])
+    columns = read(signature_name="columns", inputs={"I1": [3, None, -2.5], "C1": [None, "x", ""]})
+    for request, columnar in ((rows, False), (columns, True)):
+        assert (request.signature, request.rows, request.columnar) == ("columns", 3, columnar)
+        assert request.inputs["C1"] == ["", "x", ""]
+        assert request.inputs["I1"][::2] == [3, -2.5]
+        assert math.isnan(request.inputs["I1"][1])
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ({}, "either"),
+        ({"instances": ["a"], "inputs": ["a"]}, "either"),
+        ({"instances": ["a"], "signatur_name": "x"}, '"signatur_name" is not known'),
+        ({"signature_name": "nix", "instances": ["a"]}, "no signature 'nix'; expected one of columns, serving_default"),
+        ({"signature_name": ["x"], "instances": ["a"]}, "no signature"),
+        ({"instances": []}, "at least one row"),
+        ({"instances": "a"}, "no list"),
+        ({"instances": [3]}, "message of row 0 is 3; expected a string"),
+        ({"instances": ["a", {"b64": "?"}]}, "message of row 1 is no base64"),
+        ({"instances": [{"massage": "a"}]}, 'message of row 0 is {"massage":"a"}'),
+        ({"inputs": []}, "hold no row"),
+        ({"inputs": {"message": "a"}}, "not lists of the same length"),
+        ({"inputs": 3}, "is no object"),
+        ({"signature_name": "columns", "instances": [{"I1": 3}]}, "instance 0 lacks C1; a missing value is null"),
+        ({"signature_name": "columns", "instances": [{"I1": 3, "C1": "", "I9": 1}]}, "instance 0 has 'I9', which is no input"),
+        ({"signature_name": "columns", "instances": ["a"]}, "instance 0 is no object; expected one with I1, C1"),
+        ({"signature_name": "columns", "instances": [{"I1": "3", "C1": ""}]}, 'I1 of row 0 is "3"; expected a number or null'),
+        ({"signature_name": "columns", "instances": [{"I1": True, "C1": ""}]}, "I1 of row 0 is true"),
+        ({"signature_name": "columns", "inputs": {"I1": [1, 2], "C1": [""]}}, "not lists of the same length"),
+        ({"signature_name": "columns", "inputs": {"I1": [1]}}, '"inputs" lacks C1'),
+    ],
+)
+def test_a_wrong_request_is_told_what_is_wrong(body, says):
+    with pytest.raises(BadRequest) as e:
+        read(**body)
+    assert says in str(e.value)
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[1]", b'"x"', b'{"instances": ["\xff"]}', b"null"])
+def test_no_json_object(body):
+    with pytest.raises(BadRequest):
+        read_request(body, SIGNATURES)
+
+
+def test_answers_are_json_in_which_undefined_is_null():
+    outputs = {"logit": np.array([0.5, np.nan], np.float32), "reason": np.array([0, 4], np.int32)}
+    rows, columns = (json.loads(write_answer(outputs, columnar)) for columnar in (False, True))
+    assert rows == {"predictions": [{"logit": 0.5, "reason": 0}, {"logit": None, "reason": 4}]}
+    assert columns == {"outputs": {"logit": [0.5, None], "reason": [0, 4]}}
+    score = np.array([0.1], np.float32)
+    assert np.float32(json.loads(write_answer({"logit": score}, True))["outputs"]["logit"][0]) == score[0]
