@@ -128,6 +128,16 @@ def test_a_version_without_its_manifest_is_told(versions):
         versions.problems(1)
 
 
+@pytest.mark.parametrize("torn", [1, 3])
+def test_a_version_without_its_manifest_bars_no_way_back(versions, torn):
+    for text in "abc":
+        versions.publish(model(text), {})
+    (versions.path(torn) / MANIFEST).write_text("[]")
+    assert versions.roll_back(why="clicks fell") == 4
+    assert text_of(versions, 4) == "b"
+    assert versions.bad == {3: "clicks fell"}
+
+
 def _publish_for_ever(folder, name):
     versions, i = Versions(folder, keep=3), 0
     while True:

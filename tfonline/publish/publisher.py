@@ -257,7 +257,7 @@ class Publisher:
         """The name of the checkpoint that a version is of; '' where its manifest does not say, or it has just been removed."""
         try:
             return self._versions.manifest(number)["checkpoint"]
-        except (UserError, KeyError, TypeError):
+        except (UserError, KeyError):
             return ""
 
     def _record_refusal(self, why: str) -> None:

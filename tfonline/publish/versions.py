@@ -84,7 +84,10 @@ class Versions:
         if number not in self.numbers:
             raise UserError(f"{self.folder} has no version {number}. There are {self.numbers or 'none'}.", Exit.NO_INPUT)
         try:
-            return json.loads((self.path(number) / MANIFEST).read_bytes())
+            manifest = json.loads((self.path(number) / MANIFEST).read_bytes())
+            if not isinstance(manifest, dict):
+                raise ValueError(f"it holds {manifest!r:.50}")
+            return manifest
         except (OSError, ValueError) as e:
             raise UserError(f"version {number} has no readable {MANIFEST}: {e}. Roll back to another one.", Exit.DATA) from e
 
@@ -149,7 +152,11 @@ class Versions:
             self._write_state(dataclasses.replace(self._state(), paused=""))
 
     def _origin(self, number: int) -> int:
-        return self.manifest(number).get("rolled_back_to", number)
+        """The version that one is a copy of: itself, if none, or if its manifest cannot be read (the way back leads past it)."""
+        try:
+            return self.manifest(number).get("rolled_back_to", number)
+        except UserError:
+            return number
 
     def _publish(self, write: Callable[[pathlib.Path], object], manifest: dict[str, Any], keep_also: int | None = None) -> int:
         for torn in self.folder.glob(".*.tmp"):
