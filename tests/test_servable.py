@@ -11,12 +11,10 @@ from rows import SCHEMA, make_dictionaries, make_rows
 from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
 from tfonline.config import parse
-from tfonline.evaluate.progressive import ProgressiveMetrics
 from tfonline.features.dictionaries import load_dictionaries
 from tfonline.features.parse import REASONS
 from tfonline.features.pipeline import Features
 from tfonline.model.step import make_learner, make_strategy
-from tfonline.publish.checkpoints import Checkpoints, Position
 from tfonline.publish.servable import Servable
 from tfonline.publish.versions import digests
 from tfonline.train import run
@@ -28,14 +26,15 @@ MODELS = {
     "log json": ["--numeric=log", "--message_format=json", "--oov_buckets=100"],
     "all": ["--numeric=bucket", "--history", "--cross_buckets=1000", "--average_rows=500", "--oov_buckets=100"],
 }
-# Loads a SavedModel and scores rows by both signatures, with TensorFlow alone.
+# Loads SavedModels and scores the rows of a file by them, with TensorFlow alone: CLIENT rows [SavedModel size output]...
 CLIENT = """
-import sys, numpy as np, tensorflow as tf
+import gzip, sys, numpy as np, tensorflow as tf
+rows = (gzip.open if sys.argv[1].endswith(".gz") else open)(sys.argv[1], "rb").read().rstrip(b"\\n").split(b"\\n")
+for saved, size, output in zip(sys.argv[2::3], map(int, sys.argv[3::3]), sys.argv[4::3]):
+    score = tf.saved_model.load(saved).signatures["serving_default"]
+    found = [score(message=tf.constant(rows[i : i + size])) for i in range(0, len(rows), size)]
+    np.savez(output, **{name: np.concatenate([f[name] for f in found]) for name in found[0]})
 assert "tfonline" not in sys.modules
-model = tf.saved_model.load(sys.argv[1])
-rows, size = open(sys.argv[2], "rb").read().split(b"\\n"), int(sys.argv[3])
-found = [model.signatures["serving_default"](message=tf.constant(rows[i : i + size])) for i in range(0, len(rows), size)]
-np.savez(sys.argv[4], **{name: np.concatenate([f[name] for f in found]) for name in found[0]})
 """
 
 
@@ -63,28 +62,33 @@ def make_features(config, table_file=None):
     return Features(SCHEMA, dictionaries, c.numeric, c.message_format, c.oov_buckets, c.cross_buckets, table_file)
 
 
-def trainers_scores(config, size):
-    """The logits that the trainer itself gives from its newest checkpoint."""
+def trainers_scores(config, rows, size, *checkpoints):
+    """The logits that the trainer itself gives from each of its checkpoints."""
     features = make_features(config)
     learner = make_learner(make_strategy(1, "cpu"), config, features.num_ids, features.num_fields, features.num_numeric)
-    checkpoints = Checkpoints(config.model_dir, 2, learner, Position(next=[], start=[]), ProgressiveMetrics(100))
-    checkpoints.restore()
-    checkpoints.close()
-    rows = [as_json(r) for r in ROWS] if config.message_format == "json" else ROWS
-    made = tf.data.Dataset.from_tensor_slices(rows).batch(size, drop_remainder=True).map(features)
-    return np.concatenate([learner.score(row.ids, row.values, row.numeric, row.crosses) for row in made])
+    made = list(tf.data.Dataset.from_tensor_slices(rows).batch(size, drop_remainder=True).map(features))
+    for checkpoint in checkpoints:
+        tf.train.Checkpoint(learner=learner).restore(checkpoint).assert_existing_objects_matched().expect_partial()
+        yield np.concatenate([learner.score(row.ids, row.values, row.numeric, row.crosses) for row in made])
+
+
+def clients_scores(folder, rows, *asked):
+    """What SavedModels give for the rows of a file in a process that knows nothing of tfonline; asked: (SavedModel, batch size)."""
+    (folder / "client.py").write_text(CLIENT)
+    outputs = [folder / f"scores-{i}.npz" for i in range(len(asked))]
+    arguments = [str(a) for (saved, size), output in zip(asked, outputs, strict=True) for a in (saved, size, output)]
+    subprocess.run([sys.executable, "-I", folder / "client.py", rows, *arguments], check=True, cwd=folder)
+    return [np.load(output) for output in outputs]
 
 
 def test_the_saved_model_scores_as_the_trainer_does(trained, tmp_path):
     config, servable = trained
     servable.write(tmp_path / "saved")
-    (tmp_path / "client.py").write_text(CLIENT)
-    expected = trainers_scores(config, BATCH)
+    rows = [as_json(r) for r in ROWS] if config.message_format == "json" else ROWS
+    [expected] = trainers_scores(config, rows, BATCH, tf.train.latest_checkpoint(config.model_dir))
     assert len(np.unique(expected)) > 1000
-    for size, tolerance in ((BATCH, 0), (1000, 1e-6)):
-        arguments = [tmp_path / "saved", config.input_files, str(size), tmp_path / "scores.npz"]
-        subprocess.run([sys.executable, "-I", tmp_path / "client.py", *arguments], check=True, cwd=tmp_path)
-        scores = np.load(tmp_path / "scores.npz")
+    found = clients_scores(tmp_path, config.input_files, (tmp_path / "saved", BATCH), (tmp_path / "saved", 1000))
+    for scores, tolerance in zip(found, (0, 1e-6), strict=True):
         assert not scores["reason"].any()
         assert np.abs(scores["logit"] - expected).max() <= tolerance
         assert np.abs(scores["probability"] - 1 / (1 + np.exp(-expected.astype(np.float64)))).max() < 1e-6
