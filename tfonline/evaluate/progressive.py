@@ -6,6 +6,7 @@ number of rows costs the same. Imports no TensorFlow.
 
 import io
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -60,14 +61,17 @@ class Counts:
         self.negatives, self.positives = np.zeros(_BINS), np.zeros(_BINS)
         self.loss = self.predicted = 0.0
 
-    def add(self, logits: np.ndarray, labels: np.ndarray) -> None:
-        """Counts rows: logits float32 [n] and labels [n], 0 or 1."""
+    def add(self, logits: np.ndarray, labels: np.ndarray, others: Sequence["Counts"] = ()) -> None:
+        """Counts rows, here and in others: logits float32 [n] and labels [n], 0 or 1."""
         bins = np.clip(np.floor(logits.astype(np.float64) * _BINS_PER_UNIT) + _BINS // 2, 0, _BINS - 1).astype(np.int64)
         positive = labels == 1
-        self.positives += np.bincount(bins[positive], minlength=_BINS)
-        self.negatives += np.bincount(bins[~positive], minlength=_BINS)
-        self.loss += float(log_losses(logits, labels).sum())
-        self.predicted += float(sigmoid(logits).sum())
+        positives, negatives = (np.bincount(bins[of], minlength=_BINS) for of in (positive, ~positive))
+        loss, predicted = float(log_losses(logits, labels).sum()), float(sigmoid(logits).sum())
+        for counts in (self, *others):
+            counts.positives += positives
+            counts.negatives += negatives
+            counts.loss += loss
+            counts.predicted += predicted
 
     def decay(self, factor: float) -> None:
         """Multiplies everything by `factor`."""
@@ -122,8 +126,8 @@ class ProgressiveMetrics:
     def add(self, logits: np.ndarray, labels: np.ndarray) -> None:
         """Counts a batch's rows, padding and refused rows left out: logits float32 [n] and labels [n]."""
         self.counts["running"].decay(np.exp(-len(labels) / self._metric_rows))
-        for counts in self.counts.values():
-            counts.add(logits, labels)
+        first, *others = self.counts.values()
+        first.add(logits, labels, others)
 
     def end_window(self) -> dict[str, float]:
         """The window's report; the next rows begin a new window."""
