@@ -1,5 +1,6 @@
 """From raw batches to what the model learns from: parse, look up, scale, pad. The same Features object serves and trains."""
 
+import os
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -9,8 +10,9 @@ from tfonline.features.parse import Fields, Parse
 from tfonline.features.schema import Schema
 from tfonline.features.transforms import CategoryLookup, Crosses, log_numbers, make_numeric, row_fingerprints
 
+_CORES = len(os.sched_getaffinity(0))
 # More than the cores: most of them wait, for the planner's clock or for the broker.
-_THREADS = 16
+_THREADS = 14 + 2 * _CORES
 
 
 class Batch(NamedTuple):
@@ -156,7 +158,7 @@ def make_batches(raw: tf.data.Dataset, features: Features, batch_size: int, padd
     Args:
       raw: batches of at most `batch_size` rows.
       features: the definition of the features.
-      batch_size: B.
+      batch_size: B; with --steps_per_call, the rows of a call.
       padding_id: the id of refused rows and of padding; the model keeps its weights at zero.
     """
 
@@ -185,8 +187,9 @@ def make_batches(raw: tf.data.Dataset, features: Features, batch_size: int, padd
     # Threads of its own: a read that waits for the broker, inside C++, must not keep the train step or a save from running.
     options = tf.data.Options()
     options.threading.private_threadpool_size = _THREADS
-    # Two raw batches wait while one is transformed: reading and features overlap. More would plan windows too far ahead.
-    return raw.prefetch(2).map(transform, num_parallel_calls=2, deterministic=True).prefetch(4).with_options(options)
+    # Two raw batches wait while others are transformed: reading and features overlap. More would plan windows too far ahead.
+    batches = raw.prefetch(2).map(transform, num_parallel_calls=max(2, _CORES), deterministic=True)
+    return batches.prefetch(4).with_options(options)
 
 
 def _pad(x: tf.Tensor, rows: int, value: float) -> tf.Tensor:
