@@ -180,15 +180,20 @@ def test_the_wide_sum_is_the_mean_times_the_rows():
 
 
 def test_repeated_ids_are_added_up():
-    ids, sums = add_up_repeated(tf.IndexedSlices(tf.constant([[1.0], [2.0], [4.0]]), tf.constant([5, 3, 5])))
-    np.testing.assert_array_equal(ids, [5, 3])
-    np.testing.assert_array_equal(sums, [[5.0], [2.0]])
+    ids = tf.constant([5, 3, 5])
+    narrow, wide = add_up_repeated(
+        tf.IndexedSlices(tf.constant([[1.0], [2.0], [4.0]]), ids), tf.IndexedSlices(tf.constant([[1.0, 0], [2, 0], [4, 1]]), ids)
+    )
+    np.testing.assert_array_equal(narrow.indices, [5, 3])
+    np.testing.assert_array_equal(wide.indices, [5, 3])
+    np.testing.assert_array_equal(narrow.values, [[5.0], [2.0]])
+    np.testing.assert_array_equal(wide.values, [[5.0, 1.0], [2.0, 0.0]])
 
 
 def test_one_ftrl_step_by_hand():
     table = tf.Variable([[0.0], [0.5]])
     optimizer = Ftrl([table], learning_rate=0.1, l1=0.0, l2=0.0, initial_accumulator=1.0)
-    optimizer.apply([table], [tf.IndexedSlices(tf.constant([[1.0], [2.0]]), tf.constant([0, 0]))])
+    optimizer.apply([table], add_up_repeated(tf.IndexedSlices(tf.constant([[1.0], [2.0]]), tf.constant([0, 0]))))
     # n = 1 + 3^2 = 10, z = 3 - 0, w = -3 / (sqrt(10) / 0.1)
     np.testing.assert_allclose(table, [[-3 / (10**0.5 / 0.1)], [0.5]], rtol=1e-6)
 
@@ -196,7 +201,7 @@ def test_one_ftrl_step_by_hand():
 def test_one_adam_step_by_hand():
     table = tf.Variable([[1.0], [5.0]])
     optimizer = LazyAdam([table], learning_rate=0.1, l2=0.5)
-    optimizer.apply([table], [tf.IndexedSlices(tf.constant([[0.25], [0.25]]), tf.constant([0, 0]))])
+    optimizer.apply([table], add_up_repeated(tf.IndexedSlices(tf.constant([[0.25], [0.25]]), tf.constant([0, 0]))))
     # g = 0.5 + 0.5 x 1 = 1; the first step of Adam is the learning rate against the gradient's sign.
     np.testing.assert_allclose(table, [[0.9], [5.0]], rtol=1e-6)
 

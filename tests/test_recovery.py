@@ -130,8 +130,8 @@ def test_stopped_half_way_and_started_again_is_as_if_never_stopped(broker, strea
 
 
 def test_killed_again_and_again_is_as_if_never_killed(broker, stream, tmp_path):
-    """Windows by time as well: after a kill they come from the journal, not from a new plan."""
-    settings = {**stream, "window_secs": 0.05, "checkpoint_every_steps": 10, "checkpoint_secs": 0}
+    """Windows by time as well: after a kill they come from the journal, not from a new plan. Three steps a call."""
+    settings = {**stream, "window_secs": 0.05, "checkpoint_every_steps": 10, "checkpoint_secs": 0, "steps_per_call": 3}
     killed = tmp_path / "killed"
     for windows in (1, 6, 11):
         process = start_process(broker, killed, settings)

@@ -88,6 +88,8 @@ class Config:
     seed: int = flag(1, "Model", "Seed of the initial weights.", lower=0)
 
     batch_size: int = flag(1000, "Learning", "Rows a step, over all replicas.", lower=1)
+    steps_per_call: int = flag(1, "Learning", "Steps that TensorFlow takes in one call, one after the other, as far as the window "
+                               "has rows. More is faster with small batches, above all on a GPU; it changes no step.", lower=1)
     wide_learning_rate: float = flag(0.05, "Learning", "FTRL's learning rate for the wide side.", lower=1e-12)
     wide_l1: float = flag(1e-8, "Learning", "FTRL's l1.", lower=0)
     wide_l2: float = flag(1e-8, "Learning", "FTRL's l2.", lower=0)

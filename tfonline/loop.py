@@ -10,17 +10,18 @@ import sys
 import time
 from collections import deque
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
+from tfonline.ahead import ahead
 from tfonline.config import Config
 from tfonline.evaluate.progressive import PREDICTION, ProgressiveMetrics, without_nan
 from tfonline.features.parse import REASONS
 from tfonline.features.pipeline import Element
 from tfonline.lifecycle import DRAIN_SHARE, Every, Exit, Stop, UserError
-from tfonline.model.step import Learner
+from tfonline.model.step import Learner, StepResult
 from tfonline.publish.checkpoints import Checkpoints, Position
 from tfonline.publish.publisher import Publisher
 from tfonline.report.console import Console
@@ -65,6 +66,16 @@ class Parts:
     stop: Stop
 
 
+class _Learned(NamedTuple):
+    """Batches that the train step was called for, and are yet to be counted."""
+
+    element: Element
+    good: np.ndarray  # bool [N, B]: the rows to count
+    steps: np.ndarray  # int [k]: which of the N batches are a step
+    result: StepResult
+    when: float
+
+
 class Loop:
     """Trains on elements until they end, a stop is asked for, or something is wrong."""
 
@@ -88,6 +99,7 @@ class Loop:
         self._reported, self._rows_reported = self._began, parts.position.rows
         self._steady: tuple[float, int] | None = None  # when the first step was done, and the rows by then
         self._last_losses: Scalars = {}
+        self._learned: _Learned | None = None
         self._drain_until = math.inf
         self._warned: set[str] = set()
 
@@ -99,14 +111,15 @@ class Loop:
         """
         p = self._p
         try:
-            for element in elements:
+            for element, inputs in ahead(elements, self._inputs, threaded=p.learner.on_gpu):
                 if element.window.numpy() < 0:
                     self._between_windows()
                 elif element.last.numpy():
+                    self._count()
                     self._end_window(int(element.window))
                     self._between_windows()
                 else:
-                    self._learn(element)
+                    self._learn(element, inputs)
                     self._report()
                     if p.stop.requested() and time.monotonic() > self._drain():
                         return self._drop_window(int(element.window))
@@ -218,38 +231,55 @@ class Loop:
         for file in [*self._files.values(), self._p.journal, self._p.writer, self._p.console]:
             file.close()
 
-    def _learn(self, element: Element) -> None:
-        """Scores a batch, learns from it, and counts both."""
-        p, batch = self._p, element.batch
+    def _inputs(self, element: Element) -> tuple[tf.Tensor, ...]:
+        batch = element.batch
+        return self._p.learner.inputs(batch.label, batch.ids, batch.values, batch.numeric, batch.crosses, batch.weight)
+
+    def _learn(self, element: Element, inputs: tuple[tf.Tensor, ...]) -> None:
+        """Calls the train step for an element's batches; they are counted while the next ones are learned from."""
+        p = self._p
         p.status.set("training", p.position.window, p.position.step)
         self._record_rejected(element)
-        good = batch.weight.numpy() > 0
-        rows = int(good.sum())
-        self._window_rows += rows
-        if not rows:
+        good = element.batch.weight.numpy().reshape(p.config.steps_per_call, -1) > 0
+        self._window_rows += int(good.sum())
+        has_rows = good.any(axis=1)
+        num_steps, which = np.int32(has_rows.sum()), np.argsort(~has_rows, kind="stable").astype(np.int32)
+        if not num_steps:
             return  # no step at all: neither momentum nor l2 without a row
-        result = p.learner.train(batch.label, batch.ids, batch.values, batch.numeric, batch.crosses, batch.weight)
-        wide_loss, deep_loss = float(result.wide_loss), float(result.deep_loss)
-        if not math.isfinite(deep_loss):
-            what = f"the loss is {deep_loss} at step {p.position.step + 1}"
-            raise self._not_finite(what, [p.planner.planned(int(element.window))])
-        logits, labels = result.logits.numpy()[good], batch.label.numpy()[good]
-        p.metrics.add(logits, labels)
+        result = p.learner.train_steps(tf.constant(num_steps), tf.constant(which), *inputs)
+        self._count()
+        self._learned = _Learned(element, good, which[:num_steps], result, time.monotonic())
+
+    def _count(self) -> None:
+        """Counts what was learned last."""
+        if self._learned is None:
+            return
+        p, (element, good, steps, result, when), self._learned = self._p, self._learned, None
+        batch = element.batch
+        logits, labels = (t.numpy().reshape(good.shape) for t in (result.logits, batch.label))
+        wide_losses, deep_losses = result.wide_loss.numpy(), result.deep_loss.numpy()
+        for i in steps:
+            wide_loss, deep_loss = float(wide_losses[i]), float(deep_losses[i])
+            if not math.isfinite(deep_loss):
+                what = f"the loss is {deep_loss} at step {p.position.step + 1}"
+                raise self._not_finite(what, [p.planner.planned(int(element.window))])
+            p.metrics.add(logits[i][good[i]], labels[i][good[i]])
+            p.position.step += 1
+            every = p.config.loss_log_every_steps
+            if every and p.position.step % every == 0:
+                self._files["loss.log"].write(loss_line(p.position.step, wide_loss, deep_loss))
+        self._last_losses = {"wide_loss": wide_loss, "deep_loss": deep_loss}
+        logits, labels, rows = logits[good], labels[good], int(good.sum())
         if p.publisher:
-            p.publisher.follow(element, good, labels, logits)
-        p.position.step += 1
+            p.publisher.follow(element, good.ravel(), labels, logits)
         p.position.rows += rows
         p.position.fingerprint = (p.position.fingerprint + int(element.fingerprint)) % 2**64
-        every = p.config.loss_log_every_steps
-        if every and p.position.step % every == 0:
-            self._files["loss.log"].write(loss_line(p.position.step, wide_loss, deep_loss))
         if p.config.save_predictions:
             scored = np.empty(rows, PREDICTION)
-            scored["partition"], scored["offset"] = batch.partition.numpy()[good], batch.offset.numpy()[good]
+            scored["partition"], scored["offset"] = batch.partition.numpy()[good.ravel()], batch.offset.numpy()[good.ravel()]
             scored["label"], scored["logit"] = labels, logits
             self._files["predictions.bin"].write(scored.tobytes())
-        self._last_losses = {"wide_loss": wide_loss, "deep_loss": deep_loss}
-        self._steady = self._steady or (time.monotonic(), p.position.rows)
+        self._steady = self._steady or (when, p.position.rows)
         p.console.progress(sum(p.position.rejected.values()) + p.position.rows)
 
     def _record_rejected(self, element: Element) -> None:
@@ -333,7 +363,7 @@ class Loop:
         return self._drain_until
 
     def _drop_window(self, number: int) -> str:
-        p = self._p
+        p, self._learned = self._p, None
         self._after_save(wait=True)
         p.console.say(
             f"window {number} did not end within --drain_secs={p.config.drain_secs:g}: dropped unsaved. It and what came after "

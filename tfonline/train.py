@@ -245,8 +245,9 @@ def _train(
         resolve_stop=resolve_stop,
         stop=stop,
     )
-    raw = make_raw_batches(planner, reader, config.batch_size)
-    elements = make_batches(raw, features, config.batch_size, learner.model.padding_id)
+    rows_a_call = config.batch_size * config.steps_per_call
+    raw = make_raw_batches(planner, reader, rows_a_call)
+    elements = make_batches(raw, features, rows_a_call, learner.model.padding_id)
     writer = TensorBoard(str(model_dir / "tensorboard"))
     console.expect(None if position.stop is None else sum(position.stop) - sum(position.start), position.rows)
     dead_letters = _open_dead_letters(config, stop, console) if config.dead_letter_topic else None

@@ -109,6 +109,7 @@ class Chaos:
             "oov_buckets": 1000,
             "cross_buckets": 10_000,
             "average_rows": 2000,
+            "steps_per_call": 2,
             "checkpoint_every_steps": 5,
             "checkpoint_secs": 3,
             "save_predictions": "true",

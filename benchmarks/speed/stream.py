@@ -134,8 +134,8 @@ def freshness(context: dict) -> dict[str, float]:
     trained: dict[tuple[int, int], float] = {}
     learn = loop.Loop._learn
 
-    def timed(self, element):
-        learn(self, element)
+    def timed(self, element, inputs):
+        learn(self, element, inputs)
         now = time.time()
         for place in zip(element.batch.partition.numpy().tolist(), element.batch.offset.numpy().tolist(), strict=True):
             trained[place] = now

@@ -1,8 +1,9 @@
 """FTRL for the wide side and Adam for the deep side, each with a dense and a row-wise update.
 
-A row-wise update adds up the gradients of repeated ids and touches only the rows that a batch has. Keras 3's optimizers do
-neither. Slots are variables made under the strategy's scope. `apply` is called in cross-replica context, with gradients that are
-summed over the replicas; what is dense and what is row-wise follows from the gradient (a tensor, or IndexedSlices).
+A row-wise update touches only the rows that a batch has, and wants the gradients of repeated ids added up. Keras 3's optimizers
+do neither. Slots are variables made under the strategy's scope. `apply` is called in cross-replica context, with gradients that are
+summed over the replicas; what is dense and what is row-wise follows from the gradient (a tensor, or IndexedSlices without repeated
+ids).
 """
 
 from collections.abc import Sequence
@@ -14,10 +15,13 @@ from tfonline.model.embeddings import on_each_replica
 Gradient = tf.Tensor | tf.IndexedSlices
 
 
-def add_up_repeated(gradient: tf.IndexedSlices) -> tuple[tf.Tensor, tf.Tensor]:
-    """Unique ids int [u], in the order of their first appearance, and the sums of their gradients, float32 [u, width]."""
-    ids, places = tf.unique(gradient.indices)
-    return ids, tf.math.unsorted_segment_sum(gradient.values, places, tf.size(ids))
+def add_up_repeated(*gradients: tf.IndexedSlices) -> list[tf.IndexedSlices]:
+    """Gradients of tables, by the same ids, as sums: each id once (on the CPU in the order of first appearance).
+
+    Which ids are the same is found once for all of them.
+    """
+    ids, places = tf.unique(gradients[0].indices)
+    return [tf.IndexedSlices(tf.math.unsorted_segment_sum(g.values, places, tf.size(ids)), ids) for g in gradients]
 
 
 def _slots(variables: Sequence[tf.Variable], start: float, name: str) -> list[tf.Variable]:
@@ -51,9 +55,8 @@ class Ftrl(tf.Module):
 
     def _update(self, v: tf.Variable, n: tf.Variable, z: tf.Variable, g: Gradient) -> None:
         if isinstance(g, tf.IndexedSlices):
-            ids, sums = add_up_repeated(g)
             tf.raw_ops.ResourceSparseApplyFtrlV2(
-                var=v.handle, accum=n.handle, linear=z.handle, grad=sums, indices=ids, **self._rates
+                var=v.handle, accum=n.handle, linear=z.handle, grad=g.values, indices=g.indices, **self._rates
             )
         else:
             tf.raw_ops.ResourceApplyFtrlV2(var=v.handle, accum=n.handle, linear=z.handle, grad=g, **self._rates)
@@ -98,9 +101,9 @@ class LazyAdam(tf.Module):
                 epsilon=self.EPSILON, beta1_power=beta1_power, beta2_power=beta2_power,
             )  # fmt: skip
             return
-        ids, sums = add_up_repeated(g)
-        rows = tf.gather(w, ids)
-        sums += self._l2 * rows
+        ids, sums, rows = g.indices, g.values, tf.gather(w, g.indices)
+        if self._l2:
+            sums += self._l2 * rows
         mean = self.BETA1 * tf.gather(m, ids) + (1 - self.BETA1) * sums
         square = self.BETA2 * tf.gather(v, ids) + (1 - self.BETA2) * tf.square(sums)
         rate = self._learning_rate * tf.sqrt(1 - beta2_power) / (1 - beta1_power)

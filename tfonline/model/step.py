@@ -10,12 +10,12 @@ import tensorflow as tf
 from tfonline.config import Config
 from tfonline.lifecycle import Exit, UserError
 from tfonline.model.embeddings import read_rows
-from tfonline.model.optimizers import Ftrl, LazyAdam
+from tfonline.model.optimizers import Ftrl, LazyAdam, add_up_repeated
 from tfonline.model.wide_deep import WideDeep
 
 
 class StepResult(NamedTuple):
-    """What a step saw, before it learned.
+    """What a step saw, before it learned. Of several steps: logits [N B], losses [N]; 0 for a batch that was no step.
 
     Attributes:
       logits: float32 [B], by the weights (or their average) from before the step: the progressive scores.
@@ -150,21 +150,72 @@ class Learner(tf.Module):
           crosses: int32 [B, W]; their padding where the weight is 0.
           weight: float32 [B]; rows with 0 change nothing.
         """
+        return self._step(label, ids, values, numeric, crosses, weight)
+
+    @tf.function(autograph=False)
+    def train_steps(self, num_steps: tf.Tensor, which: tf.Tensor, *batches: tf.Tensor) -> StepResult:
+        """N batches, one after the other, as so many calls of `train` would do; Python is left and entered once.
+
+        Args:
+          num_steps: int32 [], how many of the batches hold a row and so are a step; at least 1.
+          which: int32 [N], their numbers first, 0 to N - 1.
+          *batches: what `train` takes, [N B, ...] each.
+        """
+        num_batches = which.shape[0]
+        if num_batches == 1:
+            result = self._step(*batches)
+            return StepResult(result.logits, result.wide_loss[None], result.deep_loss[None])
+        rows = batches[0].shape[0] // num_batches
+        batches = [tf.reshape(x, [num_batches, rows, *x.shape[1:]]) for x in batches]
+        logits = tf.TensorArray(tf.float32, num_batches, element_shape=[rows])
+        losses = tf.TensorArray(tf.float32, num_batches, element_shape=[2])
+
+        def one(j: tf.Tensor, logits: tf.TensorArray, losses: tf.TensorArray) -> tuple:
+            result = self._step(*(x[which[j]] for x in batches))
+            loss = tf.stack([result.wide_loss, result.deep_loss])
+            return j + 1, logits.write(which[j], result.logits), losses.write(which[j], loss)
+
+        _, logits, losses = tf.while_loop(lambda j, *_: j < num_steps, one, (tf.constant(0), logits, losses), parallel_iterations=1)
+        wide_loss, deep_loss = tf.unstack(losses.stack(), axis=1)
+        return StepResult(tf.reshape(logits.stack(), [-1]), wide_loss, deep_loss)
+
+    def _step(
+        self, label: tf.Tensor, ids: tf.Tensor, values: tf.Tensor, numeric: tf.Tensor, crosses: tf.Tensor, weight: tf.Tensor
+    ) -> StepResult:
         total = tf.reduce_sum(weight)
         run = self._strategy.run(self._forward_backward, (*self._split(label, ids, values, numeric, crosses, weight), total))
         logits, losses, wide, deep = run
         logits = tf.concat(self._strategy.experimental_local_results(logits), axis=0)
-        touched, _ = tf.unique(tf.reshape(ids, [-1]))
+        wide_loss = deep_loss = self._strategy.reduce("SUM", losses, axis=None)
+        # In the scope, so that each replica's own copy is read and updated.
         with self._strategy.scope():
-            embeddings = read_rows(self.model.embedding.table, touched)
-        wide_loss = self._strategy.reduce("SUM", losses, axis=None)
-        deep_loss = wide_loss + self._rates.l2 / 2 * tf.reduce_sum(tf.square(embeddings))
-        # In the scope, so that each replica's own copy is updated.
-        with tf.control_dependencies([deep_loss]), self._strategy.scope():
-            self.wide_optimizer.apply(self._wide, self._sum(wide, self._wide))
-            self.deep_optimizer.apply(self._deep, self._sum(deep, self._deep))
-            self.model.follow(label, ids, numeric, crosses, weight, logits)
+            wide, deep = self._sum(wide, deep)
+            if self._rates.l2:
+                touched = self._strategy.experimental_local_results(deep[0])[0].indices
+                embeddings = read_rows(self.model.embedding.table, touched)
+                deep_loss = wide_loss + self._rates.l2 / 2 * tf.reduce_sum(tf.square(embeddings))
+            with tf.control_dependencies([deep_loss]):
+                self.wide_optimizer.apply(self._wide, wide)
+                self.deep_optimizer.apply(self._deep, deep)
+                self.model.follow(label, ids, numeric, crosses, weight, logits)
         return StepResult(logits, wide_loss, deep_loss)
+
+    def inputs(self, *tensors: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        """What `train` takes, copied to the GPU where the model is on one; else as it is.
+
+        TensorFlow keeps int32 in the host's memory, and would copy ids to the GPU anew for each use: there they are int64.
+        """
+        device = self._strategy.extended.worker_devices[0]
+        if "GPU" not in device:
+            return tensors
+        with tf.device(device):
+            # As uint32, which is half of int64 on the way.
+            return tuple(tf.cast(tf.bitcast(t, tf.uint32), tf.int64) if t.dtype == tf.int32 else tf.identity(t) for t in tensors)
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether `inputs` copies."""
+        return "GPU" in self._strategy.extended.worker_devices[0]
 
     @tf.function(autograph=False)
     def all_finite(self) -> tf.Tensor:
@@ -181,7 +232,10 @@ class Learner(tf.Module):
         weight: tf.Tensor,
         total: tf.Tensor,
     ) -> tuple[tf.Tensor, tf.Tensor, Sequence, Sequence]:
-        """One replica's share of the loss and its gradients; `total` is the sum of the global batch's weights."""
+        """One replica's share of the loss and its gradients; `total` is the sum of the global batch's weights.
+
+        The first gradient of each side is its table's: IndexedSlices, each id once, in the same order for both.
+        """
 
         with tf.GradientTape() as tape:
             wide, inputs = self.model.inputs_of_sides(ids, values, numeric, crosses)
@@ -194,6 +248,7 @@ class Learner(tf.Module):
         wide, deep = tape.gradient(loss, (self._wide, self._deep))
         if self._rates.wide_reduction == "sum":
             wide = [_scale(g, total) for g in wide]
+        (wide[0], deep[0]) = add_up_repeated(wide[0], deep[0])
         return logits, loss, wide, deep
 
     def _split(self, *tensors: tf.Tensor) -> tuple:
@@ -210,10 +265,29 @@ class Learner(tf.Module):
 
         return tuple(part(x) for x in tensors)
 
-    def _sum(self, gradients: Sequence, variables: Sequence[tf.Variable]) -> Sequence:
-        """Over the replicas."""
-        pairs = list(zip(gradients, variables, strict=True))
-        return self._strategy.extended.batch_reduce_to(tf.distribute.ReduceOp.SUM, pairs)
+    def _sum(self, wide: Sequence, deep: Sequence) -> tuple[Sequence, Sequence]:
+        """Over the replicas, each of which gets all of it.
+
+        The tables' rows are exchanged here and not by the strategy, whose collectives would gather them for one table after the
+        other: a replica's rows are already added up by id, so few travel, and which belong together is found once for both tables.
+        """
+        if self._strategy.num_replicas_in_sync == 1:
+            return wide, deep
+        copies_of = self._strategy.experimental_local_results
+        devices = self._strategy.extended.worker_devices
+
+        def tables(context: tf.distribute.ReplicaContext) -> tuple:
+            with tf.device(devices[context.replica_id_in_sync_group]):
+                return tuple(add_up_repeated(*(_concat(copies_of(side[0])) for side in (wide, deep))))
+
+        wide_table, deep_table = self._strategy.experimental_distribute_values_from_function(tables)
+        pairs = list(zip([*wide[1:], *deep[1:]], [*self._wide[1:], *self._deep[1:]], strict=True))
+        dense = self._strategy.extended.batch_reduce_to(tf.distribute.ReduceOp.SUM, pairs)
+        return [wide_table, *dense[: len(wide) - 1]], [deep_table, *dense[len(wide) - 1 :]]
+
+
+def _concat(parts: Sequence[tf.IndexedSlices]) -> tf.IndexedSlices:
+    return tf.IndexedSlices(tf.concat([p.values for p in parts], axis=0), tf.concat([p.indices for p in parts], axis=0))
 
 
 def _scale(gradient: tf.Tensor | tf.IndexedSlices, factor: tf.Tensor) -> tf.Tensor | tf.IndexedSlices:
