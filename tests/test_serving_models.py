@@ -119,3 +119,15 @@ def test_a_served_version_may_be_removed(tmp_path, models):
     models.look()
     assert models.current.number == 1
     assert np.isfinite(logit(models)).all()
+
+
+def test_who_only_serves_writes_nothing(tmp_path, said):
+    models = Models(Versions(tmp_path / "export"), said.append)
+    models.look()
+    assert not (tmp_path / "export").exists()
+    publish(tmp_path / "export", 1.0)
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "export").rglob("*")}
+    models.look()
+    models.listing()
+    assert models.current.number == 1
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "export").rglob("*")} == before

@@ -176,7 +176,7 @@ def test_a_folder_that_another_changes_is_waited_for(versions):
 def test_a_folder_that_cannot_be_made_is_told(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"--export_dir=.*cannot be written") as e:
-        Versions(tmp_path / "file" / "export")
+        Versions(tmp_path / "file" / "export").make()
     assert e.value.code == Exit.CANNOT_WRITE
 
 

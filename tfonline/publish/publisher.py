@@ -93,6 +93,7 @@ class Publisher:
             },
         }
         self._versions = Versions(c.export_dir, c.keep_exports)
+        self._versions.make()
         self._pins = pathlib.Path(c.model_dir) / "published"
         self._pins.mkdir(exist_ok=True)
         # In turn: while the stream is scored by one, the next version is loaded into the other.

@@ -38,28 +38,33 @@ class Versions:
     """The published versions of a folder.
 
     Args:
-      folder: made where it is not there.
+      folder: made at the first publication; who only reads needs no right to write.
       keep: how many versions stay when a new one is published; at least 2, so that there is one to go back to.
       lock_secs: how long to wait for another that changes the folder.
-
-    Raises:
-      UserError: the folder cannot be made or written (exit 73).
     """
 
     def __init__(self, folder: str | pathlib.Path, keep: int = 5, lock_secs: float = 60.0):
         self.folder, self._keep, self._lock_secs = pathlib.Path(folder), keep, lock_secs
+
+    def make(self) -> None:
+        """Makes the folder where it is not there.
+
+        Raises:
+          UserError: it cannot be made or written (exit 73).
+        """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             (self.folder / _LOCK).touch()
         except OSError as e:
             raise UserError(
-                f"--export_dir={folder} cannot be written ({e.strerror}). Give a folder that can be.", Exit.CANNOT_WRITE
+                f"--export_dir={self.folder} cannot be written ({e.strerror}). Give a folder that can be.", Exit.CANNOT_WRITE
             ) from e
 
     @property
     def numbers(self) -> list[int]:
         """The published versions, oldest first."""
-        return sorted(int(path.name) for path in self.folder.iterdir() if path.name.isdecimal() and path.is_dir())
+        paths = self.folder.iterdir() if self.folder.is_dir() else ()
+        return sorted(int(path.name) for path in paths if path.name.isdecimal() and path.is_dir())
 
     @property
     def paused(self) -> str:
@@ -210,6 +215,7 @@ class Versions:
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
+        self.make()
         deadline = time.monotonic() + self._lock_secs
         with (self.folder / _LOCK).open("w") as file:
             while True:
