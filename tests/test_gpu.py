@@ -1,0 +1,101 @@
+"""What can be known of the train step on a GPU without one: TensorFlow's list of kernels says what would run where."""
+
+import collections
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow.python.framework import kernels
+from test_model import random_batches, values_of
+
+from tfonline.config import Config
+from tfonline.model.step import make_learner, make_strategy
+
+ROWS, NUM_IDS, FIELDS, NUMBERS, CROSSES = 12, 777, 3, 2, 3
+
+
+def gpu_kernel(op):
+    """The kernel that would run it on a GPU, or None."""
+    found = {}
+    for kernel in kernels.get_registered_kernels_for_op(op.type).kernel:
+        types = {c.name: [tf.as_dtype(t) for t in c.allowed_values.list.type] for c in kernel.constraint}
+        if all(op.get_attr(name) in allowed for name, allowed in types.items()):
+            found.setdefault(kernel.device_type, kernel)
+    return found.get("GPU") or found.get("DEFAULT")
+
+
+def in_host_memory(op, kernel):
+    """The op's inputs and outputs that the kernel wants in the host's memory."""
+    definition = op.op_def
+    for arguments, tensors in ((definition.input_arg, list(op.inputs)), (definition.output_arg, op.outputs)):
+        at = 0
+        for argument in arguments:
+            count = op.get_attr(argument.number_attr) if argument.number_attr else 1
+            if argument.type_list_attr:
+                count = len(op.get_attr(argument.type_list_attr))
+            if argument.name in kernel.host_memory_arg:
+                yield from tensors[at : at + count]
+            at += count
+
+
+def is_rows(tensor):
+    """Whether it grows with the batch: no scalar, no shape, no variable's handle."""
+    size = tensor.shape.num_elements()
+    return tensor.dtype != tf.resource and (size is None or (size >= ROWS and tensor.op.type != "Const"))
+
+
+def step_of(ids, **flags):
+    config = Config(batch_size=ROWS, embedding_dim=5, deep_layers="16,4", **flags)
+    learner = make_learner(make_strategy(1, "cpu"), config, NUM_IDS, FIELDS, NUMBERS)
+    spec = lambda dtype, *shape: tf.TensorSpec([ROWS, *shape], dtype)  # noqa: E731
+    return learner.train.get_concrete_function(
+        spec(tf.float32),
+        spec(ids, FIELDS),
+        spec(tf.float32, FIELDS),
+        spec(tf.float32, NUMBERS),
+        spec(ids, CROSSES),
+        spec(tf.float32),
+    )
+
+
+def what_leaves_the_gpu(step):
+    found = collections.Counter()
+    for op in step.graph.get_operations():
+        if op.type in ("Placeholder", "NoOp"):
+            continue
+        kernel = gpu_kernel(op)
+        if kernel is None:
+            found[f"{op.type} has no GPU kernel"] += 1
+        elif any(map(is_rows, in_host_memory(op, kernel))):
+            found[f"{op.type} keeps rows in the host's memory"] += 1
+    return dict(found)
+
+
+ALL = {"history": True, "cross_buckets": 1000, "average_rows": 50, "l2": 1e-3}
+
+
+@pytest.mark.parametrize("flags", [{"l2": 1e-3}, {"precision": "bfloat16"}, ALL], ids=["plain", "bfloat16", "all"])
+def test_no_row_leaves_the_gpu_in_a_step(flags):
+    assert what_leaves_the_gpu(step_of(tf.int64, **flags)) == {}
+
+
+def test_with_ids_of_32_bits_rows_would_leave_it():
+    assert what_leaves_the_gpu(step_of(tf.int32))["Reshape keeps rows in the host's memory"] > 0
+
+
+def test_ids_of_64_bits_are_the_same_ids():
+    config = Config(batch_size=ROWS, embedding_dim=5, deep_layers="16,4", l2=1e-3, history=True)
+    learners = [make_learner(make_strategy(1, "cpu"), config, 30, 3, 0) for _ in range(2)]
+    for b in random_batches(5, ROWS, 30, 3):
+        want = learners[0].train(*b)
+        got = learners[1].train(*(tf.cast(tf.bitcast(t, tf.uint32), tf.int64) if t.dtype == tf.int32 else t for t in b))
+        np.testing.assert_array_equal(got.logits, want.logits)
+    for a, b in zip(*map(values_of, learners), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_where_there_is_no_gpu_nothing_is_copied():
+    learner = make_learner(make_strategy(1, "cpu"), Config(embedding_dim=2, deep_layers="4"), 30, 3, 0)
+    tensors = tf.constant([1]), tf.constant([2.0])
+    assert not learner.on_gpu
+    assert all(a is b for a, b in zip(learner.inputs(*tensors), tensors, strict=True))
