@@ -103,6 +103,17 @@ class Config:
     devices: str = flag("auto", "Learning", "auto (GPUs if there are enough, else CPU), gpu or cpu.",
                         choices=("auto", "gpu", "cpu"))
 
+    cluster: str = flag("none", "Workers", "Train by several processes, which share --model_dir and of which each reads the "
+                        "partitions p with p mod workers = its index: none; tf_config, by TF_CONFIG; mpi, by Open MPI's mpirun; "
+                        "slurm, by srun; hosts, by --workers. --batch_size is over all of them.",
+                        choices=("none", "tf_config", "mpi", "slurm", "hosts"))
+    workers: str = flag("", "Workers", "With --cluster=hosts: host:port of each worker, comma separated, the chief first.")
+    worker_index: int = flag(0, "Workers", "With --cluster=hosts: which of them this process is.", lower=0)
+    worker_timeout_secs: float = flag(120.0, "Workers", "A worker ends with exit code 75 when it has waited for the others for so "
+                                      "long; longer than a checkpoint takes that is not saved in the background.", lower=1)
+    partition_groups: int = flag(1, "Workers", "In one process: fill each batch in equal parts from so many groups of partitions, "
+                                 "as so many workers do.", lower=1)
+
     model_dir: str = flag("runs/model", "Keeping", "Folder of checkpoints, journal, logs and summary. The same command resumes "
                           "from it.")
     checkpoint_every_steps: int = flag(0, "Keeping", "Save at the window's end that follows this many steps. 0: by time.",
@@ -166,6 +177,16 @@ def _check(c: Config) -> None:
         raise wrong(
             f"--batch_size={c.batch_size} does not divide over {c.num_replicas} replicas. "
             f"Use a multiple of {c.num_replicas}, such as {multiples}."
+        )
+    if (c.cluster != "none" or c.partition_groups > 1) and c.steps_per_call > 1:
+        raise wrong(f"--steps_per_call={c.steps_per_call}: workers, and --partition_groups, take one step a call. Leave it out.")
+    if c.cluster != "none" and c.partition_groups > 1:
+        raise wrong("--partition_groups is for one process: each worker of a --cluster is a group. Leave it out.")
+    if c.cluster != "hosts" and (c.workers or c.worker_index):
+        raise wrong(f"--workers and --worker_index are for --cluster=hosts, not --cluster={c.cluster}. Leave them out.")
+    if c.batch_size % c.partition_groups:
+        raise wrong(
+            f"--batch_size={c.batch_size} does not divide over --partition_groups={c.partition_groups}. Use a multiple of it."
         )
     widths = c.deep_layers.split(",")
     if not all(w.strip().isdecimal() and int(w) > 0 for w in widths):

@@ -8,14 +8,14 @@ import math
 import pathlib
 import sys
 import time
-from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from tfonline.ahead import ahead
+from tfonline.cluster.plan import Follower
 from tfonline.config import Config
 from tfonline.evaluate.progressive import PREDICTION, ProgressiveMetrics, without_nan
 from tfonline.features.parse import REASONS
@@ -25,7 +25,8 @@ from tfonline.model.step import Learner, StepResult
 from tfonline.publish.checkpoints import Checkpoints, Position
 from tfonline.publish.publisher import Publisher
 from tfonline.report.console import Console
-from tfonline.report.files import SideFile, loss_line, rejected_line
+from tfonline.report.files import SideFile, loss_line
+from tfonline.report.rejections import Rejections
 from tfonline.report.status import Status
 from tfonline.report.summary import summary_table
 from tfonline.report.writers import Scalars, Writer
@@ -35,9 +36,6 @@ from tfonline.stream.journal import Journal
 from tfonline.stream.readers import Reader
 from tfonline.stream.windows import UNREAD, Planner, Source, Window
 
-# --max_rejected_ratio is over the rows of the last windows: a few bad rows at a stream's start are no bad stream.
-_RATIO_OVER_ROWS = 10_000
-_RATIO_AT_LEAST_ROWS = 1_000
 _UNREAD_BECAUSE = {
     "skip": "SKIPPED by --lag_policy=skip",
     "lost": "LOST: retention had removed them (--on_lost_rows=skip)",
@@ -52,8 +50,8 @@ class Parts:
     config: Config
     source: Source
     reader: Reader
-    planner: Planner
-    journal: Journal
+    planner: Planner | Follower
+    journal: Journal | None
     dead_letters: DeadLetters | None
     learner: Learner
     checkpoints: Checkpoints
@@ -77,24 +75,27 @@ class _Learned(NamedTuple):
 
 
 class Loop:
-    """Trains on elements until they end, a stop is asked for, or something is wrong."""
+    """Trains on elements until they end, a stop is asked for, or something is wrong.
+
+    Attributes:
+      in_step: whether elements are agreed on with other workers, one after the other.
+    """
+
+    in_step = False
 
     def __init__(self, parts: Parts):
         self._p = parts
         config, lengths = parts.config, parts.position.files
         folder = pathlib.Path(config.model_dir)
-        self._files = {"rejected.jsonl": config.rejected_max_bytes, "loss.log": None}
-        if config.save_predictions:
-            self._files["predictions.bin"] = None
-        self._files = {n: SideFile(folder / n, lengths.get(n, 0), limit) for n, limit in self._files.items()}
+        self._files = {n: SideFile(folder / n, lengths.get(n, 0), limit) for n, limit in self._side_files.items()}
+        rejected = next(iter(self._files.values()))
+        self._rejections = Rejections(config, parts.position.rejected, rejected, parts.dead_letters, self._warn)
         self._save_cadence = Every(steps=config.checkpoint_every_steps, secs=config.checkpoint_secs)
         self._report_cadence = Every(secs=config.report_secs or 1e-9)
         self._save_cadence.done(parts.position.step)
         self._saved_window = parts.position.window
         self._saving: tuple[int, list[int]] = (0, [])  # step and next offsets of the checkpoint that is being written
         self._unsaved: list[Window] = []  # learned from since the last save
-        self._recent: deque[tuple[int, int]] = deque()  # (rows, rejected) of the last windows
-        self._window_rows = self._window_rejected = 0
         self._began, self._rows_at_start, self._step_at_start = time.monotonic(), parts.position.rows, parts.position.step
         self._reported, self._rows_reported = self._began, parts.position.rows
         self._steady: tuple[float, int] | None = None  # when the first step was done, and the rows by then
@@ -111,7 +112,7 @@ class Loop:
         """
         p = self._p
         try:
-            for element, inputs in ahead(elements, self._inputs, threaded=p.learner.on_gpu):
+            for element, inputs in ahead(elements, self._inputs, threaded=p.learner.on_gpu and not self.in_step):
                 if element.window.numpy() < 0:
                     self._between_windows()
                 elif element.last.numpy():
@@ -151,7 +152,7 @@ class Loop:
             raise self._not_finite("a weight is NaN or infinite", self._unsaved)
         if p.dead_letters:
             p.dead_letters.flush()
-        p.position.files = {name: file.flushed_length() for name, file in self._files.items()}
+        p.position.files = self._lengths()
         p.position.stop = p.planner.stop_at
         p.status.writing = True
         if p.publisher:
@@ -228,7 +229,7 @@ class Loop:
         self._p.checkpoints.close()
         if self._p.publisher:
             self._p.publisher.close()
-        for file in [*self._files.values(), self._p.journal, self._p.writer, self._p.console]:
+        for file in filter(None, [*self._files.values(), self._p.journal, self._p.writer, self._p.console]):
             file.close()
 
     def _inputs(self, element: Element) -> tuple[tf.Tensor, ...]:
@@ -239,9 +240,8 @@ class Loop:
         """Calls the train step for an element's batches; they are counted while the next ones are learned from."""
         p = self._p
         p.status.set("training", p.position.window, p.position.step)
-        self._record_rejected(element)
         good = element.batch.weight.numpy().reshape(p.config.steps_per_call, -1) > 0
-        self._window_rows += int(good.sum())
+        self._rejections.record(element, self._refused(element), int(good.sum()))
         has_rows = good.any(axis=1)
         num_steps, which = np.int32(has_rows.sum()), np.argsort(~has_rows, kind="stable").astype(np.int32)
         if not num_steps:
@@ -266,7 +266,7 @@ class Loop:
             p.metrics.add(logits[i][good[i]], labels[i][good[i]])
             p.position.step += 1
             every = p.config.loss_log_every_steps
-            if every and p.position.step % every == 0:
+            if every and p.position.step % every == 0 and "loss.log" in self._files:
                 self._files["loss.log"].write(loss_line(p.position.step, wide_loss, deep_loss))
         self._last_losses = {"wide_loss": wide_loss, "deep_loss": deep_loss}
         logits, labels, rows = logits[good], labels[good], int(good.sum())
@@ -274,7 +274,7 @@ class Loop:
             p.publisher.follow(element, good.ravel(), labels, logits)
         p.position.rows += rows
         p.position.fingerprint = (p.position.fingerprint + int(element.fingerprint)) % 2**64
-        if p.config.save_predictions:
+        if "predictions.bin" in self._files:
             scored = np.empty(rows, PREDICTION)
             scored["partition"], scored["offset"] = batch.partition.numpy()[good.ravel()], batch.offset.numpy()[good.ravel()]
             scored["label"], scored["logit"] = labels, logits
@@ -282,17 +282,9 @@ class Loop:
         self._steady = self._steady or (when, p.position.rows)
         p.console.progress(sum(p.position.rejected.values()) + p.position.rows)
 
-    def _record_rejected(self, element: Element) -> None:
-        counts, file = self._p.position.rejected, self._files["rejected.jsonl"]
-        for partition, offset, reason, message in zip(*(t.numpy() for t in element.rejected), strict=True):
-            name = REASONS[reason]
-            counts[name] = counts.get(name, 0) + 1
-            self._window_rejected += 1
-            file.write(rejected_line(int(element.window), int(partition), int(offset), name, message))
-            if self._p.dead_letters:
-                self._p.dead_letters.send(int(partition), int(offset), name, message)
-        if file.full:
-            self._warn("rejected.jsonl has reached --rejected_max_bytes: further refused rows are counted, not recorded")
+    def _refused(self, element: Element) -> Sequence[int]:
+        """How many rows were refused with an element, by reason's index."""
+        return np.bincount(element.rejected.reason.numpy(), minlength=len(REASONS))
 
     def _end_window(self, number: int) -> None:
         """Moves the position: from here on the window's rows are part of the model."""
@@ -308,31 +300,28 @@ class Loop:
         report = p.metrics.end_window()
         if report["rows"]:
             p.writer.write(p.position.step, {f"window/{name}": value for name, value in report.items()})
-        self._check_rejected_ratio()
-
-    def _check_rejected_ratio(self) -> None:
-        self._recent.append((self._window_rows + self._window_rejected, self._window_rejected))
-        self._window_rows = self._window_rejected = 0
-        while sum(rows for rows, _ in self._recent) - self._recent[0][0] >= _RATIO_OVER_ROWS:
-            self._recent.popleft()
-        rows, rejected = (sum(column) for column in zip(*self._recent, strict=True))
-        if self._p.config.max_rejected_ratio < 1 and rejected > self._p.config.max_rejected_ratio * max(rows, _RATIO_AT_LEAST_ROWS):
-            self._files["rejected.jsonl"].flushed_length()
-            raise UserError(
-                f"{rejected:,} of the last {rows:,} rows were refused; by reason since the model's beginning: "
-                f"{self._p.position.rejected}. At most --max_rejected_ratio={self._p.config.max_rejected_ratio:g} is accepted. "
-                f"See {self._p.config.model_dir}/rejected.jsonl for the rows; check --columns and --message_format, mend the "
-                "producer, or raise the ratio. The windows since the last checkpoint are not saved.",
-                Exit.DATA,
-            )
+        self._rejections.end_window()
 
     def _between_windows(self) -> None:
         """At a window's end and at ticks: save and report where it is time."""
         p = self._p
         self._after_save()
-        if p.position.window > self._saved_window and self._save_cadence.due(p.position.step):
+        if p.position.window > self._saved_window and self._save_due():
             self.save()
         self._report()
+
+    def _save_due(self) -> bool:
+        return self._save_cadence.due(self._p.position.step)
+
+    def _lengths(self) -> dict[str, int]:
+        """Of the files beside the checkpoint, in bytes, by name."""
+        return {name: file.flushed_length() for name, file in self._files.items()}
+
+    @property
+    def _side_files(self) -> dict[str, int | None]:
+        """The files beside the checkpoint, that of refused rows first, and the size at which each is full."""
+        files = {"rejected.jsonl": self._p.config.rejected_max_bytes, "loss.log": None}
+        return files | ({"predictions.bin": None} if self._p.config.save_predictions else {})
 
     def _report(self) -> None:
         """The console's line and TensorBoard's scalars, where it is time and something was learned."""

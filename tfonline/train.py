@@ -24,8 +24,10 @@ import traceback
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from tfonline import config as flags
+from tfonline.cluster.members import Cluster, find
 from tfonline.lifecycle import Exit, FolderLock, Liveness, Stop, UserError, block_signals, stop_on_signals
 from tfonline.positions import add_new_partitions, make_resolve_stop, resolve_start
+from tfonline.report.before_run import say_what_a_run_would_do, say_what_changed
 from tfonline.report.console import Console
 from tfonline.report.status import Status
 from tfonline.stream.broker import KafkaTopic
@@ -109,14 +111,18 @@ def run(config: flags.Config, stop: Stop | None = None, console: Console | None 
         return _train(config, schema, dictionaries, topic, replay, stop, console, Status(None))
     try:
         os.makedirs(config.model_dir, exist_ok=True)
-        lock = FolderLock(config.model_dir)
-        status = Status(os.path.join(config.model_dir, "status"))
+        c = config
+        cluster = find(c.cluster, c.workers, c.worker_index, c.model_dir, c.worker_timeout_secs)
+        chief = not cluster or cluster.chief
+        lock = FolderLock(config.model_dir) if chief else None
+        status = Status(os.path.join(config.model_dir, "status") if chief else None)
         status.set("starting")
         try:
-            return _train(config, schema, dictionaries, topic, replay, stop, console, status)
+            return _train(config, schema, dictionaries, topic, replay, stop, console, status, cluster)
         finally:
             status.close()
-            lock.release()
+            if lock:
+                lock.release()
     except OSError as e:
         if e.errno not in _CANNOT_WRITE:
             raise
@@ -136,6 +142,7 @@ def _train(
     stop: Stop,
     console: Console,
     status: Status,
+    cluster: Cluster | None = None,
 ) -> RunResult:
     """Steps 2 to 6, with TensorFlow."""
     console.say("loading TensorFlow")
@@ -143,6 +150,8 @@ def _train(
     if os.environ["TF_CPP_MIN_LOG_LEVEL"] == "0":  # at 0 the reader logs every Kafka property, passwords included
         os.environ["TF_CPP_MIN_LOG_LEVEL"] = "1"
 
+    from tfonline.cluster.job import Job
+    from tfonline.cluster.loop import ClusterLoop, Silent
     from tfonline.evaluate.progressive import ProgressiveMetrics
     from tfonline.features.pipeline import Features, make_batches
     from tfonline.loop import Loop, Parts
@@ -152,7 +161,9 @@ def _train(
     from tfonline.report.tensorboard import TensorBoard
     from tfonline.stream.readers import FileSource, KafkaReader, make_raw_batches
 
-    strategy = make_strategy(config.num_replicas, config.devices)  # first of all: it makes logical devices
+    strategy = make_strategy(config.num_replicas, config.devices, cluster)  # first of all: it makes logical devices
+    job = Job(config, cluster, strategy, stop) if cluster else None
+    stop = job.stop if job else stop
     limit_secs = max(config.broker_timeout_secs, 1.0)
     if topic:
         source, reader = topic, KafkaReader(topic, config.bootstrap_servers, config.group, flags.kafka_properties(config))
@@ -162,8 +173,10 @@ def _train(
     else:
         source = reader = FileSource(config.input_files)
 
+    chief = not cluster or cluster.chief
     # What is published takes the lookup table along, as a file.
-    table_file = os.path.join(config.model_dir, "category_ids.tsv") if config.export_dir and not config.dry_run else None
+    publishes = config.export_dir and not config.dry_run and chief
+    table_file = os.path.join(config.model_dir, "category_ids.tsv") if publishes else None
     features = Features(
         schema, dictionaries, config.numeric, config.message_format, config.oov_buckets, config.cross_buckets, table_file
     )
@@ -189,70 +202,50 @@ def _train(
         "topic_id": source.topic_id,
     }
 
-    saved = saved_position(config.model_dir)
+    saved = saved_position(config.model_dir) if chief else None
     if saved:
         check_contract(config.model_dir, saved.contract, contract)
     if config.dry_run:
         position = saved or Position(next=resolve_start(config, source, replay), start=[])
-        _say_what_a_run_would_do(config, console, source, position, features, vocab_size)
+        say_what_a_run_would_do(config, console, source, position, features, vocab_size)
         return RunResult("dry run", {})
 
     model_dir = pathlib.Path(config.model_dir)
-    _say_what_changed(model_dir / "config.json", config, console)
-    (model_dir / "config.json").write_text(json.dumps(config.resolved(), indent=2) + "\n")
+    if chief:
+        say_what_changed(model_dir / "config.json", config, console)
+        (model_dir / "config.json").write_text(json.dumps(config.resolved(), indent=2) + "\n")
 
-    console.say(f"making the model: {vocab_size:,} ids, {config.num_replicas} replica(s)")
-    learner = make_learner(strategy, config, vocab_size, features.num_fields, features.num_numeric)
+    console.say(f"making the model: {vocab_size:,} ids, {strategy.num_replicas_in_sync} replica(s)")
+    learner = make_learner(strategy, config, vocab_size, features.num_fields, features.num_numeric, cluster)
     metrics = ProgressiveMetrics(config.metric_rows)
     position = Position(next=[], start=[], contract=contract)
-    checkpoints = Checkpoints(config.model_dir, config.keep_checkpoints, learner, position, metrics, config.background_save)
-    if saved:
-        for damaged in checkpoints.restore():
-            console.say(f"warning: {damaged}")
-        add_new_partitions(position, source)
-        console.say(f"resumed from {checkpoints.latest}: window {position.window}, step {position.step}, next {position.next}")
+    journal = publisher = None
+    if chief:
+        checkpoints = Checkpoints(config.model_dir, config.keep_checkpoints, learner, position, metrics, config.background_save)
+        if saved:
+            for damaged in checkpoints.restore():
+                console.say(f"warning: {damaged}")
+            add_new_partitions(position, source)
+            console.say(f"resumed from {checkpoints.latest}: window {position.window}, step {position.step}, next {position.next}")
+        else:
+            position.next = position.start = resolve_start(config, source, replay)
+            console.say(f"a new model, from offsets {position.start}")
+        journal = Journal(config.model_dir)
+        planner = _make_planner(config, source, journal, position, replay, stop, console)
+        windows, writer = job.announce(planner) if job else planner, TensorBoard(str(model_dir / "tensorboard"))
     else:
-        position.next = position.start = resolve_start(config, source, replay)
-        console.say(f"a new model, from offsets {position.start}")
-    resolve_stop = make_resolve_stop(config, source)
-    # Resolved once, so that a crash does not move the end; anew for another flag, or once the end has been reached.
-    reached = position.stop is None or all(n >= s for n, s in zip(position.next, position.stop, strict=True))
-    if reached or position.stop_at != config.stop_at:
-        position.stop, position.stop_at = resolve_stop(), config.stop_at
-
-    journal = Journal(config.model_dir)
-    if 0 <= config.skip_window < position.window:
-        console.say(
-            f"--skip_window={config.skip_window} lies behind the checkpoint, window {position.window} is next: not passed over"
-        )
-    planner = Planner(
-        source,
-        Policy(
-            window_rows=config.window_rows,
-            window_secs=config.window_secs,
-            max_idle_secs=config.max_idle_secs,
-            max_lag_rows=config.max_lag_rows,
-            lag_policy=config.lag_policy,
-            on_lost_rows=config.on_lost_rows,
-            stop_at=None if position.stop is None else tuple(position.stop),
-        ),
-        journal,
-        position=position.next,
-        number=position.window,
-        journalled=journal.since(position.window),
-        replay=replay,
-        pass_over=config.skip_window,
-        resolve_stop=resolve_stop,
-        stop=stop,
-    )
+        checkpoints, planner = job.follow(learner, position, metrics)
+        check_contract(config.model_dir, position.contract, contract)
+        windows, writer = planner, Silent()
+        console.say(f"follows the chief from window {position.window}, step {position.step}")
+    groups, own = (len(cluster.workers), cluster.index) if cluster else (config.partition_groups, None)
     rows_a_call = config.batch_size * config.steps_per_call
-    raw = make_raw_batches(planner, reader, rows_a_call)
-    elements = make_batches(raw, features, rows_a_call, learner.model.padding_id)
-    writer = TensorBoard(str(model_dir / "tensorboard"))
-    console.expect(None if position.stop is None else sum(position.stop) - sum(position.start), position.rows)
+    raw = make_raw_batches(windows, reader, rows_a_call, groups, own)
+    elements = make_batches(raw, features, rows_a_call // (groups if cluster else 1), learner.model.padding_id)
+    if chief:
+        console.expect(None if position.stop is None else sum(position.stop) - sum(position.start), position.rows)
     dead_letters = _open_dead_letters(config, stop, console) if config.dead_letter_topic else None
-    publisher = None
-    if config.export_dir:
+    if publishes:
         newest_row_time = topic.newest_row_time if topic else None
         publisher = Publisher(config, schema, features, learner, position, console, newest_row_time)
     parts = Parts(
@@ -260,16 +253,20 @@ def _train(
         learner=learner, checkpoints=checkpoints, publisher=publisher, position=position, metrics=metrics, writer=writer,
         console=console, status=status, stop=stop,
     )  # fmt: skip
-    loop = Loop(parts)
+    loop = ClusterLoop(parts, cluster, job.rounds) if job else Loop(parts)
     # What is there now stays. No later collection looks at it: one in the middle of an export would stop training for 0.3 s.
     gc.collect()
     gc.freeze()
     try:
-        if not saved:
+        if chief and not saved:
             loop.save(wait=True)  # checkpoint 0: a crash before the first ordinary save starts from the same weights and offsets
         with Liveness(limit_secs, lambda secs: _stuck(secs, limit_secs, topic, loop, stop, console)) as liveness:
             followed = liveness.follow(elements)  # named, so that it closes its reads when all is saved and said
-            ended = loop.train(followed)
+            if chief and job:
+                job.begin(checkpoints)
+            if job:
+                job.watch(lambda secs: _alone(secs, stop))
+            ended = loop.train(job.rounds.follow(followed) if job else followed)
         summary = loop.summarise(ended)
         status.set("ended", position.window, position.step)
     finally:
@@ -277,9 +274,58 @@ def _train(
         stop.request("the run has ended")  # whatever still reads ahead ends, too
         loop.close()
         source.close()
+        if job:
+            job.close()
     if planner.error:
         raise planner.error
     return RunResult(ended, summary)
+
+
+def _make_planner(
+    config: flags.Config,
+    source: Any,
+    journal: Journal,
+    position: Any,
+    replay: list[Window] | None,
+    stop: Stop,
+    console: Console,
+) -> Planner:
+    """Resolves where the run ends, and plans from the position on."""
+    resolve_stop = make_resolve_stop(config, source)
+    # Resolved once, so that a crash does not move the end; anew for another flag, or once the end has been reached.
+    reached = position.stop is None or all(n >= s for n, s in zip(position.next, position.stop, strict=True))
+    if reached or position.stop_at != config.stop_at:
+        position.stop, position.stop_at = resolve_stop(), config.stop_at
+    if 0 <= config.skip_window < position.window:
+        console.say(
+            f"--skip_window={config.skip_window} lies behind the checkpoint, window {position.window} is next: not passed over"
+        )
+    policy = Policy(
+        window_rows=config.window_rows,
+        window_secs=config.window_secs,
+        max_idle_secs=config.max_idle_secs,
+        max_lag_rows=config.max_lag_rows,
+        lag_policy=config.lag_policy,
+        on_lost_rows=config.on_lost_rows,
+        stop_at=None if position.stop is None else tuple(position.stop),
+    )
+    return Planner(
+        source, policy, journal,
+        position=position.next, number=position.window, journalled=journal.since(position.window), replay=replay,
+        pass_over=config.skip_window, resolve_stop=resolve_stop, stop=stop,
+    )  # fmt: skip
+
+
+def _alone(secs: float, stop: Stop) -> None:
+    """The other workers have not answered for that long: one hangs, or is gone. Waiting for them, nothing else can be done."""
+    with stop.saving:
+        print(
+            f"tfonline: no other worker has answered for {secs:.0f} s (--worker_timeout_secs): one hangs or is gone. Start all of "
+            "them again; what was not saved will be read again.",
+            file=sys.stderr,
+            flush=True,
+        )
+        _leave(Exit.TRY_AGAIN)
 
 
 def _stuck(secs: float, limit_secs: float, topic: KafkaTopic | None, loop: "Loop | None", stop: Stop, console: Console) -> None:
@@ -317,42 +363,6 @@ def _open_dead_letters(config: flags.Config, stop: Stop, console: Console) -> De
     servers, properties, secs = config.bootstrap_servers, flags.kafka_properties(config), config.broker_timeout_secs
     KafkaTopic(servers, config.dead_letter_topic, config.group, properties, secs, stop, console.say)
     return DeadLetters(servers, config.dead_letter_topic, config.topic, properties, secs)
-
-
-def _say_what_changed(path: pathlib.Path, config: flags.Config, console: Console) -> None:
-    """Settings that differ from the last run's. What the weights depend on has been checked; the rest may change."""
-    try:
-        before = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return
-    now = json.loads(json.dumps(config.resolved()))
-    changed = [f"--{name}: {before[name]!r} -> {now[name]!r}" for name in now if name in before and before[name] != now[name]]
-    if changed:
-        console.say("changed since the last run: " + ", ".join(changed))
-
-
-def _say_what_a_run_would_do(
-    config: flags.Config, console: Console, source: Any, position: Any, features: Any, vocab_size: int
-) -> None:
-    """What --dry_run prints: where the stream stands and what a batch looks like."""
-    begins, ends = source.begins(), source.ends()
-    rows = [
-        f"{p:>9}  {b:>14,}  {e:>14,}  {n:>14,}  {max(0, e - n):>14,}"
-        for p, (b, e, n) in enumerate(zip(begins, ends, position.next, strict=False))
-    ]
-    lag = sum(max(0, e - n) for e, n in zip(ends, position.next, strict=False))
-    b, f = config.batch_size, features.num_fields
-    console.say(
-        f"dry run: nothing is trained, nothing written. A run would {'resume' if position.window or position.step else 'start'} at "
-        f"window {position.window}, step {position.step}.\n"
-        f"stream {source.name}\n"
-        f"partition  {'low watermark':>14}  {'end':>14}  {'next':>14}  {'lag':>14}\n" + "\n".join(rows) + "\n"
-        f"lag {lag:,} rows\n"
-        f"batch: label float32 [{b}], ids int32 [{b}, {f}], values float32 [{b}, {f}], "
-        f"numeric float32 [{b}, {features.num_numeric}], weight float32 [{b}], over "
-        f"{config.num_replicas} replica(s)\n"
-        f"tables: {vocab_size:,} ids, of which the features use {features.num_ids:,}; embedding {config.embedding_dim}"
-    )
 
 
 if __name__ == "__main__":

@@ -14,7 +14,8 @@ def read_rows(table: tf.Variable, ids: tf.Tensor) -> tf.Tensor:
     """
     context = tf.distribute.get_replica_context()
     replica = tf.get_static_value(context.replica_id_in_sync_group) if context else 0
-    return tf.gather(tf.distribute.get_strategy().experimental_local_results(table)[replica], ids)
+    copies = tf.distribute.get_strategy().experimental_local_results(table)  # this worker's
+    return tf.gather(copies[replica % len(copies)], ids)
 
 
 def on_each_replica(*columns: Sequence) -> Iterator[tuple]:

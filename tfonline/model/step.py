@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from tfonline.cluster.members import Cluster
 from tfonline.config import Config
 from tfonline.lifecycle import Exit, UserError
 from tfonline.model.embeddings import read_rows
@@ -41,17 +42,18 @@ class Rates:
     l2: float
 
 
-def make_strategy(num_replicas: int, devices: str) -> tf.distribute.Strategy:
-    """MirroredStrategy over GPUs or, where there are none, over logical CPU devices.
+def make_strategy(num_replicas: int, devices: str, cluster: Cluster | None = None) -> tf.distribute.Strategy:
+    """MirroredStrategy over GPUs or, where there are none, over logical CPU devices; in a cluster, MultiWorkerMirroredStrategy.
 
-    Call it before TensorFlow has run anything: logical devices cannot be made later.
+    Call it before TensorFlow has run anything: logical devices cannot be made later. In a cluster it waits for all workers.
 
     Args:
-      num_replicas: how many.
+      num_replicas: how many, of this process.
       devices: `gpu`, `cpu`, or `auto` for GPUs where there are enough of them.
+      cluster: the workers, or None.
 
     Raises:
-      UserError: `gpu` was asked for and TensorFlow sees too few (exit 64).
+      UserError: `gpu` was asked for and TensorFlow sees too few (exit 64); or several replicas on one worker's CPU (64).
     """
     gpus = tf.config.list_physical_devices("GPU")
     if devices == "gpu" and len(gpus) < num_replicas:
@@ -63,8 +65,16 @@ def make_strategy(num_replicas: int, devices: str) -> tf.distribute.Strategy:
     if devices != "cpu" and len(gpus) >= num_replicas:
         for gpu in gpus:
             tf.config.experimental.set_memory_growth(gpu, True)
+        if cluster:
+            tf.config.set_visible_devices(gpus[:num_replicas], "GPU")
+            return _over_workers(cluster)
         return _mirrored("GPU", num_replicas)
     tf.config.set_visible_devices([], "GPU")
+    if cluster:
+        if num_replicas > 1:
+            problem = f"--num_replicas={num_replicas} on the CPUs of a cluster's worker: TensorFlow has one replica there"
+            raise UserError(f"{problem}. Use 1, and more workers.", Exit.FLAGS)
+        return _over_workers(cluster)
     cpu = tf.config.list_physical_devices("CPU")[0]
     if len(tf.config.get_logical_device_configuration(cpu) or [None]) < num_replicas:
         tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * num_replicas)
@@ -76,11 +86,26 @@ def _mirrored(kind: str, num_replicas: int) -> tf.distribute.Strategy:
     return tf.distribute.MirroredStrategy([f"{kind}:{i}" for i in range(num_replicas)])
 
 
-def make_learner(strategy: tf.distribute.Strategy, config: Config, num_ids: int, num_fields: int, num_numeric: int) -> "Learner":
+def _over_workers(cluster: Cluster) -> tf.distribute.Strategy:
+    """All of a worker's visible GPUs, or its CPU, are its replicas."""
+    resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
+        tf.train.ClusterSpec({"worker": list(cluster.workers)}), task_type="worker", task_id=cluster.index, rpc_layer="grpc"
+    )
+    return tf.distribute.MultiWorkerMirroredStrategy(cluster_resolver=resolver)
+
+
+def make_learner(
+    strategy: tf.distribute.Strategy,
+    config: Config,
+    num_ids: int,
+    num_fields: int,
+    num_numeric: int,
+    cluster: Cluster | None = None,
+) -> "Learner":
     """The model and the optimizers that the flags ask for."""
     with strategy.scope():
         model = make_model(config, num_ids, num_fields, num_numeric)
-    return Learner(strategy, model, Rates(**{f.name: getattr(config, f.name) for f in dataclasses.fields(Rates)}))
+    return Learner(strategy, model, Rates(**{f.name: getattr(config, f.name) for f in dataclasses.fields(Rates)}), cluster)
 
 
 def make_model(config: Config, num_ids: int, num_fields: int, num_numeric: int) -> WideDeep:
@@ -99,6 +124,7 @@ class Learner(tf.Module):
       strategy: in whose scope the model was made, and its variables will be.
       model: not built yet.
       rates: the optimizers' settings.
+      cluster: the workers over which the strategy reaches; None: this process only.
 
     Attributes:
       model: the model.
@@ -106,9 +132,11 @@ class Learner(tf.Module):
       deep_optimizer: LazyAdam over the embeddings and the dense layers.
     """
 
-    def __init__(self, strategy: tf.distribute.Strategy, model: WideDeep, rates: Rates):
+    def __init__(self, strategy: tf.distribute.Strategy, model: WideDeep, rates: Rates, cluster: Cluster | None = None):
         super().__init__(name="learner")
         self._strategy, self._rates = strategy, rates
+        self._worker, self._workers = (cluster.index, len(cluster.workers)) if cluster else (0, 1)
+        self._replicas = strategy.num_replicas_in_sync // self._workers  # of this worker
         with strategy.scope():
             model.build()
             self.model = model
@@ -141,6 +169,8 @@ class Learner(tf.Module):
         self, label: tf.Tensor, ids: tf.Tensor, values: tf.Tensor, numeric: tf.Tensor, crosses: tf.Tensor, weight: tf.Tensor
     ) -> StepResult:
         """Scores a global batch, then learns from it. At least one weight must be above 0; B divides over the replicas.
+
+        In a cluster, label and weight are of the global batch, and the others of this worker's part of it, [B / workers, ...].
 
         Args:
           label: float32 [B].
@@ -183,9 +213,14 @@ class Learner(tf.Module):
         self, label: tf.Tensor, ids: tf.Tensor, values: tf.Tensor, numeric: tf.Tensor, crosses: tf.Tensor, weight: tf.Tensor
     ) -> StepResult:
         total = tf.reduce_sum(weight)
-        run = self._strategy.run(self._forward_backward, (*self._split(label, ids, values, numeric, crosses, weight), total))
-        logits, losses, wide, deep = run
+        own = slice(self._worker * ids.shape[0], (self._worker + 1) * ids.shape[0])
+        parts = self._split(label[own], ids, values, numeric, crosses, weight[own])
+        logits, losses, wide, deep = self._strategy.run(self._forward_backward, (*parts, total))
         logits = tf.concat(self._strategy.experimental_local_results(logits), axis=0)
+        if self._workers > 1:
+            logits = self._of_all_workers(logits)
+            if self.model.followed:
+                ids, numeric, crosses = (self._of_all_workers(x) for x in (ids, numeric, crosses))
         wide_loss = deep_loss = self._strategy.reduce("SUM", losses, axis=None)
         # In the scope, so that each replica's own copy is read and updated.
         with self._strategy.scope():
@@ -253,17 +288,32 @@ class Learner(tf.Module):
 
     def _split(self, *tensors: tf.Tensor) -> tuple:
         """Each replica's rows of [B, ...] tensors."""
-        n = self._strategy.num_replicas_in_sync
+        n = self._replicas
         if n == 1:
             return tensors
 
         def part(x):
             rows = x.shape[0] // n
+            starts = [i % n * rows for i in range(self._strategy.num_replicas_in_sync)]
             return self._strategy.experimental_distribute_values_from_function(
-                lambda c: x[c.replica_id_in_sync_group * rows : (c.replica_id_in_sync_group + 1) * rows]
+                lambda c: x[starts[c.replica_id_in_sync_group] : starts[c.replica_id_in_sync_group] + rows]
             )
 
         return tuple(part(x) for x in tensors)
+
+    def _of_all_workers(self, x: tf.Tensor) -> tf.Tensor:
+        """Each worker's [b, ...] to [B, ...], in the workers' order."""
+        if not all(x.shape[1:]):  # nothing in it, which no collective takes
+            return tf.zeros([x.shape[0] * self._workers, *x.shape[1:]], x.dtype)
+
+        def gather() -> tf.Tensor:
+            context = tf.distribute.get_replica_context()
+            # Of a worker's replicas, the first speaks.
+            first = tf.get_static_value(context.replica_id_in_sync_group) % self._replicas == 0
+            return context.all_gather(tf.identity(x) if first else x[:0], axis=0)
+
+        found = self._strategy.experimental_local_results(self._strategy.run(gather))[0]
+        return tf.ensure_shape(found, [x.shape[0] * self._workers, *x.shape[1:]])
 
     def _sum(self, wide: Sequence, deep: Sequence) -> tuple[Sequence, Sequence]:
         """Over the replicas, each of which gets all of it.
@@ -275,14 +325,19 @@ class Learner(tf.Module):
             return wide, deep
         copies_of = self._strategy.experimental_local_results
         devices = self._strategy.extended.worker_devices
+        reduce = functools.partial(self._strategy.extended.batch_reduce_to, tf.distribute.ReduceOp.SUM)
+        tables = wide[0], deep[0]
+        if self._workers > 1:  # whose rows only a collective can bring
+            tables = reduce(list(zip(tables, (self._wide[0], self._deep[0]), strict=True)))
 
-        def tables(context: tf.distribute.ReplicaContext) -> tuple:
-            with tf.device(devices[context.replica_id_in_sync_group]):
-                return tuple(add_up_repeated(*(_concat(copies_of(side[0])) for side in (wide, deep))))
+        def added_up(context: tf.distribute.ReplicaContext) -> tuple:
+            copy = context.replica_id_in_sync_group % self._replicas
+            with tf.device(devices[copy]):
+                rows = ([copies_of(t)[copy]] if self._workers > 1 else copies_of(t) for t in tables)
+                return tuple(add_up_repeated(*map(_concat, rows)))
 
-        wide_table, deep_table = self._strategy.experimental_distribute_values_from_function(tables)
-        pairs = list(zip([*wide[1:], *deep[1:]], [*self._wide[1:], *self._deep[1:]], strict=True))
-        dense = self._strategy.extended.batch_reduce_to(tf.distribute.ReduceOp.SUM, pairs)
+        wide_table, deep_table = self._strategy.experimental_distribute_values_from_function(added_up)
+        dense = reduce(list(zip([*wide[1:], *deep[1:]], [*self._wide[1:], *self._deep[1:]], strict=True)))
         return [wide_table, *dense[: len(wide) - 1]], [deep_table, *dense[len(wide) - 1 :]]
 
 

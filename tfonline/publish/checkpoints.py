@@ -212,6 +212,16 @@ class Checkpoints:
         return tf.train.CheckpointManager(self._checkpoint, str(self._folder), max_to_keep=self._keep, checkpoint_name="ckpt")
 
 
+def take_over(path: str, learner: tf.Module, position: Position, metrics: Metrics) -> None:
+    """Takes over everything from a checkpoint that is known to be whole and to fit."""
+    text, metric_text = _Text(), _Text()
+    checkpoint = tf.train.Checkpoint(learner=learner, position=text, metrics=metric_text)
+    checkpoint.restore(path).assert_existing_objects_matched()
+    for field, value in json.loads(text.value).items():
+        setattr(position, field, value)
+    metrics.restore(base64.b64decode(metric_text.value))
+
+
 def saved_position(folder: str) -> Position | None:
     """The position in a model folder's newest readable checkpoint, read without a model; None where there is no checkpoint.
 

@@ -128,19 +128,28 @@ def _parts(folder: pathlib.Path) -> list[pathlib.Path]:
     return sorted(folder.glob("windows-*.jsonl"))
 
 
+def window_of(line: bytes) -> Window:
+    """A line of a journal.
+
+    Raises:
+      ValueError, KeyError, TypeError: it is none.
+    """
+    w = json.loads(line)
+    window = Window(w["number"], tuple(w["start"]), tuple(w["stop"]), w["trigger"])
+    if not all(type(n) is int for n in (window.number, *window.start, *window.stop)):
+        raise ValueError("number, start and stop are whole numbers")
+    if any(s > e for s, e in zip(window.start, window.stop, strict=True)):
+        raise ValueError("a start is above its stop")
+    return window
+
+
 def _read_part(path: pathlib.Path) -> Iterator[Window]:
     with path.open("rb") as f:
         for n, line in enumerate(f, 1):
             if not line.endswith(b"\n"):
                 return
             try:
-                w = json.loads(line)
-                window = Window(w["number"], tuple(w["start"]), tuple(w["stop"]), w["trigger"])
-                if not all(type(n) is int for n in (window.number, *window.start, *window.stop)):
-                    raise ValueError("number, start and stop are whole numbers")
-                if any(s > e for s, e in zip(window.start, window.stop, strict=True)):
-                    raise ValueError("a start is above its stop")
-                yield window
+                yield window_of(line)
             except (ValueError, KeyError, TypeError) as e:
                 raise UserError(
                     f"{path}:{n} is not a window ({e}). Expected lines such as "

@@ -45,16 +45,24 @@ class RawBatch(NamedTuple):
     offset: tf.Tensor  # int64 [b]
 
 
-def make_raw_batches(planner: Iterable, reader: Reader, batch_size: int) -> tf.data.Dataset:
+def make_raw_batches(
+    planner: Iterable, reader: Reader, batch_size: int, groups: int = 1, own: int | None = None
+) -> tf.data.Dataset:
     """Follows the planner: `(RawBatch, window int64, last bool)`.
 
     Each window ends with an empty batch marked last, so that a window is seen to end whatever rows it turned out to hold. A tick
     is an empty batch of window -1.
 
+    With several groups, a partition belongs to the group of its number modulo `groups`, and each group gives `batch_size // groups`
+    rows to each batch of a window, for as long as it has any. A batch then holds the same rows wherever the groups are read: all
+    here, or each by a worker of its own.
+
     Args:
       planner: gives `Window` or, for a tick, None.
       reader: reads a range of one partition.
       batch_size: rows a batch; only the last ones of a window are short.
+      groups: of partitions.
+      own: the group that is read here, its part of each batch by itself; None: all of them.
     """
 
     def plan():
@@ -68,19 +76,33 @@ def make_raw_batches(planner: Iterable, reader: Reader, batch_size: int) -> tf.d
         chunks = reader.rows(partition, start, stop)
         return chunks.map(lambda m, o: RawBatch(m, tf.fill(tf.shape(m), tf.cast(partition, tf.int32)), o))
 
+    def group(number, partitions, starts, stops):
+        mine = partitions % groups == number
+        ranges = tf.data.Dataset.from_tensor_slices(tuple(tf.boolean_mask(t, mine) for t in (partitions, starts, stops)))
+        # As many reads in flight as partitions: with fewer, some starve. The window says how many: a topic may get more.
+        in_flight = tf.maximum(tf.math.count_nonzero(mine), 1)
+        rows = ranges.interleave(rows_of, cycle_length=in_flight, num_parallel_calls=in_flight, deterministic=True)
+        return rows.rebatch(batch_size // groups)
+
     @tf.autograph.experimental.do_not_convert  # generators inside; nothing here needs converting
     def window(number, partitions, starts, stops):
-        ranges = tf.data.Dataset.from_tensor_slices((partitions, starts, stops))
-        # As many reads in flight as partitions: with fewer, some starve. The window says how many: a topic may get more.
-        in_flight = tf.maximum(tf.size(partitions, tf.int64), 1)
-        rows = ranges.interleave(rows_of, cycle_length=in_flight, num_parallel_calls=in_flight, deterministic=True)
-        batches = rows.rebatch(batch_size).map(lambda raw: (raw, number, False))
-        end = RawBatch(tf.zeros([0], tf.string), tf.zeros([0], tf.int32), tf.zeros([0], tf.int64))
-        return batches.concatenate(tf.data.Dataset.from_tensors((end, number, True)))
+        nothing = RawBatch(tf.zeros([0], tf.string), tf.zeros([0], tf.int32), tf.zeros([0], tf.int64))
+        parts = [group(g, partitions, starts, stops) for g in (range(groups) if own is None else [own])]
+        batches = parts[0] if len(parts) == 1 else _side_by_side(parts, nothing)
+        end = tf.data.Dataset.from_tensors((nothing, number, True))
+        return batches.map(lambda raw: (raw, number, False)).concatenate(end)
 
     vector = tf.TensorSpec([None], tf.int64)
     windows = tf.data.Dataset.from_generator(plan, output_signature=(tf.TensorSpec([], tf.int64), vector, vector, vector))
     return windows.flat_map(window)
+
+
+def _side_by_side(parts: Sequence[tf.data.Dataset], nothing: RawBatch) -> tf.data.Dataset:
+    """The first batches of all parts as one, then the second ones, and so on until the longest part ends."""
+    padding = tf.data.Dataset.from_tensors(nothing).repeat()
+    rows = tf.data.Dataset.zip(tuple(part.concatenate(padding) for part in parts))
+    rows = rows.map(lambda *raw: RawBatch(*(tf.concat(columns, axis=0) for columns in zip(*raw, strict=True))))
+    return rows.take_while(lambda raw: tf.size(raw.message) > 0)
 
 
 class KafkaReader:

@@ -1,0 +1,81 @@
+"""A worker's part in a job: it waits for the others, takes over the chief's model, and notices that one hangs."""
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+
+import tensorflow as tf
+
+from tfonline.cluster import plan
+from tfonline.cluster.loop import FollowedCheckpoints
+from tfonline.cluster.members import Cluster
+from tfonline.cluster.rounds import Rounds
+from tfonline.config import Config
+from tfonline.lifecycle import Exit, Stop, UserError
+from tfonline.publish.checkpoints import Checkpoints, Metrics, Position, take_over
+from tfonline.stream.journal import Journal
+from tfonline.stream.windows import Planner
+
+
+class Job:
+    """What a worker shares with the others.
+
+    Args:
+      config: the flags.
+      cluster: the workers.
+      strategy: over all of them.
+      local: asked to stop this worker.
+
+    Attributes:
+      cluster: as above.
+      stop: set when all have agreed to stop.
+      rounds: what they agree on.
+
+    Raises:
+      UserError: the batch does not divide over the workers and their replicas (exit 64).
+    """
+
+    def __init__(self, config: Config, cluster: Cluster, strategy: tf.distribute.Strategy, local: Stop):
+        parts = strategy.num_replicas_in_sync
+        if config.batch_size % parts:
+            raise UserError(
+                f"--batch_size={config.batch_size} does not divide over {len(cluster.workers)} workers with --num_replicas="
+                f"{config.num_replicas} each. Use a multiple of {parts}.",
+                Exit.FLAGS,
+            )
+        self.cluster, self.stop, self._config = cluster, Stop(), config
+        self.stop.saving = local.saving
+        self.rounds = Rounds(strategy, cluster, local, self.stop, config.save_predictions)
+        self._plan: Journal | None = None
+
+    def announce(self, planner: Planner) -> Iterable:
+        """On the chief: the planner's windows, which the others hear of."""
+        self._plan = plan.begin(self._config.model_dir)
+        return plan.announced(planner, self._plan)
+
+    def begin(self, checkpoints: Checkpoints | None = None) -> str:
+        """Waits for all workers; the name of the checkpoint that the chief, which gives its `checkpoints`, begins from."""
+        number = int(checkpoints.latest.rpartition("-")[2]) if checkpoints else 0
+        return f"ckpt-{self.rounds.sum([number])[0]}"
+
+    def follow(self, learner: tf.Module, position: Position, metrics: Metrics) -> tuple[FollowedCheckpoints, plan.Follower]:
+        """On the others: takes over the model from which the chief begins, and hears of its windows."""
+        take_over(f"{self._config.model_dir}/{self.begin()}", learner, position, metrics)
+        return FollowedCheckpoints(), plan.Follower(self._config.model_dir, position.window, self.stop)
+
+    def watch(self, stuck: Callable[[float], None]) -> None:
+        """Calls `stuck` with the seconds passed, from a thread, when no round has come for --worker_timeout_secs."""
+        limit, self.rounds.moved = self._config.worker_timeout_secs, time.monotonic()
+
+        def look() -> None:
+            while not self.stop.wait(min(1.0, limit / 4)):
+                if (secs := time.monotonic() - self.rounds.moved) > limit:
+                    stuck(secs)
+                    return
+
+        threading.Thread(target=look, name="rounds", daemon=True).start()
+
+    def close(self) -> None:
+        """Ends the plan."""
+        if self._plan:
+            self._plan.close()

@@ -1,0 +1,139 @@
+"""The training loop of a worker: what all do together, and what only the chief does."""
+
+import math
+import time
+from typing import Any
+
+import tensorflow as tf
+
+from tfonline.cluster.members import Cluster
+from tfonline.cluster.rounds import Rounds
+from tfonline.features.pipeline import Element
+from tfonline.lifecycle import Exit, UserError
+from tfonline.loop import Loop, Parts
+from tfonline.publish.publisher import Publisher
+from tfonline.report.writers import Scalars
+from tfonline.stream.windows import Window
+
+
+class ClusterLoop(Loop):
+    """As Loop, over the elements of `rounds`: each worker does the same at the same time.
+
+    Args:
+      parts: of this worker.
+      cluster: the workers.
+      rounds: what they agree on; told here what the chief's clock says.
+    """
+
+    in_step = True
+
+    def __init__(self, parts: Parts, cluster: Cluster, rounds: Rounds):
+        self._cluster, self._rounds = cluster, rounds
+        super().__init__(parts)
+        if parts.publisher:
+            self._p.publisher = _OfChief(parts.publisher)
+        rounds.save_due = super()._save_due
+        rounds.leave_due = lambda: parts.stop.requested() and time.monotonic() > Loop._drain(self)
+        rounds.final = lambda: parts.planner.final
+        rounds.failed = lambda: bool(parts.planner.error or parts.reader.error)
+
+    def summarise(self, ended: str) -> dict[str, Any]:
+        """The chief's is that of all workers."""
+        if self._cluster.chief:
+            return super().summarise(ended)
+        self._p.console.say(ended)
+        return {}
+
+    @property
+    def _side_files(self) -> dict[str, int | None]:
+        if self._cluster.chief:
+            return super()._side_files
+        return {_rejected_name(self._cluster.index): self._p.config.rejected_max_bytes}
+
+    def _lengths(self) -> dict[str, int]:
+        """Of all workers' files. That all have come so far is known afterwards: no dead letter is still on its way."""
+        own, n = super()._lengths(), len(self._cluster.workers)
+        if not self._unsaved:  # the chief's first checkpoint, with which it begins before the others
+            return own
+        mine = own["rejected.jsonl" if self._cluster.chief else _rejected_name(self._cluster.index)]
+        rejected = self._rounds.sum([mine * (i == self._cluster.index) for i in range(n)])
+        return self._p.position.files | own | {_rejected_name(i): rejected[i] for i in range(1, n)}
+
+    def _refused(self, element: Element) -> list[int]:
+        return self._rounds.rejected
+
+    def _save_due(self) -> bool:
+        return self._rounds.save
+
+    def _drain(self) -> float:
+        return -math.inf if self._rounds.leave else math.inf
+
+    def _report(self) -> None:
+        if self._cluster.chief:
+            super()._report()
+
+    def _why_reading_failed(self, error: tf.errors.OpError) -> Exception:
+        known = self._p.planner.error or self._p.reader.error or self.rows_lost()
+        if known or "ollective" not in error.message:
+            return super()._why_reading_failed(error)
+        # Why it is gone stands in its own log; here there is only how that was noticed.
+        how = error.message.partition("Collective ops is aborted by: ")[2].splitlines()[:1]
+        return UserError(f"another worker is gone, see its log ({''.join(how)})", Exit.TRY_AGAIN)
+
+    def _not_finite(self, what: str, windows: list[Window]) -> UserError:
+        if self._cluster.chief:
+            return super()._not_finite(what, windows)
+        return UserError(f"{what}: see the chief's log", Exit.NOT_FINITE)
+
+
+class _OfChief:
+    """A publisher that gets the chief's own rows of each batch: the first ones."""
+
+    def __init__(self, publisher: Publisher):
+        self._publisher = publisher
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._publisher, name)
+
+    def follow(self, element: Element, good: Any, labels: Any, logits: Any) -> None:
+        """See Publisher."""
+        batch = element.batch
+        rows = batch.ids.shape[0]
+        batch = batch._replace(label=batch.label[:rows], weight=batch.weight[:rows])
+        good = good[:rows]
+        known = int(good.sum())
+        self._publisher.follow(element._replace(batch=batch), good, labels[:known], logits[:known])
+
+
+class FollowedCheckpoints:
+    """What Checkpoints are on the chief, on the others: it writes nothing, and reads what the chief names."""
+
+    latest = ""
+    oldest_window = 0
+
+    def begin(self, _: Any) -> None:
+        """The chief saves."""
+
+    def finished(self, wait: bool = False) -> None:
+        """Nothing has come to disk from here."""
+
+    def restore(self) -> list[str]:
+        """Only at a run's end, for its summary: the chief's matter."""
+        return []
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+class Silent:
+    """A writer that writes nothing."""
+
+    def write(self, step: int, scalars: Scalars) -> None:
+        """The chief reports."""
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def _rejected_name(index: int) -> str:
+    return f"rejected.worker-{index}.jsonl"

@@ -1,0 +1,103 @@
+"""The plan of a job: the windows that the chief has planned in this run, which the other workers follow. Imports no TensorFlow.
+
+It is a file in the model folder, which all workers share, written before a window is handed out, as the journal is. Other than the
+journal it holds only what this run has decided: an old line of the journal may still be planned anew. A worker opens it anew at
+each look, so that a network file system shows what was written. It is begun anew at each start, and grows by 150 bytes a window.
+"""
+
+import pathlib
+import time
+from collections.abc import Callable, Iterable, Iterator
+
+from tfonline.lifecycle import Stop
+from tfonline.stream.journal import Journal, window_of
+from tfonline.stream.windows import Window
+
+_FOLDER = "cluster/plan"
+
+
+def begin(model_dir: str) -> "Journal":
+    """On the chief, before the other workers follow: an empty plan."""
+    folder = pathlib.Path(model_dir) / _FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in folder.iterdir():
+        file.unlink()
+    return Journal(folder)
+
+
+def announced(planner: Iterable[Window | None], plan: Journal) -> Iterator[Window | None]:
+    """On the chief: the planner's windows and ticks, each window written to the plan before it is handed out."""
+    for window in planner:
+        if window:
+            plan.append(window)
+        yield window
+
+
+class Follower:
+    """On the other workers: what the planner is on the chief.
+
+    Args:
+      model_dir: the folder that all workers share.
+      number: the next window's number.
+      stop: ends it.
+      clock: seconds, monotonic.
+      poll_secs: how often it looks.
+      tick_secs: how often it hands out a tick (None) while there is no window.
+    """
+
+    error: Exception | None = None
+    ended = "the chief has ended"
+    final: int | None = None
+    stop_at: list[int] | None = None
+
+    def __init__(
+        self,
+        model_dir: str,
+        number: int,
+        stop: Stop,
+        clock: Callable[[], float] = time.monotonic,
+        poll_secs: float = 0.02,
+        tick_secs: float = 0.5,
+    ):
+        self._path = pathlib.Path(model_dir) / _FOLDER / "windows.jsonl"
+        self._number, self._stop, self._clock, self._poll_secs, self._tick_secs = number, stop, clock, poll_secs, tick_secs
+        self._read = 0  # bytes
+        self._planned: dict[int, Window] = {}
+        self.ends: list[int] = []
+
+    def __iter__(self) -> Iterator[Window | None]:
+        """Windows in order, and None for a tick. Never raises, as the planner."""
+        last_tick = self._clock()
+        try:
+            while not self._stop.requested():
+                for window in self._look():
+                    self._number, last_tick = window.number + 1, self._clock()
+                    self._planned[window.number] = window
+                    yield window
+                if self._clock() - last_tick >= self._tick_secs:
+                    last_tick = self._clock()
+                    yield None
+                self._stop.wait(self._poll_secs)
+        except Exception as e:
+            self.error = e
+
+    def _look(self) -> list[Window]:
+        """The windows that were added since the last look."""
+        with self._path.open("rb") as file:
+            file.seek(self._read)
+            added = file.read()
+        whole = added[: added.rfind(b"\n") + 1]
+        self._read += len(whole)
+        return [window for line in whole.splitlines() if (window := window_of(line)).number >= self._number]
+
+    def planned(self, number: int) -> Window:
+        """The window of this number, handed out and not taken."""
+        return self._planned[number]
+
+    def take(self, number: int) -> Window:
+        """The window of this number; forgotten afterwards."""
+        return self._planned.pop(number)
+
+    def rows_lost_since_planned(self) -> str:
+        """The chief looks after that."""
+        return ""

@@ -1,0 +1,150 @@
+"""What the workers of a job agree on. Each reads rows of its own; they learn in step, end a window together, and stop together.
+
+A round is one sum over all workers, of whole numbers: what each has next (a batch, its window's end, a tick), how many rows are in
+it, and what it wants. From the sums each worker sees the same, and does the same.
+
+- Where someone has a batch, all learn: who has no rows of the window left pads with a batch of none.
+- A window ends where all are at its end.
+- Someone whose next element is a tick has not heard of the window yet that others read: they wait for it.
+"""
+
+import enum
+import time
+from collections.abc import Callable, Iterable, Iterator
+
+import numpy as np
+import tensorflow as tf
+
+from tfonline.cluster.members import Cluster
+from tfonline.features.parse import REASONS
+from tfonline.features.pipeline import Batch, Element
+from tfonline.lifecycle import Exit, Stop, UserError
+
+
+class _Has(enum.IntEnum):
+    """What a worker has next."""
+
+    BATCH = 0
+    LAST = 1
+    TICK = 2
+    NOTHING = 3
+
+
+class Rounds:
+    """Makes of each worker's elements one sequence, the same for all but for the rows' features.
+
+    Args:
+      strategy: over all workers.
+      cluster: who they are.
+      local: asked to stop this worker: it asks all.
+      stop: set when all have agreed to stop.
+      offsets: whether each worker needs to know all rows' partitions and offsets.
+
+    Attributes:
+      save_due: on the chief, whether it is time for a checkpoint.
+      leave_due: on the chief, whether the time is up in which a window may still end after a stop was asked for.
+      final: on the chief, the number of the last window, where it is known.
+      failed: whether this worker's rows have ended by an error.
+      rejected: refused in this round by all workers, by reason's index.
+      save: whether the chief wants a checkpoint.
+      leave: whether the window is to be dropped.
+      moved: when the last round was, time.monotonic.
+    """
+
+    def __init__(self, strategy: tf.distribute.Strategy, cluster: Cluster, local: Stop, stop: Stop, offsets: bool):
+        self._strategy, self._cluster, self._local, self._stop, self._offsets = strategy, cluster, local, stop, offsets
+        self._replicas = strategy.num_replicas_in_sync // len(cluster.workers)
+        self.save_due = self.leave_due = self.failed = lambda: False
+        self.final: Callable[[], int | None] = lambda: None
+        self.rejected = [0] * len(REASONS)
+        self.save = self.leave = False
+        self.moved = time.monotonic()
+
+    def follow(self, elements: Iterable[Element]) -> Iterator[Element]:
+        """This worker's part of what all do. A batch's label, weight, partition and offset are those of all workers, [B], and so is
+        the fingerprint; its features and refused rows are this worker's.
+
+        Raises:
+          UserError: another worker's rows have failed (exit 75).
+        """
+        iterator, held, inside = iter(elements), None, False
+        while True:
+            held = next(iterator, None) if held is None else held
+            has, counts, failed, last, fingerprint = self._round(held)
+            if failed and not self.failed():
+                raise UserError("another worker's rows have failed: see its log", Exit.TRY_AGAIN)
+            if counts[_Has.NOTHING] or (self._stop.requested() and not inside):
+                return
+            if counts[_Has.TICK] and counts[_Has.TICK] < len(self._cluster.workers):
+                held = None if has == _Has.TICK else held
+                continue
+            if counts[_Has.BATCH]:
+                inside = True
+                columns = self._gathered(held.batch)
+                yield held._replace(batch=held.batch._replace(**columns), fingerprint=fingerprint, last=tf.constant(False))
+                held = None if has == _Has.BATCH else held
+                continue
+            yield held
+            if counts[_Has.LAST]:
+                inside = False
+                if last or self._stop.requested():
+                    return
+            held = None
+
+    def sum(self, numbers: list[int]) -> list[int]:
+        """Sums over all workers, modulo 2^64 and signed; waits for all."""
+        sums = self._sum(tf.constant(np.array(numbers, np.uint64).astype(np.int64))).numpy().tolist()
+        self.moved = time.monotonic()
+        return sums
+
+    def _round(self, element: Element | None) -> tuple[_Has, list[int], bool, bool, tf.Tensor]:
+        """What this worker has, how many have what, whether one has failed, whether this is the last window; the fingerprint."""
+        if element is None:
+            has = _Has.NOTHING
+        elif element.window.numpy() < 0:
+            has = _Has.TICK
+        else:
+            has = _Has.LAST if element.last.numpy() else _Has.BATCH
+        rejected, fingerprint, window = np.zeros(len(REASONS), np.int64), 0, 0
+        if has == _Has.BATCH:
+            fingerprint = int(element.fingerprint) % 2**64
+            rejected = np.bincount(element.rejected.reason.numpy(), minlength=len(REASONS))
+        if has in (_Has.BATCH, _Has.LAST):
+            window = int(element.window)
+        chief, is_last = self._cluster.chief, has == _Has.LAST and window == self.final()
+        wants = [self._local.requested(), self.failed(), *(chief and w for w in (self.save_due(), self.leave_due(), is_last))]
+        sums = self.sum([*(has == kind for kind in _Has), *wants, fingerprint, window, *rejected.tolist()])
+        counts, (stop, failed, self.save, self.leave, last) = sums[: len(_Has)], map(bool, sums[len(_Has) : len(_Has) + 5])
+        fingerprint, windows, *self.rejected = sums[len(_Has) + 5 :]
+        if window and windows != window * (counts[_Has.BATCH] + counts[_Has.LAST]):
+            raise AssertionError(f"the workers are in different windows: this one in {window}, the sum is {windows}, {counts}")
+        if stop:
+            self._stop.request(self._local.reason if self._local.requested() else "another worker's signal")
+        return has, counts, failed, last, tf.constant(fingerprint, tf.int64)
+
+    def _gathered(self, batch: Batch) -> dict[str, tf.Tensor]:
+        label, weight = tf.unstack(self._gather(tf.stack([batch.label, batch.weight], axis=1)), axis=1)
+        if not self._offsets:
+            return {"label": label, "weight": weight}
+        partition, offset = tf.unstack(self._gather(tf.stack([tf.cast(batch.partition, tf.int64), batch.offset], axis=1)), axis=1)
+        return {"label": label, "weight": weight, "partition": partition, "offset": offset}
+
+    @tf.function(autograph=False, reduce_retracing=True)
+    def _sum(self, numbers: tf.Tensor) -> tf.Tensor:
+        return self._of_first_replica(
+            lambda context, first: context.all_reduce("SUM", tf.identity(numbers) if first else tf.zeros_like(numbers))
+        )
+
+    @tf.function(autograph=False)
+    def _gather(self, rows: tf.Tensor) -> tf.Tensor:
+        """[b, n] of each worker to [B, n]."""
+        return self._of_first_replica(lambda context, first: context.all_gather(tf.identity(rows) if first else rows[:0], axis=0))
+
+    def _of_first_replica(self, collective: Callable) -> tf.Tensor:
+        """A worker's replicas all take part in a collective; the first of them speaks."""
+
+        def of_replica() -> tf.Tensor:
+            context = tf.distribute.get_replica_context()
+            return collective(context, tf.get_static_value(context.replica_id_in_sync_group) % self._replicas == 0)
+
+        return self._strategy.experimental_local_results(self._strategy.run(of_replica))[0]

@@ -1,0 +1,42 @@
+"""What the console says before a run: settings that have changed, and what a dry run would do. Imports no TensorFlow."""
+
+import json
+import pathlib
+from typing import Any
+
+from tfonline.config import Config
+from tfonline.report.console import Console
+
+
+def say_what_changed(path: pathlib.Path, config: Config, console: Console) -> None:
+    """Settings that differ from the last run's. What the weights depend on has been checked; the rest may change."""
+    try:
+        before = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return
+    now = json.loads(json.dumps(config.resolved()))
+    changed = [f"--{name}: {before[name]!r} -> {now[name]!r}" for name in now if name in before and before[name] != now[name]]
+    if changed:
+        console.say("changed since the last run: " + ", ".join(changed))
+
+
+def say_what_a_run_would_do(config: Config, console: Console, source: Any, position: Any, features: Any, vocab_size: int) -> None:
+    """What --dry_run prints: where the stream stands and what a batch looks like."""
+    begins, ends = source.begins(), source.ends()
+    rows = [
+        f"{p:>9}  {b:>14,}  {e:>14,}  {n:>14,}  {max(0, e - n):>14,}"
+        for p, (b, e, n) in enumerate(zip(begins, ends, position.next, strict=False))
+    ]
+    lag = sum(max(0, e - n) for e, n in zip(ends, position.next, strict=False))
+    b, f = config.batch_size, features.num_fields
+    console.say(
+        f"dry run: nothing is trained, nothing written. A run would {'resume' if position.window or position.step else 'start'} at "
+        f"window {position.window}, step {position.step}.\n"
+        f"stream {source.name}\n"
+        f"partition  {'low watermark':>14}  {'end':>14}  {'next':>14}  {'lag':>14}\n" + "\n".join(rows) + "\n"
+        f"lag {lag:,} rows\n"
+        f"batch: label float32 [{b}], ids int32 [{b}, {f}], values float32 [{b}, {f}], "
+        f"numeric float32 [{b}, {features.num_numeric}], weight float32 [{b}], over "
+        f"{config.num_replicas} replica(s)\n"
+        f"tables: {vocab_size:,} ids, of which the features use {features.num_ids:,}; embedding {config.embedding_dim}"
+    )
