@@ -1,0 +1,111 @@
+"""How near to the limit of the GPU tfonline trains on this machine:
+
+    python -m benchmarks.gpu [--only=training,placement] [--folder=runs/gpu] [--rows=FILE.tsv]
+
+Each part is a process of its own, and takes less than eight minutes. Figures go to <folder>/results.jsonl as they come, and as a
+table to <folder>/table.md; what was measured on is the first line of both. Without a GPU it runs on the CPU, which says nothing but
+that it runs: --quick makes the sizes small.
+"""
+
+import argparse
+import importlib
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import time
+
+import tfonline  # noqa: F401 - says how TensorFlow multiplies; the parts inherit it
+from benchmarks.commands import ROOT
+
+# part: [(module, what else it is told)], each a process.
+_PARTS: dict[str, list[tuple[str, dict]]] = {
+    "placement": [("placement", {})],
+    "training": [
+        ("training", {"precision": "bfloat16", "tf32": True}),
+        ("training", {"precision": "float32", "tf32": True}),
+        ("training", {"precision": "float32", "tf32": False}),
+    ],
+    "replicas": [("replicas", {"replicas": n, "exchange": e}) for n, e in ((1, ""), (2, "own"), (2, "strategy"))],
+    "raw": [("raw", {"part": "features"}), ("raw", {"part": "trained"})],
+    "kafka": [("kafka", {})],
+    "peers": [("keras_peer", {}), ("torch_peer", {})],
+    "correct": [("correct", {})],
+}
+
+
+def main() -> None:
+    """Measures part by part and prints the table."""
+    args = _parse()
+    if args.part:
+        module = importlib.import_module(f"benchmarks.gpu.{args.part}")
+        print(json.dumps(module.measure(json.loads(args.context))))
+        return
+    if unknown := set(args.only.split(",")) - set(_PARTS):
+        sys.exit(f"--only={args.only}: no part {', '.join(sorted(unknown))}. There are {', '.join(_PARTS)}.")
+    folder = pathlib.Path(args.folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    machine, failed = _machine(), 0
+    print(machine, flush=True)
+    lines = [machine, "", "| figure | measured |", "|---|---|"]
+    with tempfile.TemporaryDirectory(prefix="tfonline-gpu-") as temporary, (folder / "results.jsonl").open("a") as results:
+        results.write(json.dumps({"machine": machine}) + "\n")
+        context = {"folder": temporary, "rows": args.rows and str(pathlib.Path(args.rows).resolve())}
+        context |= {"shrink": 100, "secs": 0.2} if args.quick else {"shrink": 1, "secs": 1.5}
+        for part in (p for p in _PARTS if p in args.only.split(",")):
+            for module, more in _PARTS[part]:
+                began = time.monotonic()
+                figures = _measure(module, context | more)
+                failed += not figures
+                for name, value in figures.items():
+                    text = f"{value:,.0f}" if abs(value) >= 100 else f"{value:.4g}"
+                    print(f"{name:<90}{text:>14}", flush=True)
+                    results.write(json.dumps({"part": part, "name": name, "value": value}) + "\n")
+                    results.flush()
+                    lines.append(f"| {name} | {text} |")
+                print(f"({part}: {time.monotonic() - began:.0f} s)", flush=True)
+                (folder / "table.md").write_text("\n".join(lines) + "\n")
+    sys.exit(failed)
+
+
+def _measure(module: str, context: dict) -> dict[str, float]:
+    """A part in a process of its own; {} where it fails, as the other parts may not."""
+    environment = dict(os.environ)
+    command = [sys.executable, "-m", "benchmarks.gpu", f"--part={module}", f"--context={json.dumps(context)}"]
+    if module == "torch_peer":
+        # PyTorch stands in the machine's own Python, which what was put before it for TensorFlow would hide.
+        environment = {k: v for k, v in environment.items() if k not in ("PYTHONPATH", "LD_LIBRARY_PATH")}
+        command[0] = context.get("python", "python3")
+    done = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        print(f"{module} {context} FAILED with exit code {done.returncode}\n{done.stdout[-2000:]}", flush=True)
+        return {}
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def _machine() -> str:
+    """GPUs, by nvidia-smi, and cores."""
+    try:
+        command = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
+        gpus = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.splitlines()
+    except (OSError, subprocess.CalledProcessError):
+        gpus = []
+    return f"{'; '.join(gpus) or 'no GPU'}; {len(os.sched_getaffinity(0))} cores"
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", default=",".join(_PARTS), help=f"parts, comma separated (default: {','.join(_PARTS)})")
+    parser.add_argument("--folder", default=str(ROOT / "runs" / "gpu"), help="of results and table (default runs/gpu)")
+    parser.add_argument("--rows", default="", help="a TSV file of Criteo rows; none: synthetic ones")
+    parser.add_argument("--quick", action="store_true", help="small sizes, to see that it runs")
+    parser.add_argument("--part", help=argparse.SUPPRESS)
+    parser.add_argument("--context", help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    main()

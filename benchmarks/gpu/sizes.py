@@ -1,0 +1,82 @@
+"""What is measured, and with which clock. No TensorFlow above the functions: PyTorch's process uses it, too."""
+
+import itertools
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from benchmarks.speed.data import EMBEDDING, FIELDS, LAYERS, VOCAB, batches
+
+
+class Size(NamedTuple):
+    """A model: ids are drawn for 39 columns."""
+
+    vocab: int
+    embedding: int
+    layers: tuple[int, ...]
+
+    def products(self) -> list[tuple[int, int]]:
+        """Inputs and outputs of each dense layer."""
+        return list(itertools.pairwise((FIELDS * self.embedding, *self.layers, 1)))
+
+
+# The trainer's default sizes, and those that the replaced system's authors publish their speed for.
+SIZES = {"default": Size(VOCAB, EMBEDDING, LAYERS), "replaced": Size(5_860_000, 16, (1024,) * 7)}
+
+
+def make_config(size: str, precision: str, **changed: object):
+    """The flags of configs/mindrec.flags at such a size, with others where told."""
+    from tfonline.config import parse
+
+    s = SIZES[size]
+    flags = {"vocab_size": s.vocab, "embedding_dim": s.embedding, "deep_layers": ",".join(map(str, s.layers))}
+    flags |= {"precision": precision, **changed}
+    return parse(["", "--flagfile=configs/mindrec.flags", *(f"--{k}={v}" for k, v in flags.items())])
+
+
+def make_learner(size: str, precision: str, **changed: object):
+    """A learner on the GPUs, or on the CPU where there are none."""
+    from tfonline.model import step
+
+    config = make_config(size, precision, **changed)
+    strategy = step.make_strategy(config.num_replicas, "auto")
+    return step.make_learner(strategy, config, config.vocab_size, FIELDS, 0)
+
+
+def make_inputs(learner: Any, size: str, rows: int, count: int) -> list[tuple]:
+    """So many batches as Learner.train takes them, on the GPU."""
+    import tensorflow as tf
+
+    empty = tf.zeros([rows, 0]), tf.zeros([rows, 0], tf.int32)  # no numbers and no crosses
+    return [
+        learner.inputs(tf.constant(label), tf.constant(ids), tf.ones(ids.shape), *empty, tf.ones([rows]))
+        for label, ids in batches(rows, count, SIZES[size].vocab)
+    ]
+
+
+def rows_per_sec(call: Callable[[int], Any], rows: int, wait: Callable[[Any], object], secs: float, turns: int = 3) -> float:
+    """The median, over turns, of the rows a second of calls one after the other.
+
+    A GPU works while the next call is made, so only what a turn's last call gave is waited for.
+
+    Args:
+      call: what is timed; gets the number of the call.
+      rows: rows a call.
+      wait: waits for what a call gave.
+      secs: how long all turns together take, about.
+      turns: how many.
+    """
+    for i in range(3):
+        wait(call(i))
+    began = time.perf_counter()
+    wait(call(0))
+    calls = max(1, round(secs / turns / (time.perf_counter() - began)))
+    found = []
+    for _ in range(turns):
+        began = time.perf_counter()
+        for i in range(calls):
+            last = call(i)
+        wait(last)
+        found.append(calls * rows / (time.perf_counter() - began))
+    return statistics.median(found)
