@@ -6,7 +6,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # read when TensorFlow is im
 
 import broker as broker_tool
 import kafka_helpers
+import process_data
 import process_data_helpers
+import process_data_spark
 import pytest
 import tensorflow as tf
 from confluent_kafka import Producer
@@ -42,6 +44,24 @@ def small(tmp_path):
     """A folder with small.yaml: label, I1, I2, C1, C2."""
     (tmp_path / "small.yaml").write_text(process_data_helpers.SMALL_YAML)
     return tmp_path
+
+
+@pytest.fixture(scope="session")
+def spark(tmp_path_factory):
+    """A running session of Spark, which process_data uses: its start takes seconds."""
+    folder = tmp_path_factory.mktemp("spark")
+    args = process_data.parse_args(["rows", f"--output_dir={folder}", "--engine=spark", "--memory_limit=1GB", "--threads=1"])
+    session = process_data_spark.start(args, str(folder))
+    yield session
+    session.stop()
+
+
+@pytest.fixture(params=["duckdb", "spark"])
+def engine(request):
+    """Each engine of process_data, as its flag says it."""
+    if request.param == "spark":
+        request.getfixturevalue("spark")
+    return request.param
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ import gzip
 import pathlib
 import re
 
-import process_data
+import process_data_files
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -15,7 +15,7 @@ from tfonline.features.dictionaries import load_dictionaries
 from tfonline.features.schema import load_schema
 
 
-def test_a_small_file_gives_these_pickles(small, capsys):
+def test_a_small_file_gives_these_pickles(small, engine, capsys):
     lines = [
         b"1\t5\t-3\tb\tx",  # the first line is a row, not a header
         b"0\t\t007\ta\t",
@@ -26,7 +26,7 @@ def test_a_small_file_gives_these_pickles(small, capsys):
         b"0\t1\t\tb\t\xc3\xa9",
     ]
     (small / "rows").write_bytes(b"\n".join(lines))  # and the last one has no line feed
-    code, out = build(small, small / "rows", min_count=1)
+    code, out = build(small, small / "rows", engine=engine, min_count=1)
     assert code == 0
     maximum, minimum, ids = pickles(out)
     assert (maximum, minimum) == ({"I1": 5, "I2": 7}, {"I1": 0, "I2": -3})
@@ -48,10 +48,10 @@ def test_a_small_file_gives_these_pickles(small, capsys):
     assert re.fullmatch(rf"process_data: rows=6 bad=0 ids=10 rows_per_sec=\d+ output={re.escape(str(out))}", last)
 
 
-def test_values_seen_more_than_six_times_are_kept(small):
+def test_values_seen_more_than_six_times_are_kept(small, engine):
     rows = [b"0\t\t\t%b\t" % value for value, n in ((b"six", 6), (b"seven", 7), (b"eight", 8), (b"", 9)) for _ in range(n)]
     (small / "rows").write_bytes(b"\n".join(rows) + b"\n")
-    code, out = build(small, small / "rows")
+    code, out = build(small, small / "rows", engine=engine)
     assert code == 0
     maximum, minimum, ids = pickles(out)
     assert maximum == minimum == {"I1": 0, "I2": 0}  # nothing but missing values
@@ -62,10 +62,10 @@ def test_values_seen_more_than_six_times_are_kept(small):
     }
 
 
-def test_ties_go_by_the_bytes_of_the_value(small):
+def test_ties_go_by_the_bytes_of_the_value(small, engine):
     values = ["z", "a", "B", "é", "\U0001f600", "\uffff", "10", "9", " ", "'", "a b", "\x00"]
     (small / "rows").write_text("".join(f"0\t\t\t{v}\t\n" for v in values), encoding="utf-8")
-    _, out = build(small, small / "rows", min_count=1)
+    _, out = build(small, small / "rows", engine=engine, min_count=1)
     kept = [key[3:] for key in pickles(out)[2] if key.startswith("C1_")]
     assert kept == ["\x00", " ", "'", "10", "9", "B", "a", "a b", "z", "é", "\uffff", "\U0001f600"]
 
@@ -125,9 +125,9 @@ def test_an_odd_row_is_good(small, line):
     assert {key for key in pickles(out)[2] if "_" in key} == expected
 
 
-def test_the_largest_numbers_are_exact(small):
+def test_the_largest_numbers_are_exact(small, engine):
     (small / "rows").write_bytes(GOOD[0])
-    _, out = build(small, small / "rows")
+    _, out = build(small, small / "rows", engine=engine)
     assert pickles(out)[:2] == [{"I1": 0, "I2": 123456789012345678}, {"I1": -123456789012345678, "I2": 0}]
 
 
@@ -179,13 +179,13 @@ def check_against_plain_count(data: bytes, out: pathlib.Path, columns: str, min_
     assert counted["empty_lines"] == totals.get("empty", 0)
 
 
-def test_counts_equal_a_plain_count_over_many_chunks(tmp_path, monkeypatch):
+def test_counts_equal_a_plain_count_over_many_chunks(tmp_path, monkeypatch, engine):
     # Small pieces, so that lines, rows and values go over their edges.
-    monkeypatch.setattr(process_data, "BLOCK_BYTES", 1 << 16)
-    monkeypatch.setattr(process_data, "CHUNK_BYTES", 1 << 19)
+    monkeypatch.setattr(process_data_files, "BLOCK_BYTES", 1 << 16)
+    monkeypatch.setattr(process_data_files, "CHUNK_BYTES", 1 << 19)
     data = make_rows(20_000, seed=1)
     (tmp_path / "rows").write_bytes(data)
-    code, out = build(tmp_path, tmp_path / "rows", columns=CRITEO, max_bad_ratio=0.1)
+    code, out = build(tmp_path, tmp_path / "rows", engine=engine, columns=CRITEO, max_bad_ratio=0.1)
     assert code == 0
     check_against_plain_count(data, out, CRITEO, min_count=7)
     assert set(report(out)["bad"]) == {"fields", "label", "number", "encoding", "carriage_return"}
@@ -222,7 +222,7 @@ def test_bytes_do_not_depend_on_threads_pieces_or_file_order(tmp_path, monkeypat
     (tmp_path / "b").write_bytes(b"".join(data[2_000:]).removesuffix(b"\n"))
     runs = [(["a", "b"], 1), (["a", "b"], 1), (["b", "a"], 3)]
     for i, (names, threads) in enumerate(runs):
-        monkeypatch.setattr(process_data, "CHUNK_BYTES", 1 << (17 + 3 * i))
+        monkeypatch.setattr(process_data_files, "CHUNK_BYTES", 1 << (17 + 3 * i))
         code, _ = build(tmp_path, *(tmp_path / n for n in names), columns=CRITEO, out=f"out{i}", threads=threads)
         assert code == 0
     for name in FILES:

@@ -7,6 +7,8 @@ import subprocess
 import sys
 
 import process_data
+import process_data_duckdb
+import process_data_files
 import pytest
 from process_data_helpers import CRITEO, FILES, ROOT, build, make_rows, pickles, report
 
@@ -19,48 +21,48 @@ def kept(out: pathlib.Path) -> list[str]:
     return [key for key in pickles(out)[2] if "_" in key]
 
 
-def test_globs_gzip_and_several_files(small):
+def test_globs_gzip_and_several_files(small, engine):
     for i in (0, 2, 10):
         (small / f"day_{i}").write_bytes(row(f"v{i}"))
     with gzip.open(small / "more.gz", "wb") as f:
         f.write(row("packed"))
     with gzip.open(small / "more.gz", "ab") as f:  # two members, as cat makes them
         f.write(row("again"))
-    code, out = build(small, small / "day_*", small / "more.gz", small / "day_2", min_count=1)
+    code, out = build(small, small / "day_*", small / "more.gz", small / "day_2", engine=engine, min_count=1)
     assert code == 0
     assert report(out)["files"] == [str(small / n) for n in ("day_0", "day_2", "day_10", "more.gz")]  # day_2 once
     assert kept(out) == ["C1_again", "C1_packed", "C1_v0", "C1_v10", "C1_v2"]
 
 
-def test_a_name_with_brackets_is_a_name(small):
+def test_a_name_with_brackets_is_a_name(small, engine):
     (small / "rows[1]").write_bytes(row("a"))
-    assert build(small, small / "rows[1]")[0] == 0
+    assert build(small, small / "rows[1]", engine=engine)[0] == 0
 
 
 @pytest.mark.parametrize(
     ("head_rows", "expected"),
     [(1, ["a"]), (2, ["a"]), (3, ["a", "b"]), (4, ["a", "b", "c"]), (99, ["a", "b", "c", "d"]), (0, ["a", "b", "c", "d"])],
 )
-def test_head_rows_takes_the_first_rows_in_order(small, head_rows, expected):
+def test_head_rows_takes_the_first_rows_in_order(small, engine, head_rows, expected):
     # Bad rows count as rows, empty lines do not.
     (small / "x1").write_bytes(row("a") + b"\nbad\n\n" + row("b").rstrip(b"\n"))
     (small / "x2").write_bytes(row("c") + row("d"))
-    code, out = build(small, small / "x*", min_count=1, max_bad_ratio=1, head_rows=head_rows)
+    code, out = build(small, small / "x*", engine=engine, min_count=1, max_bad_ratio=1, head_rows=head_rows)
     assert code == 0
     assert kept(out) == [f"C1_{v}" for v in expected]
     assert report(out)["rows"] == (min(head_rows, 5) or 5)
 
 
-def test_too_many_bad_rows_write_nothing(small, capsys):
+def test_too_many_bad_rows_write_nothing(small, engine, capsys):
     (small / "rows").write_bytes(row("a") * 97 + b"bad\n" * 2 + b"2" + row("a")[1:])
-    code, out = build(small, small / "rows", max_bad_ratio=0.02)
+    code, out = build(small, small / "rows", engine=engine, max_bad_ratio=0.02)
     assert code == 65
     assert list(out.iterdir()) == []
     assert capsys.readouterr().err == (
         "process_data: 3 of 100 rows are bad (3.00%): fields 2, label 1; nothing was written. Expected at most "
         "--max_bad_ratio=0.02. Check --columns, mend the files, or raise the ratio.\n"
     )
-    assert build(small, small / "rows", max_bad_ratio=0.03)[0] == 0
+    assert build(small, small / "rows", engine=engine, max_bad_ratio=0.03)[0] == 0
 
 
 def test_carriage_returns_are_explained(small, capsys):
@@ -70,33 +72,34 @@ def test_carriage_returns_are_explained(small, capsys):
 
 
 @pytest.mark.parametrize("data", [b"", b"\n\n\n", gzip.compress(b"")])
-def test_no_row_at_all(small, data, capsys):
+def test_no_row_at_all(small, engine, data, capsys):
     name = "rows.gz" if data.startswith(b"\x1f") else "rows"
     (small / name).write_bytes(data)
-    assert build(small, small / name)[0] == 65
+    assert build(small, small / name, engine=engine)[0] == 65
     assert "The files hold no row." in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("data", [b"no gzip", gzip.compress(row("a") * 99)[:-9], b"\x1f\x8b\x08\x00" + b"\xff" * 50])
-def test_a_damaged_gzip_file(small, data, capsys):
+def test_a_damaged_gzip_file(small, engine, data, capsys):
     (small / "rows.gz").write_bytes(data)
-    code, out = build(small, small / "rows.gz")
+    code, out = build(small, small / "rows.gz", engine=engine)
     assert code == 65
     assert "rows.gz is no whole gzip file: " in capsys.readouterr().err
     assert list(out.iterdir()) == []
 
 
-def test_a_line_without_end(small, capsys, monkeypatch):
-    monkeypatch.setattr(process_data, "BLOCK_BYTES", 1 << 12)
-    (small / "rows").write_bytes(b"x" * 10_000)
-    assert build(small, small / "rows")[0] == 65
-    assert "rows has a line of more than 4096 bytes." in capsys.readouterr().err
+@pytest.mark.parametrize(("extra", "end", "expected"), [(0, b"\n", 0), (1, b"\n", 65), (1, b"", 65), (9_000_000, b"", 65)])
+def test_a_line_that_is_too_long(small, engine, extra, end, expected, capsys):
+    (small / "rows").write_bytes(row("a") + b"x" * (process_data_files.LINE_BYTES + extra - 1) + end)
+    code, _ = build(small, small / "rows", engine=engine, max_bad_ratio=1)
+    assert code == expected
+    assert ("rows has a line of more than 1048576 bytes." in capsys.readouterr().err) == (code == 65)
 
 
-def test_the_longest_line_is_read(small):
-    value = "x" * (process_data.BLOCK_BYTES - 20)
+def test_the_longest_line_is_read(small, engine):
+    value = "x" * (process_data_files.LINE_BYTES - 20)
     (small / "rows").write_bytes(row("a") + row(value) + row("b"))
-    code, out = build(small, small / "rows", min_count=1)
+    code, out = build(small, small / "rows", engine=engine, min_count=1)
     assert code == 0
     assert kept(out) == ["C1_a", "C1_b", f"C1_{value}"]
 
@@ -147,7 +150,7 @@ def test_a_disk_that_is_full_says_so(small, capsys, monkeypatch):
     def full(self, path):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(process_data.RowReader, "write_chunk", full)
+    monkeypatch.setattr(process_data_files.RowReader, "write_chunk", full)
     (small / "rows").write_bytes(row("a"))
     assert build(small, small / "rows")[0] == 64
     assert "No space left on device" in capsys.readouterr().err
@@ -179,7 +182,7 @@ def test_ctrl_c_cleans_up(small, capsys, monkeypatch, error):
     def interrupted(*_):
         raise error("Query interrupted")
 
-    monkeypatch.setattr(process_data, "_count_good", interrupted)
+    monkeypatch.setattr(process_data_duckdb, "count_sql", interrupted)
     (small / "rows").write_bytes(row("a"))
     code, out = build(small, small / "rows")
     assert code == 130
@@ -188,7 +191,8 @@ def test_ctrl_c_cleans_up(small, capsys, monkeypatch, error):
 
 
 def test_a_lost_row_is_a_bug(small, monkeypatch):
-    monkeypatch.setattr(process_data, "_count_good", lambda *_: 1)
+    lines = process_data_duckdb._lines
+    monkeypatch.setattr(process_data_duckdb, "_lines", lambda chunk: f"(SELECT * FROM {lines(chunk)} LIMIT 1)")
     (small / "rows").write_bytes(row("a") * 3)
-    with pytest.raises(RuntimeError, match="a chunk has 3 rows; DuckDB saw 1 good ones"):
+    with pytest.raises(RuntimeError, match="a chunk has 3 rows; DuckDB saw 1"):
         build(small, small / "rows")

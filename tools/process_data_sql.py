@@ -1,0 +1,137 @@
+"""The SQL of process_data, one text for DuckDB and Spark, and the dictionaries made of what it finds.
+
+An engine counts in two steps: COUNT makes `chunk_counts` of lines, ADD_UP makes `counts` of it. Their rows are (column_index,
+value, num_rows), '' being a missing value. A line that is no row is counted there too, its reason as the value of a column behind
+the last one. `columns` tells the kinds of the columns. An Engine runs the rest.
+"""
+
+import collections
+import contextlib
+import dataclasses
+from collections.abc import Iterable, Iterator
+from typing import Protocol
+
+from tfonline.features.dictionaries import Dictionaries
+from tfonline.features.schema import Schema
+
+# What a field may hold, as a regular expression of RE2 and Java; the trainer has the same rules (tfonline/features/parse.py).
+_FIELDS = {"label": "[01]", "integer": "(?:-?[0-9]{1,18})?", "category": r"[^\t]*"}
+
+# One pass over the whole line checks all its fields; only a good row is split. The reason of a line that is none has no tab, so
+# it stays one field.
+_COUNT = """
+    SELECT CASE WHEN reason = '' THEN field_index ELSE {num_columns} END AS column_index, value, count(*) AS num_rows
+    FROM (SELECT reason, {numbered}
+          FROM (SELECT reason, split(CASE WHEN reason = '' THEN line ELSE reason END, chr(9)) AS fields
+                FROM (SELECT line, CASE {sorted_out} WHEN {good} THEN ''
+                      WHEN NOT {any_fields} THEN 'fields' WHEN NOT {label_fits} THEN 'label' ELSE 'number' END AS reason
+                      FROM {lines}) AS checked) AS rows_and_reasons) AS cells
+    GROUP BY 1, 2"""
+ADD_UP = """
+    SELECT column_index, value, CAST(sum(num_rows) AS BIGINT) AS num_rows FROM chunk_counts GROUP BY column_index, value"""
+_REASONS = """
+    SELECT value, num_rows FROM counts WHERE column_index = {num_columns}"""
+_GOOD = """
+    SELECT CAST(coalesce(sum(num_rows), 0) AS BIGINT) FROM counts WHERE column_index = {label}"""
+_COLUMNS = """
+    SELECT column_index,
+      count(CASE WHEN value <> '' THEN 1 END) AS num_values,
+      count(CASE WHEN value <> '' AND num_rows >= {min_count} THEN 1 END) AS num_kept,
+      CAST(sum(CASE WHEN value <> '' AND num_rows >= {min_count} THEN num_rows ELSE 0 END) AS BIGINT) AS kept_rows,
+      CAST(sum(CASE WHEN value = '' THEN num_rows ELSE 0 END) AS BIGINT) AS missing_rows
+    FROM counts JOIN columns USING (column_index) GROUP BY column_index ORDER BY column_index"""
+_RANGES = """
+    SELECT column_index, least(0, min(CAST(value AS BIGINT))), greatest(0, max(CAST(value AS BIGINT)))
+    FROM counts JOIN columns USING (column_index) WHERE kind = 'integer' AND value <> '' GROUP BY column_index"""
+_KEPT = """
+    SELECT column_index, value FROM counts JOIN columns USING (column_index)
+    WHERE kind = 'category' AND value <> '' AND num_rows >= {min_count}
+    ORDER BY column_index, num_rows DESC, value"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Dialect:
+    """All in which the SQL of two engines differs.
+
+    Attributes:
+      full_match: whether `line` as a whole is {pattern}.
+      numbered: a row for each of `fields`, as the columns field_index, from 0, and value.
+      sorted_out: WHEN ... THEN ... for lines that are no rows whatever their columns, where the engine is given such lines.
+    """
+
+    full_match: str
+    numbered: str
+    sorted_out: str = ""
+
+
+class Engine(Protocol):
+    """What runs the SQL. Made by open_engine of process_data_duckdb or process_data_spark.
+
+    Attributes:
+      version: of the engine.
+    """
+
+    version: str
+
+    def keep(self, name: str, select: str) -> None:
+        """Keeps what the SELECT gives as a table of that name."""
+
+    def rows(self, select: str) -> Iterator[tuple]:
+        """What the SELECT gives, in its order."""
+
+    def count(self, files: list[str], schema: Schema, head_rows: int) -> None:
+        """Makes the table `chunk_counts` of the first `head_rows` rows of the files, in order, or of all for 0.
+
+        Raises UserError for a file that cannot be read (exit 66), is damaged or has no lines (65).
+        """
+
+
+def count_sql(schema: Schema, dialect: Dialect, lines: str) -> str:
+    """The SELECT that counts the values of `lines`, a table whose rows are (line)."""
+    kinds = [c.kind for c in schema.columns]
+
+    def fits(fields: Iterable[str]) -> str:
+        return dialect.full_match.format(pattern=chr(9).join(fields))
+
+    return _COUNT.format(
+        num_columns=len(kinds), numbered=dialect.numbered, sorted_out=dialect.sorted_out, lines=lines,
+        good=fits(_FIELDS[k] for k in kinds), any_fields=fits(_FIELDS["category"] for _ in kinds),
+        label_fits=fits(_FIELDS["label" if k == "label" else "category"] for k in kinds),
+    )  # fmt: skip
+
+
+def add_up(engine: Engine, schema: Schema) -> tuple[int, collections.Counter[str]]:
+    """Makes the tables `columns` and `counts`; returns the number of good rows, and the other lines by reason."""
+    kinds = [c.kind for c in schema.columns]
+    values = ", ".join(f"({i}, '{kind}')" for i, kind in enumerate(kinds))
+    engine.keep("columns", f"SELECT * FROM (VALUES {values}) AS c(column_index, kind)")
+    engine.keep("counts", ADD_UP)
+    ((good,),) = engine.rows(_GOOD.format(label=kinds.index("label")))
+    return good, collections.Counter(dict(engine.rows(_REASONS.format(num_columns=len(kinds)))))
+
+
+def make_dictionaries(engine: Engine, schema: Schema, min_count: int) -> Dictionaries:
+    """The dictionaries from the table `counts`: ranges that hold 0, values seen at least `min_count` times."""
+    minimum, maximum = dict.fromkeys(schema.integers, 0), dict.fromkeys(schema.integers, 0)
+    for column, low, high in engine.rows(_RANGES):
+        minimum[schema.names[column]], maximum[schema.names[column]] = low, high
+    cat2id = {key: i for i, key in enumerate([*schema.integers, *(f"OOV{c}" for c in schema.categories)])}
+    prefixes = [f"{name}_" for name in schema.names]
+    with contextlib.closing(engine.rows(_KEPT.format(min_count=min_count))) as kept:
+        for column, value in kept:
+            cat2id[prefixes[column] + value] = len(cat2id)
+    return Dictionaries(max=maximum, min=minimum, cat2id=cat2id)
+
+
+def describe_columns(engine: Engine, schema: Schema, dictionaries: Dictionaries, min_count: int, good: int) -> dict:
+    """What the table `counts` says of each column. Shares are of the good rows, `covered` of those with a value."""
+    categories, integers = {}, {}
+    for column, num_values, num_kept, kept_rows, missing_rows in engine.rows(_COLUMNS.format(min_count=min_count)):
+        name, kind = schema.names[column], schema.columns[column].kind
+        missing = round(missing_rows / good, 6)
+        if kind == "integer":
+            integers[name] = {"min": dictionaries.min[name], "max": dictionaries.max[name], "missing": missing}
+        elif kind == "category":
+            covered = round(kept_rows / max(good - missing_rows, 1), 6)
+            categories[name] = {"values": num_values, "kept": num_kept, "covered": covered, "missing": missing}
+    return {"integers": integers, "categories": categories}
