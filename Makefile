@@ -4,7 +4,7 @@ KAFKA_VERSION ?= 4.3.0
 # A file of Criteo rows (TSV, plain or .gz) for the demo; empty: synthetic rows.
 ROWS ?=
 
-.PHONY: setup browser demo test lint broker bench soak chaos quality serve-demo clean
+.PHONY: setup browser units demo test lint broker bench soak chaos quality serve-demo clean
 
 setup:
 	@$(MAKE) --no-print-directory -j2 .venv/.ready .kafka/libs-$(KAFKA_VERSION)
@@ -21,10 +21,16 @@ setup:
 	@echo "setup: Apache Kafka $(KAFKA_VERSION)"
 	@PYTHONPATH=. $(PYTHON) tools/broker.py jars --version=$(KAFKA_VERSION)
 
+# For process_data --engine=spark: an option, so no part of setup.
+.venv/.spark: .venv/.ready requirements-spark.txt
+	@echo "setup: PySpark (450 MB, about half a minute)"
+	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -r requirements-spark.txt
+	@touch $@
+
 demo: setup
 	@.venv/bin/python tools/demo.py $(if $(ROWS),--rows=$(ROWS))
 
-test: setup browser
+test: setup .venv/.spark browser units
 	@.venv/bin/python -m pytest
 
 # The server's page is tested in a real browser: Debian's Chromium, where there is none and it may be installed.
@@ -35,6 +41,13 @@ browser:
 	 { $$sudo apt-get update -qq && $$sudo apt-get install -y -qq --no-install-recommends chromium; } > /dev/null 2>&1 || \
 	 { echo "make test needs Chromium or Chrome on PATH, and apt-get could not install it: install one, such as apt install chromium"; exit 1; }
 
+# The systemd unit is checked by systemd itself.
+units:
+	@command -v systemd-analyze > /dev/null && exit 0; \
+	 sudo=$$([ "$$(id -u)" = 0 ] || echo "sudo -n"); \
+	 { $$sudo apt-get update -qq && $$sudo apt-get install -y -qq --no-install-recommends systemd; } > /dev/null 2>&1 || \
+	 { echo "make test needs systemd-analyze on PATH, and apt-get could not install it: install it, such as apt install systemd"; exit 1; }
+
 lint: setup
 	@.venv/bin/ruff check
 	@.venv/bin/ruff format --check
@@ -43,7 +56,7 @@ broker: setup
 	@.venv/bin/python tools/broker.py start --version=$(KAFKA_VERSION)
 
 # How fast, beside what the machine can do and what peers do. Parts of it: make bench BENCH=--only=training,reading.
-bench: setup .venv-peers/.ready
+bench: setup .venv/.spark .venv-peers/.ready
 	@.venv/bin/python -m benchmarks.speed $(BENCH)
 
 # Half an hour of short windows: does the trainer grow?
