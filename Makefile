@@ -4,7 +4,7 @@ KAFKA_VERSION ?= 4.3.0
 # A file of Criteo rows (TSV, plain or .gz) for the demo; empty: synthetic rows.
 ROWS ?=
 
-.PHONY: setup browser units demo test lint broker bench soak chaos quality serve-demo clean
+.PHONY: setup browser units demo test lint broker bench soak chaos quality serve-demo cluster-test clean
 
 setup:
 	@$(MAKE) --no-print-directory -j2 .venv/.ready .kafka/libs-$(KAFKA_VERSION)
@@ -79,6 +79,10 @@ quality: setup .venv-peers/.ready
 # A model is published while it learns, and served while clients ask without a pause.
 serve-demo: setup
 	@.venv/bin/python -m benchmarks.serving $(SERVE)
+
+# Four workers on this machine, killed ten times, against one process.
+cluster-test: setup
+	@.venv/bin/python -m benchmarks.cluster $(CLUSTER)
 
 # Removes all that the targets above made; a running local broker is stopped first.
 clean:

@@ -32,7 +32,8 @@ class ClusterLoop(Loop):
         super().__init__(parts)
         if parts.publisher:
             self._p.publisher = _OfChief(parts.publisher)
-        rounds.save_due = super()._save_due
+        # The step that is not counted yet is done when the round is.
+        rounds.save_due = lambda: self._save_cadence.due(parts.position.step + (self._learned is not None))
         rounds.leave_due = lambda: parts.stop.requested() and time.monotonic() > Loop._drain(self)
         rounds.final = lambda: parts.planner.final
         rounds.failed = lambda: bool(parts.planner.error or parts.reader.error)

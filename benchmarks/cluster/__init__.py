@@ -1,0 +1,1 @@
+"""Several workers under kills: did they learn from every row once, and what one process learns?"""
