@@ -51,7 +51,9 @@ def spark(tmp_path_factory):
     """A running session of Spark, which process_data uses: its start takes seconds."""
     folder = tmp_path_factory.mktemp("spark")
     args = process_data.parse_args(["rows", f"--output_dir={folder}", "--engine=spark", "--memory_limit=1GB", "--threads=1"])
-    session = process_data_spark.start(args, str(folder))
+    with pytest.MonkeyPatch.context() as m:
+        m.setenv("JDK_JAVA_OPTIONS", process_data_helpers.QUICK_JAVA)
+        session = process_data_spark.start(args, str(folder))
     yield session
     session.stop()
 

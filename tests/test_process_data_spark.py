@@ -2,6 +2,7 @@
 
 import argparse
 import gzip
+import os
 import subprocess
 import sys
 
@@ -9,7 +10,7 @@ import process_data
 import process_data_spark
 import pytest
 import synthetic
-from process_data_helpers import CRITEO, FILES, ROOT, build, make_rows, report
+from process_data_helpers import CRITEO, FILES, QUICK_JAVA, ROOT, build, make_rows, report
 
 from tfonline.lifecycle import UserError
 
@@ -150,7 +151,8 @@ def test_nothing_is_kept_in_a_session_that_goes_on(spark, small):
 
 def _tool(*args: str) -> subprocess.CompletedProcess:
     command = [sys.executable, str(ROOT / "tools/process_data.py"), *args, "--engine=spark"]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    env = {**os.environ, "JDK_JAVA_OPTIONS": QUICK_JAVA}
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, env=env)
 
 
 def test_the_command_line_prints_nothing_of_spark(small):

@@ -142,6 +142,7 @@ def start(args: argparse.Namespace, folder: str) -> "pyspark.sql.SparkSession":
         settings["spark.sql.shuffle.partitions"] = str(4 * args.threads)  # Spark's 200 are for a cluster
     # What py4j logs of a Ctrl-C or a lost process comes as an exception too.
     logging.getLogger().addFilter(lambda record: record.module != "java_gateway")
+    logging.getLogger("py4j").setLevel(logging.CRITICAL)
     conf = SparkConf().setAll(list(settings.items()))
     # Java and Spark write to stderr before any level of a log can be set; what they write is kept for an error.
     log = pathlib.Path(folder) / "spark.log"
