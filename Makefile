@@ -4,7 +4,7 @@ KAFKA_VERSION ?= 4.3.0
 # A file of Criteo rows (TSV, plain or .gz) for the demo; empty: synthetic rows.
 ROWS ?=
 
-.PHONY: setup browser units demo test lint broker bench soak chaos quality serve-demo cluster-test clean
+.PHONY: setup programs demo test lint broker bench soak chaos quality serve-demo cluster-test clean
 
 setup:
 	@$(MAKE) --no-print-directory -j2 .venv/.ready .kafka/libs-$(KAFKA_VERSION)
@@ -30,23 +30,22 @@ setup:
 demo: setup
 	@.venv/bin/python tools/demo.py $(if $(ROWS),--rows=$(ROWS))
 
-test: setup .venv/.spark browser units
+test: setup .venv/.spark programs
 	@.venv/bin/python -m pytest
 
-# The server's page is tested in a real browser: Debian's Chromium, where there is none and it may be installed.
-browser:
-	@for name in chromium chromium-browser google-chrome; do command -v $$name > /dev/null && exit 0; done; \
-	 echo "setup: Chromium, for the test of the server's page"; \
-	 sudo=$$([ "$$(id -u)" = 0 ] || echo "sudo -n"); \
-	 { $$sudo apt-get update -qq && $$sudo apt-get install -y -qq --no-install-recommends chromium; } > /dev/null 2>&1 || \
-	 { echo "make test needs Chromium or Chrome on PATH, and apt-get could not install it: install one, such as apt install chromium"; exit 1; }
+# What tests drive and pip has not: a browser for the server's page, systemd for the unit, Open MPI for its launcher. Each is Debian's,
+# where there is none and it may be installed. $(call need,<one of these on PATH>,<package>)
+define need
+@for name in $(1); do command -v $$name > /dev/null && exit 0; done; echo "setup: $(2), for the tests"; \
+ sudo=$$([ "$$(id -u)" = 0 ] || echo "sudo -n"); \
+ { $$sudo apt-get update -qq && $$sudo apt-get install -y -qq --no-install-recommends $(2); } > /dev/null 2>&1 || \
+ { echo "make test needs $(firstword $(1)) on PATH, and apt-get could not install it: apt install $(2), or its like"; exit 1; }
+endef
 
-# The systemd unit is checked by systemd itself.
-units:
-	@command -v systemd-analyze > /dev/null && exit 0; \
-	 sudo=$$([ "$$(id -u)" = 0 ] || echo "sudo -n"); \
-	 { $$sudo apt-get update -qq && $$sudo apt-get install -y -qq --no-install-recommends systemd; } > /dev/null 2>&1 || \
-	 { echo "make test needs systemd-analyze on PATH, and apt-get could not install it: install it, such as apt install systemd"; exit 1; }
+programs:
+	$(call need,chromium chromium-browser google-chrome,chromium)
+	$(call need,systemd-analyze,systemd)
+	$(call need,mpirun,openmpi-bin)
 
 lint: setup
 	@.venv/bin/ruff check

@@ -1,6 +1,7 @@
 """Several workers learn from a topic while they are killed at random: make cluster-test, or
 
     python -m benchmarks.cluster [--workers=4] [--kills=10] [--rows=60000] [--seed=1]
+    python -m benchmarks.cluster --speed              rows/s of 1, 2 and 4 workers, undisturbed, in one run
 
 tools/launch.py starts them, and starts them again when one has died. The first kill is the chief's, one is a worker that hangs, the
 others hit any. Then one process with as many replicas learns from the same topic with --partition_groups=<workers>: its weights
@@ -52,6 +53,9 @@ def main() -> int:
             f"--dictionary_dir={folder / 'dictionaries'}", "--window_rows=2000", "--cross_buckets=100000", "--checkpoint_secs=0",
             "--checkpoint_every_steps=20", "--report_secs=5",
         ]  # fmt: skip
+        if args.speed:
+            _speed([f for f in flags if "deep_layers" not in f], folder)
+            return 0
         began = time.monotonic()
         kills = _cluster(flags, folder, args)
         print(f"workers: {args.workers}, {kills} kills, {time.monotonic() - began:.0f} s", flush=True)
@@ -73,6 +77,18 @@ def main() -> int:
     verdict = f"lost={lost} duplicated={duplicated} weights_close={'yes' if close else 'no'}"
     print(f"cluster: workers={args.workers} kills={kills} {verdict}")
     return 0 if close and not lost and not duplicated and len(wanted) == args.rows and kills == args.kills else 1
+
+
+def _speed(flags: list[str], folder: pathlib.Path) -> None:
+    for workers in (1, 2, 4):
+        model_dir = folder / f"speed-{workers}"
+        more = ["--batch_size=1000", "--window_rows=10000", "--checkpoint_every_steps=1000", f"--model_dir={model_dir}"]
+        command = [sys.executable, "-m", "tfonline.train"]
+        if workers > 1:
+            command = [sys.executable, ROOT / "tools" / "launch.py", f"--num_workers={workers}", f"--log_dir={folder}", "--"]
+        run([*command, *flags, *more])
+        rows_per_sec = json.loads((model_dir / "summary.json").read_text())["rows_per_sec"]
+        print(f"{workers} worker(s): {rows_per_sec:,.0f} rows/s", flush=True)
 
 
 def _prepare(folder: pathlib.Path, bootstrap: str, rows: int) -> None:
@@ -158,6 +174,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--kills", type=int, default=10, help="how many (default 10)")
     parser.add_argument("--rows", type=int, default=60_000, help="synthetic rows (default 60,000)")
     parser.add_argument("--seed", type=int, default=1, help="of the victims and moments")
+    parser.add_argument("--speed", action="store_true", help="rows/s of 1, 2 and 4 workers instead")
     parser.add_argument("--folder", default=str(ROOT / "runs" / "cluster"), help="emptied first (default runs/cluster)")
     return parser.parse_args()
 
