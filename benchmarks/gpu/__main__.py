@@ -18,7 +18,7 @@ import tempfile
 import time
 
 import tfonline  # noqa: F401 - says how TensorFlow multiplies; the parts inherit it
-from benchmarks.commands import ROOT
+from benchmarks.commands import PEERS_PYTHON, ROOT
 
 # part: [(module, what else it is told)], each a process.
 _PARTS: dict[str, list[tuple[str, dict]]] = {
@@ -53,7 +53,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="tfonline-gpu-") as temporary, (folder / "results.jsonl").open("a") as results:
         results.write(json.dumps({"machine": machine}) + "\n")
         context = {"folder": temporary, "rows": args.rows and str(pathlib.Path(args.rows).resolve())}
-        context |= {"shrink": 100, "secs": 0.2} if args.quick else {"shrink": 1, "secs": 1.5}
+        context |= (
+            {"shrink": 100, "secs": 0.2, "kafka_rows": 24_000}
+            if args.quick
+            else {"shrink": 1, "secs": 1.5, "kafka_rows": 24_000_000}
+        )
         for part in (p for p in _PARTS if p in args.only.split(",")):
             for module, more in _PARTS[part]:
                 began = time.monotonic()
@@ -72,12 +76,14 @@ def main() -> None:
 
 def _measure(module: str, context: dict) -> dict[str, float]:
     """A part in a process of its own; {} where it fails, as the other parts may not."""
-    environment = dict(os.environ)
+    # The tools are programs of their own, which find the trainer where it is not installed, too.
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    environment = {**os.environ, "PYTHONPATH": path}
     command = [sys.executable, "-m", "benchmarks.gpu", f"--part={module}", f"--context={json.dumps(context)}"]
     if module == "torch_peer":
         # PyTorch stands in the machine's own Python, which what was put before it for TensorFlow would hide.
-        environment = {k: v for k, v in environment.items() if k not in ("PYTHONPATH", "LD_LIBRARY_PATH")}
-        command[0] = context.get("python", "python3")
+        environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "LD_LIBRARY_PATH")}
+        command[0] = str(PEERS_PYTHON) if PEERS_PYTHON.exists() else "python3"
     done = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
     if done.returncode:
         print(f"{module} {context} FAILED with exit code {done.returncode}\n{done.stdout[-2000:]}", flush=True)

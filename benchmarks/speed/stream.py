@@ -44,7 +44,7 @@ def reading(context: dict) -> dict[str, float]:
         return rows / (time.perf_counter() - began)
 
     whole = Window(0, tuple([0] * len(ends)), tuple(ends), "rows")
-    rounds = [(consume(False), consume(True), _read(topic, servers, [whole])) for _ in range(3)]
+    rounds = [(consume(False), consume(True), read_rows_per_sec(topic, servers, [whole])) for _ in range(3)]
     names = ("consume, rows/s", "consume to tensors, rows/s", "reading, rows/s")
     return dict(zip(names, map(float, np.median(rounds, axis=0)), strict=True))
 
@@ -54,10 +54,12 @@ def windows(context: dict) -> dict[str, float]:
     found = {}
     for partitions in (1, 4, 16, 64):
         topic = _topic(context, f"wide_{partitions}", partitions, _WIDE_ROWS)
-        found[f"{partitions} partitions: reading, rows/s"] = _read(topic, context["bootstrap"], _cut(topic.ends(), 10_000))
+        found[f"{partitions} partitions: reading, rows/s"] = read_rows_per_sec(
+            topic, context["bootstrap"], _cut(topic.ends(), 10_000)
+        )
     topic = _topic(context, "long", 2, _READ_ROWS)
     for rows in (100, 1000, 10_000, 100_000, 1_000_000):
-        rate = _read(topic, context["bootstrap"], _cut(topic.ends(), rows), secs=4)
+        rate = read_rows_per_sec(topic, context["bootstrap"], _cut(topic.ends(), rows), secs=4)
         found[f"windows of {rows:,}: reading, rows/s"] = rate
     return found
 
@@ -84,7 +86,7 @@ def _cut(ends: list[int], rows: int) -> list:
     return [Window(i, *bounds[i : i + 2], "rows") for i in range(count)]
 
 
-def _read(topic, servers: str, planned: list, secs: float = float("inf")) -> float:
+def read_rows_per_sec(topic, servers: str, planned: list, secs: float = float("inf")) -> float:
     """Rows/s of reading the windows, all or for so many seconds."""
     from tfonline.stream.readers import KafkaReader, make_raw_batches
 

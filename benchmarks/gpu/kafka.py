@@ -1,0 +1,129 @@
+"""Kafka to trained: a real broker beside it, the trainer's own command with checkpoints on, and where the cores' time goes."""
+
+import json
+import pathlib
+import shutil
+import subprocess
+import sys
+import time
+
+from benchmarks.commands import ROOT, run, tool
+from benchmarks.gpu.rows import make_dictionaries, make_rows
+from benchmarks.gpu.sizes import SIZES
+
+sys.path.insert(0, str(ROOT / "tools"))
+
+import broker
+
+_TOPIC, _PARTITIONS, _PRODUCERS = "tfonline_gpu", 32, 8
+_FILE_ROWS = 1_000_000
+_READ_SECS = 10
+# rows a batch, batches a call
+_CASES = ((65_536, 1), (16_384, 1), (1000, 16))
+
+
+def measure(context: dict) -> dict[str, float]:
+    """Rows/s of producing, of reading alone, and of the whole way by batch; of the last, threads' seconds a second."""
+    rows, folder = context["kafka_rows"], pathlib.Path(context["folder"])
+    path = make_rows(context, _FILE_ROWS // context["shrink"])
+    dictionaries = make_dictionaries(context, path)
+    data = folder / "kafka"
+    bootstrap = broker.start(data).bootstrap
+    try:
+        tool("topic.py", "create", f"--bootstrap_servers={bootstrap}", f"--topic={_TOPIC}", f"--partitions={_PARTITIONS}")
+        found = {"produced, rows/s": _produce(bootstrap, path, rows)}
+        found |= _read(bootstrap)
+        for batch, steps in _CASES:
+            found |= _train(folder, bootstrap, dictionaries, max(1, batch // context["shrink"]), steps, rows)
+    finally:
+        broker.stop(data)
+        shutil.rmtree(data)
+    return found
+
+
+def _produce(bootstrap: str, path: pathlib.Path, rows: int) -> float:
+    command = [sys.executable, str(ROOT / "tools" / "produce.py"), str(path), "--loop", f"--limit={rows // _PRODUCERS}"]
+    command += [f"--topic={_TOPIC}", f"--bootstrap_servers={bootstrap}"]
+    began = time.perf_counter()
+    processes = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL) for _ in range(_PRODUCERS)]
+    if sum(p.wait() for p in processes):
+        sys.exit("a producer failed")
+    return rows / (time.perf_counter() - began)
+
+
+def _read(bootstrap: str) -> dict[str, float]:
+    """In a process of its own: this one has not loaded TensorFlow, and need not."""
+    program = "import sys; from benchmarks.gpu.kafka import read_alone; print(read_alone(sys.argv[1]))"
+    return {"reading alone, rows/s": float(run([sys.executable, "-c", program, bootstrap]).splitlines()[-1])}
+
+
+def read_alone(bootstrap: str) -> float:
+    """Rows/s from the topic to RawBatch."""
+    from benchmarks.speed.stream import read_rows_per_sec
+    from tfonline.stream.broker import KafkaTopic
+    from tfonline.stream.windows import Window
+
+    topic = KafkaTopic(bootstrap, _TOPIC, "benchmark", {}, 10, None, print)
+    ends = topic.ends()
+    return read_rows_per_sec(topic, bootstrap, [Window(0, (0,) * len(ends), tuple(ends), "rows")], _READ_SECS)
+
+
+def _train(folder: pathlib.Path, bootstrap: str, dictionaries: str, batch: int, steps: int, rows: int) -> dict[str, float]:
+    size, model = SIZES["default"], folder / "model"
+    shutil.rmtree(model, ignore_errors=True)
+    command = [sys.executable, "-m", "tfonline.train", "--flagfile=configs/mindrec.flags", f"--bootstrap_servers={bootstrap}"]
+    command += [f"--topic={_TOPIC}", f"--model_dir={model}", f"--dictionary_dir={dictionaries}", "--stop_at=latest"]
+    command += [f"--vocab_size={size.vocab}", "--precision=bfloat16", f"--batch_size={batch}", f"--steps_per_call={steps}"]
+    command += [f"--window_rows={rows // 12}", "--checkpoint_every_steps=0", "--checkpoint_secs=10", "--report_secs=5"]
+    command += ["--loss_log_every_steps=100"]
+    with (folder / "train.log").open("w") as log:
+        process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT)
+        busy = _threads(process, model / "status")
+    if process.returncode:
+        sys.exit(f"the trainer ended with exit code {process.returncode}\n{(folder / 'train.log').read_text()[-3000:]}")
+    summary = json.loads((model / "summary.json").read_text())
+    if summary["rows"] + summary["rejected"] != rows // _PRODUCERS * _PRODUCERS:
+        sys.exit(f"{summary['rows']} rows trained and {summary['rejected']} refused of {rows}")
+    named = f"Kafka to trained, batch {batch:,}" + (f", {steps} steps a call" if steps > 1 else "")
+    found = {f"{named}, rows/s": summary["rows_per_sec"]}
+    print((folder / "train.log").read_text()[-2500:], file=sys.stderr)
+    return found | {f"{named}: cores busy, {name}": cores for name, cores in busy.items()}
+
+
+def _threads(process: subprocess.Popen, status: pathlib.Path) -> dict[str, float]:
+    """Cores that the trainer's threads, the broker and the whole trainer keep busy between windows 1 and 10."""
+    first = last = None
+    while process.poll() is None:
+        time.sleep(0.2)
+        words = status.read_text().split() if status.exists() else []
+        window = int(words[words.index("window") + 1]) if "window" in words else 0
+        if 1 <= window <= 10:
+            now = time.perf_counter(), _cpu_secs(process.pid)
+            first, last = first or now, now
+    if not first or last[0] == first[0]:
+        return {}
+    busy = {n: (secs - first[1].get(n, 0.0)) / (last[0] - first[0]) for n, secs in last[1].items()}
+    others = sorted((cores for name, cores in busy.items() if name.startswith("thread")), reverse=True)
+    found = {"broker": busy["broker"], "Python": busy["Python"], "the other threads together": sum(others)}
+    return found | {"the busiest other thread": max(others, default=0.0), "others above 0.05": float(sum(c > 0.05 for c in others))}
+
+
+def _cpu_secs(pid: int) -> dict[str, float]:
+    """The seconds that the trainer's main thread (Python), its other threads and the broker have used."""
+    found = {"broker": 0.0, "Python": 0.0}
+    java = [p / "stat" for p in pathlib.Path("/proc").glob("[0-9]*") if _name(p / "comm") == "java"]
+    for stat in [*pathlib.Path(f"/proc/{pid}/task").glob("*/stat"), *java]:
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:  # it has ended
+            continue
+        name = "broker" if stat in java else "Python" if stat.parent.name == str(pid) else f"thread {stat.parent.name}"
+        found[name] = found.get(name, 0.0) + (int(fields[11]) + int(fields[12])) / 100  # in hundredths of a second
+    return found
+
+
+def _name(comm: pathlib.Path) -> str:
+    try:
+        return comm.read_text().strip()
+    except OSError:
+        return ""
