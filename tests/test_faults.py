@@ -298,19 +298,19 @@ def test_a_save_is_on_disk_before_the_broker_is_told(topic, start, monkeypatch):
 
 def break_a_step(monkeypatch, number, how):
     """Lets step `number` go wrong; `how` gets the learner and the step's result."""
-    learn, steps = Learner.train, []
+    learn, steps = Learner.train_steps, []
 
-    def learn_or_break(self, *batch):
-        result = learn(self, *batch)
+    def learn_or_break(self, *batches):
+        result = learn(self, *batches)
         steps.append(1)
         return how(self, result) if len(steps) == number else result
 
-    monkeypatch.setattr(Learner, "train", learn_or_break)
+    monkeypatch.setattr(Learner, "train_steps", learn_or_break)
 
 
 def test_a_window_that_breaks_the_model_can_be_passed_over_once(topic, start, tmp_path, monkeypatch, capfd):
     name = topic([ROWS[:200]])
-    nan = tf.constant(float("nan"))
+    nan = tf.constant([float("nan")])
     break_a_step(monkeypatch, 5, lambda learner, result: result._replace(wide_loss=nan, deep_loss=nan))
     settings = {"topic": name, "window_rows": 40, "batch_size": 20, "checkpoint_every_steps": 2}
     with pytest.raises(UserError, match="the loss is nan at step 5, in window 2") as e:
