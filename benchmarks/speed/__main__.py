@@ -41,7 +41,9 @@ _PARTS: dict[str, list[tuple[str, dict]]] = {
     "growth": [("stream", {"part": "windows"}), *(("growth", {"vocab": v}) for v in (200_000, 2_000_000, 20_000_000))],
     "saving": [("saving", {})],
     "dictionaries": [("dictionaries", {"million": 1}), ("dictionaries", {"million": 10}), ("dictionaries", {"start_up": 10})],
+    "spark": [("dictionaries", {"million": 10, "engines": ["duckdb", "spark"]})],
 }
+_UNLESS_ASKED_FOR = ("spark",)  # minutes of its own
 _NEEDS_KAFKA = {"reading", "end_to_end", "freshness", "growth"}
 
 
@@ -178,7 +180,8 @@ def _against_targets(found: dict[str, float]) -> tuple[list[str], list[str]]:
 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", default=",".join(_PARTS), help=f"parts, comma separated (default: {','.join(_PARTS)})")
+    usual = ",".join(part for part in _PARTS if part not in _UNLESS_ASKED_FOR)
+    parser.add_argument("--only", default=usual, help=f"parts, comma separated, of {', '.join(_PARTS)} (default: {usual})")
     parser.add_argument("--folder", default=str(ROOT / "runs" / "speed"), help="of results and table (default runs/speed)")
     parser.add_argument("--part", help=argparse.SUPPRESS)
     parser.add_argument("--context", help=argparse.SUPPRESS)
