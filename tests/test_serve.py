@@ -74,6 +74,9 @@ def test_status_as_tensorflow_serving_gives_it(served):
         ("POST", "/v1/models/tfonline:predict", {"instances": []}, 400, "at least one row"),
         ("POST", "/v1/models/tfonline:predict", b"\x00", 400, "no JSON"),
         ("POST", "/v1/models/tfonline:predict", b"x" * 2001, 413, "more than --max_request_bytes=2,000"),
+        ("POST", "/v1/models/tfonline:predict", b"x" * 30_000, 413, "more than --max_request_bytes=2,000"),
+        ("POST", "/v1/models/tfonline:predict", {"instances": ["a"] * 51}, 503, "51 more are above 50"),
+        ("GET", f"/v1/models/tfonline/versions/{'9' * 5000}", None, 404, "is not served"),
     ],
 )
 def test_what_is_refused_and_how(served, method, path, body, status, says):
@@ -162,6 +165,7 @@ def test_sigterm_answers_what_was_asked_and_then_ends(tmp_path):
     [
         ([], Exit.FLAGS, "--export_dir is empty"),
         (["--export_dir=x", "--prot=3"], Exit.FLAGS, "Unknown command line flag 'prot'"),
+        (["--export_dir=x", "--host="], Exit.FLAGS, "--host is empty"),
         (["--export_dir=x", "--max_batch_rows=0"], Exit.FLAGS, "--max_batch_rows=0 is too small"),
         (["--export_dir=x", "--model_name=a/b"], Exit.FLAGS, "--model_name=a/b does not fit an address"),
         (["--export_dir=x", "--port=70000"], Exit.UNAVAILABLE, "--port=70000 cannot be listened at"),

@@ -2,12 +2,11 @@
 
 import asyncio
 import threading
-import types
 
 import numpy as np
 import pytest
 
-from tfonline.serving.batching import Batcher, NotServed, Overloaded
+from tfonline.serving.batching import Batcher, Closed, Overloaded
 
 
 class FakeModel:
@@ -37,14 +36,18 @@ def scored():
 
 
 @pytest.fixture
-def batcher(model, scored):
-    batcher = Batcher(types.SimpleNamespace(current=model), 10, 20, 1, scored.append)
+def batcher(scored):
+    batcher = Batcher(10, 30, 1, scored.append)
     yield batcher
     batcher.close()
 
 
-def ask(batcher, rows, signature="s", **more):
-    return asyncio.ensure_future(batcher.score(signature, {"x": rows}, len(rows), **more))
+@pytest.fixture
+def ask(batcher, model):
+    def ask(rows, signature="s", model=model):
+        return asyncio.ensure_future(batcher.score(model, signature, {"x": rows}, len(rows)))
+
+    return ask
 
 
 async def begin(model, first):
@@ -53,14 +56,14 @@ async def begin(model, first):
     assert not first.done()
 
 
-def test_what_comes_meanwhile_is_scored_together(batcher, model, scored):
+def test_what_comes_meanwhile_is_scored_together(ask, batcher, model, scored):
     async def story():
-        first = ask(batcher, [0])
+        first = ask([0])
         await begin(model, first)
-        others = [ask(batcher, [i] * i) for i in (1, 2, 3, 4, 5)]
+        others = [ask([i] * i) for i in (1, 2, 3, 4, 5)]
         await asyncio.sleep(0)
         model.go.set()
-        return [outputs["y"].tolist() for _, outputs in await asyncio.gather(first, *others)]
+        return [outputs["y"].tolist() for outputs in await asyncio.gather(first, *others)]
 
     assert asyncio.run(story()) == [[0], [1], [2] * 2, [3] * 3, [4] * 4, [5] * 5]
     # At most ten rows together; what does not fit waits for the next.
@@ -69,11 +72,11 @@ def test_what_comes_meanwhile_is_scored_together(batcher, model, scored):
     assert batcher.waiting_rows == 0
 
 
-def test_signatures_do_not_mix_and_the_oldest_goes_first(batcher, model):
+def test_signatures_do_not_mix_and_the_oldest_goes_first(ask, model):
     async def story():
-        first = ask(batcher, [0])
+        first = ask([0])
         await begin(model, first)
-        others = [ask(batcher, [1], "a"), ask(batcher, [2], "b"), ask(batcher, [3], "a"), ask(batcher, [4], "b")]
+        others = [ask([1], "a"), ask([2], "b"), ask([3], "a"), ask([4], "b")]
         await asyncio.sleep(0)
         model.go.set()
         await asyncio.gather(first, *others)
@@ -82,91 +85,91 @@ def test_signatures_do_not_mix_and_the_oldest_goes_first(batcher, model):
     assert model.batches == [("s", [0]), ("a", [1, 3]), ("b", [2, 4])]
 
 
-def test_a_request_above_the_limit_goes_alone(batcher, model):
+def test_a_request_above_the_limit_goes_alone(ask, model):
     model.go.set()
 
     async def story():
-        _, outputs = await ask(batcher, list(range(30)))
-        return outputs["y"].tolist()
+        return (await ask(list(range(30))))["y"].tolist()
 
     assert asyncio.run(story()) == list(range(30))
 
 
-def test_too_many_waiting_rows_are_refused_and_it_recovers(batcher, model):
+def test_too_many_waiting_rows_are_refused_and_it_recovers(ask, model):
     async def story():
-        first = ask(batcher, [0])
+        first = ask([0])
         await begin(model, first)
-        waiting = [ask(batcher, [1] * 10), ask(batcher, [2] * 10)]
+        waiting = [ask([1] * 10), ask([2] * 20)]
         await asyncio.sleep(0)
-        with pytest.raises(Overloaded, match="20 rows are waiting, at most 20"):
-            await ask(batcher, [3])
+        with pytest.raises(Overloaded, match="30 rows are waiting; 1 more are above 30"):
+            await ask([3])
         model.go.set()
         await asyncio.gather(first, *waiting)
-        return (await ask(batcher, [4]))[1]["y"].tolist()
+        return (await ask([4]))["y"].tolist()
 
     assert asyncio.run(story()) == [4]
 
 
-def test_an_error_reaches_those_of_its_batch_and_nobody_else(batcher, model):
+def test_an_error_reaches_those_of_its_batch_and_nobody_else(ask, model):
     async def story():
         model.go.set()
         model.error = RuntimeError("out of memory")
         with pytest.raises(RuntimeError, match="out of memory"):
-            await ask(batcher, [1])
+            await ask([1])
         model.error = None
-        return (await ask(batcher, [2]))[1]["y"].tolist()
+        return (await ask([2]))["y"].tolist()
 
     assert asyncio.run(story()) == [2]
 
 
-def test_who_asks_for_a_version_gets_it_or_is_told(batcher, model):
+def test_a_request_that_is_too_large_by_itself_is_refused(ask):
     async def story():
-        model.go.set()
-        served, _ = await ask(batcher, [1], version=1)
-        assert served is model
-        with pytest.raises(NotServed, match="version 2 is not served, version 1 is"):
-            await ask(batcher, [1], version=2)
+        with pytest.raises(Overloaded, match="31 more are above 30"):
+            await ask([0] * 31)
 
     asyncio.run(story())
 
 
-def test_without_a_version_there_is_no_answer(scored):
-    batcher = Batcher(types.SimpleNamespace(current=None), 10, 20, 1, scored.append)
-
+def test_what_waits_when_the_server_ends_is_told(ask, batcher, model):
     async def story():
-        with pytest.raises(NotServed, match="no version"):
-            await ask(batcher, [1])
-
-    asyncio.run(story())
-    batcher.close()
-
-
-def test_a_client_that_left_is_nobodys_matter(batcher, model):
-    async def story():
-        first = ask(batcher, [0])
+        first = ask([0])
         await begin(model, first)
-        gone, stays = ask(batcher, [1]), ask(batcher, [2])
+        second = ask([1])
+        await asyncio.sleep(0)
+        batcher.close()
+        with pytest.raises(Closed):
+            await second
+        model.go.set()
+        return (await first)["y"].tolist()
+
+    assert asyncio.run(story()) == [0]
+
+
+def test_a_client_that_left_is_nobodys_matter(ask, model):
+    async def story():
+        first = ask([0])
+        await begin(model, first)
+        gone, stays = ask([1]), ask([2])
         await asyncio.sleep(0)
         gone.cancel()
         model.go.set()
-        return (await stays)[1]["y"].tolist()
+        return (await stays)["y"].tolist()
 
     assert asyncio.run(story()) == [2]
 
 
-def test_a_request_is_answered_by_one_model_while_they_are_exchanged(scored):
-    models = types.SimpleNamespace(current=FakeModel(1))
-    batcher = Batcher(models, 10, 100, 1, scored.append)
+def test_requests_of_two_models_do_not_mix(ask, model):
+    """A version came between them: each is scored by the one that it was read for, whatever inputs the other has."""
+    other = FakeModel(2)
+    other.go.set()
 
     async def story():
-        old, new = models.current, FakeModel(2)
-        new.go.set()
-        first = ask(batcher, [0])
-        await begin(old, first)
-        second = ask(batcher, [1])
-        models.current = new
-        old.go.set()
-        return [(await request)[0].number for request in (first, second)]
+        first = ask([0])
+        await begin(model, first)
+        second, third, fourth = ask([1]), ask([2], model=other), ask([3])
+        await asyncio.sleep(0)
+        model.go.set()
+        await asyncio.gather(first, second, third, fourth)
 
-    assert asyncio.run(story()) == [1, 2]
-    batcher.close()
+    asyncio.run(story())
+    assert model.batches == [("s", [0]), ("s", [1, 3])]
+    assert other.batches == [("s", [2])]

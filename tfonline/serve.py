@@ -1,7 +1,8 @@
 """Serves what a trainer publishes, over HTTP: `python -m tfonline.serve --export_dir=models`.
 
 One process, one model: the newest whole version of the folder, exchanged for the next while requests go on. It has TensorFlow
-Serving's REST interface, /healthz, /metrics, and a page at / to try a row on. TensorFlow Serving itself reads the same folder.
+Serving's REST forms of predict and status, /healthz, /metrics, and a page at / to try a row on. TensorFlow Serving itself reads the
+same folder.
 """
 
 import asyncio
@@ -52,6 +53,8 @@ class Config:
 
     def __post_init__(self) -> None:
         flags.check(self)
+        if not self.host:
+            raise flags.wrong("--host is empty. Give an address, such as 127.0.0.1.")
         if not self.export_dir:
             raise flags.wrong("--export_dir is empty. Give the folder in which the trainer publishes.")
         if not self.model_name or set(self.model_name) & set("/:?#% "):
@@ -92,16 +95,14 @@ def run(config: Config) -> None:
     tf.config.set_visible_devices([], "GPU")  # it may be the trainer's, and would be taken whole
     models = Models(Versions(config.export_dir), console.say)
     metrics = Metrics(models)
-    batcher = Batcher(models, config.max_batch_rows, config.max_waiting_rows, config.scoring_threads, metrics.batch_rows.observe)
+    batcher = Batcher(config.max_batch_rows, config.max_waiting_rows, config.scoring_threads, metrics.batch_rows.observe)
 
     def close() -> None:
         models.close()
         batcher.close()
 
     app = App(config.model_name, models, batcher, metrics, config.max_request_bytes, close)
-    models.look()
-    if models.current is None:
-        console.say(f"no version in {config.export_dir} yet: requests get 503 until there is one")
+    console.say(f"looking for a version in {config.export_dir}: requests get 503 until there is one")
     threading.Thread(target=models.follow, args=(config.poll_secs,), name="versions", daemon=True).start()
     settings = uvicorn.Config(
         app.asgi, http="httptools", ws="none", log_level="warning", access_log=False, server_header=False,
@@ -116,7 +117,10 @@ def run(config: Config) -> None:
 
 async def _serve(server: "uvicorn.Server", listener: socket.socket, console: Console) -> None:
     def stop(name: str) -> None:
-        console.say(f"{name}: answering what was asked")
+        if server.should_exit:
+            console.say(f"{name} again: leaving at once")
+            os._exit(Exit.OK)
+        console.say(f"{name}: answering what was asked; again to leave at once")
         server.should_exit = True
 
     for number in (signal.SIGTERM, signal.SIGINT):

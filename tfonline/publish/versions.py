@@ -86,7 +86,7 @@ class Versions:
         Raises:
           UserError: there is no such version (exit 66), or its manifest cannot be read (65).
         """
-        if number not in self.numbers:
+        if not self.path(number).is_dir():
             raise UserError(f"{self.folder} has no version {number}. There are {self.numbers or 'none'}.", Exit.NO_INPUT)
         try:
             manifest = json.loads((self.path(number) / MANIFEST).read_bytes())

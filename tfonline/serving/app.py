@@ -1,5 +1,6 @@
 """The HTTP server: the REST interface of TensorFlow Serving for one model, health, metrics, and a page to try a row on."""
 
+import asyncio
 import contextlib
 import importlib.resources
 import time
@@ -13,7 +14,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from tfonline.features.parse import REASONS
-from tfonline.serving.batching import Batcher, NotServed, Overloaded
+from tfonline.serving.batching import Batcher, Closed, Overloaded
 from tfonline.serving.metrics import Metrics
 from tfonline.serving.models import Model, Models
 from tfonline.serving.predict import BadRequest, read_request, write_answer
@@ -21,6 +22,8 @@ from tfonline.serving.predict import BadRequest, read_request, write_answer
 # The answer's header that names the version by which it was scored.
 VERSION_HEADER = "tfonline-version"
 _JSON = "application/json"
+_MANY_ROWS = 2000
+_READ_TO = 16  # times the limit, to answer a body that is above it
 _PAGE_HEADERS = {
     "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -66,9 +69,9 @@ class App:
                 Route("/metrics", self._metrics_text),
                 Route("/versions", self._versions),
                 Route("/v1/models/{name}:predict", self._predict, methods=["POST"]),
-                Route("/v1/models/{name}/versions/{version:int}:predict", self._predict, methods=["POST"]),
+                Route("/v1/models/{name}/versions/{version}:predict", self._predict, methods=["POST"]),
                 Route("/v1/models/{name}", self._status),
-                Route("/v1/models/{name}/versions/{version:int}", self._status),
+                Route("/v1/models/{name}/versions/{version}", self._status),
             ],
             exception_handlers={HTTPException: self._failed, Exception: self._failed},
             lifespan=lifespan,
@@ -91,47 +94,41 @@ class App:
         return response
 
     async def _score(self, request: Request) -> Response:
-        self._check_name(request)
+        model = self._asked_for(request)
         body = await self._body(request)
         try:
-            asked = read_request(body, self._served().inputs)
-            version = request.path_params.get("version")
-            model, outputs = await self._batcher.score(asked.signature, asked.inputs, asked.rows, version)
+            asked = read_request(body, model.inputs)
+            outputs = await self._batcher.score(model, asked.signature, asked.inputs, asked.rows)
         except BadRequest as e:
             raise HTTPException(400, str(e)) from e
-        except NotServed as e:
-            raise HTTPException(404, str(e)) from e
-        except Overloaded as e:
+        except (Overloaded, Closed) as e:
             raise HTTPException(503, str(e), {"retry-after": "1"}) from e
         self._metrics.scored(outputs["reason"].tolist())
-        headers = {VERSION_HEADER: str(model.number)}
-        return Response(write_answer(outputs, asked.columnar), headers=headers, media_type=_JSON)
+        # Many rows are written in a thread: others are answered meanwhile.
+        many = asked.rows > _MANY_ROWS
+        answer = await asyncio.to_thread(write_answer, outputs, asked.columnar) if many else write_answer(outputs, asked.columnar)
+        return Response(answer, headers={VERSION_HEADER: str(model.number)}, media_type=_JSON)
 
     async def _body(self, request: Request) -> bytes:
         limit, chunks, size = self._max_request_bytes, [], 0
-        length = request.headers.get("content-length", "")
-        too_large = length.isdecimal() and int(length) > limit
-        if not too_large:
-            async for chunk in request.stream():
+        async for chunk in request.stream():
+            size += len(chunk)
+            if size > _READ_TO * limit:
+                break
+            if size <= limit:
                 chunks.append(chunk)
-                size += len(chunk)
-                if too_large := size > limit:
-                    break
-        if too_large:
-            # Closed: what the client goes on sending is not read.
+        if size > limit:
+            # More than the limit was read, and left: closed with unread bytes, a connection is reset, and the answer lost.
             why = f"the body has more than --max_request_bytes={limit:,}; send fewer rows"
             raise HTTPException(413, why, {"connection": "close"})
         return b"".join(chunks)
 
     async def _status(self, request: Request) -> Response:
-        self._check_name(request)
-        model, version = self._served(), request.path_params.get("version")
-        if version not in (None, model.number):
-            raise HTTPException(404, f"version {version} is not served, version {model.number} is")
+        model = self._asked_for(request)
         status = {"error_code": "OK", "error_message": ""}
         return _json({"model_version_status": [{"version": str(model.number), "state": "AVAILABLE", "status": status}]})
 
-    async def _versions(self, _: Request) -> Response:
+    def _versions(self, _: Request) -> Response:  # in a thread: it reads files
         model = self._models.current
         served = {"version": model.number, "manifest": model.manifest} if model else None
         return _json({"name": self._name, "served": served, "versions": self._models.listing(), "reasons": REASONS})
@@ -152,14 +149,16 @@ class App:
             return _json({"error": error.detail}, error.status_code, error.headers)
         return _json({"error": "internal error, see the server's log"}, 500)
 
-    def _check_name(self, request: Request) -> None:
-        if request.path_params["name"] != self._name:
-            raise HTTPException(404, f"there is no model {request.path_params['name']!r}; this server has {self._name!r}")
-
-    def _served(self) -> Model:
+    def _asked_for(self, request: Request) -> Model:
+        """The model that is served now, if it is the one in the address."""
+        name, version = request.path_params["name"], request.path_params.get("version")
+        if name != self._name:
+            raise HTTPException(404, f"there is no model {name[:40]!r}; this server has {self._name!r}")
         model = self._models.current
         if model is None:
             raise HTTPException(503, "no version has been published yet", {"retry-after": "1"})
+        if version not in (None, str(model.number)):
+            raise HTTPException(404, f"version {version[:40]} is not served, version {model.number} is")
         return model
 
 

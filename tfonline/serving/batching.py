@@ -8,23 +8,23 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from tfonline.serving.models import Model, Models
+from tfonline.serving.models import Model
 
 
 class Overloaded(Exception):
     """More rows wait than may."""
 
 
-class NotServed(Exception):
-    """There is no such model or version at the moment."""
+class Closed(Exception):
+    """The server is ending."""
 
 
 @dataclasses.dataclass
 class _Request:
+    model: Model
     signature: str
     inputs: dict[str, list]
     rows: int
-    version: int | None
     answer: asyncio.Future
 
 
@@ -34,45 +34,46 @@ class Batcher:
     All but the scoring runs in the event loop.
 
     Args:
-      models: whose current model scores.
       max_batch_rows: requests are joined up to so many rows; a larger one goes alone.
       max_waiting_rows: a request that would have to wait behind more than these is refused.
       threads: batches that are scored at the same time.
       scored: told the rows of each batch.
     """
 
-    def __init__(self, models: Models, max_batch_rows: int, max_waiting_rows: int, threads: int, scored: Callable[[int], None]):
-        self._models, self._max_batch_rows, self._max_waiting_rows, self._scored = models, max_batch_rows, max_waiting_rows, scored
+    def __init__(self, max_batch_rows: int, max_waiting_rows: int, threads: int, scored: Callable[[int], None]):
+        self._max_batch_rows, self._max_waiting_rows, self._scored = max_batch_rows, max_waiting_rows, scored
         self._threads = ThreadPoolExecutor(threads, "score")
         self._free = threads
         self._waiting: deque[_Request] = deque()
         self.waiting_rows = 0
 
-    async def score(
-        self, signature: str, inputs: dict[str, list], rows: int, version: int | None = None
-    ) -> tuple[Model, dict[str, np.ndarray]]:
-        """Scores `rows` rows, see Model.score; also gives the model that did, one for the whole request.
+    async def score(self, model: Model, signature: str, inputs: dict[str, list], rows: int) -> dict[str, np.ndarray]:
+        """Scores `rows` rows, see Model.score.
 
         Args:
+          model: by which; whatever becomes of it meanwhile.
           signature: its name.
           inputs: as in Model.score.
           rows: how many there are.
-          version: answer only by this one; None: by what is served.
 
         Raises:
-          Overloaded: too much is waiting.
-          NotServed: no version is served, or another one.
+          Overloaded: too much is waiting, or would be with this request alone.
+          Closed: the server is ending.
         """
-        if self.waiting_rows and self.waiting_rows + rows > self._max_waiting_rows:
-            raise Overloaded(f"{self.waiting_rows:,} rows are waiting, at most {self._max_waiting_rows:,} may")
-        request = _Request(signature, inputs, rows, version, asyncio.get_running_loop().create_future())
+        if self.waiting_rows + rows > self._max_waiting_rows:
+            raise Overloaded(f"{self.waiting_rows:,} rows are waiting; {rows:,} more are above {self._max_waiting_rows:,}")
+        request = _Request(model, signature, inputs, rows, asyncio.get_running_loop().create_future())
         self._waiting.append(request)
         self.waiting_rows += rows
         self._begin()
         return await request.answer
 
     def close(self) -> None:
-        """Begins nothing more."""
+        """Begins nothing more; what waits is told."""
+        waiting, self._waiting = self._waiting, deque()
+        for request in waiting:
+            if not request.answer.done():
+                request.answer.set_exception(Closed("the server is ending"))
         self._threads.shutdown(wait=False)
 
     def _begin(self) -> None:
@@ -84,12 +85,13 @@ class Batcher:
             done.add_done_callback(lambda done, batch=batch: self._end(batch, done))
 
     def _next(self) -> list[_Request]:
-        """The oldest request, and with it those of its signature that fit; the others keep their order."""
+        """The oldest request, and with it those of its model and signature that fit; the others keep their order."""
         first = self._waiting.popleft()
         batch, rows, others = [first], first.rows, deque()
         while self._waiting and rows < self._max_batch_rows:
             request = self._waiting.popleft()
-            if request.signature == first.signature and rows + request.rows <= self._max_batch_rows:
+            alike = request.model is first.model and request.signature == first.signature
+            if alike and rows + request.rows <= self._max_batch_rows:
                 batch.append(request)
                 rows += request.rows
             else:
@@ -98,30 +100,22 @@ class Batcher:
         self.waiting_rows -= rows
         return batch
 
-    def _run(self, batch: list[_Request]) -> tuple[Model, dict[str, np.ndarray]]:
+    def _run(self, batch: list[_Request]) -> dict[str, np.ndarray]:
         """In a thread: one call."""
-        model = self._models.current
-        if model is None:
-            raise NotServed("no version is there yet")
         inputs = {name: [value for r in batch for value in r.inputs[name]] for name in batch[0].inputs}
-        return model, model.score(batch[0].signature, inputs)
+        return batch[0].model.score(batch[0].signature, inputs)
 
     def _end(self, batch: list[_Request], done: asyncio.Future) -> None:
         self._free += 1
-        error = done.exception()
-        at = 0
+        error, at = done.exception(), 0
         for request in batch:
             part, at = slice(at, at + request.rows), at + request.rows
             if request.answer.done():  # its client has gone
                 continue
             if error:
                 request.answer.set_exception(error)
-                continue
-            model, outputs = done.result()
-            if request.version not in (None, model.number):
-                request.answer.set_exception(NotServed(f"version {request.version} is not served, version {model.number} is"))
             else:
-                request.answer.set_result((model, {name: output[part] for name, output in outputs.items()}))
+                request.answer.set_result({name: output[part] for name, output in done.result().items()})
         if not error:
             self._scored(at)
         self._begin()

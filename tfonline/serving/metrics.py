@@ -50,7 +50,9 @@ class Metrics:
     def scored(self, reasons: list[int]) -> None:
         """Rows have got a score or a reason, indices into parse.REASONS."""
         for reason in set(reasons):
-            self._rows.labels(REASONS[reason] or "ok").inc(reasons.count(reason))
+            # A newer trainer's model may know more reasons.
+            name = REASONS[reason] if 0 <= reason < len(REASONS) else str(reason)
+            self._rows.labels(name or "ok").inc(reasons.count(reason))
 
     def text(self) -> bytes:
         """The exposition format."""

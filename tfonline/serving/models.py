@@ -1,5 +1,6 @@
 """The model that is served: the newest whole version of an export folder, exchanged for a newer one while requests go on."""
 
+import contextlib
 import dataclasses
 import threading
 import time
@@ -88,16 +89,19 @@ class Models:
             self.current = model
             self.loads += 1
             self.failed.pop(number, None)
-            self._say(f"serving version {number} (step {model.manifest['step']:,}), loaded in {time.monotonic() - began:.1f} s")
+            self._say(f"serving version {number} (step {model.manifest.get('step')}), loaded in {time.monotonic() - began:.1f} s")
             return
 
     def follow(self, secs: float) -> None:
-        """Looks every so many seconds, until `close`. Runs in a thread of its own."""
-        while not self._end.wait(secs):
-            try:
-                self.look()
-            except OSError as e:  # of the folder itself
-                self._fail(0, f"{self._versions.folder} cannot be read: {e.strerror}")
+        """Looks at once and every so many seconds, until `close`. Runs in a thread of its own."""
+        while not self._end.is_set():
+            with contextlib.suppress(Exception):  # a line that cannot be written, for instance: the next look comes
+                try:
+                    self.look()
+                    self.failed.pop(0, None)
+                except Exception as e:  # of the folder itself
+                    self._fail(0, f"{self._versions.folder} cannot be read: {_first_line(e)}")
+            self._end.wait(secs)
 
     def close(self) -> None:
         """Ends `follow`."""
@@ -130,7 +134,9 @@ class Models:
         model = Model(number, manifest, inputs, dict(signatures))
         for rows in _WARM_ROWS:
             for signature, types in inputs.items():
-                model.score(signature, {name: [b"" if string else np.nan] * rows for name, string in types.items()})
+                found = model.score(signature, {name: [b"" if string else np.nan] * rows for name, string in types.items()})
+                if "reason" not in found:
+                    raise UserError(f"its signature {signature} gives no reason: not a model of tfonline", Exit.DATA)
         return model
 
     def _fail(self, number: int, why: str) -> None:

@@ -4,11 +4,11 @@
     {"signature_name": "columns", "instances": [{"I1": 3, ...}, ...]}  a value a column; null where it is missing
     {"inputs": ...}                                                    a list an input instead; the answer has `outputs`
 
-A string that is not UTF-8 goes as {"b64": "..."}. A score that is not defined is null; TensorFlow Serving writes NaN, no JSON.
+A string that is not UTF-8 goes as {"b64": "..."}. A score that is not defined is null. (Where null stands here, TensorFlow Serving
+takes and writes NaN, which is no JSON.) Other keys are left alone.
 """
 
 import base64
-import binascii
 import math
 from typing import Any, NamedTuple
 
@@ -52,11 +52,9 @@ def read_request(body: bytes, signatures: dict[str, dict[str, bool]]) -> Request
         raise BadRequest(f"the body is no JSON: {e}") from e
     if not isinstance(request, dict) or ("instances" in request) == ("inputs" in request):
         raise BadRequest('expected an object with either "instances" or "inputs"')
-    if unknown := request.keys() - {"signature_name", "instances", "inputs"}:
-        raise BadRequest(f'"{min(unknown)}" is not known; expected "signature_name", and "instances" or "inputs"')
-    name = request.get("signature_name", "serving_default")
+    name = request.get("signature_name") or "serving_default"
     if not isinstance(name, str) or name not in signatures:
-        raise BadRequest(f"there is no signature {name!r}; expected one of {', '.join(sorted(signatures))}")
+        raise BadRequest(f"there is no signature {_short(name)}; expected one of {', '.join(sorted(signatures))}")
     columnar = "inputs" in request
     inputs = (_columns if columnar else _rows)(request["inputs" if columnar else "instances"], signatures[name])
     for input_name, string in signatures[name].items():
@@ -106,7 +104,7 @@ def _wrong_names(given: Any, types: dict[str, bool]) -> str:
         return f"is no object; expected one with {', '.join(types)}"
     if lacking := [name for name in types if name not in given]:
         return f"lacks {', '.join(lacking)}; a missing value is null"
-    return f"has {min(str(name) for name in given if name not in types)!r}, which is no input; expected {', '.join(types)}"
+    return f"has {_short(min(name for name in given if name not in types))}, which is no input; expected {', '.join(types)}"
 
 
 def _convert(values: list, string: bool, name: str) -> None:
@@ -120,7 +118,7 @@ def _convert(values: list, string: bool, name: str) -> None:
             elif isinstance(value, dict) and value.keys() == {"b64"} and isinstance(value["b64"], str):
                 try:
                     values[i] = base64.b64decode(value["b64"], validate=True)
-                except binascii.Error as e:
+                except ValueError as e:  # binascii.Error is one, too
                     raise BadRequest(f"{name} of row {i} is no base64: {e}") from e
             else:
                 raise BadRequest(f'{name} of row {i} is {_short(value)}; expected a string, null or {{"b64": ...}}')
@@ -131,5 +129,7 @@ def _convert(values: list, string: bool, name: str) -> None:
 
 
 def _short(value: Any) -> str:
+    if isinstance(value, list | dict):  # however deep
+        return "a list" if isinstance(value, list) else "an object"
     text = orjson.dumps(value).decode()
     return text if len(text) <= 40 else f"{text[:40]}..."
