@@ -68,7 +68,7 @@ class Launch:
         while time.monotonic() < deadline:
             starts = re.findall(r"launch: \d+ workers \(([\d ]+)\)", self.out())
             log = self.logs / "worker-0.log"
-            if len(starts) > start and log.exists() and log.read_text().count("follows the chief") >= 0:
+            if len(starts) > start and log.exists():
                 said = log.read_text().split("loading TensorFlow")
                 if len(said) > start + 1 and re.search(r"saved .*ckpt-[1-9]", said[start + 1]):
                     return [int(pid) for pid in starts[start].split()]
@@ -155,6 +155,26 @@ def test_another_number_of_workers_goes_on(flags, alone, tmp_path):
     for name in ("rows", "rejected_by_reason", "windows", "next", "fingerprint"):
         assert found[name] == expected[name]
     assert scored(tmp_path / "model") == scored(alone)
+    assert refused(tmp_path / "model") == refused(alone)
+
+
+def test_fewer_workers_cut_back_the_files_of_those_that_are_gone(flags, alone, start, tmp_path):
+    launch = Launch(flags, tmp_path, workers=3)
+    os.kill(launch.pids(0)[1], signal.SIGKILL)
+    assert launch.end() != 0
+    with (tmp_path / "model" / "rejected.worker-2.jsonl").open("a") as file:  # of a window that was not saved
+        file.write(json.dumps({"partition": 2, "offset": 300, "reason": "fields"}) + "\n")
+    found = start(**flags)
+    assert found["rows"] == summary(alone)["rows"]
+    assert refused(tmp_path / "model") == refused(alone)
+
+
+def test_what_ends_the_chief_ends_all_saved_and_with_its_code(flags, tmp_path):
+    launch = Launch({**flags, "skip_window": 9}, tmp_path, restarts=3)
+    assert launch.end() == 64, launch.out()
+    assert launch.out().count("launch: 2 workers") == 1
+    assert "the journal has no such window" in (launch.logs / "worker-0.log").read_text()
+    assert "another worker's rows have failed" in (launch.logs / "worker-1.log").read_text()
 
 
 def test_mpirun_starts_workers(flags, alone, tmp_path):

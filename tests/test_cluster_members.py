@@ -26,7 +26,6 @@ def test_a_list_of_hosts():
     cluster = of("hosts", workers="a:1, b:2,[::1]:3", index=1)
     assert cluster == Cluster(("a:1", "b:2", "[::1]:3"), 1)
     assert not cluster.chief
-    assert [p for p in range(7) if cluster.owns(p)] == [1, 4]
     assert of("hosts", workers="a:1,b:1", index=0).chief
     assert of("hosts", workers="a:1") is None  # alone
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import os
 import pathlib
 import sys
 import time
@@ -88,6 +89,8 @@ class Loop:
         config, lengths = parts.config, parts.position.files
         folder = pathlib.Path(config.model_dir)
         self._files = {n: SideFile(folder / n, lengths.get(n, 0), limit) for n, limit in self._side_files.items()}
+        for path in self._left_behind(folder):
+            os.truncate(path, min(path.stat().st_size, lengths.get(path.name, 0)))
         rejected = next(iter(self._files.values()))
         self._rejections = Rejections(config, parts.position.rejected, rejected, parts.dead_letters, self._warn)
         self._save_cadence = Every(steps=config.checkpoint_every_steps, secs=config.checkpoint_secs)
@@ -315,7 +318,11 @@ class Loop:
 
     def _lengths(self) -> dict[str, int]:
         """Of the files beside the checkpoint, in bytes, by name."""
-        return {name: file.flushed_length() for name, file in self._files.items()}
+        return self._p.position.files | {name: file.flushed_length() for name, file in self._files.items()}
+
+    def _left_behind(self, folder: pathlib.Path) -> list[pathlib.Path]:
+        """Files of workers that there are no more: they, too, are cut back to the checkpoint."""
+        return list(folder.glob("rejected.worker-*.jsonl"))
 
     @property
     def _side_files(self) -> dict[str, int | None]:

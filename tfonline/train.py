@@ -162,7 +162,7 @@ def _train(
     from tfonline.stream.readers import FileSource, KafkaReader, make_raw_batches
 
     strategy = make_strategy(config.num_replicas, config.devices, cluster)  # first of all: it makes logical devices
-    job = Job(config, cluster, strategy, stop) if cluster else None
+    job, local = Job(config, cluster, strategy, stop) if cluster else None, stop
     stop = job.stop if job else stop
     limit_secs = max(config.broker_timeout_secs, 1.0)
     if topic:
@@ -231,7 +231,7 @@ def _train(
             position.next = position.start = resolve_start(config, source, replay)
             console.say(f"a new model, from offsets {position.start}")
         journal = Journal(config.model_dir)
-        planner = _make_planner(config, source, journal, position, replay, stop, console)
+        planner = _make_planner(config, source, journal, position, replay, local, console)
         windows, writer = job.announce(planner) if job else planner, TensorBoard(str(model_dir / "tensorboard"))
     else:
         checkpoints, planner = job.follow(learner, position, metrics)
@@ -267,17 +267,23 @@ def _train(
             if job:
                 job.watch(lambda secs: _alone(secs, stop))
             ended = loop.train(job.rounds.follow(followed) if job else followed)
+        alone_asked = stop.requested() and not local.requested()
         summary = loop.summarise(ended)
         status.set("ended", position.window, position.step)
     finally:
         gc.unfreeze()
-        stop.request("the run has ended")  # whatever still reads ahead ends, too
+        for each in (stop, local):
+            each.request("the run has ended")  # whatever still reads ahead ends, too
         loop.close()
         source.close()
         if job:
             job.close()
     if planner.error:
         raise planner.error
+    if job and job.rounds.peer_failed:
+        raise UserError("another worker's rows have failed, see its log; all that was learned is saved", Exit.TRY_AGAIN)
+    if job and alone_asked:
+        raise UserError("another worker was asked to stop, and this one was not: all is saved, start all again", Exit.TRY_AGAIN)
     return RunResult(ended, summary)
 
 

@@ -23,6 +23,8 @@ from tfonline.lifecycle import Exit, UserError
 # Another start may end otherwise: a failure passes, a broker comes back; 1 is also how a library says that a worker is gone.
 _AGAIN = {Exit.BUG, Exit.TRY_AGAIN, Exit.UNAVAILABLE}
 _POLL_SECS = 0.1
+_LAST_WORDS_SECS = 5.0  # for the others, when one has failed
+_STOP_SECS = 300.0  # for all, when they were asked to stop
 
 
 class Launcher:
@@ -51,13 +53,17 @@ class Launcher:
             self.processes.append(process)
 
     def wait(self) -> int:
-        """Until all have ended well (0), or one has not: its exit code, or minus its signal. The others are killed then."""
+        """Until all have ended well (0), or one has not: its exit code, or minus its signal. The others are killed soon after."""
+        deadline = None
         while True:
             codes = [p.poll() for p in self.processes]
-            failed = next((code for code in codes if code), None)
-            if failed is not None or None not in codes:
+            failed = [code for code in codes if code]
+            if (failed or self.stopping) and deadline is None:
+                deadline = time.monotonic() + (_LAST_WORDS_SECS if failed else _STOP_SECS)
+            if None not in codes or (deadline is not None and time.monotonic() > deadline):
                 self.kill()
-                return failed or 0
+                # Who knows the reason may end after who only noticed that somebody was gone.
+                return next((code for code in failed if code > 0 and code not in _AGAIN), failed[0] if failed else 0)
             time.sleep(_POLL_SECS)
 
     def stop(self, number: int, _: FrameType | None) -> None:
@@ -85,6 +91,8 @@ def main(argv: list[str]) -> int:
         signal.signal(number, launcher.stop)
     for restarts in range(args.max_restarts + 1):
         launcher.start()
+        if launcher.stopping:  # the signal came while they were started
+            launcher.stop(signal.SIGTERM, None)
         pids = " ".join(str(p.pid) for p in launcher.processes)
         print(f"launch: {args.num_workers} workers ({pids}), logs {log_dir}/worker-*.log", flush=True)
         code = launcher.wait()

@@ -1,7 +1,9 @@
 """A worker's part in a job: it waits for the others, takes over the chief's model, and notices that one hangs."""
 
+import json
 import threading
 import time
+import zlib
 from collections.abc import Callable, Iterable
 
 import tensorflow as tf
@@ -15,6 +17,9 @@ from tfonline.lifecycle import Exit, Stop, UserError
 from tfonline.publish.checkpoints import Checkpoints, Metrics, Position, take_over
 from tfonline.stream.journal import Journal
 from tfonline.stream.windows import Planner
+
+# Flags that need not be the same on all workers: addresses, and paths of a machine.
+_OF_ONE_WORKER = {"worker_index", "workers", "kafka_properties_file", "dictionary_dir", "columns", "export_dir"}
 
 
 class Job:
@@ -54,9 +59,18 @@ class Job:
         return plan.announced(planner, self._plan)
 
     def begin(self, checkpoints: Checkpoints | None = None) -> str:
-        """Waits for all workers; the name of the checkpoint that the chief, which gives its `checkpoints`, begins from."""
+        """Waits for all workers; the name of the checkpoint that the chief, which gives its `checkpoints`, begins from.
+
+        Raises:
+          UserError: their flags differ (exit 64): each would learn something else.
+        """
         number = int(checkpoints.latest.rpartition("-")[2]) if checkpoints else 0
-        return f"ckpt-{self.rounds.sum([number])[0]}"
+        settings = {name: value for name, value in self._config.resolved().items() if name not in _OF_ONE_WORKER}
+        own = zlib.crc32(json.dumps(settings).encode())
+        number, all_of_them = self.rounds.sum([number, own])
+        if all_of_them != own * len(self.cluster.workers):
+            raise UserError(f"the workers have different flags. Only {', '.join(sorted(_OF_ONE_WORKER))} may differ.", Exit.FLAGS)
+        return f"ckpt-{number}"
 
     def follow(self, learner: tf.Module, position: Position, metrics: Metrics) -> tuple[FollowedCheckpoints, plan.Follower]:
         """On the others: takes over the model from which the chief begins, and hears of its windows."""
@@ -68,7 +82,7 @@ class Job:
         limit, self.rounds.moved = self._config.worker_timeout_secs, time.monotonic()
 
         def look() -> None:
-            while not self.stop.wait(min(1.0, limit / 4)):
+            while not self.rounds.over.wait(min(1.0, limit / 4)):
                 if (secs := time.monotonic() - self.rounds.moved) > limit:
                     stuck(secs)
                     return

@@ -1,6 +1,7 @@
 """The training loop of a worker: what all do together, and what only the chief does."""
 
 import math
+import pathlib
 import time
 from typing import Any
 
@@ -51,6 +52,10 @@ class ClusterLoop(Loop):
             return super()._side_files
         return {_rejected_name(self._cluster.index): self._p.config.rejected_max_bytes}
 
+    def _left_behind(self, folder: pathlib.Path) -> list[pathlib.Path]:
+        own = {_rejected_name(i) for i in range(1, len(self._cluster.workers))}
+        return [path for path in super()._left_behind(folder) if path.name not in own] if self._cluster.chief else []
+
     def _lengths(self) -> dict[str, int]:
         """Of all workers' files. That all have come so far is known afterwards: no dead letter is still on its way."""
         own, n = super()._lengths(), len(self._cluster.workers)
@@ -58,7 +63,7 @@ class ClusterLoop(Loop):
             return own
         mine = own["rejected.jsonl" if self._cluster.chief else _rejected_name(self._cluster.index)]
         rejected = self._rounds.sum([mine * (i == self._cluster.index) for i in range(n)])
-        return self._p.position.files | own | {_rejected_name(i): rejected[i] for i in range(1, n)}
+        return own | {_rejected_name(i): rejected[i] for i in range(1, n)}
 
     def _refused(self, element: Element) -> list[int]:
         return self._rounds.rejected
@@ -103,13 +108,14 @@ class _OfChief:
         batch = batch._replace(label=batch.label[:rows], weight=batch.weight[:rows])
         good = good[:rows]
         known = int(good.sum())
-        self._publisher.follow(element._replace(batch=batch), good, labels[:known], logits[:known])
+        if known:
+            self._publisher.follow(element._replace(batch=batch), good, labels[:known], logits[:known])
 
 
 class FollowedCheckpoints:
     """What Checkpoints are on the chief, on the others: it writes nothing, and reads what the chief names."""
 
-    latest = ""
+    latest = "the chief's last checkpoint"
     oldest_window = 0
 
     def begin(self, _: Any) -> None:

@@ -37,10 +37,6 @@ class Cluster:
         """Whether this process is the chief."""
         return self.index == 0
 
-    def owns(self, partition: int) -> bool:
-        """Whether this worker reads that partition. By the partition's number alone: another number of workers can go on."""
-        return partition % len(self.workers) == self.index
-
 
 def find(
     kind: str,

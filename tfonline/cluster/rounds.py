@@ -9,6 +9,7 @@ it, and what it wants. From the sums each worker sees the same, and does the sam
 """
 
 import enum
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 
@@ -48,7 +49,9 @@ class Rounds:
       rejected: refused in this round by all workers, by reason's index.
       save: whether the chief wants a checkpoint.
       leave: whether the window is to be dropped.
+      peer_failed: whether it was another worker's error that has ended the rows.
       moved: when the last round was, time.monotonic.
+      over: set when there are no more rounds.
     """
 
     def __init__(self, strategy: tf.distribute.Strategy, cluster: Cluster, local: Stop, stop: Stop, offsets: bool):
@@ -57,7 +60,8 @@ class Rounds:
         self.save_due = self.leave_due = self.failed = lambda: False
         self.final: Callable[[], int | None] = lambda: None
         self.rejected = [0] * len(REASONS)
-        self.save = self.leave = False
+        self.save = self.leave = self.peer_failed = False
+        self.over = threading.Event()
         self.moved = time.monotonic()
 
     def follow(self, elements: Iterable[Element]) -> Iterator[Element]:
@@ -65,15 +69,22 @@ class Rounds:
         the fingerprint; its features and refused rows are this worker's.
 
         Raises:
-          UserError: another worker's rows have failed (exit 75).
+          UserError: a worker's rows ended in the middle of a window (exit 75).
         """
-        iterator, held, inside = iter(elements), None, False
+        try:
+            yield from self._rounds(iter(elements))
+        finally:
+            self.over.set()
+
+    def _rounds(self, iterator: Iterator[Element]) -> Iterator[Element]:
+        held, inside = None, False
         while True:
             held = next(iterator, None) if held is None else held
             has, counts, failed, last, fingerprint = self._round(held)
-            if failed and not self.failed():
-                raise UserError("another worker's rows have failed: see its log", Exit.TRY_AGAIN)
-            if counts[_Has.NOTHING] or (self._stop.requested() and not inside):
+            if failed or counts[_Has.NOTHING] or (self._stop.requested() and not inside):
+                self.peer_failed = failed and not self.failed()
+                if inside:  # what was learned of this window must not be saved
+                    raise UserError("rows ended in the middle of a window, here or on another worker: see the logs", Exit.TRY_AGAIN)
                 return
             if counts[_Has.TICK] and counts[_Has.TICK] < len(self._cluster.workers):
                 held = None if has == _Has.TICK else held

@@ -15,6 +15,7 @@ def say_what_changed(path: pathlib.Path, config: Config, console: Console) -> No
     except (OSError, ValueError):
         return
     now = json.loads(json.dumps(config.resolved()))
+    now = {name: value for name, value in now.items() if name not in ("workers", "worker_index")}  # addresses are new each time
     changed = [f"--{name}: {before[name]!r} -> {now[name]!r}" for name in now if name in before and before[name] != now[name]]
     if changed:
         console.say("changed since the last run: " + ", ".join(changed))
