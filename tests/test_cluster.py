@@ -183,6 +183,7 @@ def test_mpirun_starts_workers(flags, alone, tmp_path):
     done = subprocess.run([*command, "--cluster=mpi", *options(flags)], cwd=ROOT, capture_output=True, text=True, timeout=150)
     assert done.returncode == 0, done.stdout + done.stderr
     assert_same(tmp_path / "model", alone)
+    assert [path.name for path in (tmp_path / "model" / "cluster").iterdir()] == ["plan"]
 
 
 def test_a_wrong_flag_ends_all_and_is_not_tried_again(flags, tmp_path):

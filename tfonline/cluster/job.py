@@ -1,6 +1,8 @@
 """A worker's part in a job: it waits for the others, takes over the chief's model, and notices that one hangs."""
 
 import json
+import pathlib
+import shutil
 import threading
 import time
 import zlib
@@ -70,6 +72,11 @@ class Job:
         number, all_of_them = self.rounds.sum([number, own])
         if all_of_them != own * len(self.cluster.workers):
             raise UserError(f"the workers have different flags. Only {', '.join(sorted(_OF_ONE_WORKER))} may differ.", Exit.FLAGS)
+        if self.cluster.chief:  # all have met: where they did is not for another job of the same name to find
+            for met in (
+                path for kind in ("mpi", "slurm") for path in pathlib.Path(self._config.model_dir, "cluster").glob(f"{kind}-*")
+            ):
+                shutil.rmtree(met, ignore_errors=True)
         return f"ckpt-{number}"
 
     def follow(self, learner: tf.Module, position: Position, metrics: Metrics) -> tuple[FollowedCheckpoints, plan.Follower]:
