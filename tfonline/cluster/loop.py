@@ -113,7 +113,7 @@ class _OfChief:
 
 
 class FollowedCheckpoints:
-    """What Checkpoints are on the chief, on the others: it writes nothing, and reads what the chief names."""
+    """What Checkpoints are on the chief, on the others: nothing is written or read here."""
 
     latest = "the chief's last checkpoint"
     oldest_window = 0

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 import numpy as np
 import tensorflow as tf
 
+from tfonline.cluster.collectives import gather, of_workers
 from tfonline.cluster.members import Cluster
 from tfonline.features.parse import REASONS
 from tfonline.features.pipeline import Batch, Element
@@ -56,7 +57,6 @@ class Rounds:
 
     def __init__(self, strategy: tf.distribute.Strategy, cluster: Cluster, local: Stop, stop: Stop, offsets: bool):
         self._strategy, self._cluster, self._local, self._stop, self._offsets = strategy, cluster, local, stop, offsets
-        self._replicas = strategy.num_replicas_in_sync // len(cluster.workers)
         self.save_due = self.leave_due = self.failed = lambda: False
         self.final: Callable[[], int | None] = lambda: None
         self.rejected = [0] * len(REASONS)
@@ -142,20 +142,11 @@ class Rounds:
 
     @tf.function(autograph=False, reduce_retracing=True)
     def _sum(self, numbers: tf.Tensor) -> tf.Tensor:
-        return self._of_first_replica(
-            lambda context, first: context.all_reduce("SUM", tf.identity(numbers) if first else tf.zeros_like(numbers))
-        )
+        def collective(context: tf.distribute.ReplicaContext, first: bool) -> tf.Tensor:
+            return context.all_reduce("SUM", tf.identity(numbers) if first else tf.zeros_like(numbers))
+
+        return of_workers(self._strategy, len(self._cluster.workers), collective)
 
     @tf.function(autograph=False)
     def _gather(self, rows: tf.Tensor) -> tf.Tensor:
-        """[b, n] of each worker to [B, n]."""
-        return self._of_first_replica(lambda context, first: context.all_gather(tf.identity(rows) if first else rows[:0], axis=0))
-
-    def _of_first_replica(self, collective: Callable) -> tf.Tensor:
-        """A worker's replicas all take part in a collective; the first of them speaks."""
-
-        def of_replica() -> tf.Tensor:
-            context = tf.distribute.get_replica_context()
-            return collective(context, tf.get_static_value(context.replica_id_in_sync_group) % self._replicas == 0)
-
-        return self._strategy.experimental_local_results(self._strategy.run(of_replica))[0]
+        return gather(self._strategy, len(self._cluster.workers), rows)

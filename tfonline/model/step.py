@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from tfonline.cluster.collectives import gather
 from tfonline.cluster.members import Cluster
 from tfonline.config import Config
 from tfonline.lifecycle import Exit, UserError
@@ -306,13 +307,7 @@ class Learner(tf.Module):
         if not all(x.shape[1:]):  # nothing in it, which no collective takes
             return tf.zeros([x.shape[0] * self._workers, *x.shape[1:]], x.dtype)
 
-        def gather() -> tf.Tensor:
-            context = tf.distribute.get_replica_context()
-            # Of a worker's replicas, the first speaks.
-            first = tf.get_static_value(context.replica_id_in_sync_group) % self._replicas == 0
-            return context.all_gather(tf.identity(x) if first else x[:0], axis=0)
-
-        found = self._strategy.experimental_local_results(self._strategy.run(gather))[0]
+        found = gather(self._strategy, self._workers, x)
         return tf.ensure_shape(found, [x.shape[0] * self._workers, *x.shape[1:]])
 
     def _sum(self, wide: Sequence, deep: Sequence) -> tuple[Sequence, Sequence]:
