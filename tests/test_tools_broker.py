@@ -10,6 +10,7 @@ import sys
 import broker as broker_tool
 import kafka_jars
 import pytest
+from confluent_kafka.admin import AdminClient, ConfigResource
 from kafka_helpers import make_topic, read_all, run_tool
 
 from tfonline.lifecycle import UserError
@@ -69,6 +70,14 @@ def test_a_life(kafka_home, data):
     assert run_tool("broker", "stop", at)[:2] == (0, f"broker: no broker runs on {data}\n")
     code, out, _ = run_tool("broker", "status", at)
     assert (code, out) == (1, f"broker: none runs on {data}; its last log is {data}/broker.log\n")
+
+
+def test_rows_of_long_ago_stay(broker, topic):
+    """Kafka reckons a row's age from its own timestamp."""
+    asked = ConfigResource(ConfigResource.Type.TOPIC, topic([[b"a"]]))
+    admin = AdminClient({"bootstrap.servers": broker.bootstrap})
+    told = admin.describe_configs([asked])[asked].result(10)
+    assert told["retention.ms"].value == "-1"
 
 
 def test_a_broker_that_dies_shows_the_end_of_its_log(data):
