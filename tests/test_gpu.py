@@ -9,6 +9,7 @@ from tensorflow.python.framework import kernels
 from test_model import random_batches, values_of
 
 from tfonline.config import Config
+from tfonline.features.pipeline import Shape
 from tfonline.model.step import make_learner, make_strategy
 
 ROWS, NUM_IDS, FIELDS, NUMBERS, CROSSES = 12, 777, 3, 2, 3
@@ -46,7 +47,7 @@ def is_rows(tensor):
 
 def step_of(ids, **flags):
     config = Config(batch_size=ROWS, embedding_dim=5, deep_layers="16,4", **flags)
-    learner = make_learner(make_strategy(1, "cpu"), config, NUM_IDS, FIELDS, NUMBERS)
+    learner = make_learner(make_strategy(1, "cpu"), config, NUM_IDS, Shape(FIELDS, NUMBERS))
     spec = lambda dtype, *shape: tf.TensorSpec([ROWS, *shape], dtype)  # noqa: E731
     return learner.train.get_concrete_function(
         spec(tf.float32),
@@ -85,7 +86,7 @@ def test_with_ids_of_32_bits_rows_would_leave_it():
 
 def test_ids_of_64_bits_are_the_same_ids():
     config = Config(batch_size=ROWS, embedding_dim=5, deep_layers="16,4", l2=1e-3, history=True)
-    learners = [make_learner(make_strategy(1, "cpu"), config, 30, 3, 0) for _ in range(2)]
+    learners = [make_learner(make_strategy(1, "cpu"), config, 30, Shape(3)) for _ in range(2)]
     for b in random_batches(5, ROWS, 30, 3):
         want = learners[0].train(*b)
         got = learners[1].train(*(tf.cast(tf.bitcast(t, tf.uint32), tf.int64) if t.dtype == tf.int32 else t for t in b))
@@ -95,7 +96,7 @@ def test_ids_of_64_bits_are_the_same_ids():
 
 
 def test_where_there_is_no_gpu_nothing_is_copied():
-    learner = make_learner(make_strategy(1, "cpu"), Config(embedding_dim=2, deep_layers="4"), 30, 3, 0)
+    learner = make_learner(make_strategy(1, "cpu"), Config(embedding_dim=2, deep_layers="4"), 30, Shape(3))
     tensors = tf.constant([1]), tf.constant([2.0])
     assert not learner.on_gpu
     assert all(a is b for a, b in zip(learner.inputs(*tensors), tensors, strict=True))

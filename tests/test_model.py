@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tfonline.features.pipeline import Shape
 from tfonline.lifecycle import UserError
 from tfonline.model.optimizers import Ftrl, LazyAdam, add_up_repeated
 from tfonline.model.step import Learner, Rates, make_strategy
@@ -23,7 +24,7 @@ SEED_RATES = Rates(
 def make_learner(num_replicas=1, num_ids=6, fields=3, dim=2, layers=(4,), rates=SEED_RATES, stddev=0.1):
     strategy = make_strategy(num_replicas, "cpu")
     with strategy.scope():
-        model = WideDeep(num_ids, fields, dim, layers, "glorot", stddev, seed=3)
+        model = WideDeep(num_ids, Shape(fields), dim, layers, "glorot", stddev, seed=3)
     return Learner(strategy, model, rates)
 
 

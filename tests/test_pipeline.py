@@ -58,14 +58,14 @@ def test_a_message_becomes_label_ids_values_and_reason(features):
     assert values.numpy()[:2].tolist() == [[0.5, 0.25, 1.0, 1.0], [0.0, 1.0, 1.0, 1.0]]
     assert [REASONS[r] for r in reason] == ["", "", "fields"]
     assert (numeric.shape, crosses.shape) == ((3, 0), (3, 0))
-    assert (features.num_fields, features.num_ids, features.num_numeric) == (4, 7, 0)
+    assert (features.num_ids, features.shape) == (7, (4, 0, 2))
 
 
 def test_buckets_come_with_the_logarithms_of_the_numbers():
     features = Features(SCHEMA, DICTIONARIES, "bucket")
     numeric = features(tf.constant(["1\t5\t\tab\tab", "0\t-1\t0\tx\tx"])).numeric
     np.testing.assert_allclose(numeric.numpy(), [[np.log(6), np.nan], [-np.log(2), 0.0]], rtol=1e-6)
-    assert features.num_numeric == 2
+    assert features.shape == (4, 2, 0)
 
 
 def test_values_that_the_dictionary_does_not_hold_share_buckets():

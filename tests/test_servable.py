@@ -65,7 +65,7 @@ def make_features(config, table_file=None):
 def trainers_scores(config, rows, size, *checkpoints):
     """The logits that the trainer itself gives from each of its checkpoints."""
     features = make_features(config)
-    learner = make_learner(make_strategy(1, "cpu"), config, features.num_ids, features.num_fields, features.num_numeric)
+    learner = make_learner(make_strategy(1, "cpu"), config, features.num_ids, features.shape)
     made = list(tf.data.Dataset.from_tensor_slices(rows).batch(size, drop_remainder=True).map(features))
     for checkpoint in checkpoints:
         tf.train.Checkpoint(learner=learner).restore(checkpoint).assert_existing_objects_matched().expect_partial()

@@ -12,6 +12,7 @@ from test_recovery import saved
 from tfonline.ahead import ahead
 from tfonline.config import Config
 from tfonline.evaluate.progressive import PREDICTION
+from tfonline.features.pipeline import Shape
 from tfonline.lifecycle import UserError
 from tfonline.model.step import make_learner, make_strategy
 
@@ -21,7 +22,7 @@ NUM_IDS, FIELDS, ROWS = 30, 3, 12
 def learner_of(num_replicas, **flags):
     flags = {"embedding_dim": 5, "deep_layers": "16,4", "l2": 1e-3, "history": True, "average_rows": 50} | flags
     config = Config(batch_size=ROWS, num_replicas=num_replicas, **flags)
-    return make_learner(make_strategy(num_replicas, "cpu"), config, NUM_IDS, FIELDS, 0)
+    return make_learner(make_strategy(num_replicas, "cpu"), config, NUM_IDS, Shape(FIELDS))
 
 
 def as_one(batches):

@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 from test_model import SEED_RATES, batch
 
+from tfonline.features.pipeline import Shape
 from tfonline.model.step import Learner, make_strategy
 from tfonline.model.wide_deep import WideDeep
 
@@ -12,7 +13,7 @@ from tfonline.model.wide_deep import WideDeep
 def make_learner(average_rows, num_replicas=1, precision="float32"):
     strategy = make_strategy(num_replicas, "cpu")
     with strategy.scope():
-        model = WideDeep(6, 3, 2, (4,), "glorot", 0.1, seed=3, average_rows=average_rows, precision=precision)
+        model = WideDeep(6, Shape(3), 2, (4,), "glorot", 0.1, seed=3, average_rows=average_rows, precision=precision)
     return Learner(strategy, model, SEED_RATES)
 
 
@@ -51,7 +52,7 @@ def test_the_average_scores_and_changes_nothing_of_what_is_learned():
         np.testing.assert_array_equal(np.array(one), np.array(other))
     before = averaged.score(*ROWS[1:5])
     np.testing.assert_allclose(averaged.train(*ROWS).logits, before, rtol=1e-6)
-    wide, inputs = averaged.model.inputs_of_sides(*ROWS[1:5])
+    wide, inputs = averaged.model.inputs_of_sides(averaged.model.rows(ROWS[1]), *ROWS[1:5])
     np.testing.assert_allclose(averaged.score(*ROWS[1:5]), wide + averaged.model.average(inputs), rtol=1e-6)
     assert not np.allclose(averaged.score(*ROWS[1:5]), plain.score(*ROWS[1:5]), rtol=1e-4)
 

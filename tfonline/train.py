@@ -216,7 +216,7 @@ def _train(
         (model_dir / "config.json").write_text(json.dumps(config.resolved(), indent=2) + "\n")
 
     console.say(f"making the model: {vocab_size:,} ids, {strategy.num_replicas_in_sync} replica(s)")
-    learner = make_learner(strategy, config, vocab_size, features.num_fields, features.num_numeric, cluster)
+    learner = make_learner(strategy, config, vocab_size, features.shape, cluster)
     metrics = ProgressiveMetrics(config.metric_rows)
     position = Position(next=[], start=[], contract=contract)
     journal = publisher = None

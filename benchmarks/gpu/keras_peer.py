@@ -21,20 +21,21 @@ def measure(context: dict) -> dict[str, float]:
     for size, rows, count in _CASES:
         rows, s = rows // context["shrink"], SIZES[size]
         some = batches(rows, 2, s.vocab)
-        label, ids = (np.concatenate([some[i % 2][k] for i in range(count)]) for k in (0, 1))
+        label, ids, values = (np.concatenate([some[i % 2][k] for i in range(count)]) for k in (0, 1, 2))
         for precision in ("bfloat16", "float32"):
             keras.mixed_precision.set_global_policy("mixed_bfloat16" if precision == "bfloat16" else "float32")
             inputs = keras.Input([FIELDS], dtype="int32")
-            wide = keras.layers.Flatten()(keras.layers.Embedding(s.vocab, 1)(inputs))
-            x = keras.layers.Flatten()(keras.layers.Embedding(s.vocab, s.embedding)(inputs))
+            scales = keras.Input([FIELDS, 1])
+            wide = keras.layers.Flatten()(keras.layers.Embedding(s.vocab, 1)(inputs) * scales)
+            x = keras.layers.Flatten()(keras.layers.Embedding(s.vocab, s.embedding)(inputs) * scales)
             for width in s.layers:
                 x = keras.layers.Dense(width, "relu")(x)
             logits = keras.ops.sum(wide, axis=1, keepdims=True) + keras.layers.Dense(1)(x)
-            model = keras.Model(inputs, keras.layers.Activation("linear", dtype="float32")(logits))
+            model = keras.Model([inputs, scales], keras.layers.Activation("linear", dtype="float32")(logits))
             loss = keras.losses.BinaryCrossentropy(from_logits=True)
             model.compile(keras.optimizers.Adam(3.5e-4), loss, jit_compile=False)
             clock = _make_clock()
-            model.fit(ids, label, batch_size=rows, epochs=3, verbose=0, shuffle=False, callbacks=[clock])
+            model.fit([ids, values[:, :, None]], label, batch_size=rows, epochs=3, verbose=0, shuffle=False, callbacks=[clock])
             found[f"Keras fit: {size}, {precision}, batch {rows:,}, samples/s"] = len(label) / clock.secs
     return found
 

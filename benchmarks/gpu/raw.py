@@ -52,7 +52,7 @@ def _trained(context: dict) -> dict[str, float]:
         rows = batch * steps
         features = Features(schema, dictionaries, numeric)
         config = make_config("default", "bfloat16", numeric=numeric)
-        learner = step.make_learner(strategy, config, config.vocab_size, features.num_fields, features.num_numeric)
+        learner = step.make_learner(strategy, config, config.vocab_size, features.shape)
         messages = (lines * (rows // len(lines) + 1))[:rows]
         raw = RawBatch(tf.constant(messages), tf.zeros([rows], tf.int32), tf.range(rows, dtype=tf.int64))
         batches = tf.data.Dataset.from_tensors((raw, tf.constant(0, tf.int64), tf.constant(False))).repeat()

@@ -43,11 +43,11 @@ def _exchange_by_strategy(learner) -> None:
     """Each replica sends the gradients of all its rows, repeated ids or not, and adds up what has come from all."""
     import tensorflow as tf
 
-    from tfonline.model import optimizers, step
+    from tfonline.model import optimizers, wide_deep
 
     strategy = learner._strategy
     copies_of, devices = strategy.experimental_local_results, strategy.extended.worker_devices
-    step.add_up_repeated = lambda *gradients: list(gradients)
+    wide_deep.add_up_repeated = lambda *gradients: list(gradients)
 
     def summed(wide, deep):
         pairs = list(zip([*wide, *deep], [*learner._wide, *learner._deep], strict=True))

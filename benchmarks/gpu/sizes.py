@@ -6,19 +6,20 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from benchmarks.speed.data import EMBEDDING, FIELDS, LAYERS, VOCAB, batches
+from benchmarks.speed.data import EMBEDDING, FIELDS, LAYERS, NUMBERS, VOCAB, batches
 
 
 class Size(NamedTuple):
-    """A model: ids are drawn for 39 columns."""
+    """A model of 39 columns."""
 
     vocab: int
     embedding: int
     layers: tuple[int, ...]
 
-    def products(self) -> list[tuple[int, int]]:
-        """Inputs and outputs of each dense layer."""
-        return list(itertools.pairwise((FIELDS * self.embedding, *self.layers, 1)))
+    def products(self, needed: bool = False) -> list[tuple[int, int]]:
+        """Inputs and outputs of each dense layer; `needed`: without the inputs that are one row a column times a number."""
+        fields = FIELDS - NUMBERS * needed
+        return list(itertools.pairwise((fields * self.embedding, *self.layers, 1)))
 
 
 # The trainer's default sizes, and those that the replaced system's authors publish their speed for.
@@ -37,11 +38,12 @@ def make_config(size: str, precision: str, **changed: object):
 
 def make_learner(size: str, precision: str, **changed: object):
     """A learner on the GPUs, or on the CPU where there are none."""
+    from tfonline.features.pipeline import Shape
     from tfonline.model import step
 
     config = make_config(size, precision, **changed)
     strategy = step.make_strategy(config.num_replicas, "auto")
-    return step.make_learner(strategy, config, config.vocab_size, FIELDS, 0)
+    return step.make_learner(strategy, config, config.vocab_size, Shape(FIELDS, scaled_fields=NUMBERS))
 
 
 def make_inputs(learner: Any, size: str, rows: int, count: int) -> list[tuple]:
@@ -50,8 +52,8 @@ def make_inputs(learner: Any, size: str, rows: int, count: int) -> list[tuple]:
 
     empty = tf.zeros([rows, 0]), tf.zeros([rows, 0], tf.int32)  # no numbers and no crosses
     return [
-        learner.inputs(tf.constant(label), tf.constant(ids), tf.ones(ids.shape), *empty, tf.ones([rows]))
-        for label, ids in batches(rows, count, SIZES[size].vocab)
+        learner.inputs(tf.constant(label), tf.constant(ids), tf.constant(values), *empty, tf.ones([rows]))
+        for label, ids, values in batches(rows, count, SIZES[size].vocab)
     ]
 
 

@@ -19,8 +19,8 @@ def measure(context: dict) -> dict[str, float]:
     for size, rows in _CASES:
         rows = rows // context["shrink"]
         ready = [
-            (torch.from_numpy(label).to(device), torch.from_numpy(ids).long().to(device))
-            for label, ids in batches(rows, 2, SIZES[size].vocab)
+            tuple(torch.from_numpy(x).to(device) for x in (label, ids.astype("int64"), values[:, :, None]))
+            for label, ids, values in batches(rows, 2, SIZES[size].vocab)
         ]
         for precision in ("bfloat16", "float32"):
             for sparse in (True, False):
@@ -33,7 +33,7 @@ def measure(context: dict) -> dict[str, float]:
 
 
 def make_step(size: str, precision: str, sparse: bool, device: str):
-    """A train step of Wide & Deep: labels float32 [B] and ids int64 [B, F] to the loss."""
+    """A train step of Wide & Deep: labels float32 [B], ids int64 [B, F] and values float32 [B, F, 1] to the loss."""
     import torch
     from torch import nn
 
@@ -47,8 +47,9 @@ def make_step(size: str, precision: str, sparse: bool, device: str):
             layers = [m for a, b in s.products()[:-1] for m in (nn.Linear(a, b), nn.ReLU())]
             self.tower = nn.Sequential(*layers, nn.Linear(s.layers[-1], 1))
 
-        def forward(self, ids):
-            return self.wide(ids).sum((1, 2)) + self.tower(self.embedding(ids).flatten(1))[:, 0]
+        def forward(self, ids, values):
+            wide, deep = self.wide(ids) * values, self.embedding(ids) * values
+            return wide.sum((1, 2)) + self.tower(deep.flatten(1))[:, 0]
 
     model = WideDeep().to(device)
     tables = [*model.wide.parameters(), *model.embedding.parameters()]
@@ -57,11 +58,11 @@ def make_step(size: str, precision: str, sparse: bool, device: str):
     else:
         optimizers = [torch.optim.Adam(model.parameters(), lr=3.5e-4, fused=True)]
 
-    def step(label, ids):
+    def step(label, ids, values):
         for optimizer in optimizers:
             optimizer.zero_grad(set_to_none=True)
         with torch.autocast(device, torch.bfloat16, enabled=precision == "bfloat16"):
-            logits = model(ids)
+            logits = model(ids, values)
         loss = nn.functional.binary_cross_entropy_with_logits(logits.float(), label)
         loss.backward()
         for optimizer in optimizers:

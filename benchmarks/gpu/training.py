@@ -1,7 +1,7 @@
 """Training alone, features on the device, beside what products and memory of the same machine allow."""
 
 from benchmarks.gpu.sizes import SIZES, make_inputs, make_learner, rows_per_sec
-from benchmarks.speed.data import FIELDS
+from benchmarks.speed.data import FIELDS, NUMBERS
 
 # size, rows a batch, batches a call
 _CASES = (
@@ -40,18 +40,18 @@ def measure(context: dict) -> dict[str, float]:
         found[f"training: {what}{a_call}, samples/s"] = rows_per_sec(call, rows * steps, _wait, context["secs"])
         if steps == 1:
             roof = products(size, rows, context["precision"], context["secs"] / 2)
-            flops = 6 * sum(a * b for a, b in SIZES[size].products())
+            flops = 6 * sum(a * b for a, b in SIZES[size].products(needed=True))
             found[f"products alone: {what}, samples/s"] = roof
             found[f"products alone: {what}, TFLOP/s"] = flops * roof / 1e12
     return found | rates(context)
 
 
 def products(size: str, rows: int, precision: str, secs: float) -> float:
-    """Samples/s that the dense layers' products allow, forwards and backwards to both factors."""
+    """Samples/s that the products which the dense layers need allow, forwards and backwards to both factors."""
     import tensorflow as tf
 
     with tf.device("GPU:0" if tf.config.list_physical_devices("GPU") else "CPU:0"):
-        layers = SIZES[size].products()[:-1]
+        layers = SIZES[size].products(needed=True)[:-1]
         cast = lambda x: tf.cast(x, precision)  # noqa: E731
         left = [cast(tf.random.normal([rows, a])) for a, _ in layers]
         weights = [cast(tf.random.normal([b, a])) for a, b in layers]
@@ -80,7 +80,7 @@ def rates(context: dict) -> dict[str, float]:
         large = tf.random.uniform([floats])
         memory = rows_per_sec(lambda _: tf.negative(large), 8 * floats, lambda x: x[0].numpy(), context["secs"] / 2)
         to_device = rows_per_sec(lambda _: tf.identity(host)[0], floats // 2, _wait, context["secs"] / 2)
-    lookups = 4 * 4 * FIELDS * SIZES["default"].embedding  # gathered and written, and their gradients likewise
+    lookups = 4 * 4 * (FIELDS - NUMBERS) * SIZES["default"].embedding  # gathered and written, and their gradients likewise
     return {
         "device memory, GB/s (read and written)": memory / 1e9,
         "device memory alone: default, samples/s": memory / lookups,

@@ -67,4 +67,4 @@ class _Stream:
         from tfonline.model.step import make_learner, make_strategy
 
         f = self._features
-        return make_learner(make_strategy(1, "cpu"), self._config, f.num_ids, f.num_fields, f.num_numeric)
+        return make_learner(make_strategy(1, "cpu"), self._config, f.num_ids, f.shape)

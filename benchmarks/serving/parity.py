@@ -27,7 +27,7 @@ class Trainer:
         self._folder = model_dir / "published"
         self._features = f = Features(schema, dictionaries, c.numeric, c.message_format, c.oov_buckets, c.cross_buckets)
         vocab_size = c.vocab_size or f.num_ids
-        self._learner = make_learner(make_strategy(1, "cpu"), c, vocab_size, f.num_fields, f.num_numeric)
+        self._learner = make_learner(make_strategy(1, "cpu"), c, vocab_size, f.shape)
 
     def logits(self, checkpoint: str, rows: list[str], batch: int) -> np.ndarray:
         """float32 [n], by the weights of `checkpoint`; all its other objects are left out."""

@@ -27,8 +27,9 @@ def torch_training() -> dict[str, float]:
             layers = [m for a, b in itertools.pairwise(widths) for m in (nn.Linear(a, b), nn.ReLU())]
             self.tower = nn.Sequential(*layers, nn.Linear(LAYERS[-1], 1))
 
-        def forward(self, ids):
-            return self.wide(ids).sum((1, 2)) + self.tower(self.embedding(ids).flatten(1))[:, 0]
+        def forward(self, ids, values):
+            wide, deep = self.wide(ids) * values, self.embedding(ids) * values
+            return wide.sum((1, 2)) + self.tower(deep.flatten(1))[:, 0]
 
     found = {}
     for precision in precisions():
@@ -36,11 +37,11 @@ def torch_training() -> dict[str, float]:
         sparse = torch.optim.SparseAdam([*model.wide.parameters(), *model.embedding.parameters()], lr=3.5e-4)
         dense = torch.optim.Adam(model.tower.parameters(), lr=3.5e-4, fused=True)
 
-        def step(label, ids, model=model, optimizers=(sparse, dense), low=precision == "bfloat16"):
+        def step(label, ids, values, model=model, optimizers=(sparse, dense), low=precision == "bfloat16"):
             for optimizer in optimizers:
                 optimizer.zero_grad(set_to_none=True)
             with torch.autocast("cpu", torch.bfloat16, enabled=low):
-                logits = model(ids)
+                logits = model(ids, values)
             loss = nn.functional.binary_cross_entropy_with_logits(logits.float(), label)
             loss.backward()
             for optimizer in optimizers:
@@ -48,7 +49,10 @@ def torch_training() -> dict[str, float]:
             return loss.item()
 
         for rows in (100, 1000, 16_384):
-            ready = [(torch.from_numpy(label), torch.from_numpy(ids).long()) for label, ids in batches(rows)]
+            ready = [
+                (torch.from_numpy(label), torch.from_numpy(ids).long(), torch.from_numpy(values)[:, :, None])
+                for label, ids, values in batches(rows)
+            ]
             secs = median_secs(lambda i, step=step, ready=ready: step(*ready[i % 8]), at_least=3)
             found[f"PyTorch {precision} {rows}, rows/s"] = rows / secs
     return found
@@ -77,7 +81,7 @@ def deepctr_training() -> dict[str, float]:
     for rows in (100, 1000, 16_384):
         ready = [
             ({f"C{j}": tf.constant(ids[:, j] % (VOCAB // FIELDS)) for j in range(FIELDS)}, tf.constant(label))
-            for label, ids in batches(rows)
+            for label, ids, _ in batches(rows)
         ]
         secs = median_secs(lambda i, ready=ready: step(*ready[i % 8]).numpy(), at_least=3)
         found[f"DeepCTR WDL {rows}, rows/s"] = rows / secs

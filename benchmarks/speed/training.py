@@ -1,17 +1,18 @@
 """Training alone: features in memory, at the replaced system's sizes."""
 
-from benchmarks.speed.data import FIELDS, VOCAB, batches, median_secs, precisions
+from benchmarks.speed.data import FIELDS, NUMBERS, VOCAB, batches, median_secs, precisions
 
 
 def make_learner(precision: str = "float32", **changed: object):
     """A learner by configs/mindrec.flags, with other flags where told."""
     from tfonline.config import parse
+    from tfonline.features.pipeline import Shape
     from tfonline.model import step
 
     config = parse(
         ["", "--flagfile=configs/mindrec.flags", f"--precision={precision}", *(f"--{k}={v}" for k, v in changed.items())]
     )
-    return step.make_learner(step.make_strategy(1, "auto"), config, config.vocab_size, FIELDS, 0)
+    return step.make_learner(step.make_strategy(1, "auto"), config, config.vocab_size, Shape(FIELDS, scaled_fields=NUMBERS))
 
 
 def tensors(rows: int, vocab: int = VOCAB) -> list[tuple]:
@@ -20,8 +21,8 @@ def tensors(rows: int, vocab: int = VOCAB) -> list[tuple]:
 
     empty = tf.zeros([rows, 0]), tf.zeros([rows, 0], tf.int32)  # no numbers and no crosses
     return [
-        (tf.constant(label), tf.constant(ids), tf.ones(ids.shape), *empty, tf.ones([rows]))
-        for label, ids in batches(rows, vocab=vocab)
+        (tf.constant(label), tf.constant(ids), tf.constant(values), *empty, tf.ones([rows]))
+        for label, ids, values in batches(rows, vocab=vocab)
     ]
 
 

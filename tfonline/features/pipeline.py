@@ -39,6 +39,21 @@ class Batch(NamedTuple):
     offset: tf.Tensor
 
 
+class Shape(NamedTuple):
+    """What a model has to know of the rows in a Batch.
+
+    Attributes:
+      num_fields: F.
+      num_numeric: N.
+      scaled_fields: of so many fields, the first, the id is the field's number, and the value any; of the others the value is 1.
+        (Padding has its own id and value 0.) None: ids and values are any.
+    """
+
+    num_fields: int
+    num_numeric: int = 0
+    scaled_fields: int | None = None
+
+
 class Rejected(NamedTuple):
     """The refused rows of a batch, k of them.
 
@@ -104,8 +119,7 @@ class Features(tf.Module):
 
     Attributes:
       num_ids: ids are 0 to num_ids - 1.
-      num_fields: F, the number of ids of a row.
-      num_numeric: N, the numbers of a row beside its ids.
+      shape: of its rows.
       crosses: makes the crosses, or None.
     """
 
@@ -125,9 +139,13 @@ class Features(tf.Module):
         known = dictionaries.num_ids + self.numeric.num_ids
         self.lookup = CategoryLookup(dictionaries, schema, oov_buckets, known, table_file)
         self.num_ids = known + oov_buckets
-        self.num_numeric = len(schema.integers) if numeric == "bucket" else 0
-        self.num_fields = len(schema.integers) + len(schema.categories)
-        self.crosses = Crosses(self.num_fields, cross_buckets) if cross_buckets else None
+        num_integers = len(schema.integers)
+        self.shape = Shape(
+            num_fields=num_integers + len(schema.categories),
+            num_numeric=num_integers if numeric == "bucket" else 0,
+            scaled_fields=self.numeric.scaled_fields,
+        )
+        self.crosses = Crosses(self.shape.num_fields, cross_buckets) if cross_buckets else None
 
     def __call__(self, message: tf.Tensor) -> Row:
         """Messages, string [b], to rows."""
@@ -141,7 +159,7 @@ class Features(tf.Module):
             label=fields.label,
             ids=tf.concat([ids, category_ids], axis=1),
             values=tf.concat([values, tf.ones_like(category_ids, tf.float32)], axis=1),
-            numeric=log_numbers(fields.integers, fields.missing)[:, : self.num_numeric],
+            numeric=log_numbers(fields.integers, fields.missing)[:, : self.shape.num_numeric],
             crosses=self._cross(ids, fields.categories),
             reason=fields.reason,
         )

@@ -40,6 +40,11 @@ class MinMax:
     ids: tuple[int, ...]
     num_ids = 0
 
+    @property
+    def scaled_fields(self) -> int:
+        """As in pipeline.Shape."""
+        return len(self.ids)
+
     def __call__(self, integers: tf.Tensor, missing: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """int64 [b, k] and bool [b, k] to ids int32 [b, k] and values float32 [b, k]."""
         low, high = np.array(self.minimum, np.float32), np.array(self.maximum, np.float32)
@@ -63,6 +68,7 @@ class Log:
     largest: tuple[int, ...]
     ids: tuple[int, ...]
     first_id: int
+    scaled_fields = None
 
     @property
     def num_ids(self) -> int:
@@ -94,6 +100,7 @@ class Bucket:
 
     largest: tuple[int, ...]
     first_id: int
+    scaled_fields = 0
 
     @property
     def widths(self) -> tuple[int, ...]:

@@ -24,6 +24,11 @@ def add_up_repeated(*gradients: tf.IndexedSlices) -> list[tf.IndexedSlices]:
     return [tf.IndexedSlices(tf.math.unsorted_segment_sum(g.values, places, tf.size(ids)), ids) for g in gradients]
 
 
+def concat_slices(parts: Sequence[tf.IndexedSlices]) -> tf.IndexedSlices:
+    """One after the other."""
+    return tf.IndexedSlices(tf.concat([p.values for p in parts], axis=0), tf.concat([p.indices for p in parts], axis=0))
+
+
 def _slots(variables: Sequence[tf.Variable], start: float, name: str) -> list[tf.Variable]:
     return [tf.Variable(tf.fill(v.shape, start), trainable=False, name=f"{name}_{i}") for i, v in enumerate(variables)]
 

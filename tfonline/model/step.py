@@ -10,9 +10,10 @@ import tensorflow as tf
 from tfonline.cluster.collectives import gather
 from tfonline.cluster.members import Cluster
 from tfonline.config import Config
+from tfonline.features.pipeline import Shape
 from tfonline.lifecycle import Exit, UserError
 from tfonline.model.embeddings import read_rows
-from tfonline.model.optimizers import Ftrl, LazyAdam, add_up_repeated
+from tfonline.model.optimizers import Ftrl, LazyAdam, add_up_repeated, concat_slices
 from tfonline.model.wide_deep import WideDeep
 
 
@@ -99,21 +100,20 @@ def make_learner(
     strategy: tf.distribute.Strategy,
     config: Config,
     num_ids: int,
-    num_fields: int,
-    num_numeric: int,
+    shape: Shape,
     cluster: Cluster | None = None,
 ) -> "Learner":
     """The model and the optimizers that the flags ask for."""
     with strategy.scope():
-        model = make_model(config, num_ids, num_fields, num_numeric)
+        model = make_model(config, num_ids, shape)
     return Learner(strategy, model, Rates(**{f.name: getattr(config, f.name) for f in dataclasses.fields(Rates)}), cluster)
 
 
-def make_model(config: Config, num_ids: int, num_fields: int, num_numeric: int) -> WideDeep:
+def make_model(config: Config, num_ids: int, shape: Shape) -> WideDeep:
     """The model that the flags ask for, not built yet."""
     c = config
     return WideDeep(
-        num_ids, num_fields, c.embedding_dim, c.layers, c.dense_init, c.init_stddev, c.seed, num_numeric, c.history,
+        num_ids, shape, c.embedding_dim, c.layers, c.dense_init, c.init_stddev, c.seed, c.history,
         c.cross_buckets, c.average_rows, c.precision,
     )  # fmt: skip
 
@@ -272,20 +272,22 @@ class Learner(tf.Module):
 
         The first gradient of each side is its table's: IndexedSlices, each id once, in the same order for both.
         """
-
+        rows = self.model.rows(ids)
         with tf.GradientTape() as tape:
-            wide, inputs = self.model.inputs_of_sides(ids, values, numeric, crosses)
+            tape.watch(rows)
+            wide, inputs = self.model.inputs_of_sides(rows, ids, values, numeric, crosses)
             logits = wide + self.model.tower(inputs)
             losses = weight * tf.nn.sigmoid_cross_entropy_with_logits(label, logits)
             # Divided by the global batch, not the replica's: the number of replicas changes the speed, not the result.
             loss = tf.reduce_sum(losses) / total
         if self.model.average:
             logits = wide + self.model.average(inputs)
-        wide, deep = tape.gradient(loss, (self._wide, self._deep))
+        of_rows, wide, deep = tape.gradient(loss, (rows, self._wide[1:], self._deep[1:]))
+        wide_table, deep_table = self.model.gradients(ids, of_rows)
+        wide = [wide_table, *wide]
         if self._rates.wide_reduction == "sum":
             wide = [_scale(g, total) for g in wide]
-        (wide[0], deep[0]) = add_up_repeated(wide[0], deep[0])
-        return logits, loss, wide, deep
+        return logits, loss, wide, [deep_table, *deep]
 
     def _split(self, *tensors: tf.Tensor) -> tuple:
         """Each replica's rows of [B, ...] tensors."""
@@ -329,15 +331,11 @@ class Learner(tf.Module):
             copy = context.replica_id_in_sync_group % self._replicas
             with tf.device(devices[copy]):
                 rows = ([copies_of(t)[copy]] if self._workers > 1 else copies_of(t) for t in tables)
-                return tuple(add_up_repeated(*map(_concat, rows)))
+                return tuple(add_up_repeated(*map(concat_slices, rows)))
 
         wide_table, deep_table = self._strategy.experimental_distribute_values_from_function(added_up)
         dense = reduce(list(zip([*wide[1:], *deep[1:]], [*self._wide[1:], *self._deep[1:]], strict=True)))
         return [wide_table, *dense[: len(wide) - 1]], [deep_table, *dense[len(wide) - 1 :]]
-
-
-def _concat(parts: Sequence[tf.IndexedSlices]) -> tf.IndexedSlices:
-    return tf.IndexedSlices(tf.concat([p.values for p in parts], axis=0), tf.concat([p.indices for p in parts], axis=0))
 
 
 def _scale(gradient: tf.Tensor | tf.IndexedSlices, factor: tf.Tensor) -> tf.Tensor | tf.IndexedSlices:

@@ -1,6 +1,7 @@
 """The dense layers of the deep side, and their average over the last steps."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import keras
 import tensorflow as tf
@@ -13,6 +14,20 @@ _SHARE = 0.3
 _PRIOR_INFORMATION = 50.0
 
 
+class DeepInput(NamedTuple):
+    """What the dense layers get: `[B, S D + K]` numbers, of which those of field s < S are a row of weights times a value.
+
+    Attributes:
+      x: float32 [B, K], the other numbers.
+      values: float32 [B, S].
+      rows: float32 [S, D], the same for the whole batch.
+    """
+
+    x: tf.Tensor
+    values: tf.Tensor
+    rows: tf.Tensor
+
+
 class _Dense(keras.layers.Layer):
     """keras.layers.Dense with its kernel stored as `[units, inputs]`.
 
@@ -20,7 +35,7 @@ class _Dense(keras.layers.Layer):
     the product forwards takes twice as long (benchmarks/speed/README.md).
     """
 
-    def __init__(self, units: int, activation: str | None, initializer: keras.initializers.Initializer, **kwargs):
+    def __init__(self, units: int, activation: str | None, initializer: Callable, **kwargs):
         super().__init__(**kwargs)
         self.units, self._relu, self._initializer = units, activation == "relu", initializer
 
@@ -30,10 +45,12 @@ class _Dense(keras.layers.Layer):
         self.bias = self.add_weight(name="bias", shape=(self.units,), initializer="zeros")
         self.built = True
 
-    def call(self, x: tf.Tensor) -> tf.Tensor:
-        """[B, inputs] to [B, units]."""
+    def call(self, x: tf.Tensor, values: tf.Tensor | None = None, products: tf.Tensor | None = None) -> tf.Tensor:
+        """[B, inputs] to [B, units], `values @ products` among what is added up where there are any, [B, S] and [S, units]."""
         add = _bias_add_on_gpu if tf.config.get_visible_devices("GPU") else tf.nn.bias_add
         x = add(tf.matmul(x, self.kernel, transpose_b=True), tf.convert_to_tensor(self.bias))
+        if values is not None:
+            x += tf.matmul(values, products)
         return tf.nn.relu(x) if self._relu else x
 
 
@@ -50,8 +67,12 @@ def _bias_add_on_gpu(x: tf.Tensor, bias: tf.Tensor) -> tuple[tf.Tensor, Callable
 class Tower(keras.layers.Layer):
     """Dense ReLU layers and a last one of width 1.
 
+    The first layer multiplies a scaled field's row by the kernel before it multiplies by the values: that row is the same for the
+    whole batch, so `[B, S D]` numbers take as few products as `[B, S]`. Its kernel is in two parts for it, which start as one.
+
     Args:
-      width: K, inputs a row.
+      width: S D + K, numbers a row.
+      scaled: S and D; see DeepInput.
       layers: widths of the ReLU layers.
       initializer: `glorot`, or `normal` with `stddev`.
       stddev: as above.
@@ -59,30 +80,59 @@ class Tower(keras.layers.Layer):
       precision: `float32`, or `bfloat16` for the ReLU layers' products; weights and the last layer are always float32.
     """
 
-    def __init__(self, width: int, layers: tuple[int, ...], initializer: str, stddev: float, seed: int, precision: str, **kwargs):
+    def __init__(
+        self,
+        width: int,
+        scaled: tuple[int, int],
+        layers: tuple[int, ...],
+        initializer: str,
+        stddev: float,
+        seed: int,
+        precision: str,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
-        self._width = width
+        self._width, self._scaled = width, scaled
+        self._initializers = [_initializer(initializer, stddev, seed + i) for i in range(len(layers) + 1)]
         self._layers_in_order = []
         for i, (w, activation) in enumerate([*((w, "relu") for w in layers), (1, None)]):
-            kernel = _initializer(initializer, stddev, seed + i)
             dtype = "mixed_bfloat16" if activation and precision == "bfloat16" else "float32"
-            layer = _Dense(w, activation, kernel, dtype=dtype, name=f"dense_{i}")
+            layer = _Dense(w, activation, self._initializers[i] if i else self._unscaled, dtype=dtype, name=f"dense_{i}")
             self._layers_in_order.append(layer)
             setattr(self, f"dense_{i}", layer)  # Keras 3 leaves what is only in a list out of a tf.train.Checkpoint
 
     def build(self, _=None) -> None:
         """Makes the weights; under a strategy's scope, they are mirrored."""
-        width = self._width
+        fields, dim = self._scaled
+        width = self._width - fields * dim
         for layer in self._layers_in_order:
             layer.build((None, width))
             width = layer.units
+        if fields:
+            shape = (fields, dim, self._layers_in_order[0].units)
+            self.scaled_kernel = self.add_weight(name="scaled_kernel", shape=shape, initializer=self._of_scaled)
         self.built = True
 
-    def call(self, x: tf.Tensor) -> tf.Tensor:
-        """float32 [B, K] to logits float32 [B]."""
-        for layer in self._layers_in_order:
+    def call(self, inputs: DeepInput) -> tf.Tensor:
+        """To logits float32 [B]."""
+        first, *others = self._layers_in_order
+        if self._scaled[0]:
+            x = first(inputs.x, inputs.values, tf.matmul(inputs.rows[:, None], self.scaled_kernel)[:, 0])
+        else:
+            x = first(inputs.x)
+        for layer in others:
             x = layer(x)
         return x[:, 0]
+
+    def _whole_kernel(self, units: int, dtype: str) -> tf.Tensor:
+        return self._initializers[0]((units, self._width), dtype)
+
+    def _unscaled(self, shape: tuple[int, int], dtype: str) -> tf.Tensor:
+        return self._whole_kernel(shape[0], dtype)[:, self._width - shape[1] :]
+
+    def _of_scaled(self, shape: tuple[int, int, int], dtype: str) -> tf.Tensor:
+        fields, dim, units = shape
+        return tf.transpose(tf.reshape(self._whole_kernel(units, dtype)[:, : fields * dim], [units, fields, dim]), [1, 2, 0])
 
 
 class AverageTower(Tower):
@@ -114,9 +164,9 @@ class AverageTower(Tower):
         """All that `follow` moves."""
         return [self.seen, self.shift, *(w.value for w in self.weights)]
 
-    def call(self, x: tf.Tensor) -> tf.Tensor:
-        """float32 [B, K] to logits float32 [B]."""
-        return tf.nn.bias_add(super().call(x)[:, None], self.shift[:1])[:, 0]  # not `+`, as in WideDeep
+    def call(self, inputs: DeepInput) -> tf.Tensor:
+        """To logits float32 [B]."""
+        return tf.nn.bias_add(super().call(inputs)[:, None], self.shift[:1])[:, 0]  # not `+`, as in WideDeep
 
     def follow(self, tower: Tower, logits: tf.Tensor, label: tf.Tensor, weight: tf.Tensor) -> None:
         """Moves towards the tower's weights after a step; in cross-replica context.

@@ -1,11 +1,31 @@
 """Wide & Deep (Cheng et al., arXiv 1606.07792) as a Keras model: logits out."""
 
+from typing import NamedTuple
+
 import keras
 import tensorflow as tf
 
+from tfonline.features.pipeline import Shape
 from tfonline.model.embeddings import Table
 from tfonline.model.history import CrossHistory, IdHistory, Standardise
-from tfonline.model.tower import AverageTower, Tower
+from tfonline.model.optimizers import add_up_repeated, concat_slices
+from tfonline.model.tower import AverageTower, DeepInput, Tower
+
+
+class Rows(NamedTuple):
+    """The tables' rows that a batch needs, and by which the loss is derived.
+
+    Attributes:
+      wide: float32 [B, C, 1], of the fields whose id changes from row to row.
+      deep: float32 [B, C, D].
+      scaled_wide: float32 [S, 1], of the fields whose id is their number.
+      scaled_deep: float32 [S, D].
+    """
+
+    wide: tf.Tensor
+    deep: tf.Tensor
+    scaled_wide: tf.Tensor
+    scaled_deep: tf.Tensor
 
 
 class WideDeep(keras.Model):
@@ -13,13 +33,12 @@ class WideDeep(keras.Model):
 
     Args:
       num_ids: ids are 0 to num_ids - 1; num_ids itself is the padding.
-      num_fields: F, ids a row.
+      shape: F, N and S of the rows.
       embedding_dim: width of an embedding.
       layers: widths of the dense ReLU layers; a last one of width 1 follows.
       dense_init: `glorot`, or `normal` with `stddev`.
       stddev: of the initial embeddings, wide weights and, with `normal`, dense weights.
       seed: of all initial weights.
-      num_numeric: N, numbers a row for the deep side, standardised; 0 for none.
       history: whether the deep side sees each id's past (history.IdHistory).
       cross_buckets: it also sees that of pairs of columns (history.CrossHistory), in so many buckets; 0: it does not.
       average_rows: scores are of the dense layers' average over so many rows (tower.AverageTower); 0: of the newest.
@@ -29,29 +48,29 @@ class WideDeep(keras.Model):
     def __init__(
         self,
         num_ids: int,
-        num_fields: int,
+        shape: Shape,
         embedding_dim: int,
         layers: tuple[int, ...],
         dense_init: str,
         stddev: float,
         seed: int,
-        num_numeric: int = 0,
         history: bool = False,
         cross_buckets: int = 0,
         average_rows: int = 0,
         precision: str = "float32",
     ):
         super().__init__(name="wide_deep")
-        self.num_fields, self.embedding_dim = num_fields, embedding_dim
+        self.embedding_dim = embedding_dim
+        self._any_values, self._scaled_fields = shape.scaled_fields is None, shape.scaled_fields or 0
         self.wide = Table(num_ids, 1, stddev, seed, name="wide")
         self.embedding = Table(num_ids, embedding_dim, stddev, seed, name="embedding")
         # A plain variable, as the tables are: it learns by FTRL with the wide side and is no concern of the deep one.
         self.bias = tf.Variable(0.0, trainable=True, name="wide_bias")
         self.history = IdHistory(num_ids, name="history") if history else None
-        self.cross_history = CrossHistory(cross_buckets, num_fields, name="cross_history") if cross_buckets else None
-        self.standardise = Standardise(num_numeric, name="standardise") if num_numeric else None
-        width = num_fields * (embedding_dim + 2 * history + bool(cross_buckets)) + 2 * num_numeric
-        dense = (width, layers, dense_init, stddev, seed, precision)
+        self.cross_history = CrossHistory(cross_buckets, shape.num_fields, name="cross_history") if cross_buckets else None
+        self.standardise = Standardise(shape.num_numeric, name="standardise") if shape.num_numeric else None
+        width = shape.num_fields * (embedding_dim + 2 * history + bool(cross_buckets)) + 2 * shape.num_numeric
+        dense = (width, (self._scaled_fields, embedding_dim), layers, dense_init, stddev, seed, precision)
         self.tower = Tower(*dense, name="tower")
         self.average = AverageTower(average_rows, *dense, name="average") if average_rows else None
 
@@ -81,7 +100,8 @@ class WideDeep(keras.Model):
 
     def call(self, inputs: tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]) -> tf.Tensor:
         """ids int32 [B, F], values float32 [B, F], numeric float32 [B, N], crosses int32 [B, W] to logits float32 [B]."""
-        wide, deep = self.inputs_of_sides(*inputs)
+        ids, *others = inputs
+        wide, deep = self.inputs_of_sides(self.rows(ids), ids, *others)
         return wide + self.scorer(deep)
 
     @property
@@ -89,21 +109,47 @@ class WideDeep(keras.Model):
         """The dense layers that score: the average, or the newest."""
         return self.average or self.tower
 
+    def rows(self, ids: tf.Tensor) -> Rows:
+        """What the tables hold for ids, int [B, F]."""
+        scaled, ids = tf.range(self._scaled_fields), ids[:, self._scaled_fields :]
+        return Rows(self.wide(ids), self.embedding(ids), self.wide(scaled), self.embedding(scaled))
+
     def inputs_of_sides(
-        self, ids: tf.Tensor, values: tf.Tensor, numeric: tf.Tensor, crosses: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        """The wide side's logits, float32 [B], and what the deep side's dense layers get, float32 [B, K]."""
-        wide = tf.reduce_sum(self.wide(ids) * values[:, :, None], axis=1)
+        self, rows: Rows, ids: tf.Tensor, values: tf.Tensor, numeric: tf.Tensor, crosses: tf.Tensor
+    ) -> tuple[tf.Tensor, DeepInput]:
+        """The wide side's logits, float32 [B], and what the deep side's dense layers get."""
+        wide, deep = rows.wide, rows.deep
+        if self._any_values:
+            wide, deep = wide * values[:, :, None], deep * values[:, :, None]
+        wide = tf.reduce_sum(wide, axis=1)
+        scaled = values[:, : self._scaled_fields]
+        if self._scaled_fields:
+            wide += tf.matmul(scaled, rows.scaled_wide)
         # Not `+`: TensorFlow changes the order of several additions where it knows the batch size, and so the last bit of a score.
         wide = tf.nn.bias_add(wide, self.bias[None])[:, 0]
-        deep = [tf.reshape(self.embedding(ids) * values[:, :, None], [-1, self.num_fields * self.embedding_dim])]
+        deep = [tf.reshape(deep, [tf.shape(deep)[0], deep.shape[1] * self.embedding_dim])]
         if self.history:
             deep.append(self.history(ids))
         if self.cross_history:
             deep.append(self.cross_history(crosses))
         if self.standardise:
             deep.append(self.standardise(numeric))
-        return wide, tf.concat(deep, axis=1)
+        return wide, DeepInput(tf.concat(deep, axis=1), scaled, rows.scaled_deep)
+
+    def gradients(self, ids: tf.Tensor, of_rows: Rows) -> tuple[tf.IndexedSlices, tf.IndexedSlices]:
+        """The gradients of the wide and the deep table, by those of `rows(ids)`: each id once, in the same order for both."""
+        repeated = tf.reshape(ids[:, self._scaled_fields :], [-1])
+        wide, deep = add_up_repeated(
+            tf.IndexedSlices(tf.reshape(of_rows.wide, [-1, 1]), repeated),
+            tf.IndexedSlices(tf.reshape(of_rows.deep, [-1, self.embedding_dim]), repeated),
+        )
+        if self._scaled_fields:
+            scaled = tf.range(self._scaled_fields, dtype=ids.dtype)
+            wide, deep = (
+                concat_slices([tf.IndexedSlices(of_scaled, scaled), others])
+                for of_scaled, others in ((of_rows.scaled_wide, wide), (of_rows.scaled_deep, deep))
+            )
+        return wide, deep
 
     def follow(
         self, label: tf.Tensor, ids: tf.Tensor, numeric: tf.Tensor, crosses: tf.Tensor, weight: tf.Tensor, logits: tf.Tensor

@@ -33,7 +33,7 @@ class Servable(tf.Module):
         super().__init__(name="servable")
         self._config, self._schema, self._features = config, schema, features
         self._parse = Parse(schema, config.message_format, label_optional=True)
-        self.model = make_model(config, config.vocab_size or features.num_ids, features.num_fields, features.num_numeric)
+        self.model = make_model(config, config.vocab_size or features.num_ids, features.shape)
         self.model.build()
         self.signatures = {
             "serving_default": self.score.get_concrete_function(),
