@@ -89,29 +89,34 @@ class LazyAdam(tf.Module):
         self.means = _slots(variables, 0.0, "mean")
         self.squares = _slots(variables, 0.0, "square")
 
-    def apply(self, variables: Sequence[tf.Variable], gradients: Sequence[Gradient]) -> None:
-        """One step, a gradient a variable, in the order that the object was made with."""
+    def apply(self, variables: Sequence[tf.Variable], gradients: Sequence[Gradient]) -> tf.Tensor:
+        """One step, a gradient a variable, in the order that the object was made with.
+
+        Returns:
+          float32 []: `l2 / 2` times the sum of squares of the touched rows, as they were before the step.
+        """
         self.step.assign_add(1)
         t = tf.cast(self.step, tf.float32)
-        powers = (self.BETA1**t, self.BETA2**t)
-        for copies in on_each_replica(variables, self.means, self.squares, gradients):
-            self._update(*copies, *powers)
+        beta1_power, beta2_power = self.BETA1**t, self.BETA2**t
+        rate = self._learning_rate * tf.sqrt(1 - beta2_power) / (1 - beta1_power)
+        penalties = {}  # by device; each replica's are the same
+        for w, m, v, g in on_each_replica(variables, self.means, self.squares, gradients):
+            if isinstance(g, tf.IndexedSlices):
+                penalties.setdefault(w.device, []).append(self._update_rows(w, m, v, g, rate))
+            else:
+                tf.raw_ops.ResourceApplyAdam(
+                    var=w.handle, m=m.handle, v=v.handle, grad=g, lr=self._learning_rate, beta1=self.BETA1, beta2=self.BETA2,
+                    epsilon=self.EPSILON, beta1_power=beta1_power, beta2_power=beta2_power,
+                )  # fmt: skip
+        return sum(next(iter(penalties.values()), []), tf.constant(0.0))
 
-    def _update(
-        self, w: tf.Variable, m: tf.Variable, v: tf.Variable, g: Gradient, beta1_power: tf.Tensor, beta2_power: tf.Tensor
-    ) -> None:
-        if not isinstance(g, tf.IndexedSlices):
-            tf.raw_ops.ResourceApplyAdam(
-                var=w.handle, m=m.handle, v=v.handle, grad=g, lr=self._learning_rate, beta1=self.BETA1, beta2=self.BETA2,
-                epsilon=self.EPSILON, beta1_power=beta1_power, beta2_power=beta2_power,
-            )  # fmt: skip
-            return
+    def _update_rows(self, w: tf.Variable, m: tf.Variable, v: tf.Variable, g: tf.IndexedSlices, rate: tf.Tensor) -> tf.Tensor:
         ids, sums, rows = g.indices, g.values, tf.gather(w, g.indices)
         if self._l2:
             sums += self._l2 * rows
         mean = self.BETA1 * tf.gather(m, ids) + (1 - self.BETA1) * sums
         square = self.BETA2 * tf.gather(v, ids) + (1 - self.BETA2) * tf.square(sums)
-        rate = self._learning_rate * tf.sqrt(1 - beta2_power) / (1 - beta1_power)
         change = rate * mean / (tf.sqrt(square) + self.EPSILON)
         for slot, new in ((m, mean), (v, square), (w, rows - change)):
             tf.raw_ops.ResourceScatterUpdate(resource=slot.handle, indices=ids, updates=new)
+        return self._l2 * tf.nn.l2_loss(rows) if self._l2 else tf.constant(0.0)

@@ -12,7 +12,6 @@ from tfonline.cluster.members import Cluster
 from tfonline.config import Config
 from tfonline.features.pipeline import Shape
 from tfonline.lifecycle import Exit, UserError
-from tfonline.model.embeddings import read_rows
 from tfonline.model.optimizers import Ftrl, LazyAdam, add_up_repeated, concat_slices
 from tfonline.model.wide_deep import WideDeep
 
@@ -214,27 +213,25 @@ class Learner(tf.Module):
         self, label: tf.Tensor, ids: tf.Tensor, values: tf.Tensor, numeric: tf.Tensor, crosses: tf.Tensor, weight: tf.Tensor
     ) -> StepResult:
         total = tf.reduce_sum(weight)
-        own = slice(self._worker * ids.shape[0], (self._worker + 1) * ids.shape[0])
-        parts = self._split(label[own], ids, values, numeric, crosses, weight[own])
+        parts = (label, ids, values, numeric, crosses, weight)
+        if self._workers > 1:
+            own = slice(self._worker * ids.shape[0], (self._worker + 1) * ids.shape[0])
+            parts = (label[own], ids, values, numeric, crosses, weight[own])
+        parts = self._split(*parts)
         logits, losses, wide, deep = self._strategy.run(self._forward_backward, (*parts, total))
         logits = tf.concat(self._strategy.experimental_local_results(logits), axis=0)
         if self._workers > 1:
             logits = self._of_all_workers(logits)
             if self.model.followed:
                 ids, numeric, crosses = (self._of_all_workers(x) for x in (ids, numeric, crosses))
-        wide_loss = deep_loss = self._strategy.reduce("SUM", losses, axis=None)
+        wide_loss = self._strategy.reduce("SUM", losses, axis=None)
         # In the scope, so that each replica's own copy is read and updated.
         with self._strategy.scope():
             wide, deep = self._sum(wide, deep)
-            if self._rates.l2:
-                touched = self._strategy.experimental_local_results(deep[0])[0].indices
-                embeddings = read_rows(self.model.embedding.table, touched)
-                deep_loss = wide_loss + self._rates.l2 / 2 * tf.reduce_sum(tf.square(embeddings))
-            with tf.control_dependencies([deep_loss]):
-                self.wide_optimizer.apply(self._wide, wide)
-                self.deep_optimizer.apply(self._deep, deep)
-                self.model.follow(label, ids, numeric, crosses, weight, logits)
-        return StepResult(logits, wide_loss, deep_loss)
+            self.wide_optimizer.apply(self._wide, wide)
+            penalty = self.deep_optimizer.apply(self._deep, deep)
+            self.model.follow(label, ids, numeric, crosses, weight, logits)
+        return StepResult(logits, wide_loss, wide_loss + penalty)
 
     def inputs(self, *tensors: tf.Tensor) -> tuple[tf.Tensor, ...]:
         """What `train` takes, copied to the GPU where the model is on one; else as it is.
@@ -272,22 +269,25 @@ class Learner(tf.Module):
 
         The first gradient of each side is its table's: IndexedSlices, each id once, in the same order for both.
         """
-        rows = self.model.rows(ids)
+        distinct = self.model.distinct(ids)
+        rows = self.model.rows(ids, distinct)
         with tf.GradientTape() as tape:
             tape.watch(rows)
             wide, inputs = self.model.inputs_of_sides(rows, ids, values, numeric, crosses)
             logits = wide + self.model.tower(inputs)
-            losses = weight * tf.nn.sigmoid_cross_entropy_with_logits(label, logits)
-            # Divided by the global batch, not the replica's: the number of replicas changes the speed, not the result.
-            loss = tf.reduce_sum(losses) / total
+        # Divided by the global batch, not the replica's: the number of replicas changes the speed, not the result.
+        weight /= total
+        # The sigmoid cross entropy and its gradient; a tape would take several times as many operations for the two.
+        loss = tf.reduce_sum(weight * (tf.nn.softplus(logits) - label * logits))
+        of_logits = weight * (tf.sigmoid(logits) - label)
+        of_rows, wide_dense, deep_dense = tape.gradient(logits, (rows, self._wide[1:], self._deep[1:]), of_logits)
         if self.model.average:
             logits = wide + self.model.average(inputs)
-        of_rows, wide, deep = tape.gradient(loss, (rows, self._wide[1:], self._deep[1:]))
-        wide_table, deep_table = self.model.gradients(ids, of_rows)
-        wide = [wide_table, *wide]
+        of_wide_table, of_deep_table = self.model.gradients(distinct, of_rows)
+        wide = [of_wide_table, *wide_dense]
         if self._rates.wide_reduction == "sum":
             wide = [_scale(g, total) for g in wide]
-        return logits, loss, wide, [deep_table, *deep]
+        return logits, loss, wide, [of_deep_table, *deep_dense]
 
     def _split(self, *tensors: tf.Tensor) -> tuple:
         """Each replica's rows of [B, ...] tensors."""

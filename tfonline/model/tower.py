@@ -18,7 +18,7 @@ class DeepInput(NamedTuple):
     """What the dense layers get: `[B, S D + K]` numbers, of which those of field s < S are a row of weights times a value.
 
     Attributes:
-      x: float32 [B, K], the other numbers.
+      x: float32 or, rounded beforehand, bfloat16 [B, K], the other numbers.
       values: float32 [B, S].
       rows: float32 [S, D], the same for the whole batch.
     """
@@ -47,19 +47,23 @@ class _Dense(keras.layers.Layer):
 
     def call(self, x: tf.Tensor, values: tf.Tensor | None = None, products: tf.Tensor | None = None) -> tf.Tensor:
         """[B, inputs] to [B, units], `values @ products` among what is added up where there are any, [B, S] and [S, units]."""
-        add = _bias_add_on_gpu if tf.config.get_visible_devices("GPU") else tf.nn.bias_add
-        x = add(tf.matmul(x, self.kernel, transpose_b=True), tf.convert_to_tensor(self.bias))
+        x = bias_add(tf.matmul(x, self.kernel, transpose_b=True), tf.convert_to_tensor(self.bias))
         if values is not None:
             x += tf.matmul(values, products)
         return tf.nn.relu(x) if self._relu else x
 
 
+def bias_add(x: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
+    """[B, n] plus [n]."""
+    return (_bias_add_on_gpu if tf.config.get_visible_devices("GPU") else tf.nn.bias_add)(x, bias)
+
+
 @tf.custom_gradient
 def _bias_add_on_gpu(x: tf.Tensor, bias: tf.Tensor) -> tuple[tf.Tensor, Callable]:
-    """tf.nn.bias_add with the bias's gradient as a product: TensorFlow's own kernel adds up by atomics, a tenth of a step."""
+    """With the bias's gradient as a product: TensorFlow's own kernel adds up by atomics, a tenth of a step."""
 
     def gradient(g: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return g, tf.matmul(tf.ones([1, tf.shape(g)[0]], g.dtype), g)[0]
+        return g, tf.reshape(tf.matmul(tf.ones([1, tf.shape(g)[0]], g.dtype), g), [-1])
 
     return tf.nn.bias_add(x, bias), gradient
 
@@ -91,7 +95,7 @@ class Tower(keras.layers.Layer):
         precision: str,
         **kwargs,
     ):
-        super().__init__(**kwargs)
+        super().__init__(autocast=False, **kwargs)  # a first layer in bfloat16 may get bfloat16
         self._width, self._scaled = width, scaled
         self._initializers = [_initializer(initializer, stddev, seed + i) for i in range(len(layers) + 1)]
         self._layers_in_order = []
@@ -100,6 +104,11 @@ class Tower(keras.layers.Layer):
             layer = _Dense(w, activation, self._initializers[i] if i else self._unscaled, dtype=dtype, name=f"dense_{i}")
             self._layers_in_order.append(layer)
             setattr(self, f"dense_{i}", layer)  # Keras 3 leaves what is only in a list out of a tf.train.Checkpoint
+
+    @property
+    def multiplies_in(self) -> str:
+        """The dtype of the first layer's products."""
+        return self._layers_in_order[0].compute_dtype
 
     def build(self, _=None) -> None:
         """Makes the weights; under a strategy's scope, they are mirrored."""
@@ -117,12 +126,13 @@ class Tower(keras.layers.Layer):
         """To logits float32 [B]."""
         first, *others = self._layers_in_order
         if self._scaled[0]:
-            x = first(inputs.x, inputs.values, tf.matmul(inputs.rows[:, None], self.scaled_kernel)[:, 0])
+            products = tf.matmul(tf.expand_dims(inputs.rows, 1), self.scaled_kernel)  # [S, 1, units]
+            x = first(inputs.x, inputs.values, tf.squeeze(products, 1))
         else:
             x = first(inputs.x)
         for layer in others:
             x = layer(x)
-        return x[:, 0]
+        return tf.squeeze(x, 1)
 
     def _whole_kernel(self, units: int, dtype: str) -> tf.Tensor:
         return self._initializers[0]((units, self._width), dtype)
@@ -166,7 +176,7 @@ class AverageTower(Tower):
 
     def call(self, inputs: DeepInput) -> tf.Tensor:
         """To logits float32 [B]."""
-        return tf.nn.bias_add(super().call(inputs)[:, None], self.shift[:1])[:, 0]  # not `+`, as in WideDeep
+        return tf.squeeze(bias_add(super().call(inputs)[:, None], self.shift[:1]), 1)  # not `+`, as in WideDeep
 
     def follow(self, tower: Tower, logits: tf.Tensor, label: tf.Tensor, weight: tf.Tensor) -> None:
         """Moves towards the tower's weights after a step; in cross-replica context.

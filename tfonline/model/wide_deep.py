@@ -8,8 +8,19 @@ import tensorflow as tf
 from tfonline.features.pipeline import Shape
 from tfonline.model.embeddings import Table
 from tfonline.model.history import CrossHistory, IdHistory, Standardise
-from tfonline.model.optimizers import add_up_repeated, concat_slices
-from tfonline.model.tower import AverageTower, DeepInput, Tower
+from tfonline.model.tower import AverageTower, DeepInput, Tower, bias_add
+
+
+class Distinct(NamedTuple):
+    """The ids of a batch, each once.
+
+    Attributes:
+      ids: int [U].
+      places: int32 [B C], where in `ids` each of them is.
+    """
+
+    ids: tf.Tensor
+    places: tf.Tensor
 
 
 class Rows(NamedTuple):
@@ -17,7 +28,7 @@ class Rows(NamedTuple):
 
     Attributes:
       wide: float32 [B, C, 1], of the fields whose id changes from row to row.
-      deep: float32 [B, C, D].
+      deep: float32 or, rounded to what the dense layers multiply in, bfloat16 [B, C, D].
       scaled_wide: float32 [S, 1], of the fields whose id is their number.
       scaled_deep: float32 [S, D].
     """
@@ -109,10 +120,35 @@ class WideDeep(keras.Model):
         """The dense layers that score: the average, or the newest."""
         return self.average or self.tower
 
-    def rows(self, ids: tf.Tensor) -> Rows:
-        """What the tables hold for ids, int [B, F]."""
+    def rows(self, ids: tf.Tensor, distinct: Distinct | None = None) -> Rows:
+        """What the tables hold for ids, int [B, F]; `distinct(ids)`, where it is there, says which are the same."""
         scaled, ids = tf.range(self._scaled_fields), ids[:, self._scaled_fields :]
-        return Rows(self.wide(ids), self.embedding(ids), self.wide(scaled), self.embedding(scaled))
+        if distinct is None:
+            return Rows(self.wide(ids), self.embedding(ids), self.wide(scaled), self.embedding(scaled))
+        wide, deep = self.wide(distinct.ids), self.embedding(distinct.ids)
+        if not self._any_values:
+            deep = tf.cast(deep, self.tower.multiplies_in)  # few as they are
+        # Not the places' shape, which TensorFlow would change in the host's memory.
+        shape = [tf.shape(ids)[0], ids.shape[1]]
+        wide, deep = (tf.reshape(tf.gather(t, distinct.places), [*shape, t.shape[-1]]) for t in (wide, deep))
+        return Rows(wide, deep, self.wide(scaled), self.embedding(scaled))
+
+    def distinct(self, ids: tf.Tensor) -> Distinct:
+        """Of ids, int [B, F], those that change from row to row."""
+        return Distinct(*tf.unique(tf.reshape(ids[:, self._scaled_fields :], [-1])))
+
+    def gradients(self, distinct: Distinct, of_rows: Rows) -> tuple[tf.IndexedSlices, tf.IndexedSlices]:
+        """The gradients of the wide and the deep table, by those of `rows(ids, distinct)`: each id once, in one order for both."""
+        ids, count = distinct.ids, tf.size(distinct.ids)
+        if self._scaled_fields:
+            ids = tf.concat([tf.range(self._scaled_fields, dtype=ids.dtype), ids], axis=0)
+
+        def gradient(of_table: tf.Tensor, of_scaled: tf.Tensor) -> tf.IndexedSlices:
+            of_table = tf.reshape(of_table, [-1, of_table.shape[-1]])
+            sums = tf.math.unsorted_segment_sum(tf.cast(of_table, tf.float32), distinct.places, count)
+            return tf.IndexedSlices(tf.concat([of_scaled, sums], axis=0) if self._scaled_fields else sums, ids)
+
+        return gradient(of_rows.wide, of_rows.scaled_wide), gradient(of_rows.deep, of_rows.scaled_deep)
 
     def inputs_of_sides(
         self, rows: Rows, ids: tf.Tensor, values: tf.Tensor, numeric: tf.Tensor, crosses: tf.Tensor
@@ -126,7 +162,7 @@ class WideDeep(keras.Model):
         if self._scaled_fields:
             wide += tf.matmul(scaled, rows.scaled_wide)
         # Not `+`: TensorFlow changes the order of several additions where it knows the batch size, and so the last bit of a score.
-        wide = tf.nn.bias_add(wide, self.bias[None])[:, 0]
+        wide = tf.squeeze(bias_add(wide, tf.reshape(self.bias, [1])), 1)
         deep = [tf.reshape(deep, [tf.shape(deep)[0], deep.shape[1] * self.embedding_dim])]
         if self.history:
             deep.append(self.history(ids))
@@ -134,22 +170,8 @@ class WideDeep(keras.Model):
             deep.append(self.cross_history(crosses))
         if self.standardise:
             deep.append(self.standardise(numeric))
+        deep = [tf.cast(d, deep[0].dtype) for d in deep]
         return wide, DeepInput(tf.concat(deep, axis=1), scaled, rows.scaled_deep)
-
-    def gradients(self, ids: tf.Tensor, of_rows: Rows) -> tuple[tf.IndexedSlices, tf.IndexedSlices]:
-        """The gradients of the wide and the deep table, by those of `rows(ids)`: each id once, in the same order for both."""
-        repeated = tf.reshape(ids[:, self._scaled_fields :], [-1])
-        wide, deep = add_up_repeated(
-            tf.IndexedSlices(tf.reshape(of_rows.wide, [-1, 1]), repeated),
-            tf.IndexedSlices(tf.reshape(of_rows.deep, [-1, self.embedding_dim]), repeated),
-        )
-        if self._scaled_fields:
-            scaled = tf.range(self._scaled_fields, dtype=ids.dtype)
-            wide, deep = (
-                concat_slices([tf.IndexedSlices(of_scaled, scaled), others])
-                for of_scaled, others in ((of_rows.scaled_wide, wide), (of_rows.scaled_deep, deep))
-            )
-        return wide, deep
 
     def follow(
         self, label: tf.Tensor, ids: tf.Tensor, numeric: tf.Tensor, crosses: tf.Tensor, weight: tf.Tensor, logits: tf.Tensor
