@@ -101,7 +101,7 @@ class Loop:
         self._unsaved: list[Window] = []  # learned from since the last save
         self._began, self._rows_at_start, self._step_at_start = time.monotonic(), parts.position.rows, parts.position.step
         self._reported, self._rows_reported = self._began, parts.position.rows
-        self._steady: tuple[float, int] | None = None  # when the first step was done, and the rows by then
+        self._steady: list[tuple[float, int]] = []  # when the first step was done and the rows by then, and the last one
         self._last_losses: Scalars = {}
         self._learned: _Learned | None = None
         self._drain_until = math.inf
@@ -189,8 +189,8 @@ class Loop:
         p, now = self._p, time.monotonic()
         if p.position.step > self._step_at_start:
             p.writer.write(p.position.step, self._metric_scalars())
-        # From the first step's end on: tracing the graph and opening the first window are start-up, not speed.
-        since, rows_then = self._steady or (now, p.position.rows)
+        # From the first step's end to the last's: tracing the graph, the first window's opening and the last save are not speed.
+        (since, rows_then), (until, rows_by_then) = self._steady or [(now, p.position.rows)] * 2
         summary = {
             "ended": ended,
             "rows": p.position.rows,
@@ -201,7 +201,7 @@ class Loop:
             "windows": p.position.window,
             "rows_this_run": p.position.rows - self._rows_at_start,
             "secs_this_run": round(now - self._began, 3),
-            "rows_per_sec": round(max(0, p.position.rows - rows_then) / max(now - since, 1e-9), 1),
+            "rows_per_sec": round((rows_by_then - rows_then) / max(until - since, 1e-9), 1),
             "lag_rows": int(self._metric_scalars()["lag_rows"]),
             "next": p.position.next,
             "fingerprint": f"{p.position.fingerprint:016x}",
@@ -282,7 +282,7 @@ class Loop:
             scored["partition"], scored["offset"] = batch.partition.numpy()[good.ravel()], batch.offset.numpy()[good.ravel()]
             scored["label"], scored["logit"] = labels, logits
             self._files["predictions.bin"].write(scored.tobytes())
-        self._steady = self._steady or (when, p.position.rows)
+        self._steady = [*self._steady[:1], (when, p.position.rows)] if self._steady else [(when, p.position.rows)] * 2
         p.console.progress(sum(p.position.rejected.values()) + p.position.rows)
 
     def _refused(self, element: Element) -> Sequence[int]:

@@ -62,13 +62,13 @@ class Parse:
         good = tf.strings.regex_full_match(message, "\t".join(_PATTERNS[c.kind] for c in self.schema.columns)) & ~not_json
         default = "\t".join("0" if c.kind == "label" else "" for c in self.schema.columns)
         width = len(self.schema.columns)
-        fields = tf.reshape(tf.strings.split(tf.where(good, message, default), "\t").flat_values, [-1, width])
-        # All good is the usual case, and then the reasons cost nothing.
-        reason = tf.cond(
+        # All good is the usual case, and then neither a copy nor the reasons cost anything.
+        whole, reason = tf.cond(
             tf.reduce_all(good),
-            lambda: tf.zeros_like(message, tf.int32),
-            lambda: tf.where(good, 0, self._reasons(message, not_json)),
+            lambda: (message, tf.zeros_like(message, tf.int32)),
+            lambda: (tf.where(good, message, default), tf.where(good, 0, self._reasons(message, not_json))),
         )
+        fields = tf.reshape(tf.strings.split(whole, "\t").flat_values, [-1, width])
         number = tf.gather(fields, tf.constant(self.schema.index(*self.schema.integers), tf.int32), axis=1)
         missing = tf.equal(number, "")
         return Fields(

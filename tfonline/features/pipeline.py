@@ -159,10 +159,15 @@ class Features(tf.Module):
             label=fields.label,
             ids=tf.concat([ids, category_ids], axis=1),
             values=tf.concat([values, tf.ones_like(category_ids, tf.float32)], axis=1),
-            numeric=log_numbers(fields.integers, fields.missing)[:, : self.shape.num_numeric],
+            numeric=self._numbers(fields),
             crosses=self._cross(ids, fields.categories),
             reason=fields.reason,
         )
+
+    def _numbers(self, fields: Fields) -> tf.Tensor:
+        if not self.shape.num_numeric:
+            return tf.zeros([tf.shape(fields.integers)[0], 0])
+        return log_numbers(fields.integers, fields.missing)
 
     def _cross(self, integer_ids: tf.Tensor, categories: tf.Tensor) -> tf.Tensor:
         if not self.crosses:

@@ -21,6 +21,8 @@ from tfonline.stream.broker import KafkaTopic
 # Part of the order of rows: partitions take turns by chunks, so another size trains the same rows in another order.
 CHUNK_ROWS = 512
 
+_MOST_QUEUED = 100_000  # librdkafka's own setting
+
 _CHUNK_SPEC = (tf.TensorSpec([None], tf.string), tf.TensorSpec([None], tf.int64))
 
 
@@ -129,6 +131,7 @@ class KafkaReader:
             "isolation.level": "read_committed",
         }
         self._settings = [f"{k}={v}" for k, v in settings.items()]
+        self._sets_queue = "queued.min.messages" in settings
         self.error: Exception | None = None
 
     def check(self) -> None:
@@ -138,7 +141,7 @@ class KafkaReader:
           UserError: it does not (exit 64).
         """
         try:
-            list(self._op(tf.constant(f"{self._topic.name}:0:0:0")))
+            list(self._op(tf.constant(f"{self._topic.name}:0:0:0"), tf.constant(1, tf.int64)))
         except tf.errors.OpError as e:
             raise UserError(
                 f"the tensorflow-io reader refuses a Kafka property: {e.message}. It is built on librdkafka 1.5: use the names of "
@@ -155,9 +158,10 @@ class KafkaReader:
 
         def before_stop(message, key):
             offset = tf.strings.to_number(tf.strings.substr(key, prefix, 20), tf.int64)  # "partition:offset"
-            return tf.boolean_mask(message, offset < stop), tf.boolean_mask(offset, offset < stop)
+            count = tf.math.count_nonzero(offset < stop)  # the first ones: offsets rise
+            return message[:count], offset[:count]
 
-        read = self._op(tf.strings.join(parts, ":")).batch(CHUNK_ROWS).map(before_stop)
+        read = self._op(tf.strings.join(parts, ":"), stop - start).batch(CHUNK_ROWS).map(before_stop)
         end = tf.data.Dataset.from_tensors((tf.zeros([0], tf.string), tf.zeros([0], tf.int64)))
 
         def marked(chunks, is_end):
@@ -189,16 +193,21 @@ class KafkaReader:
         message, offset = tf.numpy_function(fetch, [partition, start, stop], [tf.string, tf.int64])
         return tf.ensure_shape(message, [None]), tf.ensure_shape(offset, [None])
 
-    def _op(self, spec: tf.Tensor) -> tf.data.Dataset:
+    def _op(self, spec: tf.Tensor, rows: tf.Tensor) -> tf.data.Dataset:
         from tensorflow_io.python.ops import core_ops  # loads 0.3 s of shared library: only where Kafka is read
 
+        settings = tf.constant(self._settings)
+        if not self._sets_queue:
+            # Else librdkafka fetches and parses up to 100,000 messages beyond the end. Below `rows` it would pause for a second.
+            queue = tf.strings.as_string(tf.clip_by_value(rows, 1, _MOST_QUEUED))
+            settings = tf.concat([settings, [tf.strings.join(["queued.min.messages=", queue])]], axis=0)
         variant = core_ops.io_kafka_dataset(
             topics=[spec],
             servers=self._servers,
             group=self._group,
             eof=True,  # False blocks inside C++ where neither a signal nor the iterator's end reaches it
             timeout=500,
-            config_global=self._settings,
+            config_global=settings,
             config_topic=["auto.offset.reset=error"],  # else a start out of range is skipped silently
             message_key=False,
             message_offset=True,
