@@ -89,16 +89,16 @@ def test_what_a_read_left_out_is_fetched_and_keeps_its_order(broker, topic, monk
     reader = open_reader(broker, name)
     complete = reader._op
     # An end of partition that comes too early, as from a new leader whose watermark lags.
-    monkeypatch.setattr(reader, "_op", lambda spec: complete(spec).take(700))
+    monkeypatch.setattr(reader, "_op", lambda spec, rows: complete(spec, rows).take(700))
     assert read(reader, window) == whole
-    monkeypatch.setattr(reader, "_op", lambda spec: complete(spec).take(0))
+    monkeypatch.setattr(reader, "_op", lambda spec, rows: complete(spec, rows).take(0))
     assert read(reader, window) == whole
 
 
 def test_a_failing_fetch_is_kept_for_the_training_loop(broker, topic, monkeypatch):
     reader = open_reader(broker, topic([[b"a", b"b"]]))
     complete = reader._op
-    monkeypatch.setattr(reader, "_op", lambda spec: complete(spec).take(1))
+    monkeypatch.setattr(reader, "_op", lambda spec, rows: complete(spec, rows).take(1))
 
     def fail(*_):
         raise UserError("the broker is away", 69)

@@ -185,6 +185,7 @@ def make_batches(raw: tf.data.Dataset, features: Features, batch_size: int, padd
       padding_id: the id of refused rows and of padding; the model keeps its weights at zero.
     """
 
+    @tf.autograph.experimental.do_not_convert  # nothing here needs converting, which takes a second
     def transform(raw_batch, window, last):
         message, partition, offset = raw_batch
         row = features(message)
