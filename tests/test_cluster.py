@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -184,6 +185,19 @@ def test_mpirun_starts_workers(flags, alone, tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     assert_same(tmp_path / "model", alone)
     assert [path.name for path in (tmp_path / "model" / "cluster").iterdir()] == ["plan"]
+
+
+def test_a_worker_that_never_comes_is_not_waited_for(flags):
+    """TensorFlow would wait without end."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        ports = [free.getsockname()[1], 1]
+    flags |= {"cluster": "hosts", "workers": ",".join(f"localhost:{p}" for p in ports), "worker_timeout_secs": 2}
+    command = [sys.executable, "-m", "tfonline.train", *options(flags), "--worker_index=0"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert f"waiting for workers {flags['workers'].replace(',', ', ')}, at most 2 s (--worker_timeout_secs)" in done.stdout
+    assert "Timeout (0:00:02)!" in done.stderr
 
 
 def test_a_wrong_flag_ends_all_and_is_not_tried_again(flags, tmp_path):

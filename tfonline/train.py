@@ -13,14 +13,17 @@ What resumes how: weights, slots, next offsets, counters and metrics come from t
 the journal, as they were; rejected.jsonl, loss.log and predictions.bin are cut back to their length at the checkpoint.
 """
 
+import contextlib
 import dataclasses
 import errno
+import faulthandler
 import gc
 import json
 import os
 import pathlib
 import sys
 import traceback
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from tfonline import config as flags
@@ -161,7 +164,8 @@ def _train(
     from tfonline.report.tensorboard import TensorBoard
     from tfonline.stream.readers import FileSource, KafkaReader, make_raw_batches
 
-    strategy = make_strategy(config.num_replicas, config.devices, cluster)  # first of all: it makes logical devices
+    with _all_come(cluster, config.worker_timeout_secs, console):
+        strategy = make_strategy(config.num_replicas, config.devices, cluster)  # first of all: it makes logical devices
     job, local = Job(config, cluster, strategy, stop) if cluster else None, stop
     stop = job.stop if job else stop
     limit_secs = max(config.broker_timeout_secs, 1.0)
@@ -320,6 +324,19 @@ def _make_planner(
         position=position.next, number=position.window, journalled=journal.since(position.window), replay=replay,
         pass_over=config.skip_window, resolve_stop=resolve_stop, stop=stop,
     )  # fmt: skip
+
+
+@contextlib.contextmanager
+def _all_come(cluster: Cluster | None, timeout_secs: float, console: Console) -> Iterator[None]:
+    """Ends the process (exit 1) where the other workers do not come in time.
+
+    TensorFlow waits for them without end, in C++ and with Python's lock: only faulthandler's thread runs then.
+    """
+    if cluster:
+        console.say(f"waiting for workers {', '.join(cluster.workers)}, at most {timeout_secs:g} s (--worker_timeout_secs)")
+        faulthandler.dump_traceback_later(timeout_secs, exit=True)
+    yield
+    faulthandler.cancel_dump_traceback_later()
 
 
 def _alone(secs: float, stop: Stop) -> None:
