@@ -21,7 +21,8 @@ from tfonline.stream.broker import KafkaTopic
 # Part of the order of rows: partitions take turns by chunks, so another size trains the same rows in another order.
 CHUNK_ROWS = 512
 
-_MOST_QUEUED = 100_000  # librdkafka's own setting
+# Rows of a partition that may wait in librdkafka. With so many there it pauses for a second, in which these are not to run out.
+_MOST_QUEUED = 500_000
 
 _CHUNK_SPEC = (tf.TensorSpec([None], tf.string), tf.TensorSpec([None], tf.int64))
 
@@ -198,7 +199,7 @@ class KafkaReader:
 
         settings = tf.constant(self._settings)
         if not self._sets_queue:
-            # Else librdkafka fetches and parses up to 100,000 messages beyond the end. Below `rows` it would pause for a second.
+            # Else librdkafka fetches and parses messages far beyond the end. Below `rows` it would pause for a second before the end.
             queue = tf.strings.as_string(tf.clip_by_value(rows, 1, _MOST_QUEUED))
             settings = tf.concat([settings, [tf.strings.join(["queued.min.messages=", queue])]], axis=0)
         variant = core_ops.io_kafka_dataset(
