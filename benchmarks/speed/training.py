@@ -2,6 +2,8 @@
 
 from benchmarks.speed.data import FIELDS, NUMBERS, VOCAB, batches, median_secs, precisions
 
+_SMALL, _STEPS = 100, 10
+
 
 def make_learner(precision: str = "float32", **changed: object):
     """A learner by configs/mindrec.flags, with other flags where told."""
@@ -27,7 +29,9 @@ def tensors(rows: int, vocab: int = VOCAB) -> list[tuple]:
 
 
 def measure(context: dict) -> dict[str, float]:
-    """Rows/s by batch size and precision."""
+    """Rows/s by batch size and precision; of the smallest also by several steps a call (--steps_per_call)."""
+    import tensorflow as tf
+
     found = {}
     for precision in precisions():
         learner = make_learner(precision)
@@ -35,4 +39,11 @@ def measure(context: dict) -> dict[str, float]:
             ready = tensors(rows)
             secs = median_secs(lambda i, learner=learner, ready=ready: learner.train(*ready[i % 8]).logits.numpy(), at_least=3)
             found[f"training {precision} {rows}, rows/s"] = rows / secs
+        ready = tensors(_SMALL * _STEPS)
+
+        def several(i: int, learner=learner, ready=ready) -> None:
+            learner.train_steps(tf.constant(_STEPS), tf.range(_STEPS), *ready[i % 8]).logits.numpy()
+
+        secs = median_secs(several)
+        found[f"training {precision} {_SMALL}, {_STEPS} steps a call, rows/s"] = _SMALL * _STEPS / secs
     return found

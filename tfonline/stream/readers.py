@@ -199,7 +199,7 @@ class KafkaReader:
 
         settings = tf.constant(self._settings)
         if not self._sets_queue:
-            # Else librdkafka fetches and parses messages far beyond the end. Below `rows` it would pause for a second before the end.
+            # Else librdkafka fetches and parses far beyond the end. Below `rows` it would pause for a second before the end.
             queue = tf.strings.as_string(tf.clip_by_value(rows, 1, _MOST_QUEUED))
             settings = tf.concat([settings, [tf.strings.join(["queued.min.messages=", queue])]], axis=0)
         variant = core_ops.io_kafka_dataset(
