@@ -122,7 +122,7 @@ class WideDeep(keras.Model):
 
     def rows(self, ids: tf.Tensor, distinct: Distinct | None = None) -> Rows:
         """What the tables hold for ids, int [B, F]; `distinct(ids)`, where it is there, says which are the same."""
-        scaled, ids = tf.range(self._scaled_fields), ids[:, self._scaled_fields :]
+        scaled, ids = self._scaled_ids(ids.dtype), ids[:, self._scaled_fields :]
         if distinct is None:
             return Rows(self.wide(ids), self.embedding(ids), self.wide(scaled), self.embedding(scaled))
         wide, deep = self.wide(distinct.ids), self.embedding(distinct.ids)
@@ -141,7 +141,7 @@ class WideDeep(keras.Model):
         """The gradients of the wide and the deep table, by those of `rows(ids, distinct)`: each id once, in one order for both."""
         ids, count = distinct.ids, tf.size(distinct.ids)
         if self._scaled_fields:
-            ids = tf.concat([tf.range(self._scaled_fields, dtype=ids.dtype), ids], axis=0)
+            ids = tf.concat([self._scaled_ids(ids.dtype), ids], axis=0)
 
         def gradient(of_table: tf.Tensor, of_scaled: tf.Tensor) -> tf.IndexedSlices:
             of_table = tf.reshape(of_table, [-1, of_table.shape[-1]])
@@ -149,6 +149,9 @@ class WideDeep(keras.Model):
             return tf.IndexedSlices(tf.concat([of_scaled, sums], axis=0) if self._scaled_fields else sums, ids)
 
         return gradient(of_rows.wide, of_rows.scaled_wide), gradient(of_rows.deep, of_rows.scaled_deep)
+
+    def _scaled_ids(self, dtype: tf.DType) -> tf.Tensor:
+        return tf.range(self._scaled_fields, dtype=dtype)  # of the ids' own type: what is int32 a GPU would be sent at each step
 
     def inputs_of_sides(
         self, rows: Rows, ids: tf.Tensor, values: tf.Tensor, numeric: tf.Tensor, crosses: tf.Tensor
