@@ -5,6 +5,7 @@ import pathlib
 import numpy as np
 
 from benchmarks.gpu.sizes import make_inputs, make_learner, rows_per_sec
+from benchmarks.speed.data import NUMBERS
 
 _EQUAL_ROWS, _EQUAL_STEPS = 32_768, 10
 
@@ -43,11 +44,17 @@ def _exchange_by_strategy(learner) -> None:
     """Each replica sends the gradients of all its rows, repeated ids or not, and adds up what has come from all."""
     import tensorflow as tf
 
-    from tfonline.model import optimizers, wide_deep
+    from tfonline.model import optimizers
+    from tfonline.model.embeddings import Distinct
 
     strategy = learner._strategy
     copies_of, devices = strategy.experimental_local_results, strategy.extended.worker_devices
-    wide_deep.add_up_repeated = lambda *gradients: list(gradients)
+
+    def all_unlike(ids):
+        ids = tf.reshape(ids[:, NUMBERS:], [-1])
+        return Distinct(ids, tf.range(tf.size(ids, ids.dtype), dtype=ids.dtype))
+
+    learner.model.distinct = all_unlike
 
     def summed(wide, deep):
         pairs = list(zip([*wide, *deep], [*learner._wide, *learner._deep], strict=True))

@@ -1,6 +1,7 @@
 """A table of weights, a row an id, as a Keras layer, and how to reach the copies of a mirrored variable."""
 
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import keras
 import tensorflow as tf
@@ -28,6 +29,27 @@ def on_each_replica(*columns: Sequence) -> Iterator[tuple]:
         for copies in zip(*map(copies_of, mirrored), strict=True):
             with tf.device(copies[0].device):
                 yield copies
+
+
+class Distinct(NamedTuple):
+    """Ids, each once (on the CPU in the order of first appearance).
+
+    Attributes:
+      ids: int [U].
+      places: int32 [n], where in `ids` each of them is.
+    """
+
+    ids: tf.Tensor
+    places: tf.Tensor
+
+    @classmethod
+    def of(cls, ids: tf.Tensor) -> "Distinct":
+        """Those of ids, int [n]."""
+        return cls(*tf.unique(ids))
+
+    def sums(self, values: tf.Tensor) -> tf.Tensor:
+        """float32 [n, width], a row an id as they came, to [U, width]: those of the same id added up."""
+        return tf.math.unsorted_segment_sum(values, self.places, tf.size(self.ids))
 
 
 class Table(keras.layers.Layer):

@@ -6,22 +6,20 @@ summed over the replicas; what is dense and what is row-wise follows from the gr
 ids).
 """
 
+import collections
 from collections.abc import Sequence
 
 import tensorflow as tf
 
-from tfonline.model.embeddings import on_each_replica
+from tfonline.model.embeddings import Distinct, on_each_replica
 
 Gradient = tf.Tensor | tf.IndexedSlices
 
 
 def add_up_repeated(*gradients: tf.IndexedSlices) -> list[tf.IndexedSlices]:
-    """Gradients of tables, by the same ids, as sums: each id once (on the CPU in the order of first appearance).
-
-    Which ids are the same is found once for all of them.
-    """
-    ids, places = tf.unique(gradients[0].indices)
-    return [tf.IndexedSlices(tf.math.unsorted_segment_sum(g.values, places, tf.size(ids)), ids) for g in gradients]
+    """Gradients of tables, by the same ids, as sums: each id once. Which ids are the same is found once for all of them."""
+    distinct = Distinct.of(gradients[0].indices)
+    return [tf.IndexedSlices(distinct.sums(g.values), distinct.ids) for g in gradients]
 
 
 def concat_slices(parts: Sequence[tf.IndexedSlices]) -> tf.IndexedSlices:
@@ -99,16 +97,16 @@ class LazyAdam(tf.Module):
         t = tf.cast(self.step, tf.float32)
         beta1_power, beta2_power = self.BETA1**t, self.BETA2**t
         rate = self._learning_rate * tf.sqrt(1 - beta2_power) / (1 - beta1_power)
-        penalties = {}  # by device; each replica's are the same
+        penalties = collections.defaultdict(float)  # by device: each replica's, all the same
         for w, m, v, g in on_each_replica(variables, self.means, self.squares, gradients):
             if isinstance(g, tf.IndexedSlices):
-                penalties.setdefault(w.device, []).append(self._update_rows(w, m, v, g, rate))
+                penalties[w.device] += self._update_rows(w, m, v, g, rate)
             else:
                 tf.raw_ops.ResourceApplyAdam(
                     var=w.handle, m=m.handle, v=v.handle, grad=g, lr=self._learning_rate, beta1=self.BETA1, beta2=self.BETA2,
                     epsilon=self.EPSILON, beta1_power=beta1_power, beta2_power=beta2_power,
                 )  # fmt: skip
-        return sum(next(iter(penalties.values()), []), tf.constant(0.0))
+        return next(iter(penalties.values()), tf.constant(0.0))
 
     def _update_rows(self, w: tf.Variable, m: tf.Variable, v: tf.Variable, g: tf.IndexedSlices, rate: tf.Tensor) -> tf.Tensor:
         ids, sums, rows = g.indices, g.values, tf.gather(w, g.indices)

@@ -6,21 +6,9 @@ import keras
 import tensorflow as tf
 
 from tfonline.features.pipeline import Shape
-from tfonline.model.embeddings import Table
+from tfonline.model.embeddings import Distinct, Table
 from tfonline.model.history import CrossHistory, IdHistory, Standardise
 from tfonline.model.tower import AverageTower, DeepInput, Tower, bias_add
-
-
-class Distinct(NamedTuple):
-    """The ids of a batch, each once.
-
-    Attributes:
-      ids: int [U].
-      places: int32 [B C], where in `ids` each of them is.
-    """
-
-    ids: tf.Tensor
-    places: tf.Tensor
 
 
 class Rows(NamedTuple):
@@ -135,17 +123,17 @@ class WideDeep(keras.Model):
 
     def distinct(self, ids: tf.Tensor) -> Distinct:
         """Of ids, int [B, F], those that change from row to row."""
-        return Distinct(*tf.unique(tf.reshape(ids[:, self._scaled_fields :], [-1])))
+        return Distinct.of(tf.reshape(ids[:, self._scaled_fields :], [-1]))
 
     def gradients(self, distinct: Distinct, of_rows: Rows) -> tuple[tf.IndexedSlices, tf.IndexedSlices]:
         """The gradients of the wide and the deep table, by those of `rows(ids, distinct)`: each id once, in one order for both."""
-        ids, count = distinct.ids, tf.size(distinct.ids)
+        ids = distinct.ids
         if self._scaled_fields:
             ids = tf.concat([self._scaled_ids(ids.dtype), ids], axis=0)
 
         def gradient(of_table: tf.Tensor, of_scaled: tf.Tensor) -> tf.IndexedSlices:
             of_table = tf.reshape(of_table, [-1, of_table.shape[-1]])
-            sums = tf.math.unsorted_segment_sum(tf.cast(of_table, tf.float32), distinct.places, count)
+            sums = distinct.sums(tf.cast(of_table, tf.float32))
             return tf.IndexedSlices(tf.concat([of_scaled, sums], axis=0) if self._scaled_fields else sums, ids)
 
         return gradient(of_rows.wide, of_rows.scaled_wide), gradient(of_rows.deep, of_rows.scaled_deep)
