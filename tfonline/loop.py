@@ -101,7 +101,7 @@ class Loop:
         self._unsaved: list[Window] = []  # learned from since the last save
         self._began, self._rows_at_start, self._step_at_start = time.monotonic(), parts.position.rows, parts.position.step
         self._reported, self._rows_reported = self._began, parts.position.rows
-        self._steady: list[tuple[float, int]] = []  # when the first step was done and the rows by then, and the last one
+        self._first_step = self._last_step = None  # when it was done, and the rows by then
         self._last_losses: Scalars = {}
         self._learned: _Learned | None = None
         self._drain_until = math.inf
@@ -190,7 +190,8 @@ class Loop:
         if p.position.step > self._step_at_start:
             p.writer.write(p.position.step, self._metric_scalars())
         # From the first step's end to the last's: tracing the graph, the first window's opening and the last save are not speed.
-        (since, rows_then), (until, rows_by_then) = self._steady or [(now, p.position.rows)] * 2
+        since, rows_then = self._first_step or (now, p.position.rows)
+        until, rows_by_then = self._last_step or (now, p.position.rows)
         summary = {
             "ended": ended,
             "rows": p.position.rows,
@@ -282,7 +283,8 @@ class Loop:
             scored["partition"], scored["offset"] = batch.partition.numpy()[good.ravel()], batch.offset.numpy()[good.ravel()]
             scored["label"], scored["logit"] = labels, logits
             self._files["predictions.bin"].write(scored.tobytes())
-        self._steady = [*self._steady[:1], (when, p.position.rows)] if self._steady else [(when, p.position.rows)] * 2
+        self._last_step = (when, p.position.rows)
+        self._first_step = self._first_step or self._last_step
         p.console.progress(sum(p.position.rejected.values()) + p.position.rows)
 
     def _refused(self, element: Element) -> Sequence[int]:

@@ -332,11 +332,15 @@ def _all_come(cluster: Cluster | None, timeout_secs: float, console: Console) ->
 
     TensorFlow waits for them without end, in C++ and with Python's lock: only faulthandler's thread runs then.
     """
-    if cluster:
-        console.say(f"waiting for workers {', '.join(cluster.workers)}, at most {timeout_secs:g} s (--worker_timeout_secs)")
-        faulthandler.dump_traceback_later(timeout_secs, exit=True)
-    yield
-    faulthandler.cancel_dump_traceback_later()
+    if not cluster:
+        yield
+        return
+    console.say(f"waiting for workers {', '.join(cluster.workers)}, at most {timeout_secs:g} s (--worker_timeout_secs)")
+    faulthandler.dump_traceback_later(timeout_secs, exit=True)
+    try:
+        yield
+    finally:
+        faulthandler.cancel_dump_traceback_later()
 
 
 def _alone(secs: float, stop: Stop) -> None:
