@@ -26,8 +26,7 @@ def make(layer, num_replicas=1):
 def count(layer, strategy, *tensors):
     @tf.function(autograph=False)
     def step():
-        with strategy.scope():
-            layer.count(*map(tf.constant, tensors))
+        strategy.run(layer.count, tuple(map(tf.constant, tensors)))
 
     step()
 

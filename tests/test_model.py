@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from tfonline.features.pipeline import Shape
 from tfonline.lifecycle import UserError
+from tfonline.model.embeddings import Distinct
 from tfonline.model.optimizers import Ftrl, LazyAdam, add_up_repeated
 from tfonline.model.step import Learner, Rates, make_strategy
 from tfonline.model.wide_deep import WideDeep
@@ -183,7 +184,9 @@ def test_the_wide_sum_is_the_mean_times_the_rows():
 def test_repeated_ids_are_added_up():
     ids = tf.constant([5, 3, 5])
     narrow, wide = add_up_repeated(
-        tf.IndexedSlices(tf.constant([[1.0], [2.0], [4.0]]), ids), tf.IndexedSlices(tf.constant([[1.0, 0], [2, 0], [4, 1]]), ids)
+        Distinct.of(ids),
+        tf.IndexedSlices(tf.constant([[1.0], [2.0], [4.0]]), ids),
+        tf.IndexedSlices(tf.constant([[1.0, 0], [2, 0], [4, 1]]), ids),
     )
     np.testing.assert_array_equal(narrow.indices, [5, 3])
     np.testing.assert_array_equal(wide.indices, [5, 3])
@@ -194,7 +197,7 @@ def test_repeated_ids_are_added_up():
 def test_one_ftrl_step_by_hand():
     table = tf.Variable([[0.0], [0.5]])
     optimizer = Ftrl([table], learning_rate=0.1, l1=0.0, l2=0.0, initial_accumulator=1.0)
-    optimizer.apply([table], add_up_repeated(tf.IndexedSlices(tf.constant([[1.0], [2.0]]), tf.constant([0, 0]))))
+    optimizer.apply([table], [tf.IndexedSlices(tf.constant([[3.0]]), tf.constant([0]))])
     # n = 1 + 3^2 = 10, z = 3 - 0, w = -3 / (sqrt(10) / 0.1)
     np.testing.assert_allclose(table, [[-3 / (10**0.5 / 0.1)], [0.5]], rtol=1e-6)
 
@@ -202,7 +205,7 @@ def test_one_ftrl_step_by_hand():
 def test_one_adam_step_by_hand():
     table = tf.Variable([[1.0], [5.0]])
     optimizer = LazyAdam([table], learning_rate=0.1, l2=0.5)
-    optimizer.apply([table], add_up_repeated(tf.IndexedSlices(tf.constant([[0.25], [0.25]]), tf.constant([0, 0]))))
+    optimizer.apply([table], [tf.IndexedSlices(tf.constant([[0.5]]), tf.constant([0]))])
     # g = 0.5 + 0.5 x 1 = 1; the first step of Adam is the learning rate against the gradient's sign.
     np.testing.assert_allclose(table, [[0.9], [5.0]], rtol=1e-6)
 

@@ -90,6 +90,8 @@ class Config:
     batch_size: int = flag(1000, "Learning", "Rows a step, over all replicas.", lower=1)
     steps_per_call: int = flag(1, "Learning", "Steps that TensorFlow takes in one call, one after the other, as far as the window "
                                "has rows. More is faster with small batches, above all on a GPU; it changes no step.", lower=1)
+    jit_compile: bool = flag(False, "Learning", "Have XLA compile the train step, once for a run: a GPU then waits for few kernels "
+                             "where TensorFlow launches hundreds. Not with --cluster.")
     wide_learning_rate: float = flag(0.05, "Learning", "FTRL's learning rate for the wide side.", lower=1e-12)
     wide_l1: float = flag(1e-8, "Learning", "FTRL's l1.", lower=0)
     wide_l2: float = flag(1e-8, "Learning", "FTRL's l2.", lower=0)
@@ -180,6 +182,8 @@ def _check(c: Config) -> None:
         )
     if (c.cluster != "none" or c.partition_groups > 1) and c.steps_per_call > 1:
         raise wrong(f"--steps_per_call={c.steps_per_call}: workers, and --partition_groups, take one step a call. Leave it out.")
+    if c.cluster != "none" and c.jit_compile:
+        raise wrong("--jit_compile is for one process: XLA cannot compile what workers exchange. Leave it out.")
     if c.cluster != "none" and c.partition_groups > 1:
         raise wrong("--partition_groups is for one process: each worker of a --cluster is a group. Leave it out.")
     if c.cluster != "hosts" and (c.workers or c.worker_index):

@@ -1,10 +1,17 @@
-"""A table of weights, a row an id, as a Keras layer, and how to reach the copies of a mirrored variable."""
+"""A table of weights, a row an id, as a Keras layer, and how to reach a replica's copy of a mirrored variable."""
 
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
+
+
+def own(mirrored: Any) -> Any:
+    """This replica's copy of a mirrored variable, on its device; the first one where no replica runs."""
+    context = tf.distribute.get_replica_context()
+    replica = tf.get_static_value(context.replica_id_in_sync_group) if context else 0
+    copies = tf.distribute.get_strategy().experimental_local_results(mirrored)  # this worker's
+    return copies[replica % len(copies)]
 
 
 def read_rows(table: tf.Variable, ids: tf.Tensor) -> tf.Tensor:
@@ -13,30 +20,15 @@ def read_rows(table: tf.Variable, ids: tf.Tensor) -> tf.Tensor:
     On a mirrored variable tf.gather would read, and after a sparse write copy, the whole table: its sparse read fails, and that is
     caught without a word.
     """
-    context = tf.distribute.get_replica_context()
-    replica = tf.get_static_value(context.replica_id_in_sync_group) if context else 0
-    copies = tf.distribute.get_strategy().experimental_local_results(table)  # this worker's
-    return tf.gather(copies[replica % len(copies)], ids)
-
-
-def on_each_replica(*columns: Sequence) -> Iterator[tuple]:
-    """Each replica's own copies of mirrored variables and values, a tuple of one of each column, on its device.
-
-    Not by strategy.extended.update: it hands over slots as mirrored variables, and to gather from one reads it whole.
-    """
-    copies_of = tf.distribute.get_strategy().experimental_local_results
-    for mirrored in zip(*columns, strict=True):
-        for copies in zip(*map(copies_of, mirrored), strict=True):
-            with tf.device(copies[0].device):
-                yield copies
+    return tf.gather(own(table), ids)
 
 
 class Distinct(NamedTuple):
     """Ids, each once (on the CPU in the order of first appearance).
 
     Attributes:
-      ids: int [U].
-      places: int32 [n], where in `ids` each of them is.
+      ids: int [U]; where `fixed_size` found fewer, the padding's among them: no step changes its rows.
+      places: int [n], where in `ids` each of them is.
     """
 
     ids: tf.Tensor
@@ -46,6 +38,17 @@ class Distinct(NamedTuple):
     def of(cls, ids: tf.Tensor) -> "Distinct":
         """Those of ids, int [n]."""
         return cls(*tf.unique(ids))
+
+    @classmethod
+    def fixed_size(cls, ids: tf.Tensor, padding_id: int) -> "Distinct":
+        """Those of ids, int [n], none above padding_id; U is as large as it can be. XLA wants to know shapes beforehand."""
+        ids, n, rows = tf.cast(ids, tf.int32), ids.shape[0], padding_id + 1
+        if n >= rows:  # each id that there is has its place
+            found = tf.tensor_scatter_nd_update(tf.zeros([rows], tf.bool), ids[:, None], tf.ones([n], tf.bool))
+            return cls(tf.where(found, tf.range(rows), padding_id), ids)
+        places = tf.range(n)
+        first = tf.gather(tf.tensor_scatter_nd_min(tf.fill([rows], n), ids[:, None], places), ids)
+        return cls(tf.where(first == places, ids, padding_id), first)
 
     def sums(self, values: tf.Tensor) -> tf.Tensor:
         """float32 [n, width], a row an id as they came, to [U, width]: those of the same id added up."""

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfonline.model.embeddings import on_each_replica, read_rows
+from tfonline.model.embeddings import own, read_rows
 
 # A share of clicks is smoothed as if the id had been seen so often more, with everybody's share.
 _PRIOR_ROWS = 5.0
@@ -44,7 +44,7 @@ class _Shares(keras.layers.Layer):
         return _logit(smoothed) - _logit(share), rows
 
     def count(self, ids: tf.Tensor, label: tf.Tensor, weight: tf.Tensor) -> None:
-        """Counts a global batch that has been scored; in cross-replica context.
+        """Counts a global batch that has been scored, in this replica's copy.
 
         Args:
           ids: int32 [B, K].
@@ -53,15 +53,15 @@ class _Shares(keras.layers.Layer):
         """
         row = tf.stack([weight, weight * label], axis=1)
         ids, rows = tf.reshape(ids, [-1]), tf.repeat(row, ids.shape[1], axis=0)
-        for counts, total in on_each_replica([self.counts], [self.total]):
-            tf.raw_ops.ResourceScatterAdd(resource=counts.handle, indices=ids, updates=rows)
-            now = tf.gather(counts, ids)  # a repeated id has the same counts at all its places
-            tf.cond(
-                tf.reduce_any(now[:, 0] > _MOST_ROWS),
-                lambda c=counts, n=now: tf.raw_ops.ResourceScatterUpdate(resource=c.handle, indices=ids, updates=_capped(n)),
-                tf.no_op,
-            )
-            total.assign(_capped(total + tf.reduce_sum(row, axis=0)))
+        counts, total = own(self.counts), own(self.total)
+        tf.raw_ops.ResourceScatterAdd(resource=counts.handle, indices=ids, updates=rows)
+        now = tf.gather(counts, ids)  # a repeated id has the same counts at all its places
+        tf.cond(
+            tf.reduce_any(now[:, 0] > _MOST_ROWS),
+            lambda: tf.raw_ops.ResourceScatterUpdate(resource=counts.handle, indices=ids, updates=_capped(now)),
+            tf.no_op,
+        )
+        total.assign(_capped(total + tf.reduce_sum(row, axis=0)))
 
 
 class IdHistory(_Shares):
@@ -121,12 +121,11 @@ class Standardise(keras.layers.Layer):
         return tf.concat([tf.where(missing, 0.0, scaled), tf.cast(missing, tf.float32)], axis=1)
 
     def count(self, numeric: tf.Tensor, weight: tf.Tensor) -> None:
-        """Counts a global batch that has been scored: float32 [B, N] and [B]; in cross-replica context."""
+        """Counts a global batch that has been scored, float32 [B, N] and [B], in this replica's copy."""
         there = tf.cast(~tf.math.is_nan(numeric), tf.float32) * weight[:, None]
         number = tf.where(there > 0, numeric, 0.0)
         sums = tf.reduce_sum(tf.stack([there, number, tf.square(number)], axis=2), axis=0)
-        for (own,) in on_each_replica([self.sums]):
-            own.assign(_capped(own + sums))
+        own(self.sums).assign(_capped(own(self.sums) + sums))
 
 
 def _capped(counts: tf.Tensor) -> tf.Tensor:

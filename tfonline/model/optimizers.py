@@ -1,24 +1,22 @@
 """FTRL for the wide side and Adam for the deep side, each with a dense and a row-wise update.
 
 A row-wise update touches only the rows that a batch has, and wants the gradients of repeated ids added up. Keras 3's optimizers
-do neither. Slots are variables made under the strategy's scope. `apply` is called in cross-replica context, with gradients that are
-summed over the replicas; what is dense and what is row-wise follows from the gradient (a tensor, or IndexedSlices without repeated
-ids).
+do neither. Slots are variables made under the strategy's scope. Each replica calls `apply` for its own copies, with gradients that
+are summed over the replicas; what is dense and what is row-wise follows from the gradient (a tensor, or IndexedSlices without
+repeated ids).
 """
 
-import collections
 from collections.abc import Sequence
 
 import tensorflow as tf
 
-from tfonline.model.embeddings import Distinct, on_each_replica
+from tfonline.model.embeddings import Distinct, own
 
 Gradient = tf.Tensor | tf.IndexedSlices
 
 
-def add_up_repeated(*gradients: tf.IndexedSlices) -> list[tf.IndexedSlices]:
-    """Gradients of tables, by the same ids, as sums: each id once. Which ids are the same is found once for all of them."""
-    distinct = Distinct.of(gradients[0].indices)
+def add_up_repeated(distinct: Distinct, *gradients: tf.IndexedSlices) -> list[tf.IndexedSlices]:
+    """Gradients of tables, by the same ids, as sums: each of `distinct`, which is of those ids, once."""
     return [tf.IndexedSlices(distinct.sums(g.values), distinct.ids) for g in gradients]
 
 
@@ -43,26 +41,46 @@ class Ftrl(tf.Module):
       l1: as above.
       l2: as above.
       initial_accumulator: n before the first step, above 0.
+      jit_compile: write row-wise updates in operations that XLA has; TensorFlow's own kernel, which is faster, is none of them.
     """
 
-    def __init__(self, variables: Sequence[tf.Variable], learning_rate: float, l1: float, l2: float, initial_accumulator: float):
+    def __init__(
+        self,
+        variables: Sequence[tf.Variable],
+        learning_rate: float,
+        l1: float,
+        l2: float,
+        initial_accumulator: float,
+        jit_compile: bool = False,
+    ):
         super().__init__(name="ftrl")
+        self._jit_compile = jit_compile
         self._rates = {"lr": learning_rate, "l1": l1, "l2": l2, "l2_shrinkage": 0.0, "lr_power": -0.5}
         self.accumulators = _slots(variables, initial_accumulator, "accumulator")
         self.linears = _slots(variables, 0.0, "linear")
 
     def apply(self, variables: Sequence[tf.Variable], gradients: Sequence[Gradient]) -> None:
         """One step, a gradient a variable, in the order that the object was made with."""
-        for copies in on_each_replica(variables, self.accumulators, self.linears, gradients):
-            self._update(*copies)
+        for v, n, z, g in zip(variables, self.accumulators, self.linears, gradients, strict=True):
+            self._update(own(v), own(n), own(z), g)
 
     def _update(self, v: tf.Variable, n: tf.Variable, z: tf.Variable, g: Gradient) -> None:
-        if isinstance(g, tf.IndexedSlices):
+        if isinstance(g, tf.IndexedSlices) and self._jit_compile:
+            self._update_rows(v, n, z, g)
+        elif isinstance(g, tf.IndexedSlices):
             tf.raw_ops.ResourceSparseApplyFtrlV2(
                 var=v.handle, accum=n.handle, linear=z.handle, grad=g.values, indices=g.indices, **self._rates
             )
         else:
             tf.raw_ops.ResourceApplyFtrlV2(var=v.handle, accum=n.handle, linear=z.handle, grad=g, **self._rates)
+
+    def _update_rows(self, v: tf.Variable, n: tf.Variable, z: tf.Variable, g: tf.IndexedSlices) -> None:
+        lr, l1, l2 = (self._rates[name] for name in ("lr", "l1", "l2"))
+        before = tf.gather(n, g.indices)
+        after = before + tf.square(g.values)
+        linear = tf.gather(z, g.indices) + g.values - (tf.sqrt(after) - tf.sqrt(before)) / lr * tf.gather(v, g.indices)
+        weight = tf.where(tf.abs(linear) > l1, (tf.sign(linear) * l1 - linear) / (tf.sqrt(after) / lr + 2 * l2), 0.0)
+        _set_rows(g.indices, (n, after), (z, linear), (v, weight))
 
 
 class LazyAdam(tf.Module):
@@ -93,20 +111,21 @@ class LazyAdam(tf.Module):
         Returns:
           float32 []: `l2 / 2` times the sum of squares of the touched rows, as they were before the step.
         """
-        self.step.assign_add(1)
-        t = tf.cast(self.step, tf.float32)
+        own(self.step).assign_add(1)
+        t = tf.cast(own(self.step), tf.float32)
         beta1_power, beta2_power = self.BETA1**t, self.BETA2**t
         rate = self._learning_rate * tf.sqrt(1 - beta2_power) / (1 - beta1_power)
-        penalties = collections.defaultdict(float)  # by device: each replica's, all the same
-        for w, m, v, g in on_each_replica(variables, self.means, self.squares, gradients):
+        penalty = tf.constant(0.0)
+        for variable, mean, square, g in zip(variables, self.means, self.squares, gradients, strict=True):
+            w, m, v = own(variable), own(mean), own(square)
             if isinstance(g, tf.IndexedSlices):
-                penalties[w.device] += self._update_rows(w, m, v, g, rate)
+                penalty += self._update_rows(w, m, v, g, rate)
             else:
                 tf.raw_ops.ResourceApplyAdam(
                     var=w.handle, m=m.handle, v=v.handle, grad=g, lr=self._learning_rate, beta1=self.BETA1, beta2=self.BETA2,
                     epsilon=self.EPSILON, beta1_power=beta1_power, beta2_power=beta2_power,
                 )  # fmt: skip
-        return next(iter(penalties.values()), tf.constant(0.0))
+        return penalty
 
     def _update_rows(self, w: tf.Variable, m: tf.Variable, v: tf.Variable, g: tf.IndexedSlices, rate: tf.Tensor) -> tf.Tensor:
         ids, sums, rows = g.indices, g.values, tf.gather(w, g.indices)
@@ -115,6 +134,10 @@ class LazyAdam(tf.Module):
         mean = self.BETA1 * tf.gather(m, ids) + (1 - self.BETA1) * sums
         square = self.BETA2 * tf.gather(v, ids) + (1 - self.BETA2) * tf.square(sums)
         change = rate * mean / (tf.sqrt(square) + self.EPSILON)
-        for slot, new in ((m, mean), (v, square), (w, rows - change)):
-            tf.raw_ops.ResourceScatterUpdate(resource=slot.handle, indices=ids, updates=new)
+        _set_rows(ids, (m, mean), (v, square), (w, rows - change))
         return self._l2 * tf.nn.l2_loss(rows) if self._l2 else tf.constant(0.0)
+
+
+def _set_rows(ids: tf.Tensor, *new: tuple[tf.Variable, tf.Tensor]) -> None:
+    for variable, rows in new:
+        tf.raw_ops.ResourceScatterUpdate(resource=variable.handle, indices=ids, updates=rows)

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -12,6 +12,7 @@ from tfonline.cluster.members import Cluster
 from tfonline.config import Config
 from tfonline.features.pipeline import Shape
 from tfonline.lifecycle import Exit, UserError
+from tfonline.model.embeddings import Distinct
 from tfonline.model.optimizers import Ftrl, LazyAdam, add_up_repeated, concat_slices
 from tfonline.model.wide_deep import WideDeep
 
@@ -105,7 +106,8 @@ def make_learner(
     """The model and the optimizers that the flags ask for."""
     with strategy.scope():
         model = make_model(config, num_ids, shape)
-    return Learner(strategy, model, Rates(**{f.name: getattr(config, f.name) for f in dataclasses.fields(Rates)}), cluster)
+    rates = Rates(**{f.name: getattr(config, f.name) for f in dataclasses.fields(Rates)})
+    return Learner(strategy, model, rates, cluster, config.jit_compile)
 
 
 def make_model(config: Config, num_ids: int, shape: Shape) -> WideDeep:
@@ -125,25 +127,46 @@ class Learner(tf.Module):
       model: not built yet.
       rates: the optimizers' settings.
       cluster: the workers over which the strategy reaches; None: this process only.
+      jit_compile: have XLA compile the steps; not in a cluster.
 
     Attributes:
       model: the model.
+      train: a function of `(label, ids, values, numeric, crosses, weight)`, a global batch, that scores it, learns from it, and
+        returns a StepResult. label float32 [B]; ids int32 [B, F], the padding id where the weight is 0; values float32 [B, F];
+        numeric float32 [B, N], NaN where missing; crosses int32 [B, W], their padding where the weight is 0; weight float32 [B],
+        rows with 0 change nothing. At least one weight must be above 0; B divides over the replicas. In a cluster, label and weight
+        are of the global batch, and the others of this worker's part of it, [B / workers, ...].
+      train_steps: a function of `(num_steps, which, *batches)` that takes N batches, one after the other, as so many calls of
+        `train` would do; Python is left and entered once. num_steps int32 [], how many of the batches hold a row and so are a step,
+        at least 1; which int32 [N], their numbers first, 0 to N - 1; batches: what `train` takes, [N B, ...] each.
       wide_optimizer: FTRL over the wide table and the bias.
       deep_optimizer: LazyAdam over the embeddings and the dense layers.
     """
 
-    def __init__(self, strategy: tf.distribute.Strategy, model: WideDeep, rates: Rates, cluster: Cluster | None = None):
+    def __init__(
+        self,
+        strategy: tf.distribute.Strategy,
+        model: WideDeep,
+        rates: Rates,
+        cluster: Cluster | None = None,
+        jit_compile: bool = False,
+    ):
         super().__init__(name="learner")
-        self._strategy, self._rates = strategy, rates
+        self._strategy, self._rates, self._jit_compile = strategy, rates, jit_compile
         self._worker, self._workers = (cluster.index, len(cluster.workers)) if cluster else (0, 1)
         self._replicas = strategy.num_replicas_in_sync // self._workers  # of this worker
         with strategy.scope():
             model.build()
             self.model = model
             self.wide_optimizer = Ftrl(
-                self._wide, rates.wide_learning_rate, rates.wide_l1, rates.wide_l2, rates.wide_initial_accumulator
+                self._wide, rates.wide_learning_rate, rates.wide_l1, rates.wide_l2, rates.wide_initial_accumulator, jit_compile
             )
             self.deep_optimizer = LazyAdam(self._deep, rates.deep_learning_rate, rates.l2)
+        alone = jit_compile and strategy.num_replicas_in_sync == 1
+        self.train = tf.function(self._step, autograph=False, jit_compile=alone or None)
+        self.train_steps = tf.function(self._steps, autograph=False, jit_compile=alone or None)
+        if jit_compile and not alone:  # what lies between exchanges
+            self._forward_backward, self._update = map(_compiled, (self._forward_backward, self._update))
 
     @property
     def variables(self) -> tuple[tf.Variable, ...]:
@@ -164,33 +187,33 @@ class Learner(tf.Module):
         """The model's inputs (WideDeep.call) to logits float32 [B]; learns nothing."""
         return self.model((ids, values, numeric, crosses))
 
-    @tf.function(autograph=False)
-    def train(
+    def _step(
         self, label: tf.Tensor, ids: tf.Tensor, values: tf.Tensor, numeric: tf.Tensor, crosses: tf.Tensor, weight: tf.Tensor
     ) -> StepResult:
-        """Scores a global batch, then learns from it. At least one weight must be above 0; B divides over the replicas.
+        """See `train`."""
+        total = tf.reduce_sum(weight)
+        parts = (label, ids, values, numeric, crosses, weight)
+        if self._workers > 1:
+            own_rows = slice(self._worker * ids.shape[0], (self._worker + 1) * ids.shape[0])
+            parts = (label[own_rows], ids, values, numeric, crosses, weight[own_rows])
+        parts = self._split(*parts)
+        logits, losses, *gradients = self._strategy.run(self._forward_backward, (*parts, total))
+        logits = tf.concat(self._strategy.experimental_local_results(logits), axis=0)
+        followed = ()
+        if self.model.followed:
+            followed = (ids, numeric, crosses)
+            if self._workers > 1:
+                followed = map(self._of_all_workers, followed)
+        if self._workers > 1:
+            logits = self._of_all_workers(logits)
+        if followed:
+            followed = (label, *followed, weight, logits)
+        wide_loss = self._strategy.reduce("SUM", losses, axis=None)
+        penalty = self._strategy.run(self._update, (*self._exchange(*gradients), *followed))
+        return StepResult(logits, wide_loss, wide_loss + self._strategy.experimental_local_results(penalty)[0])
 
-        In a cluster, label and weight are of the global batch, and the others of this worker's part of it, [B / workers, ...].
-
-        Args:
-          label: float32 [B].
-          ids: int32 [B, F]; the padding id where the weight is 0.
-          values: float32 [B, F].
-          numeric: float32 [B, N], NaN where missing.
-          crosses: int32 [B, W]; their padding where the weight is 0.
-          weight: float32 [B]; rows with 0 change nothing.
-        """
-        return self._step(label, ids, values, numeric, crosses, weight)
-
-    @tf.function(autograph=False)
-    def train_steps(self, num_steps: tf.Tensor, which: tf.Tensor, *batches: tf.Tensor) -> StepResult:
-        """N batches, one after the other, as so many calls of `train` would do; Python is left and entered once.
-
-        Args:
-          num_steps: int32 [], how many of the batches hold a row and so are a step; at least 1.
-          which: int32 [N], their numbers first, 0 to N - 1.
-          *batches: what `train` takes, [N B, ...] each.
-        """
+    def _steps(self, num_steps: tf.Tensor, which: tf.Tensor, *batches: tf.Tensor) -> StepResult:
+        """See `train_steps`."""
         num_batches = which.shape[0]
         if num_batches == 1:
             result = self._step(*batches)
@@ -208,30 +231,6 @@ class Learner(tf.Module):
         _, logits, losses = tf.while_loop(lambda j, *_: j < num_steps, one, (tf.constant(0), logits, losses), parallel_iterations=1)
         wide_loss, deep_loss = tf.unstack(losses.stack(), axis=1)
         return StepResult(tf.reshape(logits.stack(), [-1]), wide_loss, deep_loss)
-
-    def _step(
-        self, label: tf.Tensor, ids: tf.Tensor, values: tf.Tensor, numeric: tf.Tensor, crosses: tf.Tensor, weight: tf.Tensor
-    ) -> StepResult:
-        total = tf.reduce_sum(weight)
-        parts = (label, ids, values, numeric, crosses, weight)
-        if self._workers > 1:
-            own = slice(self._worker * ids.shape[0], (self._worker + 1) * ids.shape[0])
-            parts = (label[own], ids, values, numeric, crosses, weight[own])
-        parts = self._split(*parts)
-        logits, losses, wide, deep = self._strategy.run(self._forward_backward, (*parts, total))
-        logits = tf.concat(self._strategy.experimental_local_results(logits), axis=0)
-        if self._workers > 1:
-            logits = self._of_all_workers(logits)
-            if self.model.followed:
-                ids, numeric, crosses = (self._of_all_workers(x) for x in (ids, numeric, crosses))
-        wide_loss = self._strategy.reduce("SUM", losses, axis=None)
-        # In the scope, so that each replica's own copy is read and updated.
-        with self._strategy.scope():
-            wide, deep = self._sum(wide, deep)
-            self.wide_optimizer.apply(self._wide, wide)
-            penalty = self.deep_optimizer.apply(self._deep, deep)
-            self.model.follow(label, ids, numeric, crosses, weight, logits)
-        return StepResult(logits, wide_loss, wide_loss + penalty)
 
     def inputs(self, *tensors: tf.Tensor) -> tuple[tf.Tensor, ...]:
         """What `train` takes, copied to the GPU where the model is on one; else as it is.
@@ -269,7 +268,7 @@ class Learner(tf.Module):
 
         The first gradient of each side is its table's: IndexedSlices, each id once, in the same order for both.
         """
-        distinct = self.model.distinct(ids)
+        distinct = self.model.distinct(ids, fixed_size=self._jit_compile)
         rows = self.model.rows(ids, distinct)
         with tf.GradientTape() as tape:
             tape.watch(rows)
@@ -312,30 +311,62 @@ class Learner(tf.Module):
         found = gather(self._strategy, self._workers, x)
         return tf.ensure_shape(found, [x.shape[0] * self._workers, *x.shape[1:]])
 
-    def _sum(self, wide: Sequence, deep: Sequence) -> tuple[Sequence, Sequence]:
-        """Over the replicas, each of which gets all of it.
+    def _exchange(self, wide: Sequence, deep: Sequence) -> tuple[Sequence, Sequence]:
+        """Each replica's gradients to those of all: what is dense as its sum, and of the tables all rows.
 
         The tables' rows are exchanged here and not by the strategy, whose collectives would gather them for one table after the
         other: a replica's rows are already added up by id, so few travel, and which belong together is found once for both tables.
+        Where each replica has a row for each id, they are added up as they lie.
         """
         if self._strategy.num_replicas_in_sync == 1:
             return wide, deep
-        copies_of = self._strategy.experimental_local_results
-        devices = self._strategy.extended.worker_devices
-        reduce = functools.partial(self._strategy.extended.batch_reduce_to, tf.distribute.ReduceOp.SUM)
+        copies_of, devices = self._strategy.experimental_local_results, self._strategy.extended.worker_devices
+
+        def on_each(function: Callable) -> tf.distribute.DistributedValues:
+            def on_one(context: tf.distribute.ReplicaContext) -> tf.Tensor | tf.IndexedSlices:
+                copy = context.replica_id_in_sync_group % self._replicas
+                with tf.device(devices[copy]):
+                    return function(copy)
+
+            return self._strategy.experimental_distribute_values_from_function(on_one)
+
+        def sums(gradients: Sequence, variables: Sequence) -> Sequence:
+            pairs = list(zip(gradients, variables, strict=True))
+            return self._strategy.extended.batch_reduce_to(tf.distribute.ReduceOp.SUM, pairs)
+
         tables = wide[0], deep[0]
-        if self._workers > 1:  # whose rows only a collective can bring
-            tables = reduce(list(zip(tables, (self._wide[0], self._deep[0]), strict=True)))
+        gradients, variables = [*wide[1:], *deep[1:]], [*self._wide[1:], *self._deep[1:]]
+        if self.model.of_all_ids(copies_of(tables[0])[0]):
+            ids = on_each(lambda _: functools.reduce(tf.minimum, [t.indices for t in copies_of(tables[0])]))
+            values = [on_each(lambda i, t=t: copies_of(t)[i].values) for t in tables]
+            *dense, of_wide, of_deep = sums([*gradients, *values], [*variables, self._wide[0], self._deep[0]])
+            tables = [on_each(lambda i, t=t: tf.IndexedSlices(copies_of(t)[i], copies_of(ids)[i])) for t in (of_wide, of_deep)]
+        else:
+            dense = sums(gradients, variables)
+            if self._workers > 1:  # whose rows only a collective can bring
+                tables = sums(tables, (self._wide[0], self._deep[0]))
+            else:
+                tables = [on_each(lambda _, t=t: concat_slices(copies_of(t))) for t in tables]
+        return [tables[0], *dense[: len(wide) - 1]], [tables[1], *dense[len(wide) - 1 :]]
 
-        def added_up(context: tf.distribute.ReplicaContext) -> tuple:
-            copy = context.replica_id_in_sync_group % self._replicas
-            with tf.device(devices[copy]):
-                rows = ([copies_of(t)[copy]] if self._workers > 1 else copies_of(t) for t in tables)
-                return tuple(add_up_repeated(*map(concat_slices, rows)))
+    def _update(self, wide: Sequence, deep: Sequence, *followed: tf.Tensor) -> tf.Tensor:
+        """One replica's weights by the gradients of all; returns the l2 penalty, float32 []."""
+        if self._strategy.num_replicas_in_sync > 1 and not self.model.of_all_ids(wide[0]):
+            ids = wide[0].indices
+            distinct = Distinct.fixed_size(ids, self.model.padding_id) if self._jit_compile else Distinct.of(ids)
+            wide_table, deep_table = add_up_repeated(distinct, wide[0], deep[0])
+            wide, deep = [wide_table, *wide[1:]], [deep_table, *deep[1:]]
+        self.wide_optimizer.apply(self._wide, wide)
+        penalty = self.deep_optimizer.apply(self._deep, deep)
+        if followed:
+            self.model.follow(*followed)
+        return penalty
 
-        wide_table, deep_table = self._strategy.experimental_distribute_values_from_function(added_up)
-        dense = reduce(list(zip([*wide[1:], *deep[1:]], [*self._wide[1:], *self._deep[1:]], strict=True)))
-        return [wide_table, *dense[: len(wide) - 1]], [deep_table, *dense[len(wide) - 1 :]]
+
+def _compiled(of_replica: Callable) -> Callable:
+    """As Strategy.run can call it: of a tf.function as such, it would make one over all replicas."""
+    compiled = tf.function(of_replica, autograph=False, jit_compile=True)
+    return lambda *args: compiled(*args)
 
 
 def _scale(gradient: tf.Tensor | tf.IndexedSlices, factor: tf.Tensor) -> tf.Tensor | tf.IndexedSlices:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import keras
 import tensorflow as tf
 
-from tfonline.model.embeddings import on_each_replica
+from tfonline.model.embeddings import own
 
 # The average never reaches back further than this share of the rows so far: the first weights know nothing.
 _SHARE = 0.3
@@ -179,7 +179,7 @@ class AverageTower(Tower):
         return tf.squeeze(bias_add(super().call(inputs)[:, None], self.shift[:1]), 1)  # not `+`, as in WideDeep
 
     def follow(self, tower: Tower, logits: tf.Tensor, label: tf.Tensor, weight: tf.Tensor) -> None:
-        """Moves towards the tower's weights after a step; in cross-replica context.
+        """Moves this replica's copy towards the tower's weights after a step.
 
         Args:
           tower: what learned.
@@ -190,13 +190,12 @@ class AverageTower(Tower):
         rows = tf.reduce_sum(weight)
         p = tf.sigmoid(logits)
         excess, information = tf.reduce_sum(weight * (p - label)), tf.reduce_sum(weight * p * (1 - p))
-        ours, theirs = ([w.value for w in t.weights] for t in (self, tower))
-        for seen, shift in on_each_replica([self.seen], [self.shift]):
-            seen.assign(tf.minimum(seen + rows, self._rows / _SHARE))
-            known = (1 - _part(rows, seen)) * shift[1] + information
-            shift.assign([shift[0] - excess / (known + _PRIOR_INFORMATION), known])
-        for average, newest, seen in on_each_replica(ours, theirs, [self.seen] * len(ours)):
-            average.assign_add(_part(rows, seen) * (newest - average))
+        seen, shift = own(self.seen), own(self.shift)
+        seen.assign(tf.minimum(seen + rows, self._rows / _SHARE))
+        known = (1 - _part(rows, seen)) * shift[1] + information
+        shift.assign([shift[0] - excess / (known + _PRIOR_INFORMATION), known])
+        for average, newest in zip(self.weights, tower.weights, strict=True):
+            own(average.value).assign_add(_part(rows, seen) * (own(newest.value) - own(average.value)))
 
 
 def _part(rows: tf.Tensor, seen: tf.Tensor) -> tf.Tensor:

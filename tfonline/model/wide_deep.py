@@ -121,9 +121,10 @@ class WideDeep(keras.Model):
         wide, deep = (tf.reshape(tf.gather(t, distinct.places), [*shape, t.shape[-1]]) for t in (wide, deep))
         return Rows(wide, deep, self.wide(scaled), self.embedding(scaled))
 
-    def distinct(self, ids: tf.Tensor) -> Distinct:
-        """Of ids, int [B, F], those that change from row to row."""
-        return Distinct.of(tf.reshape(ids[:, self._scaled_fields :], [-1]))
+    def distinct(self, ids: tf.Tensor, fixed_size: bool = False) -> Distinct:
+        """Of ids, int [B, F], those that change from row to row; `fixed_size`: see there."""
+        ids = tf.reshape(ids[:, self._scaled_fields :], [-1])
+        return Distinct.fixed_size(ids, self.padding_id) if fixed_size else Distinct.of(ids)
 
     def gradients(self, distinct: Distinct, of_rows: Rows) -> tuple[tf.IndexedSlices, tf.IndexedSlices]:
         """The gradients of the wide and the deep table, by those of `rows(ids, distinct)`: each id once, in one order for both."""
@@ -137,6 +138,10 @@ class WideDeep(keras.Model):
             return tf.IndexedSlices(tf.concat([of_scaled, sums], axis=0) if self._scaled_fields else sums, ids)
 
         return gradient(of_rows.wide, of_rows.scaled_wide), gradient(of_rows.deep, of_rows.scaled_deep)
+
+    def of_all_ids(self, gradient: tf.IndexedSlices) -> bool:
+        """Whether one of `gradients` has a row for each id that there is, in the same place for any batch."""
+        return gradient.indices.shape[0] == self._scaled_fields + self.padding_id + 1
 
     def _scaled_ids(self, dtype: tf.DType) -> tf.Tensor:
         return tf.range(self._scaled_fields, dtype=dtype)  # of the ids' own type: what is int32 a GPU would be sent at each step
@@ -167,7 +172,7 @@ class WideDeep(keras.Model):
     def follow(
         self, label: tf.Tensor, ids: tf.Tensor, numeric: tf.Tensor, crosses: tf.Tensor, weight: tf.Tensor, logits: tf.Tensor
     ) -> None:
-        """Counts a global batch that was scored with `logits` and learned from, and moves the average; in cross-replica context."""
+        """Counts a global batch that was scored with `logits` and learned from, and moves the average: this replica's copies."""
         if self.history:
             self.history.count(ids, label, weight)
         if self.cross_history:

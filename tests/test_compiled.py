@@ -1,0 +1,85 @@
+"""Steps that XLA compiles: those of TensorFlow's operations, to rounding."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from test_model import random_batches, values_of
+from test_steps import as_one
+
+from tfonline.config import Config
+from tfonline.features.pipeline import Shape
+from tfonline.model.embeddings import Distinct
+from tfonline.model.optimizers import Ftrl
+from tfonline.model.step import make_learner, make_strategy
+
+FIELDS, NUMBERS, PAIRS, ROWS = 3, 2, 3, 12
+ALL = {"history": True, "cross_buckets": 50, "average_rows": 50, "l2": 1e-3}
+
+
+def learner_of(jit_compile, num_ids, num_replicas=1, **flags):
+    config = Config(
+        batch_size=ROWS, embedding_dim=5, deep_layers="16,4", jit_compile=jit_compile, num_replicas=num_replicas, **flags
+    )
+    return make_learner(make_strategy(num_replicas, "cpu"), config, num_ids, Shape(FIELDS, NUMBERS))
+
+
+def batches_of(count, num_ids):
+    draw = np.random.default_rng(3)
+    for label, ids, values, _, _, weight in random_batches(count, ROWS, num_ids, FIELDS):  # some padded, down to one row
+        numeric = draw.normal(size=(ROWS, NUMBERS)).astype(np.float32)
+        crosses = np.where(weight[:, None] > 0, draw.integers(0, 50, [ROWS, PAIRS]), 50).astype(np.int32)
+        yield label, ids, values, tf.constant(numeric), tf.constant(crosses), weight
+
+
+# 36 ids a batch: fewer than there are, and more.
+@pytest.mark.parametrize("num_ids", [1000, 20])
+@pytest.mark.parametrize("num_replicas", [1, 2])
+@pytest.mark.parametrize("flags", [ALL, {"wide_reduction": "mean", "wide_l1": 0.01}], ids=["all", "plain"])
+def test_compiled_steps_learn_what_the_others_learn(num_ids, num_replicas, flags):
+    plain, compiled = (learner_of(jit, num_ids, num_replicas, **flags) for jit in (False, True))
+    batches = list(batches_of(8, num_ids))
+    want = plain.train_steps(tf.constant(8), tf.range(8), *as_one(batches))
+    got = compiled.train_steps(tf.constant(8), tf.range(8), *as_one(batches))
+    assert compiled.train_steps.experimental_get_tracing_count() == 1
+    for a, b in zip(want, got, strict=True):
+        np.testing.assert_allclose(b, a, rtol=2e-5, atol=2e-6)
+    for variable, a, b in zip(plain.variables, values_of(plain), values_of(compiled), strict=True):
+        np.testing.assert_allclose(b, a, rtol=1e-4, atol=2e-5, err_msg=variable.name)
+
+
+def test_replicas_stay_alike():
+    learner = learner_of(True, 1000, 2, **ALL)
+    for b in batches_of(5, 1000):
+        learner.train(*b)
+    for variable in learner.variables:
+        one, other = learner._strategy.experimental_local_results(variable)
+        np.testing.assert_array_equal(one, other, err_msg=variable.name)
+
+
+def test_the_padding_stays_zero():
+    learner = learner_of(True, 20, **ALL)
+    start = values_of(learner)
+    for b in batches_of(5, 20):
+        learner.train(*b)
+    for variable, before, now in zip(learner.variables, start, values_of(learner), strict=True):
+        if before.ndim and len(before) == 21:  # a table's weights, slots and counts
+            np.testing.assert_array_equal(now[20], before[20], err_msg=variable.name)
+
+
+@pytest.mark.parametrize("padding_id", [9, 4])  # more ids than asked for, and fewer
+def test_distinct_ids_of_fixed_size(padding_id):
+    ids = tf.constant([3, 1, 3, 4, 1, 3], tf.int64)
+    found = tf.function(Distinct.fixed_size, jit_compile=True)(ids, padding_id)
+    assert len(found.ids) == min(6, padding_id + 1)
+    np.testing.assert_array_equal(tf.gather(found.ids, found.places), ids)
+    assert sorted(i for i in found.ids.numpy() if i != padding_id) == [i for i in (1, 3, 4) if i != padding_id]
+    sums = found.sums(tf.constant([[1.0], [2.0], [4.0], [8.0], [16.0], [32.0]]))
+    by_id = dict(zip(found.ids.numpy().tolist(), sums.numpy().ravel().tolist(), strict=True))
+    assert {i: by_id[i] for i in (1, 3)} == {1: 18.0, 3: 37.0}
+
+
+def test_a_compiled_ftrl_step_by_hand():
+    table = tf.Variable([[0.0], [0.5]])
+    optimizer = Ftrl([table], learning_rate=0.1, l1=0.0, l2=0.0, initial_accumulator=1.0, jit_compile=True)
+    optimizer.apply([table], [tf.IndexedSlices(tf.constant([[3.0]]), tf.constant([0]))])
+    np.testing.assert_allclose(table, [[-3 / (10**0.5 / 0.1)], [0.5]], rtol=1e-6)
