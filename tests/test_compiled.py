@@ -3,11 +3,14 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from rows import make_rows
 from test_model import random_batches, values_of
 from test_steps import as_one
 
 from tfonline.config import Config
+from tfonline.evaluate.progressive import PREDICTION
 from tfonline.features.pipeline import Shape
+from tfonline.lifecycle import UserError
 from tfonline.model.embeddings import Distinct
 from tfonline.model.optimizers import Ftrl
 from tfonline.model.step import make_learner, make_strategy
@@ -83,3 +86,30 @@ def test_a_compiled_ftrl_step_by_hand():
     optimizer = Ftrl([table], learning_rate=0.1, l1=0.0, l2=0.0, initial_accumulator=1.0, jit_compile=True)
     optimizer.apply([table], [tf.IndexedSlices(tf.constant([[3.0]]), tf.constant([0]))])
     np.testing.assert_allclose(table, [[-3 / (10**0.5 / 0.1)], [0.5]], rtol=1e-6)
+
+
+def test_where_xla_does_not_work_is_said(monkeypatch):
+    def without_cudnn(_, **kwargs):
+        assert kwargs["jit_compile"]
+
+        def fail(_):
+            raise tf.errors.FailedPreconditionError(None, None, "DNN library initialization failed.\nAnd more.")
+
+        return fail
+
+    monkeypatch.setattr(tf, "function", without_cudnn)
+    with pytest.raises(
+        UserError, match=r"--jit_compile: XLA cannot compile for .*CPU:0 \(DNN library initialization failed.\)"
+    ) as e:
+        learner_of(True, 20)
+    assert e.value.code == 64
+
+
+def test_a_run_with_it_learns_what_a_run_without_it_learns(topic, start, tmp_path):
+    name = topic([make_rows(730)])
+    flags = {"topic": name, "history": True, "l2": 1e-3, "save_predictions": True, "batch_size": 32, "steps_per_call": 3}
+    for jit_compile in (False, True):
+        start(model_dir=str(tmp_path / str(jit_compile)), jit_compile=jit_compile, **flags)
+    plain, compiled = (np.fromfile(tmp_path / str(jit) / "predictions.bin", PREDICTION) for jit in (False, True))
+    np.testing.assert_array_equal(compiled[["partition", "offset", "label"]], plain[["partition", "offset", "label"]])
+    np.testing.assert_allclose(compiled["logit"], plain["logit"], atol=1e-4)

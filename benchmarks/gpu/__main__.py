@@ -20,15 +20,19 @@ import time
 import tfonline  # noqa: F401 - says how TensorFlow multiplies; the parts inherit it
 from benchmarks.commands import PEERS_PYTHON, ROOT
 
+_XLA = {"jit_compile": True}
 # part: [(module, what else it is told)], each a process.
 _PARTS: dict[str, list[tuple[str, dict]]] = {
-    "placement": [("placement", {})],
+    "placement": [("placement", {}), ("placement", _XLA)],
     "training": [
-        ("training", {"precision": "bfloat16", "tf32": True}),
-        ("training", {"precision": "float32", "tf32": True}),
-        ("training", {"precision": "float32", "tf32": False}),
+        ("training", {"precision": precision, "tf32": tf32, **xla})
+        for precision, tf32 in (("bfloat16", True), ("float32", True), ("float32", False))
+        for xla in ({}, _XLA)
     ],
-    "replicas": [("replicas", {"replicas": n, "exchange": e}) for n, e in ((1, ""), (2, "own"), (2, "strategy"))],
+    "replicas": [
+        ("replicas", {"replicas": n, "exchange": exchange, **xla})
+        for n, exchange, xla in ((1, "", {}), (2, "own", {}), (2, "strategy", {}), (1, "", _XLA), (2, "own", _XLA))
+    ],
     "raw": [("raw", {"part": "features"}), ("raw", {"part": "trained"})],
     "kafka": [("kafka", {})],
     "peers": [("keras_peer", {}), ("torch_peer", {})],
@@ -53,6 +57,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="tfonline-gpu-") as temporary, (folder / "results.jsonl").open("a") as results:
         results.write(json.dumps({"machine": machine}) + "\n")
         context = {"folder": temporary, "rows": args.rows and str(pathlib.Path(args.rows).resolve())}
+        context |= {"jit_compile": False, "without_xla": args.without_xla}
         context |= (
             {"shrink": 100, "secs": 0.2, "kafka_rows": 24_000}
             if args.quick
@@ -60,6 +65,8 @@ def main() -> None:
         )
         for part in (p for p in _PARTS if p in args.only.split(",")):
             for module, more in _PARTS[part]:
+                if args.without_xla and more.get("jit_compile"):
+                    continue
                 began = time.monotonic()
                 figures = _measure(module, context | more)
                 failed += not figures
@@ -107,6 +114,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--folder", default=str(ROOT / "runs" / "gpu"), help="of results and table (default runs/gpu)")
     parser.add_argument("--rows", default="", help="a TSV file of Criteo rows; none: synthetic ones")
     parser.add_argument("--quick", action="store_true", help="small sizes, to see that it runs")
+    parser.add_argument("--without_xla", action="store_true", help="nothing compiled: where a GPU has no cuDNN 8 or no ptxas")
     parser.add_argument("--part", help=argparse.SUPPRESS)
     parser.add_argument("--context", help=argparse.SUPPRESS)
     return parser.parse_args()

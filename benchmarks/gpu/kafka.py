@@ -18,8 +18,8 @@ import broker
 _TOPIC, _PARTITIONS, _PRODUCERS = "tfonline_gpu", 32, 8
 _FILE_ROWS = 1_000_000
 _READ_SECS = 10
-# rows a batch, batches a call
-_CASES = ((65_536, 1), (16_384, 1), (1000, 16))
+# rows a batch, batches a call, compiled
+_CASES = ((65_536, 1, False), (65_536, 1, True), (16_384, 1, False), (1000, 16, True))
 
 
 def measure(context: dict) -> dict[str, float]:
@@ -33,8 +33,10 @@ def measure(context: dict) -> dict[str, float]:
         tool("topic.py", "create", f"--bootstrap_servers={bootstrap}", f"--topic={_TOPIC}", f"--partitions={_PARTITIONS}")
         found = {"produced, rows/s": _produce(bootstrap, path, rows)}
         found |= _read(bootstrap)
-        for batch, steps in _CASES:
-            found |= _train(folder, bootstrap, dictionaries, max(1, batch // context["shrink"]), steps, rows)
+        for batch, steps, jit_compile in _CASES:
+            if not (jit_compile and context["without_xla"]):
+                batch = max(1, batch // context["shrink"])
+                found |= _train(folder, bootstrap, dictionaries, batch, steps, jit_compile, rows)
     finally:
         broker.stop(data)
         shutil.rmtree(data)
@@ -68,14 +70,16 @@ def read_alone(bootstrap: str) -> float:
     return read_rows_per_sec(topic, bootstrap, [Window(0, (0,) * len(ends), tuple(ends), "rows")], _READ_SECS)
 
 
-def _train(folder: pathlib.Path, bootstrap: str, dictionaries: str, batch: int, steps: int, rows: int) -> dict[str, float]:
+def _train(
+    folder: pathlib.Path, bootstrap: str, dictionaries: str, batch: int, steps: int, jit_compile: bool, rows: int
+) -> dict[str, float]:
     size, model = SIZES["default"], folder / "model"
     shutil.rmtree(model, ignore_errors=True)
     command = [sys.executable, "-m", "tfonline.train", "--flagfile=configs/mindrec.flags", f"--bootstrap_servers={bootstrap}"]
     command += [f"--topic={_TOPIC}", f"--model_dir={model}", f"--dictionary_dir={dictionaries}", "--stop_at=latest"]
     command += [f"--vocab_size={size.vocab}", "--precision=bfloat16", f"--batch_size={batch}", f"--steps_per_call={steps}"]
     command += [f"--window_rows={rows // 12}", "--checkpoint_every_steps=0", "--checkpoint_secs=10", "--report_secs=5"]
-    command += ["--loss_log_every_steps=100"]
+    command += ["--loss_log_every_steps=100", f"--jit_compile={jit_compile}"]
     with (folder / "train.log").open("w") as log:
         process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT)
         busy = _threads(process, model / "status")
@@ -85,6 +89,7 @@ def _train(folder: pathlib.Path, bootstrap: str, dictionaries: str, batch: int, 
     if summary["rows"] + summary["rejected"] != rows // _PRODUCERS * _PRODUCERS:
         sys.exit(f"{summary['rows']} rows trained and {summary['rejected']} refused of {rows}")
     named = f"Kafka to trained, batch {batch:,}" + (f", {steps} steps a call" if steps > 1 else "")
+    named += ", compiled" if jit_compile else ""
     found = {f"{named}, rows/s": summary["rows_per_sec"]}
     print((folder / "train.log").read_text()[-2500:], file=sys.stderr)
     return found | {f"{named}: cores busy, {name}": cores for name, cores in busy.items()}

@@ -1,5 +1,6 @@
 """Plain Keras at the same sizes: `Embedding` layers, `Dense` layers, Adam and `fit` on arrays in memory."""
 
+import itertools
 import time
 
 import numpy as np
@@ -7,6 +8,7 @@ import numpy as np
 from benchmarks.gpu.sizes import SIZES
 from benchmarks.speed.data import FIELDS, batches
 
+# size, rows a batch, batches an epoch
 _CASES = (("default", 1000, 200), ("default", 16_384, 30), ("default", 65_536, 10), ("replaced", 16_384, 10))
 
 
@@ -22,7 +24,9 @@ def measure(context: dict) -> dict[str, float]:
         rows, s = rows // context["shrink"], SIZES[size]
         some = batches(rows, 2, s.vocab)
         label, ids, values = (np.concatenate([some[i % 2][k] for i in range(count)]) for k in (0, 1, 2))
-        for precision in ("bfloat16", "float32"):
+        for precision, jit_compile in itertools.product(("bfloat16", "float32"), (False, True)):
+            if jit_compile and context["without_xla"]:
+                continue
             keras.mixed_precision.set_global_policy("mixed_bfloat16" if precision == "bfloat16" else "float32")
             inputs = keras.Input([FIELDS], dtype="int32")
             scales = keras.Input([FIELDS, 1])
@@ -33,10 +37,11 @@ def measure(context: dict) -> dict[str, float]:
             logits = keras.ops.sum(wide, axis=1, keepdims=True) + keras.layers.Dense(1)(x)
             model = keras.Model([inputs, scales], keras.layers.Activation("linear", dtype="float32")(logits))
             loss = keras.losses.BinaryCrossentropy(from_logits=True)
-            model.compile(keras.optimizers.Adam(3.5e-4), loss, jit_compile=False)
+            model.compile(keras.optimizers.Adam(3.5e-4), loss, jit_compile=jit_compile)
             clock = _make_clock()
             model.fit([ids, values[:, :, None]], label, batch_size=rows, epochs=3, verbose=0, shuffle=False, callbacks=[clock])
-            found[f"Keras fit: {size}, {precision}, batch {rows:,}, samples/s"] = len(label) / clock.secs
+            how = ", compiled" if jit_compile else ""
+            found[f"Keras fit: {size}, {precision}, batch {rows:,}{how}, samples/s"] = len(label) / clock.secs
     return found
 
 

@@ -11,8 +11,14 @@ from benchmarks.gpu.sizes import make_config
 
 _ROWS = 200_000
 _WARM_CALLS = 5  # then it is traced, and the queues are full
-# numeric, rows a batch, batches a call
-_CASES = (("minmax", 65_536, 1), ("bucket", 65_536, 1), ("bucket", 16_384, 1), ("bucket", 1000, 16))
+# numeric, rows a batch, batches a call, compiled
+_CASES = (
+    ("minmax", 65_536, 1, False),
+    ("minmax", 65_536, 1, True),
+    ("bucket", 65_536, 1, False),
+    ("bucket", 16_384, 1, False),
+    ("bucket", 1000, 16, True),
+)
 
 
 def measure(context: dict) -> dict[str, float]:
@@ -47,17 +53,20 @@ def _trained(context: dict) -> dict[str, float]:
     schema = load_schema("configs/criteo.yaml")
     dictionaries = load_dictionaries(make_dictionaries(context, path), schema)
     found = {}
-    for numeric, batch, steps in _CASES:
+    for numeric, batch, steps, jit_compile in _CASES:
+        if jit_compile and context["without_xla"]:
+            continue
         batch = max(4, batch // context["shrink"])
         rows = batch * steps
         features = Features(schema, dictionaries, numeric)
-        config = make_config("default", "bfloat16", numeric=numeric)
+        config = make_config("default", "bfloat16", numeric=numeric, jit_compile=jit_compile)
         learner = step.make_learner(strategy, config, config.vocab_size, features.shape)
         messages = (lines * (rows // len(lines) + 1))[:rows]
         raw = RawBatch(tf.constant(messages), tf.zeros([rows], tf.int32), tf.range(rows, dtype=tf.int64))
         batches = tf.data.Dataset.from_tensors((raw, tf.constant(0, tf.int64), tf.constant(False))).repeat()
         elements = make_batches(batches, features, rows, learner.model.padding_id)
         named = f"{numeric}, batch {batch:,}" + (f", {steps} steps a call" if steps > 1 else "")
+        named += ", compiled" if jit_compile else ""
         for what, num_steps in (("to the device", 0), ("to trained", steps)):
             rate, busy = _follow(elements, learner, num_steps, 4 * context["secs"])
             found[f"raw rows {what}: {named}, rows/s"] = rate

@@ -22,13 +22,16 @@ def measure(context: dict) -> dict[str, float]:
     import tensorflow as tf
 
     tf.config.experimental.enable_tensor_float_32_execution(context["tf32"])
+    jit_compile = context["jit_compile"]
     named = context["precision"] + (", TF32" if context["precision"] == "float32" and context["tf32"] else "")
     found, learner, made_for = {}, None, None
     for size, rows, steps in _CASES:
+        if jit_compile and rows <= 1000 and steps == 1:
+            continue  # a GPU that waits for TensorFlow takes several steps a call
         rows = max(4, rows // context["shrink"])
         if size != made_for:
             learner, made_for = None, size  # one model at a time: the large one needs the memory
-            learner = make_learner(size, context["precision"])
+            learner = make_learner(size, context["precision"], jit_compile=jit_compile)
         ready = make_inputs(learner, size, rows * steps, 2 if rows * steps > 10_000 else 8)
         which, num_steps = tf.range(steps), tf.constant(steps)
 
@@ -36,14 +39,14 @@ def measure(context: dict) -> dict[str, float]:
             return learner.train_steps(num_steps, which, *ready[i % len(ready)]).deep_loss
 
         what = f"{size}, {named}, batch {rows:,}"
-        a_call = f", {steps} steps a call" if steps > 1 else ""
-        found[f"training: {what}{a_call}, samples/s"] = rows_per_sec(call, rows * steps, _wait, context["secs"])
-        if steps == 1:
+        how = (f", {steps} steps a call" if steps > 1 else "") + (", compiled" if jit_compile else "")
+        found[f"training: {what}{how}, samples/s"] = rows_per_sec(call, rows * steps, _wait, context["secs"])
+        if steps == 1 and not jit_compile:
             roof = products(size, rows, context["precision"], context["secs"] / 2)
             flops = 6 * sum(a * b for a, b in SIZES[size].products(needed=True))
             found[f"products alone: {what}, samples/s"] = roof
             found[f"products alone: {what}, TFLOP/s"] = flops * roof / 1e12
-    return found | rates(context)
+    return found if jit_compile else found | rates(context)
 
 
 def products(size: str, rows: int, precision: str, secs: float) -> float:

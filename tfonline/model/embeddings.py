@@ -42,13 +42,14 @@ class Distinct(NamedTuple):
     @classmethod
     def fixed_size(cls, ids: tf.Tensor, padding_id: int) -> "Distinct":
         """Those of ids, int [n], none above padding_id; U is as large as it can be. XLA wants to know shapes beforehand."""
+        # All scatters are of int32 and put one of the values there are, no matter which: on a GPU, plain stores without atomics.
         ids, n, rows = tf.cast(ids, tf.int32), ids.shape[0], padding_id + 1
-        if n >= rows:  # each id that there is has its place
-            found = tf.tensor_scatter_nd_update(tf.zeros([rows], tf.bool), ids[:, None], tf.ones([n], tf.bool))
-            return cls(tf.where(found, tf.range(rows), padding_id), ids)
         places = tf.range(n)
-        first = tf.gather(tf.tensor_scatter_nd_min(tf.fill([rows], n), ids[:, None], places), ids)
-        return cls(tf.where(first == places, ids, padding_id), first)
+        one_of = tf.tensor_scatter_nd_update(tf.fill([rows], n), ids[:, None], places)
+        if n >= rows:  # each id that there is has its place
+            return cls(tf.where(one_of < n, tf.range(rows), padding_id), ids)
+        place = tf.gather(one_of, ids)
+        return cls(tf.where(place == places, ids, padding_id), place)
 
     def sums(self, values: tf.Tensor) -> tf.Tensor:
         """float32 [n, width], a row an id as they came, to [U, width]: those of the same id added up."""

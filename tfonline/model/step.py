@@ -103,11 +103,27 @@ def make_learner(
     shape: Shape,
     cluster: Cluster | None = None,
 ) -> "Learner":
-    """The model and the optimizers that the flags ask for."""
+    """The model and the optimizers that the flags ask for.
+
+    Raises:
+      UserError: --jit_compile, and XLA does not work on the device (exit 64).
+    """
+    if config.jit_compile:
+        _try_xla(strategy.extended.worker_devices[0])
     with strategy.scope():
         model = make_model(config, num_ids, shape)
     rates = Rates(**{f.name: getattr(config, f.name) for f in dataclasses.fields(Rates)})
     return Learner(strategy, model, rates, cluster, config.jit_compile)
+
+
+def _try_xla(device: str) -> None:
+    """Has XLA compile a product: what it lacks, it lacks for all."""
+    try:
+        with tf.device(device):
+            tf.function(lambda x: x @ x, autograph=False, jit_compile=True)(tf.ones([8, 8]))
+    except tf.errors.OpError as e:
+        problem = f"--jit_compile: XLA cannot compile for {device} ({e.message.splitlines()[0]})"
+        raise UserError(f"{problem}. Leave it out, or see BUILD.md on what XLA needs beside TensorFlow.", Exit.FLAGS) from e
 
 
 def make_model(config: Config, num_ids: int, shape: Shape) -> WideDeep:

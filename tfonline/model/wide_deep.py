@@ -133,9 +133,14 @@ class WideDeep(keras.Model):
             ids = tf.concat([self._scaled_ids(ids.dtype), ids], axis=0)
 
         def gradient(of_table: tf.Tensor, of_scaled: tf.Tensor) -> tf.IndexedSlices:
-            of_table = tf.reshape(of_table, [-1, of_table.shape[-1]])
-            sums = distinct.sums(tf.cast(of_table, tf.float32))
-            return tf.IndexedSlices(tf.concat([of_scaled, sums], axis=0) if self._scaled_fields else sums, ids)
+            width = of_table.shape[-1]
+            sums = distinct.sums(tf.cast(tf.reshape(of_table, [-1, width]), tf.float32))
+            if self._scaled_fields and sums.shape[0]:
+                # For XLA, flat: or it lays out all rows column by column, as the scaled ones come out of their product.
+                sums = tf.reshape(tf.concat([tf.reshape(t, [-1]) for t in (of_scaled, sums)], axis=0), [-1, width])
+            elif self._scaled_fields:
+                sums = tf.concat([of_scaled, sums], axis=0)
+            return tf.IndexedSlices(sums, ids)
 
         return gradient(of_rows.wide, of_rows.scaled_wide), gradient(of_rows.deep, of_rows.scaled_deep)
 
