@@ -11,6 +11,7 @@ from tfonline.config import Config
 from tfonline.evaluate.progressive import PREDICTION
 from tfonline.features.pipeline import Shape
 from tfonline.lifecycle import UserError
+from tfonline.model import embeddings
 from tfonline.model.embeddings import Distinct
 from tfonline.model.optimizers import Ftrl
 from tfonline.model.step import make_learner, make_strategy
@@ -38,7 +39,8 @@ def batches_of(count, num_ids):
 @pytest.mark.parametrize("num_ids", [1000, 20])
 @pytest.mark.parametrize("num_replicas", [1, 2])
 @pytest.mark.parametrize("flags", [ALL, {"wide_reduction": "mean", "wide_l1": 0.01}], ids=["all", "plain"])
-def test_compiled_steps_learn_what_the_others_learn(num_ids, num_replicas, flags):
+def test_compiled_steps_learn_what_the_others_learn(monkeypatch, num_ids, num_replicas, flags):
+    monkeypatch.setattr(embeddings, "_FEW_IDS", 0)  # as large batches are added up
     plain, compiled = (learner_of(jit, num_ids, num_replicas, **flags) for jit in (False, True))
     batches = list(batches_of(8, num_ids))
     want = plain.train_steps(tf.constant(8), tf.range(8), *as_one(batches))
@@ -69,16 +71,25 @@ def test_the_padding_stays_zero():
             np.testing.assert_array_equal(now[20], before[20], err_msg=variable.name)
 
 
-@pytest.mark.parametrize("padding_id", [9, 4])  # more ids than asked for, and fewer
-def test_distinct_ids_of_fixed_size(padding_id):
-    ids = tf.constant([3, 1, 3, 4, 1, 3], tf.int64)
-    found = tf.function(Distinct.fixed_size, jit_compile=True)(ids, padding_id)
-    assert len(found.ids) == min(6, padding_id + 1)
-    np.testing.assert_array_equal(tf.gather(found.ids, found.places), ids)
-    assert sorted(i for i in found.ids.numpy() if i != padding_id) == [i for i in (1, 3, 4) if i != padding_id]
-    sums = found.sums(tf.constant([[1.0], [2.0], [4.0], [8.0], [16.0], [32.0]]))
-    by_id = dict(zip(found.ids.numpy().tolist(), sums.numpy().ravel().tolist(), strict=True))
-    assert {i: by_id[i] for i in (1, 3)} == {1: 18.0, 3: 37.0}
+@pytest.mark.parametrize("few", [100_000, 0], ids=["in one place", "in several places"])
+@pytest.mark.parametrize("num_rows", [10, 5])  # more than ids are asked for, and fewer
+def test_distinct_ids_of_fixed_size(monkeypatch, num_rows, few):
+    monkeypatch.setattr(embeddings, "_FEW_IDS", few)
+    ids = tf.constant([3, 1, 3, 4, 1, 3, num_rows], tf.int64)  # the last is of no row
+    values = tf.constant([[1.0], [2.0], [4.0], [8.0], [16.0], [32.0], [0.0]])
+
+    @tf.function(jit_compile=True)
+    def find():
+        found = Distinct.fixed_size(ids, num_rows)
+        return found.ids, found.places, found.sums(values), tf.constant(found.copies)
+
+    found, places, sums, copies = find()
+    assert (copies > 1) == (few == 0)
+    assert len(found) == min(7, num_rows)
+    np.testing.assert_array_equal(found.numpy()[places[:6]], ids[:6])
+    assert sorted(i for i in found.numpy() if i < num_rows) == [1, 3, 4]
+    of_ids = {i: s for i, s in zip(found.numpy().tolist(), sums.numpy().ravel().tolist(), strict=True) if i < num_rows}
+    assert of_ids == {1: 18.0, 3: 37.0, 4: 8.0}
 
 
 def test_a_compiled_ftrl_step_by_hand():

@@ -5,6 +5,9 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
+# Of `Distinct.sums` on a GPU.
+_MOST_COPIES, _FEW_IDS = 8, 100_000
+
 
 def own(mirrored: Any) -> Any:
     """This replica's copy of a mirrored variable, on its device; the first one where no replica runs."""
@@ -27,12 +30,14 @@ class Distinct(NamedTuple):
     """Ids, each once (on the CPU in the order of first appearance).
 
     Attributes:
-      ids: int [U]; where `fixed_size` found fewer, the padding's among them: no step changes its rows.
+      ids: int [U]; where `fixed_size` found fewer, some are of no row: XLA reads the last row for them, and writes none.
       places: int [n], where in `ids` each of them is.
+      copies: `sums` adds up in so many places, then these: where many threads add to one row, each waits for all others.
     """
 
     ids: tf.Tensor
     places: tf.Tensor
+    copies: int = 1
 
     @classmethod
     def of(cls, ids: tf.Tensor) -> "Distinct":
@@ -40,20 +45,31 @@ class Distinct(NamedTuple):
         return cls(*tf.unique(ids))
 
     @classmethod
-    def fixed_size(cls, ids: tf.Tensor, padding_id: int) -> "Distinct":
-        """Those of ids, int [n], none above padding_id; U is as large as it can be. XLA wants to know shapes beforehand."""
-        # All scatters are of int32 and put one of the values there are, no matter which: on a GPU, plain stores without atomics.
-        ids, n, rows = tf.cast(ids, tf.int32), ids.shape[0], padding_id + 1
-        places = tf.range(n)
-        one_of = tf.tensor_scatter_nd_update(tf.fill([rows], n), ids[:, None], places)
-        if n >= rows:  # each id that there is has its place
-            return cls(tf.where(one_of < n, tf.range(rows), padding_id), ids)
-        place = tf.gather(one_of, ids)
-        return cls(tf.where(place == places, ids, padding_id), place)
+    def fixed_size(cls, ids: tf.Tensor, num_rows: int) -> "Distinct":
+        """Those of ids, int [n], as XLA, which wants to know shapes beforehand, can find them: U is the most that there can be.
+
+        Args:
+          ids: those that are not below num_rows are of no row.
+          num_rows: of the table.
+        """
+        # A scatter of int32 that puts any one of several values is plain stores on a GPU; a minimum or a bool would be atomics.
+        ids, n = tf.cast(ids, tf.int32), ids.shape[0]
+        order = tf.range(n)
+        one_of = tf.tensor_scatter_nd_update(tf.fill([num_rows], n), ids[:, None], order)
+        copies = min(_MOST_COPIES, 2 * n // min(n, num_rows)) if n > _FEW_IDS else 1
+        if n >= num_rows:  # each id that there is has its place
+            return cls(tf.where(one_of < n, tf.range(num_rows), num_rows), ids, copies)
+        places = tf.gather(one_of, ids)
+        return cls(tf.where(places == order, ids, num_rows), places, copies)
 
     def sums(self, values: tf.Tensor) -> tf.Tensor:
         """float32 [n, width], a row an id as they came, to [U, width]: those of the same id added up."""
-        return tf.math.unsorted_segment_sum(values, self.places, tf.size(self.ids))
+        if self.copies == 1:
+            return tf.math.unsorted_segment_sum(values, self.places, tf.size(self.ids))
+        n, most = self.places.shape[0], self.ids.shape[0]
+        places = tf.where(self.places < most, self.places + tf.range(n) % self.copies * most, self.copies * most)
+        sums = tf.math.unsorted_segment_sum(values, places, self.copies * most)
+        return tf.reduce_sum(tf.reshape(sums, [self.copies, most, -1]), axis=0)
 
 
 class Table(keras.layers.Layer):

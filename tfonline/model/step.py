@@ -369,7 +369,7 @@ class Learner(tf.Module):
         """One replica's weights by the gradients of all; returns the l2 penalty, float32 []."""
         if self._strategy.num_replicas_in_sync > 1 and not self.model.of_all_ids(wide[0]):
             ids = wide[0].indices
-            distinct = Distinct.fixed_size(ids, self.model.padding_id) if self._jit_compile else Distinct.of(ids)
+            distinct = Distinct.fixed_size(ids, self.model.num_rows) if self._jit_compile else Distinct.of(ids)
             wide_table, deep_table = add_up_repeated(distinct, wide[0], deep[0])
             wide, deep = [wide_table, *wide[1:]], [deep_table, *deep[1:]]
         self.wide_optimizer.apply(self._wide, wide)

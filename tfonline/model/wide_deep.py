@@ -78,6 +78,11 @@ class WideDeep(keras.Model):
         """The id whose weights are zero for good."""
         return self.wide.padding_id
 
+    @property
+    def num_rows(self) -> int:
+        """Of the tables: an id each, and the padding."""
+        return self.padding_id + 1
+
     def build(self, _=None) -> None:
         """Makes all variables; call it inside the strategy's scope."""
         parts = (self.wide, self.embedding, self.history, self.cross_history, self.standardise, self.tower, self.average)
@@ -124,7 +129,7 @@ class WideDeep(keras.Model):
     def distinct(self, ids: tf.Tensor, fixed_size: bool = False) -> Distinct:
         """Of ids, int [B, F], those that change from row to row; `fixed_size`: see there."""
         ids = tf.reshape(ids[:, self._scaled_fields :], [-1])
-        return Distinct.fixed_size(ids, self.padding_id) if fixed_size else Distinct.of(ids)
+        return Distinct.fixed_size(ids, self.num_rows) if fixed_size else Distinct.of(ids)
 
     def gradients(self, distinct: Distinct, of_rows: Rows) -> tuple[tf.IndexedSlices, tf.IndexedSlices]:
         """The gradients of the wide and the deep table, by those of `rows(ids, distinct)`: each id once, in one order for both."""
@@ -146,7 +151,7 @@ class WideDeep(keras.Model):
 
     def of_all_ids(self, gradient: tf.IndexedSlices) -> bool:
         """Whether one of `gradients` has a row for each id that there is, in the same place for any batch."""
-        return gradient.indices.shape[0] == self._scaled_fields + self.padding_id + 1
+        return gradient.indices.shape[0] == self._scaled_fields + self.num_rows
 
     def _scaled_ids(self, dtype: tf.DType) -> tf.Tensor:
         return tf.range(self._scaled_fields, dtype=dtype)  # of the ids' own type: what is int32 a GPU would be sent at each step
