@@ -1,5 +1,6 @@
 """Several GPUs of one host: speed against one, what the exchange of the tables' rows costs, and whether the weights are equal."""
 
+import functools
 import pathlib
 
 import numpy as np
@@ -20,14 +21,21 @@ def measure(context: dict) -> dict[str, float]:
     named = f"{n} replicas, rows exchanged by the {'trainer' if exchange == 'own' else 'strategy'}" if n > 1 else "1 replica"
     named += ", compiled" if jit_compile else ""
     found = {}
-    for rows in (16_384, 65_536):
+    learner = _make(n, exchange, "bfloat16", jit_compile)
+    for rows, steps in ((16_384, 1), (16_384, 4), (65_536, 1), (65_536, 4)):
         rows = rows // context["shrink"]
-        learner = _make(n, exchange, "bfloat16", jit_compile)
-        ready = make_inputs(learner, "default", rows * n, 2)
-        call = lambda i, learner=learner, ready=ready: learner.train(*ready[i % 2]).deep_loss  # noqa: E731
-        found[f"{named}, {rows:,} rows a replica, samples/s"] = rows_per_sec(call, rows * n, lambda x: x.numpy(), context["secs"])
-        del learner, ready, call
+        ready = make_inputs(learner, "default", rows * n * steps, 1 if steps > 1 else 2)
+        call = functools.partial(_call, learner, ready, steps)
+        what = f"{named}, {rows:,} rows a replica" + (f", {steps} steps a call" if steps > 1 else "")
+        found[f"{what}, samples/s"] = rows_per_sec(call, rows * n * steps, lambda x: x.numpy(), context["secs"])
+    del learner, ready, call
     return found | _equal(context, n, exchange, jit_compile, named)
+
+
+def _call(learner, ready: list[tuple], steps: int, i: int):
+    import tensorflow as tf
+
+    return learner.train_steps(tf.constant(steps), tf.range(steps), *ready[i % len(ready)]).deep_loss
 
 
 def _make(n: int, exchange: str, precision: str, jit_compile: bool):

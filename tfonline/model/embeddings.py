@@ -32,12 +32,12 @@ class Distinct(NamedTuple):
     Attributes:
       ids: int [U]; where `fixed_size` found fewer, some are of no row: XLA reads the last row for them, and writes none.
       places: int [n], where in `ids` each of them is.
-      copies: `sums` adds up in so many places, then these: where many threads add to one row, each waits for all others.
+      copies: of fixed_size: `sums` adds up in so many places, then these: threads that add to one row wait for each other.
     """
 
     ids: tf.Tensor
     places: tf.Tensor
-    copies: int = 1
+    copies: int = 0
 
     @classmethod
     def of(cls, ids: tf.Tensor) -> "Distinct":
@@ -64,12 +64,13 @@ class Distinct(NamedTuple):
 
     def sums(self, values: tf.Tensor) -> tf.Tensor:
         """float32 [n, width], a row an id as they came, to [U, width]: those of the same id added up."""
-        if self.copies == 1:
+        if not self.copies:
             return tf.math.unsorted_segment_sum(values, self.places, tf.size(self.ids))
         n, most = self.places.shape[0], self.ids.shape[0]
         places = tf.where(self.places < most, self.places + tf.range(n) % self.copies * most, self.copies * most)
-        sums = tf.math.unsorted_segment_sum(values, places, self.copies * most)
-        return tf.reduce_sum(tf.reshape(sums, [self.copies, most, -1]), axis=0)
+        # With a third axis, or XLA lays the sums out as it does `[n, 1]` ids: column by column.
+        sums = tf.math.unsorted_segment_sum(values[:, :, None], places, self.copies * most)
+        return tf.reduce_sum(tf.reshape(sums, [self.copies, most, values.shape[1]]), axis=0)
 
 
 class Table(keras.layers.Layer):

@@ -224,7 +224,7 @@ class Learner(tf.Module):
             logits = self._of_all_workers(logits)
         if followed:
             followed = (label, *followed, weight, logits)
-        wide_loss = self._strategy.reduce("SUM", losses, axis=None)
+        wide_loss = self._total(losses)
         penalty = self._strategy.run(self._update, (*self._exchange(*gradients), *followed))
         return StepResult(logits, wide_loss, wide_loss + self._strategy.experimental_local_results(penalty)[0])
 
@@ -318,6 +318,14 @@ class Learner(tf.Module):
             )
 
         return tuple(part(x) for x in tensors)
+
+    def _total(self, losses: tf.Tensor) -> tf.Tensor:
+        """The sum of a number of each replica."""
+        if self._workers > 1:
+            return self._strategy.reduce("SUM", losses, axis=None)
+        losses = self._strategy.experimental_local_results(losses)
+        with tf.device(losses[0].device):  # Strategy.reduce would bring them to the host, and wait for them
+            return tf.add_n(losses)
 
     def _of_all_workers(self, x: tf.Tensor) -> tf.Tensor:
         """Each worker's [b, ...] to [B, ...], in the workers' order."""

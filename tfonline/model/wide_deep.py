@@ -136,6 +136,8 @@ class WideDeep(keras.Model):
         ids = distinct.ids
         if self._scaled_fields:
             ids = tf.concat([self._scaled_ids(ids.dtype), ids], axis=0)
+        if distinct.copies:
+            ids = tf.cast(ids, tf.int64)  # outside of XLA, int32 is the host's
 
         def gradient(of_table: tf.Tensor, of_scaled: tf.Tensor) -> tf.IndexedSlices:
             width = of_table.shape[-1]
