@@ -11,7 +11,7 @@ from tfonline.config import Config
 from tfonline.evaluate.progressive import PREDICTION
 from tfonline.features.pipeline import Shape
 from tfonline.lifecycle import UserError
-from tfonline.model import embeddings
+from tfonline.model import embeddings, exchange
 from tfonline.model.embeddings import Distinct
 from tfonline.model.optimizers import Ftrl
 from tfonline.model.step import make_learner, make_strategy
@@ -50,6 +50,19 @@ def test_compiled_steps_learn_what_the_others_learn(monkeypatch, num_ids, num_re
         np.testing.assert_allclose(b, a, rtol=2e-5, atol=2e-6)
     for variable, a, b in zip(plain.variables, values_of(plain), values_of(compiled), strict=True):
         np.testing.assert_allclose(b, a, rtol=1e-4, atol=2e-5, err_msg=variable.name)
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("num_ids", [1000, 20])
+def test_many_replicas_exchange_by_a_collective_what_few_send_each_other(monkeypatch, num_ids, jit_compile):
+    direct, reduced = (learner_of(jit_compile, num_ids, 2, **ALL) for _ in range(2))
+    batches = list(batches_of(4, num_ids))
+    want = [direct.train(*b) for b in batches]
+    monkeypatch.setattr(exchange, "_MOST_DIRECT", 1)
+    got = [reduced.train(*b) for b in batches]
+    np.testing.assert_allclose([r.deep_loss for r in got], [r.deep_loss for r in want], rtol=1e-6)
+    for variable, a, b in zip(direct.variables, values_of(direct), values_of(reduced), strict=True):
+        np.testing.assert_allclose(b, a, rtol=1e-5, atol=1e-6, err_msg=variable.name)
 
 
 def test_replicas_stay_alike():

@@ -54,19 +54,19 @@ def _exchange_by_strategy(learner) -> None:
     import tensorflow as tf
 
     from tfonline.model.embeddings import Distinct
-
-    strategy = learner._strategy
+    from tfonline.model.exchange import Packed
 
     def all_unlike(ids, fixed_size):
         ids = tf.reshape(ids[:, NUMBERS:], [-1])
         return Distinct(ids, tf.range(tf.size(ids, ids.dtype), dtype=ids.dtype))
 
-    def gathered(wide, deep):
-        pairs = list(zip([*wide, *deep], [*learner._wide, *learner._deep], strict=True))
-        every = strategy.extended.batch_reduce_to(tf.distribute.ReduceOp.SUM, pairs)
-        return every[: len(wide)], every[len(wide) :]
+    def gathered(packed):
+        (dense,), (tables,) = packed
+        pairs = list(zip((dense, *tables), (learner._deep[1], learner._wide[0], learner._deep[0]), strict=True))
+        dense, *tables = learner._strategy.extended.batch_reduce_to(tf.distribute.ReduceOp.SUM, pairs)
+        return Packed((dense,), (tuple(tables),))
 
-    learner.model.distinct, learner._exchange = all_unlike, gathered
+    learner.model.distinct, learner._exchange.between = all_unlike, gathered
 
 
 def _equal(context: dict, n: int, exchange: str, jit_compile: bool, named: str) -> dict[str, float]:

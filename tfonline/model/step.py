@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -12,8 +12,8 @@ from tfonline.cluster.members import Cluster
 from tfonline.config import Config
 from tfonline.features.pipeline import Shape
 from tfonline.lifecycle import Exit, UserError
-from tfonline.model.embeddings import Distinct
-from tfonline.model.optimizers import Ftrl, LazyAdam, add_up_repeated, concat_slices
+from tfonline.model.exchange import Exchange, Learned, Packed
+from tfonline.model.optimizers import Ftrl, LazyAdam
 from tfonline.model.wide_deep import WideDeep
 
 
@@ -178,6 +178,7 @@ class Learner(tf.Module):
                 self._wide, rates.wide_learning_rate, rates.wide_l1, rates.wide_l2, rates.wide_initial_accumulator, jit_compile
             )
             self.deep_optimizer = LazyAdam(self._deep, rates.deep_learning_rate, rates.l2)
+        self._exchange = Exchange(strategy, self._workers, model, self._wide, self._deep, jit_compile)
         alone = jit_compile and strategy.num_replicas_in_sync == 1
         self.train = tf.function(self._step, autograph=False, jit_compile=alone or None)
         self.train_steps = tf.function(self._steps, autograph=False, jit_compile=alone or None)
@@ -213,7 +214,7 @@ class Learner(tf.Module):
             own_rows = slice(self._worker * ids.shape[0], (self._worker + 1) * ids.shape[0])
             parts = (label[own_rows], ids, values, numeric, crosses, weight[own_rows])
         parts = self._split(*parts)
-        logits, losses, *gradients = self._strategy.run(self._forward_backward, (*parts, total))
+        logits, learned = self._strategy.run(self._forward_backward, (*parts, total))
         logits = tf.concat(self._strategy.experimental_local_results(logits), axis=0)
         followed = ()
         if self.model.followed:
@@ -224,9 +225,8 @@ class Learner(tf.Module):
             logits = self._of_all_workers(logits)
         if followed:
             followed = (label, *followed, weight, logits)
-        wide_loss = self._total(losses)
-        penalty = self._strategy.run(self._update, (*self._exchange(*gradients), *followed))
-        return StepResult(logits, wide_loss, wide_loss + self._strategy.experimental_local_results(penalty)[0])
+        losses = self._strategy.run(self._update, (self._exchange.between(learned), *followed))
+        return StepResult(logits, *(self._strategy.experimental_local_results(loss)[0] for loss in losses))
 
     def _steps(self, num_steps: tf.Tensor, which: tf.Tensor, *batches: tf.Tensor) -> StepResult:
         """See `train_steps`."""
@@ -240,9 +240,10 @@ class Learner(tf.Module):
         losses = tf.TensorArray(tf.float32, num_batches, element_shape=[2])
 
         def one(j: tf.Tensor, logits: tf.TensorArray, losses: tf.TensorArray) -> tuple:
-            result = self._step(*(x[which[j]] for x in batches))
+            i = which[j]
+            result = self._step(*(x[i] for x in batches))
             loss = tf.stack([result.wide_loss, result.deep_loss])
-            return j + 1, logits.write(which[j], result.logits), losses.write(which[j], loss)
+            return j + 1, logits.write(i, result.logits), losses.write(i, loss)
 
         _, logits, losses = tf.while_loop(lambda j, *_: j < num_steps, one, (tf.constant(0), logits, losses), parallel_iterations=1)
         wide_loss, deep_loss = tf.unstack(losses.stack(), axis=1)
@@ -279,10 +280,10 @@ class Learner(tf.Module):
         crosses: tf.Tensor,
         weight: tf.Tensor,
         total: tf.Tensor,
-    ) -> tuple[tf.Tensor, tf.Tensor, Sequence, Sequence]:
-        """One replica's share of the loss and its gradients; `total` is the sum of the global batch's weights.
+    ) -> tuple[tf.Tensor, Packed | Learned]:
+        """One replica's logits, and its share of the loss and of the gradients; `total` is the sum of the global batch's weights.
 
-        The first gradient of each side is its table's: IndexedSlices, each id once, in the same order for both.
+        The tables' gradients are IndexedSlices, each id once, in the same order for both.
         """
         distinct = self.model.distinct(ids, fixed_size=self._jit_compile)
         rows = self.model.rows(ids, distinct)
@@ -302,7 +303,16 @@ class Learner(tf.Module):
         wide = [of_wide_table, *wide_dense]
         if self._rates.wide_reduction == "sum":
             wide = [_scale(g, total) for g in wide]
-        return logits, loss, wide, [of_deep_table, *deep_dense]
+        return logits, self._exchange.pack(Learned(loss, wide, [of_deep_table, *deep_dense]))
+
+    def _update(self, learned: Packed | Learned, *followed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """One replica's weights by what all have learned; to the wide and the deep loss, float32 []."""
+        loss, wide, deep = self._exchange.unpack(learned)
+        self.wide_optimizer.apply(self._wide, wide)
+        penalty = self.deep_optimizer.apply(self._deep, deep)
+        if followed:
+            self.model.follow(*followed)
+        return loss, loss + penalty
 
     def _split(self, *tensors: tf.Tensor) -> tuple:
         """Each replica's rows of [B, ...] tensors."""
@@ -319,14 +329,6 @@ class Learner(tf.Module):
 
         return tuple(part(x) for x in tensors)
 
-    def _total(self, losses: tf.Tensor) -> tf.Tensor:
-        """The sum of a number of each replica."""
-        if self._workers > 1:
-            return self._strategy.reduce("SUM", losses, axis=None)
-        losses = self._strategy.experimental_local_results(losses)
-        with tf.device(losses[0].device):  # Strategy.reduce would bring them to the host, and wait for them
-            return tf.add_n(losses)
-
     def _of_all_workers(self, x: tf.Tensor) -> tf.Tensor:
         """Each worker's [b, ...] to [B, ...], in the workers' order."""
         if not all(x.shape[1:]):  # nothing in it, which no collective takes
@@ -334,57 +336,6 @@ class Learner(tf.Module):
 
         found = gather(self._strategy, self._workers, x)
         return tf.ensure_shape(found, [x.shape[0] * self._workers, *x.shape[1:]])
-
-    def _exchange(self, wide: Sequence, deep: Sequence) -> tuple[Sequence, Sequence]:
-        """Each replica's gradients to those of all: what is dense as its sum, and of the tables all rows.
-
-        The tables' rows are exchanged here and not by the strategy, whose collectives would gather them for one table after the
-        other: a replica's rows are already added up by id, so few travel, and which belong together is found once for both tables.
-        Where each replica has a row for each id, they are added up as they lie.
-        """
-        if self._strategy.num_replicas_in_sync == 1:
-            return wide, deep
-        copies_of, devices = self._strategy.experimental_local_results, self._strategy.extended.worker_devices
-
-        def on_each(function: Callable) -> tf.distribute.DistributedValues:
-            def on_one(context: tf.distribute.ReplicaContext) -> tf.Tensor | tf.IndexedSlices:
-                copy = context.replica_id_in_sync_group % self._replicas
-                with tf.device(devices[copy]):
-                    return function(copy)
-
-            return self._strategy.experimental_distribute_values_from_function(on_one)
-
-        def sums(gradients: Sequence, variables: Sequence) -> Sequence:
-            pairs = list(zip(gradients, variables, strict=True))
-            return self._strategy.extended.batch_reduce_to(tf.distribute.ReduceOp.SUM, pairs)
-
-        tables = wide[0], deep[0]
-        gradients, variables = [*wide[1:], *deep[1:]], [*self._wide[1:], *self._deep[1:]]
-        if self.model.of_all_ids(copies_of(tables[0])[0]):
-            ids = on_each(lambda _: functools.reduce(tf.minimum, [t.indices for t in copies_of(tables[0])]))
-            values = [on_each(lambda i, t=t: copies_of(t)[i].values) for t in tables]
-            *dense, of_wide, of_deep = sums([*gradients, *values], [*variables, self._wide[0], self._deep[0]])
-            tables = [on_each(lambda i, t=t: tf.IndexedSlices(copies_of(t)[i], copies_of(ids)[i])) for t in (of_wide, of_deep)]
-        else:
-            dense = sums(gradients, variables)
-            if self._workers > 1:  # whose rows only a collective can bring
-                tables = sums(tables, (self._wide[0], self._deep[0]))
-            else:
-                tables = [on_each(lambda _, t=t: concat_slices(copies_of(t))) for t in tables]
-        return [tables[0], *dense[: len(wide) - 1]], [tables[1], *dense[len(wide) - 1 :]]
-
-    def _update(self, wide: Sequence, deep: Sequence, *followed: tf.Tensor) -> tf.Tensor:
-        """One replica's weights by the gradients of all; returns the l2 penalty, float32 []."""
-        if self._strategy.num_replicas_in_sync > 1 and not self.model.of_all_ids(wide[0]):
-            ids = wide[0].indices
-            distinct = Distinct.fixed_size(ids, self.model.num_rows) if self._jit_compile else Distinct.of(ids)
-            wide_table, deep_table = add_up_repeated(distinct, wide[0], deep[0])
-            wide, deep = [wide_table, *wide[1:]], [deep_table, *deep[1:]]
-        self.wide_optimizer.apply(self._wide, wide)
-        penalty = self.deep_optimizer.apply(self._deep, deep)
-        if followed:
-            self.model.follow(*followed)
-        return penalty
 
 
 def _compiled(of_replica: Callable) -> Callable:

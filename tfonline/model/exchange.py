@@ -1,0 +1,121 @@
+"""How the loss and the gradients of each replica become those of all."""
+
+import functools
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from tfonline.model.embeddings import Distinct
+from tfonline.model.optimizers import Gradient, add_up_repeated, concat_slices
+from tfonline.model.wide_deep import WideDeep
+
+_MOST_DIRECT = 4  # replicas
+
+
+class Learned(NamedTuple):
+    """What a batch tells.
+
+    Attributes:
+      loss: float32 [].
+      wide: gradients of the wide side's variables, that of its table first.
+      deep: likewise.
+    """
+
+    loss: tf.Tensor
+    wide: Sequence[Gradient]
+    deep: Sequence[Gradient]
+
+
+Tables = tuple[tf.IndexedSlices, tf.IndexedSlices] | tf.Tensor
+
+
+class Packed(NamedTuple):
+    """The same in few tensors, as each one more costs time between two steps; of one replica, or of several.
+
+    Attributes:
+      dense: of each replica, or their sum: float32 [T], the loss and then gradients: all but the tables', and these too where they
+        have a row for each id.
+      tables: of each replica: those of the wide and the deep table; or int64 [U], the ids alone.
+    """
+
+    dense: tuple[tf.Tensor, ...]
+    tables: tuple[Tables, ...]
+
+
+class Exchange:
+    """Between replicas, of one worker or of several; with a single one, everything stays as it is.
+
+    The tables' rows are exchanged here and not by the strategy, whose collectives would gather them for one table after the
+    other: a replica's rows are already added up by id, so few travel, and which belong together is found once for both tables.
+    Where each replica has a row for each id, they are added up as they lie, with all that is dense. A few replicas of one worker
+    send each other all they have, at once: two GPUs take half as long for that as for NCCL's all-reduce.
+
+    Args:
+      strategy: of the replicas.
+      workers: over how many it reaches.
+      model: whose gradients they are.
+      wide: its variables, the table first.
+      deep: likewise.
+      fixed_size: that distinct ids are found as XLA can.
+    """
+
+    def __init__(
+        self,
+        strategy: tf.distribute.Strategy,
+        workers: int,
+        model: WideDeep,
+        wide: Sequence[tf.Variable],
+        deep: Sequence[tf.Variable],
+        fixed_size: bool,
+    ):
+        self._strategy, self._workers, self._model, self._fixed_size = strategy, workers, model, fixed_size
+        self._tables, self._wide, self._deep = (wide[0], deep[0]), wide[1:], deep[1:]
+
+    def pack(self, learned: Learned) -> Packed | Learned:
+        """What one replica has to tell, in its context."""
+        if self._strategy.num_replicas_in_sync == 1:
+            return learned
+        loss, wide, deep = learned
+        dense, tables = [loss, *wide[1:], *deep[1:]], (wide[0], deep[0])
+        if self._model.of_all_ids(wide[0]):
+            dense, tables = [*dense, *(t.values for t in tables)], wide[0].indices
+        return Packed((tf.concat([tf.reshape(g, [-1]) for g in dense], axis=0),), (tables,))
+
+    def between(self, packed: Packed | Learned) -> Packed | Learned:
+        """What each replica tells to what all tell, for each of them; in cross-replica context."""
+        if self._strategy.num_replicas_in_sync == 1:
+            return packed
+        (dense,), (tables,) = packed
+        if self._workers > 1:  # whose rows only a collective can bring
+            dense, *tables = self._reduce((dense, *tables), (self._deep[0], *self._tables))
+            return Packed((dense,), (tuple(tables),))
+        copies_of = self._strategy.experimental_local_results  # TensorFlow brings them where they are used
+        if self._strategy.num_replicas_in_sync > _MOST_DIRECT:
+            return Packed(tuple(self._reduce([dense], [self._deep[0]])), copies_of(tables))
+        return Packed(copies_of(dense), copies_of(tables))
+
+    def unpack(self, packed: Packed | Learned) -> Learned:
+        """The sums of what `between` has brought, in a replica's context; the tables' gradients have each id once."""
+        if self._strategy.num_replicas_in_sync == 1:
+            return packed
+        dense, tables = packed
+        shapes = [[], *(v.shape for v in (*self._wide, *self._deep))]
+        if of_all_ids := not isinstance(tables[0], tuple):
+            ids = functools.reduce(tf.minimum, tables)
+            shapes += [[ids.shape[0], t.shape[1]] for t in self._tables]
+        parts = tf.split(tf.add_n(dense), [tf.TensorShape(s).num_elements() for s in shapes])
+        loss, *dense = (tf.reshape(part, shape) for part, shape in zip(parts, shapes, strict=True))
+        if of_all_ids:
+            *dense, wide, deep = dense
+            tables = [tf.IndexedSlices(values, ids) for values in (wide, deep)]
+        else:
+            wide, deep = map(concat_slices, zip(*tables, strict=True))
+            distinct = Distinct.fixed_size(wide.indices, self._model.num_rows) if self._fixed_size else Distinct.of(wide.indices)
+            tables = add_up_repeated(distinct, wide, deep)
+        return Learned(loss, [tables[0], *dense[: len(self._wide)]], [tables[1], *dense[len(self._wide) :]])
+
+    def _reduce(self, gradients: Sequence, variables: Sequence) -> Sequence:
+        # Not reduce_to, which brings all to one device and back.
+        pairs = list(zip(gradients, variables, strict=True))
+        return self._strategy.extended.batch_reduce_to(tf.distribute.ReduceOp.SUM, pairs)
