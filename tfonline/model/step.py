@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -180,7 +180,7 @@ class Learner(tf.Module):
             self.deep_optimizer = LazyAdam(self._deep, rates.deep_learning_rate, rates.l2)
         self._exchange = Exchange(strategy, self._workers, model, self._wide, self._deep, jit_compile)
         alone = jit_compile and strategy.num_replicas_in_sync == 1
-        self.train = tf.function(self._step, autograph=False, jit_compile=alone or None)
+        self.train = tf.function(self._one_step, autograph=False, jit_compile=alone or None)
         self.train_steps = tf.function(self._steps, autograph=False, jit_compile=alone or None)
         if jit_compile and not alone:  # what lies between exchanges
             self._forward_backward, self._update = map(_compiled, (self._forward_backward, self._update))
@@ -204,21 +204,48 @@ class Learner(tf.Module):
         """The model's inputs (WideDeep.call) to logits float32 [B]; learns nothing."""
         return self.model((ids, values, numeric, crosses))
 
-    def _step(
-        self, label: tf.Tensor, ids: tf.Tensor, values: tf.Tensor, numeric: tf.Tensor, crosses: tf.Tensor, weight: tf.Tensor
-    ) -> StepResult:
+    def _one_step(self, *batch: tf.Tensor) -> StepResult:
         """See `train`."""
-        total = tf.reduce_sum(weight)
-        parts = (label, ids, values, numeric, crosses, weight)
-        if self._workers > 1:
-            own_rows = slice(self._worker * ids.shape[0], (self._worker + 1) * ids.shape[0])
-            parts = (label[own_rows], ids, values, numeric, crosses, weight[own_rows])
-        parts = self._split(*parts)
-        logits, learned = self._strategy.run(self._forward_backward, (*parts, total))
+        return self._step(None, tf.reduce_sum(batch[-1]), batch, self._split(None, batch))
+
+    def _steps(self, num_steps: tf.Tensor, which: tf.Tensor, *batches: tf.Tensor) -> StepResult:
+        """See `train_steps`."""
+        num_batches = which.shape[0]
+        if num_batches == 1:
+            result = self._one_step(*batches)
+            return StepResult(result.logits, result.wide_loss[None], result.deep_loss[None])
+        rows = batches[0].shape[0] // num_batches
+        batches = [tf.reshape(x, [num_batches, rows, *x.shape[1:]]) for x in batches]
+        totals = tf.reduce_sum(batches[-1], axis=1)
+        parts = self._split(1, batches)  # here, not at each step: what is done between two steps holds up the second
+        logits = tf.TensorArray(tf.float32, num_batches, element_shape=[rows])
+        losses = tf.TensorArray(tf.float32, num_batches, element_shape=[2])
+
+        def one(j: tf.Tensor, logits: tf.TensorArray, losses: tf.TensorArray) -> tuple:
+            i = which[j]
+            result = self._step(i, totals, batches, parts)
+            loss = tf.stack([result.wide_loss, result.deep_loss])
+            return j + 1, logits.write(i, result.logits), losses.write(i, loss)
+
+        _, logits, losses = tf.while_loop(lambda j, *_: j < num_steps, one, (tf.constant(0), logits, losses), parallel_iterations=1)
+        wide_loss, deep_loss = tf.unstack(losses.stack(), axis=1)
+        return StepResult(tf.reshape(logits.stack(), [-1]), wide_loss, deep_loss)
+
+    def _step(self, i: tf.Tensor | None, total: tf.Tensor, batches: Sequence[tf.Tensor], parts: Sequence) -> StepResult:
+        """A step on the i-th batch, or on the only one (None).
+
+        Args:
+          i: int32 [], or None.
+          total: float32 [N], the sums of the batches' weights; or [].
+          batches: what `train` takes, with N before it or not.
+          parts: the same, each replica's rows.
+        """
+        logits, learned = self._strategy.run(self._forward_backward, (i, total, *parts))
         logits = tf.concat(self._strategy.experimental_local_results(logits), axis=0)
         followed = ()
         if self.model.followed:
-            followed = (ids, numeric, crosses)
+            label, ids, _, numeric, crosses, weight = _at(i, batches)
+            followed = ids, numeric, crosses
             if self._workers > 1:
                 followed = map(self._of_all_workers, followed)
         if self._workers > 1:
@@ -227,27 +254,6 @@ class Learner(tf.Module):
             followed = (label, *followed, weight, logits)
         losses = self._strategy.run(self._update, (self._exchange.between(learned), *followed))
         return StepResult(logits, *(self._strategy.experimental_local_results(loss)[0] for loss in losses))
-
-    def _steps(self, num_steps: tf.Tensor, which: tf.Tensor, *batches: tf.Tensor) -> StepResult:
-        """See `train_steps`."""
-        num_batches = which.shape[0]
-        if num_batches == 1:
-            result = self._step(*batches)
-            return StepResult(result.logits, result.wide_loss[None], result.deep_loss[None])
-        rows = batches[0].shape[0] // num_batches
-        batches = [tf.reshape(x, [num_batches, rows, *x.shape[1:]]) for x in batches]
-        logits = tf.TensorArray(tf.float32, num_batches, element_shape=[rows])
-        losses = tf.TensorArray(tf.float32, num_batches, element_shape=[2])
-
-        def one(j: tf.Tensor, logits: tf.TensorArray, losses: tf.TensorArray) -> tuple:
-            i = which[j]
-            result = self._step(*(x[i] for x in batches))
-            loss = tf.stack([result.wide_loss, result.deep_loss])
-            return j + 1, logits.write(i, result.logits), losses.write(i, loss)
-
-        _, logits, losses = tf.while_loop(lambda j, *_: j < num_steps, one, (tf.constant(0), logits, losses), parallel_iterations=1)
-        wide_loss, deep_loss = tf.unstack(losses.stack(), axis=1)
-        return StepResult(tf.reshape(logits.stack(), [-1]), wide_loss, deep_loss)
 
     def inputs(self, *tensors: tf.Tensor) -> tuple[tf.Tensor, ...]:
         """What `train` takes, copied to the GPU where the model is on one; else as it is.
@@ -271,20 +277,12 @@ class Learner(tf.Module):
         """Whether no weight and no slot is NaN or infinite, bool []; looks at all of them."""
         return tf.reduce_all([tf.reduce_all(tf.math.is_finite(v)) for v in self.variables if v.dtype.is_floating])
 
-    def _forward_backward(
-        self,
-        label: tf.Tensor,
-        ids: tf.Tensor,
-        values: tf.Tensor,
-        numeric: tf.Tensor,
-        crosses: tf.Tensor,
-        weight: tf.Tensor,
-        total: tf.Tensor,
-    ) -> tuple[tf.Tensor, Packed | Learned]:
-        """One replica's logits, and its share of the loss and of the gradients; `total` is the sum of the global batch's weights.
+    def _forward_backward(self, i: tf.Tensor | None, total: tf.Tensor, *parts: tf.Tensor) -> tuple[tf.Tensor, Packed | Learned]:
+        """One replica's logits, and its share of the loss and of the gradients; see `_step`.
 
         The tables' gradients are IndexedSlices, each id once, in the same order for both.
         """
+        total, label, ids, values, numeric, crosses, weight = _at(i, (total, *parts))
         distinct = self.model.distinct(ids, fixed_size=self._jit_compile)
         rows = self.model.rows(ids, distinct)
         with tf.GradientTape() as tape:
@@ -314,20 +312,29 @@ class Learner(tf.Module):
             self.model.follow(*followed)
         return loss, loss + penalty
 
-    def _split(self, *tensors: tf.Tensor) -> tuple:
-        """Each replica's rows of [B, ...] tensors."""
-        n = self._replicas
-        if n == 1:
-            return tensors
+    def _split(self, axis: int | None, tensors: Sequence[tf.Tensor]) -> tuple:
+        """Each replica's rows of [B, ...] tensors, or of [N, B, ...] where the axis is 1."""
+        if self._workers > 1:
+            label, ids, values, numeric, crosses, weight = tensors
+            own_rows = slice(self._worker * ids.shape[0], (self._worker + 1) * ids.shape[0])
+            tensors = label[own_rows], ids, values, numeric, crosses, weight[own_rows]
+        if self._replicas == 1:
+            return tuple(tensors)
+        devices = self._strategy.extended.worker_devices
 
-        def part(x):
-            rows = x.shape[0] // n
-            starts = [i % n * rows for i in range(self._strategy.num_replicas_in_sync)]
-            return self._strategy.experimental_distribute_values_from_function(
-                lambda c: x[starts[c.replica_id_in_sync_group] : starts[c.replica_id_in_sync_group] + rows]
-            )
+        def part(x: tf.Tensor) -> tf.distribute.DistributedValues:
+            rows = x.shape[axis or 0] // self._replicas
 
-        return tuple(part(x) for x in tensors)
+            def of_replica(context: tf.distribute.ReplicaContext) -> tf.Tensor:
+                copy = context.replica_id_in_sync_group % self._replicas
+                own_rows = slice(copy * rows, (copy + 1) * rows)
+                mine = x[:, own_rows] if axis else x[own_rows]
+                with tf.device(devices[copy]):
+                    return tf.identity(mine)
+
+            return self._strategy.experimental_distribute_values_from_function(of_replica)
+
+        return tuple(map(part, tensors))
 
     def _of_all_workers(self, x: tf.Tensor) -> tf.Tensor:
         """Each worker's [b, ...] to [B, ...], in the workers' order."""
@@ -336,6 +343,10 @@ class Learner(tf.Module):
 
         found = gather(self._strategy, self._workers, x)
         return tf.ensure_shape(found, [x.shape[0] * self._workers, *x.shape[1:]])
+
+
+def _at(i: tf.Tensor | None, tensors: Sequence[tf.Tensor]) -> Sequence[tf.Tensor]:
+    return tensors if i is None else [x[i] for x in tensors]
 
 
 def _compiled(of_replica: Callable) -> Callable:
