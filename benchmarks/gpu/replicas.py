@@ -96,3 +96,7 @@ def _equal(context: dict, n: int, exchange: str, jit_compile: bool, named: str) 
 
 def _furthest(some: list[np.ndarray], others: list[np.ndarray]) -> float:
     return max(float(np.abs(a - b).max()) for a, b in zip(some, others, strict=True))
+
+
+def _norm(some: list[np.ndarray], others: list[np.ndarray]) -> float:
+    return sum(float(np.square(a - b).sum()) for a, b in zip(some, others, strict=True)) ** 0.5
