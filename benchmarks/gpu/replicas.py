@@ -86,9 +86,9 @@ def _equal(context: dict, n: int, exchange: str, jit_compile: bool, named: str) 
         np.savez(file, *ends[0])
         return found
     with np.load(file) as one:
-        found[f"{named}: furthest from the weights of one replica, not compiled"] = _furthest(
-            [one[f"arr_{i}"] for i in range(len(start))], ends[0]
-        )
+        want = [one[f"arr_{i}"] for i in range(len(start))]
+    found[f"{named}: furthest from the weights of one replica, not compiled"] = _furthest(want, ends[0])
+    found[f"{named}: distance from them, as a share of how far they moved"] = _norm(want, ends[0]) / _norm(start, want)
     if n > 1:
         found[f"{named}: furthest of one replica from another"] = max(_furthest(ends[0], end) for end in ends[1:])
     return found
