@@ -162,6 +162,9 @@ def test_a_number_that_is_too_small_is_refused(flag, least):
             "--checkpoint_every_steps=0 and --checkpoint_secs=0: nothing would ever be saved. Set one of them.",
         ),
         ("--lag_policy=skip", "--lag_policy=skip needs --max_lag_rows, the lag above which it skips."),
+        ("--cluster=mpi --steps_per_call=2", "--steps_per_call=2: workers, and --partition_groups, take one step a call."),
+        ("--partition_groups=2 --steps_per_call=2", "take one step a call. Leave it out."),
+        ("--cluster=mpi --jit_compile", "--jit_compile is for one process: XLA cannot compile what workers exchange."),
         ("--max_rejected_ratio=1.5", "--max_rejected_ratio=1.5 is no share. Expected 0 to 1."),
         (
             "--input_files=a.tsv --start=latest",

@@ -46,7 +46,7 @@ def test_steps_of_one_call_are_those_of_single_calls_to_the_last_bit(num_replica
     for a, b in zip(values_of(single), values_of(grouped), strict=True):
         np.testing.assert_array_equal(a, b)
     assert grouped.deep_optimizer.step.values[0].numpy() == 7
-    assert grouped.train_steps.experimental_get_tracing_count() == 1
+    assert grouped._train_steps.experimental_get_tracing_count() == 1
 
 
 def test_one_step_a_call_is_a_step():

@@ -10,7 +10,8 @@ from tfonline.model.embeddings import Distinct
 from tfonline.model.optimizers import Gradient, add_up_repeated, concat_slices
 from tfonline.model.wide_deep import WideDeep
 
-_MOST_DIRECT = 4  # replicas
+# So many replicas send each other all that they have. What each gets grows with their number; a collective's share hardly does.
+_MOST_DIRECT = 4
 
 
 class Learned(NamedTuple):
@@ -49,7 +50,7 @@ class Exchange:
     The tables' rows are exchanged here and not by the strategy, whose collectives would gather them for one table after the
     other: a replica's rows are already added up by id, so few travel, and which belong together is found once for both tables.
     Where each replica has a row for each id, they are added up as they lie, with all that is dense. A few replicas of one worker
-    send each other all they have, at once: two GPUs take half as long for that as for NCCL's all-reduce.
+    send each other all they have, at once: two GPUs take half as long for that as for NCCL's all-reduce (benchmarks/gpu/README.md).
 
     Args:
       strategy: of the replicas.

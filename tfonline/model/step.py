@@ -147,14 +147,6 @@ class Learner(tf.Module):
 
     Attributes:
       model: the model.
-      train: a function of `(label, ids, values, numeric, crosses, weight)`, a global batch, that scores it, learns from it, and
-        returns a StepResult. label float32 [B]; ids int32 [B, F], the padding id where the weight is 0; values float32 [B, F];
-        numeric float32 [B, N], NaN where missing; crosses int32 [B, W], their padding where the weight is 0; weight float32 [B],
-        rows with 0 change nothing. At least one weight must be above 0; B divides over the replicas. In a cluster, label and weight
-        are of the global batch, and the others of this worker's part of it, [B / workers, ...].
-      train_steps: a function of `(num_steps, which, *batches)` that takes N batches, one after the other, as so many calls of
-        `train` would do; Python is left and entered once. num_steps int32 [], how many of the batches hold a row and so are a step,
-        at least 1; which int32 [N], their numbers first, 0 to N - 1; batches: what `train` takes, [N B, ...] each.
       wide_optimizer: FTRL over the wide table and the bias.
       deep_optimizer: LazyAdam over the embeddings and the dense layers.
     """
@@ -180,8 +172,9 @@ class Learner(tf.Module):
             self.deep_optimizer = LazyAdam(self._deep, rates.deep_learning_rate, rates.l2)
         self._exchange = Exchange(strategy, self._workers, model, self._wide, self._deep, jit_compile)
         alone = jit_compile and strategy.num_replicas_in_sync == 1
-        self.train = tf.function(self._one_step, autograph=False, jit_compile=alone or None)
-        self.train_steps = tf.function(self._steps, autograph=False, jit_compile=alone or None)
+        self._train, self._train_steps = (
+            tf.function(f, autograph=False, jit_compile=alone or None) for f in (self._one_step, self._steps)
+        )
         if jit_compile and not alone:  # what lies between exchanges
             self._forward_backward, self._update = map(_compiled, (self._forward_backward, self._update))
 
@@ -203,6 +196,33 @@ class Learner(tf.Module):
     def score(self, ids: tf.Tensor, values: tf.Tensor, numeric: tf.Tensor, crosses: tf.Tensor) -> tf.Tensor:
         """The model's inputs (WideDeep.call) to logits float32 [B]; learns nothing."""
         return self.model((ids, values, numeric, crosses))
+
+    def train(
+        self, label: tf.Tensor, ids: tf.Tensor, values: tf.Tensor, numeric: tf.Tensor, crosses: tf.Tensor, weight: tf.Tensor
+    ) -> StepResult:
+        """Scores a global batch, then learns from it. At least one weight must be above 0; B divides over the replicas.
+
+        In a cluster, label and weight are of the global batch, and the others of this worker's part of it, [B / workers, ...].
+
+        Args:
+          label: float32 [B].
+          ids: int32 [B, F]; the padding id where the weight is 0.
+          values: float32 [B, F].
+          numeric: float32 [B, N], NaN where missing.
+          crosses: int32 [B, W]; their padding where the weight is 0.
+          weight: float32 [B]; rows with 0 change nothing.
+        """
+        return self._train(label, ids, values, numeric, crosses, weight)
+
+    def train_steps(self, num_steps: tf.Tensor, which: tf.Tensor, *batches: tf.Tensor) -> StepResult:
+        """N batches, one after the other, as so many calls of `train` would do; Python is left and entered once.
+
+        Args:
+          num_steps: int32 [], how many of the batches hold a row and so are a step; at least 1.
+          which: int32 [N], their numbers first, 0 to N - 1.
+          *batches: what `train` takes, [N B, ...] each.
+        """
+        return self._train_steps(num_steps, which, *batches)
 
     def _one_step(self, *batch: tf.Tensor) -> StepResult:
         """See `train`."""
