@@ -56,7 +56,7 @@ def _exchange_by_strategy(learner) -> None:
     from tfonline.model.embeddings import Distinct
     from tfonline.model.exchange import Packed
 
-    def all_unlike(ids, fixed_size):
+    def all_unlike(ids, fixed_rows):
         ids = tf.reshape(ids[:, NUMBERS:], [-1])
         return Distinct(ids, tf.range(tf.size(ids, ids.dtype), dtype=ids.dtype))
 

@@ -40,9 +40,9 @@ class Distinct(NamedTuple):
     copies: int = 0
 
     @classmethod
-    def of(cls, ids: tf.Tensor) -> "Distinct":
-        """Those of ids, int [n]."""
-        return cls(*tf.unique(ids))
+    def of(cls, ids: tf.Tensor, fixed_rows: int | None = None) -> "Distinct":
+        """Those of ids, int [n]; of a table of so many rows by `fixed_size`, where that is said."""
+        return cls(*tf.unique(ids)) if fixed_rows is None else cls.fixed_size(ids, fixed_rows)
 
     @classmethod
     def fixed_size(cls, ids: tf.Tensor, num_rows: int) -> "Distinct":

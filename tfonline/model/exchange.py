@@ -58,7 +58,7 @@ class Exchange:
       model: whose gradients they are.
       wide: its variables, the table first.
       deep: likewise.
-      fixed_size: that distinct ids are found as XLA can.
+      fixed_rows: of the tables, where distinct ids are found as XLA can; else None.
     """
 
     def __init__(
@@ -68,9 +68,9 @@ class Exchange:
         model: WideDeep,
         wide: Sequence[tf.Variable],
         deep: Sequence[tf.Variable],
-        fixed_size: bool,
+        fixed_rows: int | None,
     ):
-        self._strategy, self._workers, self._model, self._fixed_size = strategy, workers, model, fixed_size
+        self._strategy, self._workers, self._model, self._fixed_rows = strategy, workers, model, fixed_rows
         self._tables, self._wide, self._deep = (wide[0], deep[0]), wide[1:], deep[1:]
 
     def pack(self, learned: Learned) -> Packed | Learned:
@@ -112,8 +112,7 @@ class Exchange:
             tables = [tf.IndexedSlices(values, ids) for values in (wide, deep)]
         else:
             wide, deep = map(concat_slices, zip(*tables, strict=True))
-            distinct = Distinct.fixed_size(wide.indices, self._model.num_rows) if self._fixed_size else Distinct.of(wide.indices)
-            tables = add_up_repeated(distinct, wide, deep)
+            tables = add_up_repeated(Distinct.of(wide.indices, self._fixed_rows), wide, deep)
         return Learned(loss, [tables[0], *dense[: len(self._wide)]], [tables[1], *dense[len(self._wide) :]])
 
     def _reduce(self, gradients: Sequence, variables: Sequence) -> Sequence:

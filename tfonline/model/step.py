@@ -160,7 +160,7 @@ class Learner(tf.Module):
         jit_compile: bool = False,
     ):
         super().__init__(name="learner")
-        self._strategy, self._rates, self._jit_compile = strategy, rates, jit_compile
+        self._strategy, self._rates = strategy, rates
         self._worker, self._workers = (cluster.index, len(cluster.workers)) if cluster else (0, 1)
         self._replicas = strategy.num_replicas_in_sync // self._workers  # of this worker
         with strategy.scope():
@@ -170,7 +170,8 @@ class Learner(tf.Module):
                 self._wide, rates.wide_learning_rate, rates.wide_l1, rates.wide_l2, rates.wide_initial_accumulator, jit_compile
             )
             self.deep_optimizer = LazyAdam(self._deep, rates.deep_learning_rate, rates.l2)
-        self._exchange = Exchange(strategy, self._workers, model, self._wide, self._deep, jit_compile)
+        self._fixed_rows = model.num_rows if jit_compile else None
+        self._exchange = Exchange(strategy, self._workers, model, self._wide, self._deep, self._fixed_rows)
         alone = jit_compile and strategy.num_replicas_in_sync == 1
         self._train, self._train_steps = (
             tf.function(f, autograph=False, jit_compile=alone or None) for f in (self._one_step, self._steps)
@@ -226,7 +227,7 @@ class Learner(tf.Module):
 
     def _one_step(self, *batch: tf.Tensor) -> StepResult:
         """See `train`."""
-        return self._step(None, tf.reduce_sum(batch[-1]), batch, self._split(None, batch))
+        return self._step(None, tf.reduce_sum(batch[-1]), batch, self._split(0, batch))
 
     def _steps(self, num_steps: tf.Tensor, which: tf.Tensor, *batches: tf.Tensor) -> StepResult:
         """See `train_steps`."""
@@ -261,17 +262,11 @@ class Learner(tf.Module):
           parts: the same, each replica's rows.
         """
         logits, learned = self._strategy.run(self._forward_backward, (i, total, *parts))
-        logits = tf.concat(self._strategy.experimental_local_results(logits), axis=0)
+        logits = self._of_all_workers(tf.concat(self._strategy.experimental_local_results(logits), axis=0))
         followed = ()
         if self.model.followed:
             label, ids, _, numeric, crosses, weight = _at(i, batches)
-            followed = ids, numeric, crosses
-            if self._workers > 1:
-                followed = map(self._of_all_workers, followed)
-        if self._workers > 1:
-            logits = self._of_all_workers(logits)
-        if followed:
-            followed = (label, *followed, weight, logits)
+            followed = (label, *map(self._of_all_workers, (ids, numeric, crosses)), weight, logits)
         losses = self._strategy.run(self._update, (self._exchange.between(learned), *followed))
         return StepResult(logits, *(self._strategy.experimental_local_results(loss)[0] for loss in losses))
 
@@ -303,7 +298,7 @@ class Learner(tf.Module):
         The tables' gradients are IndexedSlices, each id once, in the same order for both.
         """
         total, label, ids, values, numeric, crosses, weight = _at(i, (total, *parts))
-        distinct = self.model.distinct(ids, fixed_size=self._jit_compile)
+        distinct = self.model.distinct(ids, self._fixed_rows)
         rows = self.model.rows(ids, distinct)
         with tf.GradientTape() as tape:
             tape.watch(rows)
@@ -332,7 +327,7 @@ class Learner(tf.Module):
             self.model.follow(*followed)
         return loss, loss + penalty
 
-    def _split(self, axis: int | None, tensors: Sequence[tf.Tensor]) -> tuple:
+    def _split(self, axis: int, tensors: Sequence[tf.Tensor]) -> tuple:
         """Each replica's rows of [B, ...] tensors, or of [N, B, ...] where the axis is 1."""
         if self._workers > 1:
             label, ids, values, numeric, crosses, weight = tensors
@@ -343,7 +338,7 @@ class Learner(tf.Module):
         devices = self._strategy.extended.worker_devices
 
         def part(x: tf.Tensor) -> tf.distribute.DistributedValues:
-            rows = x.shape[axis or 0] // self._replicas
+            rows = x.shape[axis] // self._replicas
 
             def of_replica(context: tf.distribute.ReplicaContext) -> tf.Tensor:
                 copy = context.replica_id_in_sync_group % self._replicas
@@ -358,6 +353,8 @@ class Learner(tf.Module):
 
     def _of_all_workers(self, x: tf.Tensor) -> tf.Tensor:
         """Each worker's [b, ...] to [B, ...], in the workers' order."""
+        if self._workers == 1:
+            return x
         if not all(x.shape[1:]):  # nothing in it, which no collective takes
             return tf.zeros([x.shape[0] * self._workers, *x.shape[1:]], x.dtype)
 

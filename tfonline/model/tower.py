@@ -192,15 +192,11 @@ class AverageTower(Tower):
         excess, information = tf.reduce_sum(weight * (p - label)), tf.reduce_sum(weight * p * (1 - p))
         seen, shift = own(self.seen), own(self.shift)
         seen.assign(tf.minimum(seen + rows, self._rows / _SHARE))
-        known = (1 - _part(rows, seen)) * shift[1] + information
+        part = tf.minimum(1.0, rows / (_SHARE * seen))
+        known = (1 - part) * shift[1] + information
         shift.assign([shift[0] - excess / (known + _PRIOR_INFORMATION), known])
         for average, newest in zip(self.weights, tower.weights, strict=True):
-            own(average.value).assign_add(_part(rows, seen) * (own(newest.value) - own(average.value)))
-
-
-def _part(rows: tf.Tensor, seen: tf.Tensor) -> tf.Tensor:
-    """How far a step on so many rows moves an average over 0.3 times the rows seen."""
-    return tf.minimum(1.0, rows / (_SHARE * seen))
+            own(average.value).assign_add(part * (own(newest.value) - own(average.value)))
 
 
 def _initializer(kind: str, stddev: float, seed: int) -> keras.initializers.Initializer:

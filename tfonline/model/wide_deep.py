@@ -126,10 +126,9 @@ class WideDeep(keras.Model):
         wide, deep = (tf.reshape(tf.gather(t, distinct.places), [*shape, t.shape[-1]]) for t in (wide, deep))
         return Rows(wide, deep, self.wide(scaled), self.embedding(scaled))
 
-    def distinct(self, ids: tf.Tensor, fixed_size: bool = False) -> Distinct:
-        """Of ids, int [B, F], those that change from row to row; `fixed_size`: see there."""
-        ids = tf.reshape(ids[:, self._scaled_fields :], [-1])
-        return Distinct.fixed_size(ids, self.num_rows) if fixed_size else Distinct.of(ids)
+    def distinct(self, ids: tf.Tensor, fixed_rows: int | None = None) -> Distinct:
+        """Of ids, int [B, F], those that change from row to row; `fixed_rows`: see Distinct.of."""
+        return Distinct.of(tf.reshape(ids[:, self._scaled_fields :], [-1]), fixed_rows)
 
     def gradients(self, distinct: Distinct, of_rows: Rows) -> tuple[tf.IndexedSlices, tf.IndexedSlices]:
         """The gradients of the wide and the deep table, by those of `rows(ids, distinct)`: each id once, in one order for both."""
@@ -142,7 +141,7 @@ class WideDeep(keras.Model):
         def gradient(of_table: tf.Tensor, of_scaled: tf.Tensor) -> tf.IndexedSlices:
             width = of_table.shape[-1]
             sums = distinct.sums(tf.cast(tf.reshape(of_table, [-1, width]), tf.float32))
-            if self._scaled_fields and sums.shape[0]:
+            if self._scaled_fields and distinct.copies:
                 # For XLA, flat: or it lays out all rows column by column, as the scaled ones come out of their product.
                 sums = tf.reshape(tf.concat([tf.reshape(t, [-1]) for t in (of_scaled, sums)], axis=0), [-1, width])
             elif self._scaled_fields:
