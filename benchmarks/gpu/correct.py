@@ -25,22 +25,22 @@ def measure(context: dict) -> dict[str, float]:
     flags = ["--flagfile=configs/criteo.flags", f"--input_files={rows}", "--stop_at=latest", "--steps_per_call=20"]
     flags += [f"--dictionary_dir={make_dictionaries(context, rows)}", "--window_rows=2000", "--cross_buckets=1000000"]
     flags += ["--checkpoint_every_steps=20", "--checkpoint_secs=0"]
-    first, again, killed, compiled, on_cpu = (folder / name for name in ("first", "again", "killed", "compiled", "on_cpu"))
+    first, again, killed, on_cpu = (folder / name for name in ("first", "again", "killed", "on_cpu"))
+    interrupted = {"GPU, killed": (killed, [])}
+    if not context["without_xla"]:
+        interrupted["GPU, compiled and killed"] = (folder / "compiled", ["--jit_compile"])
     _run([*flags, f"--model_dir={on_cpu}", "--devices=cpu"])
     for model in (first, again):
         _run([*flags, f"--model_dir={model}"])
-    _run([*flags, f"--model_dir={killed}"], kill_at_window=7)
-    _run([*flags, f"--model_dir={killed}"])
-    models = {"GPU": first, "GPU, killed": killed, "CPU": on_cpu}
-    if not context["without_xla"]:
-        _run([*flags, f"--model_dir={compiled}", "--jit_compile"], kill_at_window=7)
-        _run([*flags, f"--model_dir={compiled}", "--jit_compile"])
-        models["GPU, compiled and killed"] = compiled
+    for model, more in interrupted.values():
+        _run([*flags, f"--model_dir={model}", *more], kill_at_window=7)
+        _run([*flags, f"--model_dir={model}", *more])
+    models = {"GPU": first, "CPU": on_cpu, **{name: model for name, (model, _) in interrupted.items()}}
     summaries = {model: json.loads((model / "summary.json").read_text()) for model in (again, *models.values())}
     for what in ("rows", "next", "fingerprint", "steps"):
         if len(found := {str(s[what]) for s in summaries.values()}) > 1:
             raise RuntimeError(f"{what} differ: {found}")
-    resumed = [summaries[model]["rows_this_run"] for name, model in models.items() if "killed" in name]
+    resumed = [summaries[model]["rows_this_run"] for model, _ in interrupted.values()]
     if not 0 < min(resumed) <= max(resumed) < summaries[first]["rows"]:
         raise RuntimeError(f"a killed run was not resumed half-way: {resumed} rows")
     aucs = {name: summaries[model]["total"]["auc"] for name, model in models.items()}

@@ -9,7 +9,7 @@ import time
 
 from benchmarks.commands import ROOT, run, tool
 from benchmarks.gpu.rows import make_dictionaries, make_rows
-from benchmarks.gpu.sizes import SIZES
+from benchmarks.gpu.sizes import SIZES, how
 
 sys.path.insert(0, str(ROOT / "tools"))
 
@@ -88,8 +88,7 @@ def _train(
     summary = json.loads((model / "summary.json").read_text())
     if summary["rows"] + summary["rejected"] != rows // _PRODUCERS * _PRODUCERS:
         sys.exit(f"{summary['rows']} rows trained and {summary['rejected']} refused of {rows}")
-    named = f"Kafka to trained, batch {batch:,}" + (f", {steps} steps a call" if steps > 1 else "")
-    named += ", compiled" if jit_compile else ""
+    named = f"Kafka to trained, batch {batch:,}{how(steps, jit_compile)}"
     found = {f"{named}, rows/s": summary["rows_per_sec"]}
     print((folder / "train.log").read_text()[-2500:], file=sys.stderr)
     return found | {f"{named}: cores busy, {name}": cores for name, cores in busy.items()}

@@ -5,7 +5,7 @@ import time
 
 import numpy as np
 
-from benchmarks.gpu.sizes import SIZES
+from benchmarks.gpu.sizes import SIZES, how
 from benchmarks.speed.data import FIELDS, batches
 
 # size, rows a batch, batches an epoch
@@ -40,8 +40,7 @@ def measure(context: dict) -> dict[str, float]:
             model.compile(keras.optimizers.Adam(3.5e-4), loss, jit_compile=jit_compile)
             clock = _make_clock()
             model.fit([ids, values[:, :, None]], label, batch_size=rows, epochs=3, verbose=0, shuffle=False, callbacks=[clock])
-            how = ", compiled" if jit_compile else ""
-            found[f"Keras fit: {size}, {precision}, batch {rows:,}{how}, samples/s"] = len(label) / clock.secs
+            found[f"Keras fit: {size}, {precision}, batch {rows:,}{how(1, jit_compile)}, samples/s"] = len(label) / clock.secs
     return found
 
 

@@ -7,7 +7,7 @@ import time
 
 from benchmarks.commands import run
 from benchmarks.gpu.rows import make_dictionaries, make_rows
-from benchmarks.gpu.sizes import make_config
+from benchmarks.gpu.sizes import how, make_config
 
 _ROWS = 200_000
 _WARM_CALLS = 5  # then it is traced, and the queues are full
@@ -65,8 +65,7 @@ def _trained(context: dict) -> dict[str, float]:
         raw = RawBatch(tf.constant(messages), tf.zeros([rows], tf.int32), tf.range(rows, dtype=tf.int64))
         batches = tf.data.Dataset.from_tensors((raw, tf.constant(0, tf.int64), tf.constant(False))).repeat()
         elements = make_batches(batches, features, rows, learner.model.padding_id)
-        named = f"{numeric}, batch {batch:,}" + (f", {steps} steps a call" if steps > 1 else "")
-        named += ", compiled" if jit_compile else ""
+        named = f"{numeric}, batch {batch:,}{how(steps, jit_compile)}"
         for what, num_steps in (("to the device", 0), ("to trained", steps)):
             rate, busy = _follow(elements, learner, num_steps, 4 * context["secs"])
             found[f"raw rows {what}: {named}, rows/s"] = rate

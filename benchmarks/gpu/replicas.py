@@ -5,7 +5,7 @@ import pathlib
 
 import numpy as np
 
-from benchmarks.gpu.sizes import make_inputs, make_learner, rows_per_sec
+from benchmarks.gpu.sizes import how, make_inputs, make_learner, rows_per_sec
 from benchmarks.speed.data import NUMBERS
 
 _EQUAL_ROWS, _EQUAL_STEPS = 32_768, 10
@@ -19,14 +19,14 @@ def measure(context: dict) -> dict[str, float]:
     """
     n, exchange, jit_compile = context["replicas"], context["exchange"], context["jit_compile"]
     named = f"{n} replicas, rows exchanged by the {'trainer' if exchange == 'own' else 'strategy'}" if n > 1 else "1 replica"
-    named += ", compiled" if jit_compile else ""
+    named += how(1, jit_compile)
     found = {}
     learner = _make(n, exchange, "bfloat16", jit_compile)
     for rows, steps in ((16_384, 1), (16_384, 4), (65_536, 1), (65_536, 4)):
         rows = rows // context["shrink"]
         ready = make_inputs(learner, "default", rows * n * steps, 1 if steps > 1 else 2)
         call = functools.partial(_call, learner, ready, steps)
-        what = f"{named}, {rows:,} rows a replica" + (f", {steps} steps a call" if steps > 1 else "")
+        what = f"{named}, {rows:,} rows a replica{how(steps, False)}"
         found[f"{what}, samples/s"] = rows_per_sec(call, rows * n * steps, lambda x: x.numpy(), context["secs"])
     del learner, ready, call
     return found | _equal(context, n, exchange, jit_compile, named)

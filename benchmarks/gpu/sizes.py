@@ -57,6 +57,11 @@ def make_inputs(learner: Any, size: str, rows: int, count: int) -> list[tuple]:
     ]
 
 
+def how(steps: int, jit_compile: bool) -> str:
+    """What a figure's name says of steps a call and of XLA, where there is something to say."""
+    return (f", {steps} steps a call" if steps > 1 else "") + (", compiled" if jit_compile else "")
+
+
 def rows_per_sec(call: Callable[[int], Any], rows: int, wait: Callable[[Any], object], secs: float, turns: int = 3) -> float:
     """The median, over turns, of the rows a second of calls one after the other.
 

@@ -1,6 +1,6 @@
 """Training alone, features on the device, beside what products and memory of the same machine allow."""
 
-from benchmarks.gpu.sizes import SIZES, make_inputs, make_learner, rows_per_sec
+from benchmarks.gpu.sizes import SIZES, how, make_inputs, make_learner, rows_per_sec
 from benchmarks.speed.data import FIELDS, NUMBERS
 
 # size, rows a batch, batches a call
@@ -39,8 +39,7 @@ def measure(context: dict) -> dict[str, float]:
             return learner.train_steps(num_steps, which, *ready[i % len(ready)]).deep_loss
 
         what = f"{size}, {named}, batch {rows:,}"
-        how = (f", {steps} steps a call" if steps > 1 else "") + (", compiled" if jit_compile else "")
-        found[f"training: {what}{how}, samples/s"] = rows_per_sec(call, rows * steps, _wait, context["secs"])
+        found[f"training: {what}{how(steps, jit_compile)}, samples/s"] = rows_per_sec(call, rows * steps, _wait, context["secs"])
         if steps == 1 and not jit_compile:
             roof = products(size, rows, context["precision"], context["secs"] / 2)
             flops = 6 * sum(a * b for a, b in SIZES[size].products(needed=True))
