@@ -173,10 +173,12 @@ class Learner(tf.Module):
         self._fixed_rows = model.num_rows if jit_compile else None
         self._exchange = Exchange(strategy, self._workers, model, self._wide, self._deep, self._fixed_rows)
         alone = jit_compile and strategy.num_replicas_in_sync == 1
-        self._train, self._train_steps = (
-            tf.function(f, autograph=False, jit_compile=alone or None) for f in (self._one_step, self._steps)
+        self._train, self._train_steps, self._train_all = (
+            tf.function(f, autograph=False, jit_compile=alone or None) for f in (self._one_step, self._steps, self._all_steps)
         )
-        if jit_compile and not alone:  # what lies between exchanges
+        # What lies between exchanges: two operations a replica, so that a call's steps need no loop.
+        self._loopless = jit_compile and not alone
+        if self._loopless:
             self._forward_backward, self._update = map(_compiled, (self._forward_backward, self._update))
 
     @property
@@ -220,9 +222,11 @@ class Learner(tf.Module):
 
         Args:
           num_steps: int32 [], how many of the batches hold a row and so are a step; at least 1.
-          which: int32 [N], their numbers first, 0 to N - 1.
+          which: int32 [N], their numbers first, in order, then the others'.
           *batches: what `train` takes, [N B, ...] each.
         """
+        if self._loopless and tf.get_static_value(num_steps) == which.shape[0] > 1:
+            return self._train_all(which.shape[0], *batches)
         return self._train_steps(num_steps, which, *batches)
 
     def _one_step(self, *batch: tf.Tensor) -> StepResult:
@@ -235,11 +239,8 @@ class Learner(tf.Module):
         if num_batches == 1:
             result = self._one_step(*batches)
             return StepResult(result.logits, result.wide_loss[None], result.deep_loss[None])
-        rows = batches[0].shape[0] // num_batches
-        batches = [tf.reshape(x, [num_batches, rows, *x.shape[1:]]) for x in batches]
-        totals = tf.reduce_sum(batches[-1], axis=1)
-        parts = self._split(1, batches)  # here, not at each step: what is done between two steps holds up the second
-        logits = tf.TensorArray(tf.float32, num_batches, element_shape=[rows])
+        totals, batches, parts = self._apart(num_batches, batches)
+        logits = tf.TensorArray(tf.float32, num_batches, element_shape=[batches[0].shape[1]])
         losses = tf.TensorArray(tf.float32, num_batches, element_shape=[2])
 
         def one(j: tf.Tensor, logits: tf.TensorArray, losses: tf.TensorArray) -> tuple:
@@ -251,6 +252,20 @@ class Learner(tf.Module):
         _, logits, losses = tf.while_loop(lambda j, *_: j < num_steps, one, (tf.constant(0), logits, losses), parallel_iterations=1)
         wide_loss, deep_loss = tf.unstack(losses.stack(), axis=1)
         return StepResult(tf.reshape(logits.stack(), [-1]), wide_loss, deep_loss)
+
+    def _all_steps(self, num_batches: int, *batches: tf.Tensor) -> StepResult:
+        """`_steps` where each batch is a step, without a loop: between its turns all devices would wait for each other."""
+        totals, batches, parts = self._apart(num_batches, batches)
+        steps = [self._step(tf.constant(i, tf.int64), totals, batches, parts) for i in range(num_batches)]
+        logits, *losses = zip(*steps, strict=True)
+        return StepResult(tf.concat(logits, axis=0), *map(tf.stack, losses))
+
+    def _apart(self, num_batches: int, batches: Sequence[tf.Tensor]) -> tuple[tf.Tensor, Sequence[tf.Tensor], Sequence]:
+        """Of batches, [N B, ...]: their totals, the batches as [N, B, ...], and each replica's part of them."""
+        rows = batches[0].shape[0] // num_batches
+        batches = [tf.reshape(x, [num_batches, rows, *x.shape[1:]]) for x in batches]
+        # Split here, not at each step: what is done between two steps holds up the second.
+        return tf.reduce_sum(batches[-1], axis=1), batches, self._split(1, batches)
 
     def _step(self, i: tf.Tensor | None, total: tf.Tensor, batches: Sequence[tf.Tensor], parts: Sequence) -> StepResult:
         """A step on the i-th batch, or on the only one (None).
