@@ -14,7 +14,8 @@ from tfonline.lifecycle import UserError
 from tfonline.model import embeddings, exchange
 from tfonline.model.embeddings import Distinct
 from tfonline.model.optimizers import Ftrl
-from tfonline.model.step import make_learner, make_strategy
+from tfonline.model.replicas import make_strategy
+from tfonline.model.step import make_learner
 
 FIELDS, NUMBERS, PAIRS, ROWS = 3, 2, 3, 12
 ALL = {"history": True, "cross_buckets": 50, "average_rows": 50, "l2": 1e-3}
@@ -71,6 +72,27 @@ def test_many_replicas_exchange_by_a_collective_what_few_send_each_other(monkeyp
         np.testing.assert_allclose(b, a, rtol=1e-5, atol=1e-6, err_msg=variable.name)
 
 
+@pytest.mark.parametrize("num_ids", [1000, 20])
+def test_replicas_that_meet_within_a_step_are_told_the_same(num_ids):
+    learner = learner_of(True, num_ids, 2)
+    strategy = learner._strategy
+
+    @tf.function  # not compiled: XLA exchanges on GPUs only
+    def told(*batch):
+        logits, packed = strategy.run(learner._forward_backward, (None, tf.reduce_sum(batch[-1]), *learner._split(0, batch)))
+        met, of_all = (strategy.run(f, (x,)) for f, x in ((learner._exchange.meet, packed), (learner._exchange.of_all, logits)))
+        return logits.values, learner._exchange.between(packed), met, of_all
+
+    logits, between, met, of_all = told(*next(batches_of(1, num_ids)))
+    flat = lambda tables: [x.numpy() for x in tf.nest.flatten(tables, expand_composites=True)]  # noqa: E731
+    for i in range(2):
+        mine = tf.nest.map_structure(lambda x, i=i: strategy.experimental_local_results(x)[i], met)
+        np.testing.assert_allclose(mine.dense[0], sum(between.dense), rtol=1e-6)
+        for got, want in zip(flat(mine.tables), flat(between.tables), strict=True):
+            np.testing.assert_array_equal(got, want)
+        np.testing.assert_array_equal(strategy.experimental_local_results(of_all)[i], np.stack(logits))
+
+
 def test_replicas_stay_alike():
     learner = learner_of(True, 1000, 2, **ALL)
     for b in batches_of(5, 1000):
@@ -119,8 +141,11 @@ def test_a_compiled_ftrl_step_by_hand():
 
 
 def test_where_xla_does_not_work_is_said(monkeypatch):
-    def without_cudnn(_, **kwargs):
-        assert kwargs["jit_compile"]
+    function = tf.function
+
+    def without_cudnn(f, **kwargs):
+        if not kwargs.get("jit_compile"):
+            return function(f, **kwargs)
 
         def fail(_):
             raise tf.errors.FailedPreconditionError(None, None, "DNN library initialization failed.\nAnd more.")

@@ -10,7 +10,8 @@ from test_model import random_batches, values_of
 
 from tfonline.config import Config
 from tfonline.features.pipeline import Shape
-from tfonline.model.step import make_learner, make_strategy
+from tfonline.model.replicas import make_strategy
+from tfonline.model.step import make_learner
 
 ROWS, NUM_IDS, FIELDS, NUMBERS, CROSSES = 12, 777, 3, 2, 3
 

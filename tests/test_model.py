@@ -8,7 +8,8 @@ from tfonline.features.pipeline import Shape
 from tfonline.lifecycle import UserError
 from tfonline.model.embeddings import Distinct
 from tfonline.model.optimizers import Ftrl, LazyAdam, add_up_repeated
-from tfonline.model.step import Learner, Rates, make_strategy
+from tfonline.model.replicas import make_strategy
+from tfonline.model.step import Learner, Rates
 from tfonline.model.wide_deep import WideDeep
 
 SEED_RATES = Rates(
@@ -29,10 +30,10 @@ def make_learner(num_replicas=1, num_ids=6, fields=3, dim=2, layers=(4,), rates=
     return Learner(strategy, model, rates)
 
 
-def values_of(learner):
-    """All weights and slots of the first replica."""
+def values_of(learner, replica=0):
+    """All weights and slots of a replica."""
     strategy = learner._strategy
-    return [strategy.experimental_local_results(v)[0].numpy() for v in learner.variables]
+    return [strategy.experimental_local_results(v)[replica].numpy() for v in learner.variables]
 
 
 def batch(ids, label, values=None, weight=None):

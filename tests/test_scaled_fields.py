@@ -6,7 +6,8 @@ from test_model import batch
 
 from tfonline.config import Config
 from tfonline.features.pipeline import Shape
-from tfonline.model.step import make_learner, make_strategy
+from tfonline.model.replicas import make_strategy
+from tfonline.model.step import make_learner
 
 NUM_IDS, FIELDS, SCALED, DIM, UNITS, ROWS = 30, 5, 3, 4, 6, 16
 

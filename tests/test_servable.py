@@ -14,7 +14,8 @@ from tfonline.config import parse
 from tfonline.features.dictionaries import load_dictionaries
 from tfonline.features.parse import REASONS
 from tfonline.features.pipeline import Features
-from tfonline.model.step import make_learner, make_strategy
+from tfonline.model.replicas import make_strategy
+from tfonline.model.step import make_learner
 from tfonline.publish.servable import Servable
 from tfonline.publish.versions import digests
 from tfonline.train import run

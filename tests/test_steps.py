@@ -14,7 +14,8 @@ from tfonline.config import Config
 from tfonline.evaluate.progressive import PREDICTION
 from tfonline.features.pipeline import Shape
 from tfonline.lifecycle import UserError
-from tfonline.model.step import make_learner, make_strategy
+from tfonline.model.replicas import make_strategy
+from tfonline.model.step import make_learner
 
 NUM_IDS, FIELDS, ROWS = 30, 3, 12
 

@@ -6,7 +6,8 @@ import tensorflow as tf
 from test_model import SEED_RATES, batch
 
 from tfonline.features.pipeline import Shape
-from tfonline.model.step import Learner, make_strategy
+from tfonline.model.replicas import make_strategy
+from tfonline.model.step import Learner
 from tfonline.model.wide_deep import WideDeep
 
 

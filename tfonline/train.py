@@ -158,7 +158,8 @@ def _train(
     from tfonline.evaluate.progressive import ProgressiveMetrics
     from tfonline.features.pipeline import Features, make_batches
     from tfonline.loop import Loop, Parts
-    from tfonline.model.step import make_learner, make_strategy
+    from tfonline.model.replicas import make_strategy
+    from tfonline.model.step import make_learner
     from tfonline.publish.checkpoints import Checkpoints, Position, check_contract, saved_position
     from tfonline.publish.publisher import Publisher
     from tfonline.report.tensorboard import TensorBoard

@@ -44,10 +44,10 @@ def _trained(context: dict) -> dict[str, float]:
     from tfonline.features.dictionaries import load_dictionaries
     from tfonline.features.pipeline import Features, make_batches
     from tfonline.features.schema import load_schema
-    from tfonline.model import step
+    from tfonline.model import replicas, step
     from tfonline.stream.readers import RawBatch
 
-    strategy = step.make_strategy(1, "auto")
+    strategy = replicas.make_strategy(1, "auto")
     path = make_rows(context, _ROWS)
     lines = path.read_bytes().splitlines()[:_ROWS]
     schema = load_schema("configs/criteo.yaml")

@@ -39,10 +39,10 @@ def make_config(size: str, precision: str, **changed: object):
 def make_learner(size: str, precision: str, **changed: object):
     """A learner on the GPUs, or on the CPU where there are none."""
     from tfonline.features.pipeline import Shape
-    from tfonline.model import step
+    from tfonline.model import replicas, step
 
     config = make_config(size, precision, **changed)
-    strategy = step.make_strategy(config.num_replicas, "auto")
+    strategy = replicas.make_strategy(config.num_replicas, "auto")
     return step.make_learner(strategy, config, config.vocab_size, Shape(FIELDS, scaled_fields=NUMBERS))
 
 

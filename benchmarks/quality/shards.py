@@ -64,7 +64,8 @@ class _Stream:
         return exact_auc(np.concatenate(logits), np.concatenate(labels))
 
     def _learner(self):
-        from tfonline.model.step import make_learner, make_strategy
+        from tfonline.model.replicas import make_strategy
+        from tfonline.model.step import make_learner
 
         f = self._features
         return make_learner(make_strategy(1, "cpu"), self._config, f.num_ids, f.shape)

@@ -18,7 +18,8 @@ class Trainer:
         from tfonline.features.dictionaries import load_dictionaries
         from tfonline.features.pipeline import Features
         from tfonline.features.schema import load_schema
-        from tfonline.model.step import make_learner, make_strategy
+        from tfonline.model.replicas import make_strategy
+        from tfonline.model.step import make_learner
 
         settings = json.loads((model_dir / "config.json").read_text())
         c = Config(**{name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()})

@@ -96,6 +96,26 @@ class Exchange:
             return Packed(tuple(self._reduce([dense], [self._deep[0]])), copies_of(tables))
         return Packed(copies_of(dense), copies_of(tables))
 
+    def meet(self, packed: Packed | Learned) -> Packed | Learned:
+        """`between` in a replica's context, of a function that XLA compiles for GPUs."""
+        if self._strategy.num_replicas_in_sync == 1:
+            return packed
+        (dense,), (tables,) = packed
+        dense = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, dense)
+        of_all = [tf.unstack(self.of_all(t)) for t in tf.nest.flatten(tables, expand_composites=True)]
+        return Packed(
+            (dense,), tuple(tf.nest.pack_sequence_as(tables, t, expand_composites=True) for t in zip(*of_all, strict=True))
+        )
+
+    def of_all(self, x: tf.Tensor) -> tf.Tensor:
+        """Each replica's [...] to [R, ...], where `meet` can be: an all-gather, which TensorFlow's bridge to XLA has not."""
+        n = self._strategy.num_replicas_in_sync
+        if n == 1:
+            return x[None]
+        context = tf.distribute.get_replica_context()
+        placed = [x if i == tf.get_static_value(context.replica_id_in_sync_group) else tf.zeros_like(x) for i in range(n)]
+        return context.all_reduce(tf.distribute.ReduceOp.SUM, tf.stack(placed))
+
     def unpack(self, packed: Packed | Learned) -> Learned:
         """The sums of what `between` has brought, in a replica's context; the tables' gradients have each id once."""
         if self._strategy.num_replicas_in_sync == 1:

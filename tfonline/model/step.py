@@ -1,7 +1,6 @@
-"""The train step and the score step, under MirroredStrategy."""
+"""The train step and the score step, under a strategy of tf.distribute."""
 
 import dataclasses
-import functools
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -11,9 +10,9 @@ from tfonline.cluster.collectives import gather
 from tfonline.cluster.members import Cluster
 from tfonline.config import Config
 from tfonline.features.pipeline import Shape
-from tfonline.lifecycle import Exit, UserError
 from tfonline.model.exchange import Exchange, Learned, Packed
 from tfonline.model.optimizers import Ftrl, LazyAdam
+from tfonline.model.replicas import try_xla
 from tfonline.model.wide_deep import WideDeep
 
 
@@ -44,58 +43,6 @@ class Rates:
     l2: float
 
 
-def make_strategy(num_replicas: int, devices: str, cluster: Cluster | None = None) -> tf.distribute.Strategy:
-    """MirroredStrategy over GPUs or, where there are none, over logical CPU devices; in a cluster, MultiWorkerMirroredStrategy.
-
-    Call it before TensorFlow has run anything: logical devices cannot be made later. In a cluster it waits for all workers.
-
-    Args:
-      num_replicas: how many, of this process.
-      devices: `gpu`, `cpu`, or `auto` for GPUs where there are enough of them.
-      cluster: the workers, or None.
-
-    Raises:
-      UserError: `gpu` was asked for and TensorFlow sees too few (exit 64); or several replicas on one worker's CPU (64).
-    """
-    gpus = tf.config.list_physical_devices("GPU")
-    if devices == "gpu" and len(gpus) < num_replicas:
-        raise UserError(
-            f"--devices=gpu --num_replicas={num_replicas}, but TensorFlow sees {len(gpus)} GPUs. Check nvidia-smi, and BUILD.md on "
-            "the CUDA libraries that TensorFlow 2.16 needs, or use --devices=cpu.",
-            Exit.FLAGS,
-        )
-    if devices != "cpu" and len(gpus) >= num_replicas:
-        for gpu in gpus:
-            tf.config.experimental.set_memory_growth(gpu, True)
-        if cluster:
-            tf.config.set_visible_devices(gpus[:num_replicas], "GPU")
-            return _over_workers(cluster)
-        return _mirrored("GPU", num_replicas)
-    tf.config.set_visible_devices([], "GPU")
-    if cluster:
-        if num_replicas > 1:
-            problem = f"--num_replicas={num_replicas} on the CPUs of a cluster's worker: TensorFlow has one replica there"
-            raise UserError(f"{problem}. Use 1, and more workers.", Exit.FLAGS)
-        return _over_workers(cluster)
-    cpu = tf.config.list_physical_devices("CPU")[0]
-    if len(tf.config.get_logical_device_configuration(cpu) or [None]) < num_replicas:
-        tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * num_replicas)
-    return _mirrored("CPU", num_replicas)
-
-
-@functools.cache  # one for a set of devices: in a process with two, the collectives of one take the other's tensors
-def _mirrored(kind: str, num_replicas: int) -> tf.distribute.Strategy:
-    return tf.distribute.MirroredStrategy([f"{kind}:{i}" for i in range(num_replicas)])
-
-
-def _over_workers(cluster: Cluster) -> tf.distribute.Strategy:
-    """All of a worker's visible GPUs, or its CPU, are its replicas."""
-    resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
-        tf.train.ClusterSpec({"worker": list(cluster.workers)}), task_type="worker", task_id=cluster.index, rpc_layer="grpc"
-    )
-    return tf.distribute.MultiWorkerMirroredStrategy(cluster_resolver=resolver)
-
-
 def make_learner(
     strategy: tf.distribute.Strategy,
     config: Config,
@@ -109,21 +56,11 @@ def make_learner(
       UserError: --jit_compile, and XLA does not work on the device (exit 64).
     """
     if config.jit_compile:
-        _try_xla(strategy.extended.worker_devices[0])
+        try_xla(strategy)
     with strategy.scope():
         model = make_model(config, num_ids, shape)
     rates = Rates(**{f.name: getattr(config, f.name) for f in dataclasses.fields(Rates)})
     return Learner(strategy, model, rates, cluster, config.jit_compile)
-
-
-def _try_xla(device: str) -> None:
-    """Has XLA compile a product: what it lacks, it lacks for all."""
-    try:
-        with tf.device(device):
-            tf.function(lambda x: x @ x, autograph=False, jit_compile=True)(tf.ones([8, 8]))
-    except tf.errors.OpError as e:
-        problem = f"--jit_compile: XLA cannot compile for {device} ({e.message.splitlines()[0]})"
-        raise UserError(f"{problem}. Leave it out, or see BUILD.md on what XLA needs beside TensorFlow.", Exit.FLAGS) from e
 
 
 def make_model(config: Config, num_ids: int, shape: Shape) -> WideDeep:
@@ -172,14 +109,18 @@ class Learner(tf.Module):
             self.deep_optimizer = LazyAdam(self._deep, rates.deep_learning_rate, rates.l2)
         self._fixed_rows = model.num_rows if jit_compile else None
         self._exchange = Exchange(strategy, self._workers, model, self._wide, self._deep, self._fixed_rows)
-        alone = jit_compile and strategy.num_replicas_in_sync == 1
-        self._train, self._train_steps, self._train_all = (
-            tf.function(f, autograph=False, jit_compile=alone or None) for f in (self._one_step, self._steps, self._all_steps)
+        # XLA compiles a call if there is one replica; on several GPUs what each does in it, as XLA can exchange there; and else
+        # what lies between exchanges.
+        alone = strategy.num_replicas_in_sync == 1
+        self._whole = jit_compile and (alone or self.on_gpu)
+        self._train, self._train_steps = (
+            tf.function(f, autograph=False, jit_compile=(jit_compile and alone) or None) for f in (self._one_step, self._steps)
         )
-        # What lies between exchanges: two operations a replica, so that a call's steps need no loop.
-        self._loopless = jit_compile and not alone
-        if self._loopless:
-            self._forward_backward, self._update = map(_compiled, (self._forward_backward, self._update))
+        if jit_compile and not alone:
+            if self._whole:
+                self._steps_of_replica = tf.function(self._steps_of_replica, autograph=False, jit_compile=True)
+            else:
+                self._forward_backward, self._update = map(_compiled, (self._forward_backward, self._update))
 
     @property
     def variables(self) -> tuple[tf.Variable, ...]:
@@ -222,16 +163,14 @@ class Learner(tf.Module):
 
         Args:
           num_steps: int32 [], how many of the batches hold a row and so are a step; at least 1.
-          which: int32 [N], their numbers first, in order, then the others'.
+          which: int32 [N], their numbers first, 0 to N - 1.
           *batches: what `train` takes, [N B, ...] each.
         """
-        if self._loopless and tf.get_static_value(num_steps) == which.shape[0] > 1:
-            return self._train_all(which.shape[0], *batches)
         return self._train_steps(num_steps, which, *batches)
 
     def _one_step(self, *batch: tf.Tensor) -> StepResult:
         """See `train`."""
-        return self._step(None, tf.reduce_sum(batch[-1]), batch, self._split(0, batch))
+        return self._of_replicas(None, None, tf.reduce_sum(batch[-1]), batch, self._split(0, batch))
 
     def _steps(self, num_steps: tf.Tensor, which: tf.Tensor, *batches: tf.Tensor) -> StepResult:
         """See `train_steps`."""
@@ -239,36 +178,25 @@ class Learner(tf.Module):
         if num_batches == 1:
             result = self._one_step(*batches)
             return StepResult(result.logits, result.wide_loss[None], result.deep_loss[None])
-        totals, batches, parts = self._apart(num_batches, batches)
-        logits = tf.TensorArray(tf.float32, num_batches, element_shape=[batches[0].shape[1]])
-        losses = tf.TensorArray(tf.float32, num_batches, element_shape=[2])
-
-        def one(j: tf.Tensor, logits: tf.TensorArray, losses: tf.TensorArray) -> tuple:
-            i = which[j]
-            result = self._step(i, totals, batches, parts)
-            loss = tf.stack([result.wide_loss, result.deep_loss])
-            return j + 1, logits.write(i, result.logits), losses.write(i, loss)
-
-        _, logits, losses = tf.while_loop(lambda j, *_: j < num_steps, one, (tf.constant(0), logits, losses), parallel_iterations=1)
-        wide_loss, deep_loss = tf.unstack(losses.stack(), axis=1)
-        return StepResult(tf.reshape(logits.stack(), [-1]), wide_loss, deep_loss)
-
-    def _all_steps(self, num_batches: int, *batches: tf.Tensor) -> StepResult:
-        """`_steps` where each batch is a step, without a loop: between its turns all devices would wait for each other."""
-        totals, batches, parts = self._apart(num_batches, batches)
-        steps = [self._step(tf.constant(i, tf.int64), totals, batches, parts) for i in range(num_batches)]
-        logits, *losses = zip(*steps, strict=True)
-        return StepResult(tf.concat(logits, axis=0), *map(tf.stack, losses))
-
-    def _apart(self, num_batches: int, batches: Sequence[tf.Tensor]) -> tuple[tf.Tensor, Sequence[tf.Tensor], Sequence]:
-        """Of batches, [N B, ...]: their totals, the batches as [N, B, ...], and each replica's part of them."""
         rows = batches[0].shape[0] // num_batches
         batches = [tf.reshape(x, [num_batches, rows, *x.shape[1:]]) for x in batches]
         # Split here, not at each step: what is done between two steps holds up the second.
-        return tf.reduce_sum(batches[-1], axis=1), batches, self._split(1, batches)
+        result = self._of_replicas(num_steps, which, tf.reduce_sum(batches[-1], axis=1), batches, self._split(1, batches))
+        return result._replace(logits=tf.reshape(result.logits, [-1]))
+
+    def _of_replicas(self, num_steps, which, totals, batches, parts) -> StepResult:
+        if not self._whole:
+            return _in_turn(self._step, num_steps, which, totals, batches, parts)
+        batches = batches if self.model.followed else ()
+        logits, *losses = self._strategy.run(self._steps_of_replica, (num_steps, which, totals, batches, parts))
+        logits = tf.concat(self._strategy.experimental_local_results(logits), axis=-1)
+        return StepResult(logits, *map(self._of_first, losses))
+
+    def _steps_of_replica(self, num_steps, which, totals, batches, parts) -> StepResult:
+        return _in_turn(self._step_of_replica, num_steps, which, totals, batches, parts)
 
     def _step(self, i: tf.Tensor | None, total: tf.Tensor, batches: Sequence[tf.Tensor], parts: Sequence) -> StepResult:
-        """A step on the i-th batch, or on the only one (None).
+        """A step of all replicas on the i-th batch, or on the only one (None).
 
         Args:
           i: int32 [], or None.
@@ -283,7 +211,19 @@ class Learner(tf.Module):
             label, ids, _, numeric, crosses, weight = _at(i, batches)
             followed = (label, *map(self._of_all_workers, (ids, numeric, crosses)), weight, logits)
         losses = self._strategy.run(self._update, (self._exchange.between(learned), *followed))
-        return StepResult(logits, *(self._strategy.experimental_local_results(loss)[0] for loss in losses))
+        return StepResult(logits, *map(self._of_first, losses))
+
+    def _step_of_replica(self, i: tf.Tensor | None, total: tf.Tensor, batches: Sequence[tf.Tensor], parts: Sequence) -> StepResult:
+        """`_step` in the context of a replica, to the logits of its rows."""
+        logits, learned = self._forward_backward(i, total, *parts)
+        followed = ()
+        if self.model.followed:
+            label, ids, _, numeric, crosses, weight = _at(i, batches)
+            followed = (label, ids, numeric, crosses, weight, tf.reshape(self._exchange.of_all(logits), [-1]))
+        return StepResult(logits, *self._update(self._exchange.meet(learned), *followed))
+
+    def _of_first(self, x: tf.Tensor) -> tf.Tensor:
+        return self._strategy.experimental_local_results(x)[0]
 
     def inputs(self, *tensors: tf.Tensor) -> tuple[tf.Tensor, ...]:
         """What `train` takes, copied to the GPU where the model is on one; else as it is.
@@ -375,6 +315,24 @@ class Learner(tf.Module):
 
         found = gather(self._strategy, self._workers, x)
         return tf.ensure_shape(found, [x.shape[0] * self._workers, *x.shape[1:]])
+
+
+def _in_turn(step: Callable, num_steps: tf.Tensor | None, which: tf.Tensor | None, *args) -> StepResult:
+    """`step(i, *args)` for the first num_steps that `which` names, to logits [N, B] and losses [N]; or one step, without N."""
+    if which is None:
+        return step(None, *args)
+    num_batches = which.shape[0]
+    logits = tf.TensorArray(tf.float32, num_batches)
+    losses = tf.TensorArray(tf.float32, num_batches, element_shape=[2])
+
+    def one(j: tf.Tensor, logits: tf.TensorArray, losses: tf.TensorArray) -> tuple:
+        i = which[j]
+        result = step(i, *args)
+        loss = tf.stack([result.wide_loss, result.deep_loss])
+        return j + 1, logits.write(i, result.logits), losses.write(i, loss)
+
+    _, logits, losses = tf.while_loop(lambda j, *_: j < num_steps, one, (tf.constant(0), logits, losses), parallel_iterations=1)
+    return StepResult(logits.stack(), *tf.unstack(losses.stack(), axis=1))
 
 
 def _at(i: tf.Tensor | None, tensors: Sequence[tf.Tensor]) -> Sequence[tf.Tensor]:
