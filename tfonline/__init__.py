@@ -11,10 +11,10 @@ import os
 # faster (benchmarks/speed/README.md).
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
-# XLA reads it once. TensorFlow gives NCCL one key for all that a process's GPUs exchange, which it takes once: with some exchanges
-# on the kernels' stream and some beside it, there would be two sets of connections.
-_EXCHANGES = "--xla_gpu_enable_async_all_reduce"
-if _EXCHANGES not in (_flags := os.environ.get("XLA_FLAGS", "")):
-    os.environ["XLA_FLAGS"] = f"{_flags} {_EXCHANGES}=false".strip()
+# XLA reads it once. TensorFlow gives NCCL one key for all that a process's GPUs exchange, and NCCL takes a key once: with some
+# exchanges on the kernels' stream and some beside it, XLA would want two sets of connections, and fail.
+for _flag in ("--xla_gpu_enable_async_collectives", "--xla_gpu_enable_async_all_reduce"):
+    if _flag not in (_flags := os.environ.get("XLA_FLAGS", "")):
+        os.environ["XLA_FLAGS"] = f"{_flags} {_flag}=false".strip()
 
 __version__ = "0.1.0"
