@@ -50,7 +50,9 @@ def step_of(ids, **flags):
     config = Config(batch_size=ROWS, embedding_dim=5, deep_layers="16,4", **flags)
     learner = make_learner(make_strategy(1, "cpu"), config, NUM_IDS, Shape(FIELDS, NUMBERS))
     spec = lambda dtype, *shape: tf.TensorSpec([ROWS, *shape], dtype)  # noqa: E731
-    return learner._train.get_concrete_function(
+    return learner._train_steps.get_concrete_function(
+        None,
+        None,
         spec(tf.float32),
         spec(ids, FIELDS),
         spec(tf.float32, FIELDS),

@@ -221,7 +221,7 @@ def test_gpus_that_are_not_there_are_an_error():
 def test_a_step_never_reads_a_whole_table(num_replicas):
     """Its cost must not grow with the table: rows are gathered from it and scattered into it."""
     learner = make_learner(num_replicas, num_ids=777)
-    step = learner._train.get_concrete_function(*batch([[0, 1, 2], [3, 4, 5]], [1, 0]))
+    step = learner._train_steps.get_concrete_function(None, None, *batch([[0, 1, 2], [3, 4, 5]], [1, 0]))
     reads = [tuple(op.outputs[0].shape) for op in step.graph.get_operations() if op.type == "ReadVariableOp"]
     assert (4, 6) in reads  # a dense layer is read whole
     assert not [shape for shape in reads if shape[:1] == (778,)]

@@ -1,6 +1,5 @@
 """How the loss and the gradients of each replica become those of all."""
 
-import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -28,16 +27,16 @@ class Learned(NamedTuple):
     deep: Sequence[Gradient]
 
 
-Tables = tuple[tf.IndexedSlices, tf.IndexedSlices] | tf.Tensor
+Tables = tuple[tf.IndexedSlices, tf.IndexedSlices]
 
 
 class Packed(NamedTuple):
     """The same in few tensors, as each one more costs time between two steps; of one replica, or of several.
 
     Attributes:
-      dense: of each replica, or their sum: float32 [T], the loss and then gradients: all but the tables', and these too where they
-        have a row for each id.
-      tables: of each replica: those of the wide and the deep table; or int64 [U], the ids alone.
+      dense: of each replica, or their sum: float32 [T], the loss and then gradients: all but the tables'; and these too where they
+        have a row for each id, with 1 for each that a batch has, else 0.
+      tables: of each replica, where they are not in `dense`: those of the wide and the deep table.
     """
 
     dense: tuple[tf.Tensor, ...]
@@ -79,22 +78,24 @@ class Exchange:
             return learned
         loss, wide, deep = learned
         dense, tables = [loss, *wide[1:], *deep[1:]], (wide[0], deep[0])
-        if self._model.of_all_ids(wide[0]):
-            dense, tables = [*dense, *(t.values for t in tables)], wide[0].indices
-        return Packed((tf.concat([tf.reshape(g, [-1]) for g in dense], axis=0),), (tables,))
+        if of_all_ids := self._model.of_all_ids(wide[0]):
+            touched = tf.cast(wide[0].indices == self._model.all_ids(wide[0].indices.dtype), tf.float32)
+            dense += [*(t.values for t in tables), touched]
+        return Packed((tf.concat([tf.reshape(g, [-1]) for g in dense], axis=0),), () if of_all_ids else (tables,))
 
     def between(self, packed: Packed | Learned) -> Packed | Learned:
         """What each replica tells to what all tell, for each of them; in cross-replica context."""
         if self._strategy.num_replicas_in_sync == 1:
             return packed
-        (dense,), (tables,) = packed
+        (dense,), tables = packed
         if self._workers > 1:  # whose rows only a collective can bring
-            dense, *tables = self._reduce((dense, *tables), (self._deep[0], *self._tables))
+            dense, *tables = self._reduce((dense, *tables[0]), (self._deep[0], *self._tables))
             return Packed((dense,), (tuple(tables),))
         copies_of = self._strategy.experimental_local_results  # TensorFlow brings them where they are used
+        tables = copies_of(tables[0]) if tables else ()
         if self._strategy.num_replicas_in_sync > _MOST_DIRECT:
-            return Packed(tuple(self._reduce([dense], [self._deep[0]])), copies_of(tables))
-        return Packed(copies_of(dense), copies_of(tables))
+            return Packed(tuple(self._reduce([dense], [self._deep[0]])), tables)
+        return Packed(copies_of(dense), tables)
 
     def meet(self, packed: Packed | Learned) -> Packed | Learned:
         """`between` in a replica's context, of a function that XLA compiles for GPUs."""
@@ -122,13 +123,14 @@ class Exchange:
             return packed
         dense, tables = packed
         shapes = [[], *(v.shape for v in (*self._wide, *self._deep))]
-        if of_all_ids := not isinstance(tables[0], tuple):
-            ids = functools.reduce(tf.minimum, tables)
-            shapes += [[ids.shape[0], t.shape[1]] for t in self._tables]
+        if not tables:
+            ids = self._model.all_ids(tf.int64)
+            shapes += [*([ids.shape[0], t.shape[1]] for t in self._tables), ids.shape]
         parts = tf.split(tf.add_n(dense), [tf.TensorShape(s).num_elements() for s in shapes])
         loss, *dense = (tf.reshape(part, shape) for part, shape in zip(parts, shapes, strict=True))
-        if of_all_ids:
-            *dense, wide, deep = dense
+        if not tables:
+            *dense, wide, deep, touched = dense
+            ids = tf.where(touched > 0, ids, self._model.num_rows)
             tables = [tf.IndexedSlices(values, ids) for values in (wide, deep)]
         else:
             wide, deep = map(concat_slices, zip(*tables, strict=True))

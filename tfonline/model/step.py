@@ -113,9 +113,7 @@ class Learner(tf.Module):
         # what lies between exchanges.
         alone = strategy.num_replicas_in_sync == 1
         self._whole = jit_compile and (alone or self.on_gpu)
-        self._train, self._train_steps = (
-            tf.function(f, autograph=False, jit_compile=(jit_compile and alone) or None) for f in (self._one_step, self._steps)
-        )
+        self._train_steps = tf.function(self._steps, autograph=False, jit_compile=(jit_compile and alone) or None)
         if jit_compile and not alone:
             if self._whole:
                 self._steps_of_replica = tf.function(self._steps_of_replica, autograph=False, jit_compile=True)
@@ -156,7 +154,7 @@ class Learner(tf.Module):
           crosses: int32 [B, W]; their padding where the weight is 0.
           weight: float32 [B]; rows with 0 change nothing.
         """
-        return self._train(label, ids, values, numeric, crosses, weight)
+        return self._train_steps(None, None, label, ids, values, numeric, crosses, weight)
 
     def train_steps(self, num_steps: tf.Tensor, which: tf.Tensor, *batches: tf.Tensor) -> StepResult:
         """N batches, one after the other, as so many calls of `train` would do; Python is left and entered once.
@@ -166,34 +164,28 @@ class Learner(tf.Module):
           which: int32 [N], their numbers first, 0 to N - 1.
           *batches: what `train` takes, [N B, ...] each.
         """
+        if self._whole and tf.get_static_value(num_steps) == which.shape[0]:
+            num_steps = which.shape[0]  # XLA, which knows it beforehand, need not ask the GPU after each step
         return self._train_steps(num_steps, which, *batches)
 
-    def _one_step(self, *batch: tf.Tensor) -> StepResult:
-        """See `train`."""
-        return self._of_replicas(None, None, tf.reduce_sum(batch[-1]), batch, self._split(0, batch))
-
-    def _steps(self, num_steps: tf.Tensor, which: tf.Tensor, *batches: tf.Tensor) -> StepResult:
-        """See `train_steps`."""
-        num_batches = which.shape[0]
-        if num_batches == 1:
-            result = self._one_step(*batches)
+    def _steps(self, num_steps: tf.Tensor | int | None, which: tf.Tensor | None, *batches: tf.Tensor) -> StepResult:
+        """See `train_steps`, and without numbers `train`."""
+        if which is not None and which.shape[0] == 1:
+            result = self._steps(None, None, *batches)
             return StepResult(result.logits, result.wide_loss[None], result.deep_loss[None])
-        rows = batches[0].shape[0] // num_batches
-        batches = [tf.reshape(x, [num_batches, rows, *x.shape[1:]]) for x in batches]
-        # Split here, not at each step: what is done between two steps holds up the second.
-        result = self._of_replicas(num_steps, which, tf.reduce_sum(batches[-1], axis=1), batches, self._split(1, batches))
+        if self._whole:
+            logits, *losses = self._strategy.run(self._steps_of_replica, (num_steps, which, *batches))
+            logits = tf.concat(self._strategy.experimental_local_results(logits), axis=-1)
+            result = StepResult(logits, *map(self._of_first, losses))
+        else:
+            total, batches = _apart(which, batches)
+            # Split here, not at each step: what is done between two steps holds up the second.
+            result = _in_turn(self._step, num_steps, which, total, batches, self._split(int(which is not None), batches))
         return result._replace(logits=tf.reshape(result.logits, [-1]))
 
-    def _of_replicas(self, num_steps, which, totals, batches, parts) -> StepResult:
-        if not self._whole:
-            return _in_turn(self._step, num_steps, which, totals, batches, parts)
-        batches = batches if self.model.followed else ()
-        logits, *losses = self._strategy.run(self._steps_of_replica, (num_steps, which, totals, batches, parts))
-        logits = tf.concat(self._strategy.experimental_local_results(logits), axis=-1)
-        return StepResult(logits, *map(self._of_first, losses))
-
-    def _steps_of_replica(self, num_steps, which, totals, batches, parts) -> StepResult:
-        return _in_turn(self._step_of_replica, num_steps, which, totals, batches, parts)
+    def _steps_of_replica(self, num_steps: tf.Tensor | int | None, which: tf.Tensor | None, *batches: tf.Tensor) -> StepResult:
+        """`_steps` in the context of a replica, to the logits of its rows; the batches are whole."""
+        return _in_turn(self._step_of_replica, num_steps, which, *_apart(which, batches))
 
     def _step(self, i: tf.Tensor | None, total: tf.Tensor, batches: Sequence[tf.Tensor], parts: Sequence) -> StepResult:
         """A step of all replicas on the i-th batch, or on the only one (None).
@@ -213,29 +205,34 @@ class Learner(tf.Module):
         losses = self._strategy.run(self._update, (self._exchange.between(learned), *followed))
         return StepResult(logits, *map(self._of_first, losses))
 
-    def _step_of_replica(self, i: tf.Tensor | None, total: tf.Tensor, batches: Sequence[tf.Tensor], parts: Sequence) -> StepResult:
+    def _step_of_replica(self, i: tf.Tensor | None, total: tf.Tensor, batches: Sequence[tf.Tensor]) -> StepResult:
         """`_step` in the context of a replica, to the logits of its rows."""
-        logits, learned = self._forward_backward(i, total, *parts)
+        total, *batch = _at(i, (total, *batches))
+        replica = tf.get_static_value(tf.distribute.get_replica_context().replica_id_in_sync_group)
+        rows = batch[0].shape[0] // self._replicas
+        logits, learned = self._forward_backward(None, total, *(x[replica * rows : (replica + 1) * rows] for x in batch))
         followed = ()
         if self.model.followed:
-            label, ids, _, numeric, crosses, weight = _at(i, batches)
+            label, ids, _, numeric, crosses, weight = batch
             followed = (label, ids, numeric, crosses, weight, tf.reshape(self._exchange.of_all(logits), [-1]))
         return StepResult(logits, *self._update(self._exchange.meet(learned), *followed))
 
     def _of_first(self, x: tf.Tensor) -> tf.Tensor:
         return self._strategy.experimental_local_results(x)[0]
 
-    def inputs(self, *tensors: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    def inputs(self, *tensors: tf.Tensor) -> tuple[tf.Tensor | tf.distribute.DistributedValues, ...]:
         """What `train` takes, copied to the GPU where the model is on one; else as it is.
 
         TensorFlow keeps int32 in the host's memory, and would copy ids to the GPU anew for each use: there they are int64.
         """
-        device = self._strategy.extended.worker_devices[0]
-        if "GPU" not in device:
+        devices = self._strategy.extended.worker_devices
+        if "GPU" not in devices[0]:
             return tensors
-        with tf.device(device):
+        with tf.device(devices[0]):
             # As uint32, which is half of int64 on the way.
-            return tuple(tf.cast(tf.bitcast(t, tf.uint32), tf.int64) if t.dtype == tf.int32 else tf.identity(t) for t in tensors)
+            tensors = [tf.cast(tf.bitcast(t, tf.uint32), tf.int64) if t.dtype == tf.int32 else tf.identity(t) for t in tensors]
+        # Whole to each GPU where XLA takes a replica's rows from it: split in the step, they would be waited for.
+        return tuple(self._of_each(lambda _, x=t: x) if self._whole and len(devices) > 1 else t for t in tensors)
 
     @property
     def on_gpu(self) -> bool:
@@ -290,21 +287,29 @@ class Learner(tf.Module):
             tensors = label[own_rows], ids, values, numeric, crosses, weight[own_rows]
         if self._replicas == 1:
             return tuple(tensors)
-        devices = self._strategy.extended.worker_devices
 
         def part(x: tf.Tensor) -> tf.distribute.DistributedValues:
             rows = x.shape[axis] // self._replicas
 
-            def of_replica(context: tf.distribute.ReplicaContext) -> tf.Tensor:
-                copy = context.replica_id_in_sync_group % self._replicas
+            def of_copy(copy: int) -> tf.Tensor:
                 own_rows = slice(copy * rows, (copy + 1) * rows)
-                mine = x[:, own_rows] if axis else x[own_rows]
-                with tf.device(devices[copy]):
-                    return tf.identity(mine)
+                return x[:, own_rows] if axis else x[own_rows]
 
-            return self._strategy.experimental_distribute_values_from_function(of_replica)
+            return self._of_each(of_copy)
 
         return tuple(map(part, tensors))
+
+    def _of_each(self, of_copy: Callable[[int], tf.Tensor]) -> tf.distribute.DistributedValues:
+        """What it gives for each of this worker's replicas, brought to its device."""
+        devices = self._strategy.extended.worker_devices
+
+        def bring(context: tf.distribute.ReplicaContext) -> tf.Tensor:
+            copy = context.replica_id_in_sync_group % self._replicas
+            x = of_copy(copy)
+            with tf.device(devices[copy]):
+                return tf.identity(x)
+
+        return self._strategy.experimental_distribute_values_from_function(bring)
 
     def _of_all_workers(self, x: tf.Tensor) -> tf.Tensor:
         """Each worker's [b, ...] to [B, ...], in the workers' order."""
@@ -315,6 +320,15 @@ class Learner(tf.Module):
 
         found = gather(self._strategy, self._workers, x)
         return tf.ensure_shape(found, [x.shape[0] * self._workers, *x.shape[1:]])
+
+
+def _apart(which: tf.Tensor | None, batches: Sequence[tf.Tensor]) -> tuple[tf.Tensor, Sequence[tf.Tensor]]:
+    """The sums of batches' weights, float32 [N], and the batches as [N, B, ...]; or that of the only one, which stays as it is."""
+    if which is None:
+        return tf.reduce_sum(batches[-1]), batches
+    n = which.shape[0]
+    batches = [tf.reshape(x, [n, x.shape[0] // n, *x.shape[1:]]) for x in batches]
+    return tf.reduce_sum(batches[-1], axis=1), batches
 
 
 def _in_turn(step: Callable, num_steps: tf.Tensor | None, which: tf.Tensor | None, *args) -> StepResult:

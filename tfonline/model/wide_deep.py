@@ -151,8 +151,12 @@ class WideDeep(keras.Model):
         return gradient(of_rows.wide, of_rows.scaled_wide), gradient(of_rows.deep, of_rows.scaled_deep)
 
     def of_all_ids(self, gradient: tf.IndexedSlices) -> bool:
-        """Whether one of `gradients` has a row for each id that there is, in the same place for any batch."""
+        """Whether one of `gradients` has a row for each id that there is: `all_ids`, but for those that the batch has not."""
         return gradient.indices.shape[0] == self._scaled_fields + self.num_rows
+
+    def all_ids(self, dtype: tf.DType) -> tf.Tensor:
+        """The ids of such rows, int [S + R]."""
+        return tf.concat([self._scaled_ids(dtype), tf.range(self.num_rows, dtype=dtype)], axis=0)
 
     def _scaled_ids(self, dtype: tf.DType) -> tf.Tensor:
         return tf.range(self._scaled_fields, dtype=dtype)  # of the ids' own type: what is int32 a GPU would be sent at each step
