@@ -101,12 +101,11 @@ class Exchange:
         """`between` in a replica's context, of a function that XLA compiles for GPUs."""
         if self._strategy.num_replicas_in_sync == 1:
             return packed
-        (dense,), (tables,) = packed
+        (dense,), tables = packed
         dense = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, dense)
         of_all = [tf.unstack(self.of_all(t)) for t in tf.nest.flatten(tables, expand_composites=True)]
-        return Packed(
-            (dense,), tuple(tf.nest.pack_sequence_as(tables, t, expand_composites=True) for t in zip(*of_all, strict=True))
-        )
+        parts = zip(*of_all, strict=True)
+        return Packed((dense,), tuple(tf.nest.pack_sequence_as(tables[0], part, expand_composites=True) for part in parts))
 
     def of_all(self, x: tf.Tensor) -> tf.Tensor:
         """Each replica's [...] to [R, ...], where `meet` can be: an all-gather, which TensorFlow's bridge to XLA has not."""
