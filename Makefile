@@ -30,8 +30,9 @@ setup:
 demo: setup
 	@.venv/bin/python tools/demo.py $(if $(ROWS),--rows=$(ROWS))
 
+# Two processes, each with a broker of its own: half of the time is waiting for others' processes.
 test: setup .venv/.spark programs
-	@.venv/bin/python -m pytest
+	@.venv/bin/python -m pytest -n 2 --dist=loadfile --no-loadscope-reorder
 
 # What tests drive and pip has not: a browser for the server's page, systemd for the unit, Open MPI for its launcher. Each is Debian's,
 # where there is none and it may be installed. $(call need,<one of these on PATH>,<package>)

@@ -21,6 +21,14 @@ from tfonline.train import run
 tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2)
 
 
+# First, where several processes share the files: the last one to be taken is worked on alone.
+_LONGEST = ("test_chaos.py", "test_cluster.py")
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: item.path.name not in _LONGEST)
+
+
 @pytest.fixture(scope="session")
 def broker(tmp_path_factory):
     """A running broker of its own: `broker.bootstrap` is its address."""

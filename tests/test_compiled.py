@@ -56,6 +56,7 @@ def test_compiled_steps_learn_what_the_others_learn(monkeypatch, num_ids, num_re
         want, got = (x.train_steps(tf.constant(num_steps), tf.constant(which), *as_one(group)) for x in (plain, compiled))
         for a, b in zip(want, got, strict=True):
             np.testing.assert_allclose(b, a, rtol=2e-5, atol=2e-6)
+    assert compiled._train_steps.experimental_get_tracing_count() == 1
     for variable, a, b in zip(plain.variables, values_of(plain), values_of(compiled), strict=True):
         np.testing.assert_allclose(b, a, rtol=1e-4, atol=2e-5, err_msg=variable.name)
 
@@ -74,22 +75,43 @@ def test_many_replicas_exchange_by_a_collective_what_few_send_each_other(monkeyp
 
 @pytest.mark.parametrize("num_ids", [1000, 10])  # 18 ids a replica: fewer than there are, and more
 def test_replicas_that_exchange_within_their_step_learn_what_the_others_learn(monkeypatch, num_ids):
-    plain, learner = learner_of(False, num_ids, 2, **ALL), as_on_gpus(monkeypatch, num_ids)
-    for batch in batches_of(4, num_ids):
-        want, got = plain.train(*batch), learner.train(*(learner._of_each(lambda _, x=x: x) for x in batch))
-        for a, b in zip(want, got, strict=True):
-            np.testing.assert_allclose(b, a, rtol=2e-5, atol=2e-6)
+    plain, order = learner_of(False, num_ids, 2, **ALL), []
+    learner = as_on_gpus(monkeypatch, num_ids, order)
+    batches = list(batches_of(7, num_ids))
+    # A call of one, a full one, and one whose second batch is no step.
+    for steps, which, group in (([0], [0], batches[:1]), ([0, 1, 2], [0, 1, 2], batches[1:4]), ([0, 2], [0, 2, 1], batches[4:])):
+        want, order[:] = [plain.train(*group[i]) for i in steps], steps
+        got = learner.train_steps(tf.constant(len(steps)), tf.constant(which), *learner.inputs(*as_one(group)))
+        logits = got.logits.numpy().reshape(len(which), ROWS)
+        np.testing.assert_allclose(logits[steps], [r.logits for r in want], rtol=2e-5, atol=2e-6)
+        np.testing.assert_allclose(got.deep_loss.numpy()[steps], [r.deep_loss for r in want], rtol=2e-5)
+        np.testing.assert_array_equal(np.delete(logits, steps, axis=0), 0)
     for i in range(2):
         for variable, a, b in zip(plain.variables, values_of(plain), values_of(learner, i), strict=True):
             np.testing.assert_allclose(b, a, rtol=1e-4, atol=2e-5, err_msg=variable.name)
+    assert learner._train_steps.experimental_get_tracing_count() == 3
 
 
-def as_on_gpus(monkeypatch, num_ids):
-    """A learner of two replicas with what XLA compiles for several GPUs, but for the exchange: on CPUs it has none."""
+def as_on_gpus(monkeypatch, num_ids, order):
+    """A learner of two replicas with what XLA compiles for several GPUs, but for exchange and loop: on CPUs XLA has no exchange.
+
+    Args:
+      order: the steps of the call that comes next: TensorFlow itself exchanges in no loop of its own, so that it has none.
+    """
+    in_turn = step._in_turn
+
+    def unrolled(do_step, num_steps, which, *args):
+        if which is None or do_step.__name__ == "_step":
+            return in_turn(do_step, num_steps, which, *args)
+        found = {i: do_step(tf.constant(i), *args) for i in order}
+        of = lambda i: found.get(i) or map(tf.zeros_like, found[order[0]])  # noqa: E731
+        return step.StepResult(*map(tf.stack, zip(*map(of, range(which.shape[0])), strict=True)))
+
     compiled = step._compiled
-    with monkeypatch.context() as on_gpus:
-        on_gpus.setattr(step.Learner, "on_gpu", True)
-        learner = learner_of(True, num_ids, 2, **ALL)
+    monkeypatch.setattr(exchange, "_HALF", 16)  # ids with two halves
+    monkeypatch.setattr(step, "_in_turn", unrolled)
+    monkeypatch.setattr(step.Learner, "on_gpu", True)
+    learner = learner_of(True, num_ids, 2, **ALL)
     learner._steps_of_replica = learner._steps_of_replica.python_function
     learner._forward_backward, learner._update = map(compiled, (learner._forward_backward, learner._update))
     return learner
@@ -160,6 +182,12 @@ def test_where_xla_does_not_work_is_said(monkeypatch):
     ) as e:
         learner_of(True, 20)
     assert e.value.code == 64
+
+
+def test_what_xla_cannot_compile_is_named_without_tensorflows_own_names(monkeypatch):
+    monkeypatch.setattr(tf.Tensor, "__matmul__", lambda x, _: tf.strings.as_string(x))
+    with pytest.raises(UserError, match=r"--jit_compile: XLA cannot compile for .*CPU:0 \(Detected unsupported operations"):
+        learner_of(True, 20)
 
 
 def test_a_run_with_it_learns_what_a_run_without_it_learns(topic, start, tmp_path):

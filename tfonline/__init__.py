@@ -11,10 +11,13 @@ import os
 # faster (benchmarks/speed/README.md).
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
-# XLA reads it once. TensorFlow gives NCCL one key for all that a process's GPUs exchange, and NCCL takes a key once: with some
-# exchanges on the kernels' stream and some beside it, XLA would want two sets of connections, and fail.
-for _flag in ("--xla_gpu_enable_async_collectives", "--xla_gpu_enable_async_all_reduce"):
-    if _flag not in (_flags := os.environ.get("XLA_FLAGS", "")):
-        os.environ["XLA_FLAGS"] = f"{_flags} {_flag}=false".strip()
+# XLA reads it once; the flags are those of TensorFlow 2.16, which gives NCCL one key for all that a process's GPUs exchange. NCCL
+# takes a key once: with some exchanges on the kernels' stream and some beside it, XLA would want two sets of connections, and fail.
+# Without a dash at its beginning it is the name of a file.
+if not (_flags := os.environ.get("XLA_FLAGS", "").split()) or _flags[0].startswith("-"):
+    for _name in ("--xla_gpu_enable_async_collectives", "--xla_gpu_enable_async_all_reduce"):
+        if not any(flag.startswith(_name) for flag in _flags):
+            _flags.append(f"{_name}=false")
+    os.environ["XLA_FLAGS"] = " ".join(_flags)
 
 __version__ = "0.1.0"

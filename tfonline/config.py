@@ -90,8 +90,9 @@ class Config:
     batch_size: int = flag(1000, "Learning", "Rows a step, over all replicas.", lower=1)
     steps_per_call: int = flag(1, "Learning", "Steps that TensorFlow takes in one call, one after the other, as far as the window "
                                "has rows. More is faster with small batches, above all on a GPU; it changes no step.", lower=1)
-    jit_compile: bool = flag(False, "Learning", "Have XLA compile the train step, once for a run: a GPU then waits for few kernels "
-                             "where TensorFlow launches hundreds. Not with --cluster.")
+    jit_compile: bool = flag(False, "Learning", "Have XLA compile the train step: a GPU then waits for few kernels where "
+                             "TensorFlow launches hundreds. Calls that a window's end leaves short are compiled, too, on a GPU. "
+                             "Not with --cluster.")
     wide_learning_rate: float = flag(0.05, "Learning", "FTRL's learning rate for the wide side.", lower=1e-12)
     wide_l1: float = flag(1e-8, "Learning", "FTRL's l1.", lower=0)
     wide_l2: float = flag(1e-8, "Learning", "FTRL's l2.", lower=0)

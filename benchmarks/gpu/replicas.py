@@ -8,11 +8,12 @@ import numpy as np
 from benchmarks.gpu.sizes import how, make_inputs, make_learner, rows_per_sec
 from benchmarks.speed.data import NUMBERS
 
-_EQUAL_ROWS, _EQUAL_STEPS = 32_768, 10
+# Of two replicas of the first, each has more ids than the tables have rows; of the second, fewer.
+_EQUAL_ROWS, _EQUAL_STEPS = (32_768, 8_192), 5
 
 
 def measure(context: dict) -> dict[str, float]:
-    """Samples/s by rows a replica; then the weights after ten steps on one global batch, against those of one replica.
+    """Samples/s by rows a replica; then the weights after some steps, against those of one replica.
 
     Args:
       context: `replicas`, and `exchange`: `own`, the trainer's, or `strategy`: as if the strategy's collectives gathered all rows.
@@ -38,12 +39,12 @@ def _call(learner, steps: tuple, ready: list[tuple], i: int):
     return learner.train_steps(*steps, *ready[i % len(ready)]).deep_loss
 
 
-def _make(n: int, exchange: str, precision: str, jit_compile: bool):
+def _make(n: int, exchange: str, precision: str, jit_compile: bool, **changed: object):
     import tensorflow as tf
 
     if n > 1 and len(tf.config.list_physical_devices("GPU")) == 1:
         raise SystemExit(f"{n} replicas need {n} GPUs, and there is 1")
-    learner = make_learner("default", precision, num_replicas=n, batch_size=n, jit_compile=jit_compile)
+    learner = make_learner("default", precision, num_replicas=n, batch_size=n, jit_compile=jit_compile, **changed)
     if exchange == "strategy":
         _exchange_by_strategy(learner)
     return learner
@@ -73,12 +74,15 @@ def _equal(context: dict, n: int, exchange: str, jit_compile: bool, named: str) 
     import tensorflow as tf
 
     tf.config.experimental.enable_tensor_float_32_execution(False)
-    learner = _make(n, exchange, "float32", jit_compile)
-    weights = lambda i: [learner._strategy.experimental_local_results(v)[i].numpy() for v in learner.model.all_weights]  # noqa: E731
+    # With what follows a step, too: it wants all replicas' rows and scores.
+    learner = _make(n, exchange, "float32", jit_compile, history=True, average_rows=100_000)
+    model = learner.model
+    compared = [*model.all_weights[: -len(model.followed)], *(w.value for w in model.average.weights)]
+    weights = lambda i: [learner._strategy.experimental_local_results(v)[i].numpy() for v in compared]  # noqa: E731
     start = weights(0)
-    ready = make_inputs(learner, "default", _EQUAL_ROWS // context["shrink"] // 2 * 2, 2)
-    for i in range(_EQUAL_STEPS):
-        learner.train(*ready[i % 2])
+    for rows in _EQUAL_ROWS:
+        ready = make_inputs(learner, "default", rows // context["shrink"] // 2 * 2 * _EQUAL_STEPS, 1)
+        _call(learner, (tf.constant(_EQUAL_STEPS), tf.range(_EQUAL_STEPS)), ready, 0)
     ends = [weights(i) for i in range(n)]
     file = pathlib.Path(context["folder"]) / "weights_of_one_replica.npz"
     found = {f"{named}: furthest that a weight moved": _furthest(start, ends[0])}

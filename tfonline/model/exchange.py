@@ -11,6 +11,7 @@ from tfonline.model.wide_deep import WideDeep
 
 # So many replicas send each other all that they have. What each gets grows with their number; a collective's share hardly does.
 _MOST_DIRECT = 4
+_HALF = 2**16
 
 
 class Learned(NamedTuple):
@@ -49,7 +50,8 @@ class Exchange:
     The tables' rows are exchanged here and not by the strategy, whose collectives would gather them for one table after the
     other: a replica's rows are already added up by id, so few travel, and which belong together is found once for both tables.
     Where each replica has a row for each id, they are added up as they lie, with all that is dense. A few replicas of one worker
-    send each other all they have, at once: two GPUs take half as long for that as for NCCL's all-reduce (benchmarks/gpu/README.md).
+    send each other all they have, at once, which takes half as long as a collective of TensorFlow's. Where XLA compiles all of a
+    step, they `meet`.
 
     Args:
       strategy: of the replicas.
@@ -97,27 +99,39 @@ class Exchange:
             return Packed(tuple(self._reduce([dense], [self._deep[0]])), tables)
         return Packed(copies_of(dense), tables)
 
-    def meet(self, packed: Packed | Learned) -> Packed | Learned:
-        """`between` in a replica's context, of a function that XLA compiles for GPUs."""
-        if self._strategy.num_replicas_in_sync == 1:
-            return packed
-        (dense,), tables = packed
-        dense = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, dense)
-        of_all = [tf.unstack(self.of_all(t)) for t in tf.nest.flatten(tables, expand_composites=True)]
-        parts = zip(*of_all, strict=True)
-        return Packed((dense,), tuple(tf.nest.pack_sequence_as(tables[0], part, expand_composites=True) for part in parts))
+    def meet(self, packed: Packed | Learned, logits: tf.Tensor) -> tuple[Packed | Learned, tf.Tensor]:
+        """`between` in a replica's context, of a function that XLA compiles for GPUs, with the logits of all replicas' rows.
 
-    def of_all(self, x: tf.Tensor) -> tf.Tensor:
-        """Each replica's [...] to [R, ...], where `meet` can be: an all-gather, which TensorFlow's bridge to XLA has not."""
+        One all-reduce brings all: of several, each GPU's program might begin with another. XLA has no all-gather here; where each
+        replica's are wanted and not their sum, it adds its own to zeros.
+        """
         n = self._strategy.num_replicas_in_sync
         if n == 1:
-            return x[None]
+            return packed, logits
+        (dense,), tables = packed
+        own = [logits]
+        if tables:
+            wide, deep = tables[0]
+            # An id in two halves, as float32 has 24 bits.
+            halves = (tf.cast(half, tf.float32) for half in (wide.indices // _HALF, wide.indices % _HALF))
+            own += [*halves, wide.values, deep.values]
+        shapes = [x.shape for x in own]
+        own = tf.concat([tf.reshape(x, [-1]) for x in own], axis=0)
         context = tf.distribute.get_replica_context()
-        placed = [x if i == tf.get_static_value(context.replica_id_in_sync_group) else tf.zeros_like(x) for i in range(n)]
-        return context.all_reduce(tf.distribute.ReduceOp.SUM, tf.stack(placed))
+        replica = tf.get_static_value(context.replica_id_in_sync_group)
+        placed = [own if i == replica else tf.zeros_like(own) for i in range(n)]
+        told = context.all_reduce(tf.distribute.ReduceOp.SUM, tf.concat([dense, *placed], axis=0))
+        dense, *of_each = tf.split(told, [dense.shape[0], *[own.shape[0]] * n])
+        of_each = [_split(x, shapes) for x in of_each]
+        of_tables = []
+        for _, *table in of_each if tables else ():
+            high, low, *values = table
+            ids = tf.cast(high, wide.indices.dtype) * _HALF + tf.cast(low, wide.indices.dtype)
+            of_tables.append(tuple(tf.IndexedSlices(v, ids) for v in values))
+        return Packed((dense,), tuple(of_tables)), tf.concat([logits for logits, *_ in of_each], axis=0)
 
     def unpack(self, packed: Packed | Learned) -> Learned:
-        """The sums of what `between` has brought, in a replica's context; the tables' gradients have each id once."""
+        """The sums of what `between` or `meet` has brought, in a replica's context; the tables' gradients have each id once."""
         if self._strategy.num_replicas_in_sync == 1:
             return packed
         dense, tables = packed
@@ -125,8 +139,7 @@ class Exchange:
         if not tables:
             ids = self._model.all_ids(tf.int64)
             shapes += [*([ids.shape[0], t.shape[1]] for t in self._tables), ids.shape]
-        parts = tf.split(tf.add_n(dense), [tf.TensorShape(s).num_elements() for s in shapes])
-        loss, *dense = (tf.reshape(part, shape) for part, shape in zip(parts, shapes, strict=True))
+        loss, *dense = _split(tf.add_n(dense), shapes)
         if not tables:
             *dense, wide, deep, touched = dense
             ids = tf.where(touched > 0, ids, self._model.num_rows)
@@ -140,3 +153,9 @@ class Exchange:
         # Not reduce_to, which brings all to one device and back.
         pairs = list(zip(gradients, variables, strict=True))
         return self._strategy.extended.batch_reduce_to(tf.distribute.ReduceOp.SUM, pairs)
+
+
+def _split(x: tf.Tensor, shapes: Sequence) -> list[tf.Tensor]:
+    """[T] to tensors of these shapes, one after the other."""
+    parts = tf.split(x, [tf.TensorShape(shape).num_elements() for shape in shapes])
+    return [tf.reshape(part, shape) for part, shape in zip(parts, shapes, strict=True)]

@@ -1,6 +1,7 @@
 """The replicas of a model: on which devices they are, and whether XLA can compile for them."""
 
 import functools
+import re
 
 import tensorflow as tf
 
@@ -76,5 +77,6 @@ def try_xla(strategy: tf.distribute.Strategy) -> None:
     try:
         tf.function(lambda x: strategy.run(compiled, (x,)), autograph=False)(tf.ones([8, 8]))
     except tf.errors.OpError as e:
-        problem = f"--jit_compile: XLA cannot compile for {', '.join(devices)} ({e.message.splitlines()[0]})"
+        why = re.sub(r"^\s*(\{\{.*?\}\}\s*)*", "", e.message).splitlines()[0]  # without the names of graph functions
+        problem = f"--jit_compile: XLA cannot compile for {', '.join(devices)} ({why})"
         raise UserError(f"{problem}. Leave it out, or see BUILD.md on what XLA needs beside TensorFlow.", Exit.FLAGS) from e

@@ -164,7 +164,7 @@ class Learner(tf.Module):
           which: int32 [N], their numbers first, 0 to N - 1.
           *batches: what `train` takes, [N B, ...] each.
         """
-        if self._whole and tf.get_static_value(num_steps) == which.shape[0]:
+        if self._whole and self.on_gpu and tf.get_static_value(num_steps) == which.shape[0]:
             num_steps = which.shape[0]  # XLA, which knows it beforehand, need not ask the GPU after each step
         return self._train_steps(num_steps, which, *batches)
 
@@ -174,9 +174,7 @@ class Learner(tf.Module):
             result = self._steps(None, None, *batches)
             return StepResult(result.logits, result.wide_loss[None], result.deep_loss[None])
         if self._whole:
-            logits, *losses = self._strategy.run(self._steps_of_replica, (num_steps, which, *batches))
-            logits = tf.concat(self._strategy.experimental_local_results(logits), axis=-1)
-            result = StepResult(logits, *map(self._of_first, losses))
+            result = StepResult(*map(self._of_first, self._strategy.run(self._steps_of_replica, (num_steps, which, *batches))))
         else:
             total, batches = _apart(which, batches)
             # Split here, not at each step: what is done between two steps holds up the second.
@@ -184,7 +182,7 @@ class Learner(tf.Module):
         return result._replace(logits=tf.reshape(result.logits, [-1]))
 
     def _steps_of_replica(self, num_steps: tf.Tensor | int | None, which: tf.Tensor | None, *batches: tf.Tensor) -> StepResult:
-        """`_steps` in the context of a replica, to the logits of its rows; the batches are whole."""
+        """`_steps` in the context of a replica, which is given the whole batches."""
         return _in_turn(self._step_of_replica, num_steps, which, *_apart(which, batches))
 
     def _step(self, i: tf.Tensor | None, total: tf.Tensor, batches: Sequence[tf.Tensor], parts: Sequence) -> StepResult:
@@ -206,33 +204,33 @@ class Learner(tf.Module):
         return StepResult(logits, *map(self._of_first, losses))
 
     def _step_of_replica(self, i: tf.Tensor | None, total: tf.Tensor, batches: Sequence[tf.Tensor]) -> StepResult:
-        """`_step` in the context of a replica, to the logits of its rows."""
+        """`_step` in the context of a replica, which is given the whole batches."""
         total, *batch = _at(i, (total, *batches))
         replica = tf.get_static_value(tf.distribute.get_replica_context().replica_id_in_sync_group)
         rows = batch[0].shape[0] // self._replicas
         logits, learned = self._forward_backward(None, total, *(x[replica * rows : (replica + 1) * rows] for x in batch))
+        learned, logits = self._exchange.meet(learned, logits)
         followed = ()
         if self.model.followed:
             label, ids, _, numeric, crosses, weight = batch
-            followed = (label, ids, numeric, crosses, weight, tf.reshape(self._exchange.of_all(logits), [-1]))
-        return StepResult(logits, *self._update(self._exchange.meet(learned), *followed))
+            followed = (label, ids, numeric, crosses, weight, logits)
+        return StepResult(logits, *self._update(learned, *followed))
 
     def _of_first(self, x: tf.Tensor) -> tf.Tensor:
         return self._strategy.experimental_local_results(x)[0]
 
     def inputs(self, *tensors: tf.Tensor) -> tuple[tf.Tensor | tf.distribute.DistributedValues, ...]:
-        """What `train` takes, copied to the GPU where the model is on one; else as it is.
+        """What `train` takes, copied to the GPU where the model is on one, to each where XLA compiles for several; else as it is.
 
         TensorFlow keeps int32 in the host's memory, and would copy ids to the GPU anew for each use: there they are int64.
         """
-        devices = self._strategy.extended.worker_devices
-        if "GPU" not in devices[0]:
+        if not self.on_gpu:
             return tensors
-        with tf.device(devices[0]):
+        with tf.device(self._strategy.extended.worker_devices[0]):
             # As uint32, which is half of int64 on the way.
             tensors = [tf.cast(tf.bitcast(t, tf.uint32), tf.int64) if t.dtype == tf.int32 else tf.identity(t) for t in tensors]
-        # Whole to each GPU where XLA takes a replica's rows from it: split in the step, they would be waited for.
-        return tuple(self._of_each(lambda _, x=t: x) if self._whole and len(devices) > 1 else t for t in tensors)
+        # A replica takes its rows from the whole: split in the step, they would be waited for.
+        return tuple(self._of_each(lambda _, x=t: x) if self._whole and self._replicas > 1 else t for t in tensors)
 
     @property
     def on_gpu(self) -> bool:
@@ -331,7 +329,7 @@ def _apart(which: tf.Tensor | None, batches: Sequence[tf.Tensor]) -> tuple[tf.Te
     return tf.reduce_sum(batches[-1], axis=1), batches
 
 
-def _in_turn(step: Callable, num_steps: tf.Tensor | None, which: tf.Tensor | None, *args) -> StepResult:
+def _in_turn(step: Callable, num_steps: tf.Tensor | int | None, which: tf.Tensor | None, *args) -> StepResult:
     """`step(i, *args)` for the first num_steps that `which` names, to logits [N, B] and losses [N]; or one step, without N."""
     if which is None:
         return step(None, *args)
@@ -354,7 +352,7 @@ def _at(i: tf.Tensor | None, tensors: Sequence[tf.Tensor]) -> Sequence[tf.Tensor
 
 
 def _compiled(of_replica: Callable) -> Callable:
-    """As Strategy.run can call it: of a tf.function as such, it would make one over all replicas."""
+    """As Strategy.run can call it: of a tf.function as such, it would make one over all replicas where these are no GPUs."""
     compiled = tf.function(of_replica, autograph=False, jit_compile=True)
     return lambda *args: compiled(*args)
 
