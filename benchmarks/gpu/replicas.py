@@ -71,6 +71,27 @@ def _exchange_by_strategy(learner) -> None:
 
 
 def _equal(context: dict, n: int, exchange: str, jit_compile: bool, named: str) -> dict[str, float]:
+    """Beside how far apart replicas are: how far one is from itself where it sees a batch's rows in another order."""
+    start, *ends = _learn(context, n, exchange, jit_compile)
+    file = pathlib.Path(context["folder"]) / "weights_of_one_replica.npz"
+    found = {f"{named}: furthest that a weight moved": _furthest(start, ends[0])}
+    if n == 1 and not jit_compile:
+        want = ends[0]
+        np.savez(file, *want)
+        _, *ends = _learn(context, n, exchange, jit_compile, backwards=True)
+        named += ", each batch's rows backwards"
+    else:
+        with np.load(file) as one:
+            want = [one[f"arr_{i}"] for i in range(len(start))]
+    found[f"{named}: furthest from the weights of one replica, not compiled"] = _furthest(want, ends[0])
+    found[f"{named}: distance from them, as a share of how far they moved"] = _norm(want, ends[0]) / _norm(start, want)
+    if n > 1:
+        found[f"{named}: furthest of one replica from another"] = max(_furthest(ends[0], end) for end in ends[1:])
+    return found
+
+
+def _learn(context: dict, n: int, exchange: str, jit_compile: bool, backwards: bool = False) -> list[list[np.ndarray]]:
+    """The weights before, and those of each replica after some steps."""
     import tensorflow as tf
 
     tf.config.experimental.enable_tensor_float_32_execution(False)
@@ -81,21 +102,13 @@ def _equal(context: dict, n: int, exchange: str, jit_compile: bool, named: str) 
     weights = lambda i: [learner._strategy.experimental_local_results(v)[i].numpy() for v in compared]  # noqa: E731
     start = weights(0)
     for rows in _EQUAL_ROWS:
-        ready = make_inputs(learner, "default", rows // context["shrink"] // 2 * 2 * _EQUAL_STEPS, 1)
+        rows = rows // context["shrink"] // 2 * 2
+        ready = make_inputs(learner, "default", rows * _EQUAL_STEPS, 1)
+        if backwards:
+            order = tf.reshape(tf.range(rows * _EQUAL_STEPS), [_EQUAL_STEPS, rows])[:, ::-1]
+            ready = [tuple(tf.gather(x, tf.reshape(order, [-1])) for x in ready[0])]
         _call(learner, (tf.constant(_EQUAL_STEPS), tf.range(_EQUAL_STEPS)), ready, 0)
-    ends = [weights(i) for i in range(n)]
-    file = pathlib.Path(context["folder"]) / "weights_of_one_replica.npz"
-    found = {f"{named}: furthest that a weight moved": _furthest(start, ends[0])}
-    if n == 1 and not jit_compile:
-        np.savez(file, *ends[0])
-        return found
-    with np.load(file) as one:
-        want = [one[f"arr_{i}"] for i in range(len(start))]
-    found[f"{named}: furthest from the weights of one replica, not compiled"] = _furthest(want, ends[0])
-    found[f"{named}: distance from them, as a share of how far they moved"] = _norm(want, ends[0]) / _norm(start, want)
-    if n > 1:
-        found[f"{named}: furthest of one replica from another"] = max(_furthest(ends[0], end) for end in ends[1:])
-    return found
+    return [start, *map(weights, range(n))]
 
 
 def _furthest(some: list[np.ndarray], others: list[np.ndarray]) -> float:
