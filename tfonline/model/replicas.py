@@ -77,6 +77,6 @@ def try_xla(strategy: tf.distribute.Strategy) -> None:
     try:
         tf.function(lambda x: strategy.run(compiled, (x,)), autograph=False)(tf.ones([8, 8]))
     except tf.errors.OpError as e:
-        why = re.sub(r"^\s*(\{\{.*?\}\}\s*)*", "", e.message).splitlines()[0]  # without the names of graph functions
-        problem = f"--jit_compile: XLA cannot compile for {', '.join(devices)} ({why})"
+        why = re.sub(r"^\s*(\{\{.*?\}\}\s*)*", "", e.message)  # without the names of graph functions
+        problem = f"--jit_compile: XLA cannot compile for {', '.join(devices)} ({(why.splitlines() or [type(e).__name__])[0]})"
         raise UserError(f"{problem}. Leave it out, or see BUILD.md on what XLA needs beside TensorFlow.", Exit.FLAGS) from e

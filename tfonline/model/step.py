@@ -234,7 +234,7 @@ class Learner(tf.Module):
 
     @property
     def on_gpu(self) -> bool:
-        """Whether `inputs` copies."""
+        """Whether the model is on GPUs, and so `inputs` copies."""
         return "GPU" in self._strategy.extended.worker_devices[0]
 
     @tf.function(autograph=False)
