@@ -107,13 +107,12 @@ def as_on_gpus(monkeypatch, num_ids, order):
         of = lambda i: found.get(i) or map(tf.zeros_like, found[order[0]])  # noqa: E731
         return step.StepResult(*map(tf.stack, zip(*map(of, range(which.shape[0])), strict=True)))
 
-    compiled = step._compiled
     monkeypatch.setattr(exchange, "_HALF", 16)  # ids with two halves
     monkeypatch.setattr(step, "_in_turn", unrolled)
     monkeypatch.setattr(step.Learner, "on_gpu", True)
     learner = learner_of(True, num_ids, 2, **ALL)
     learner._steps_of_replica = learner._steps_of_replica.python_function
-    learner._forward_backward, learner._update = map(compiled, (learner._forward_backward, learner._update))
+    learner._forward_backward, learner._update = map(step._compiled, (learner._forward_backward, learner._update))
     return learner
 
 

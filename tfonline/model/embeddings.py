@@ -9,12 +9,16 @@ import tensorflow as tf
 _MOST_COPIES, _FEW_IDS = 8, 100_000
 
 
+def this_replica() -> int:
+    """Its number, in a replica's context; 0 where no replica runs."""
+    context = tf.distribute.get_replica_context()
+    return tf.get_static_value(context.replica_id_in_sync_group) if context else 0
+
+
 def own(mirrored: Any) -> Any:
     """This replica's copy of a mirrored variable, on its device; the first one where no replica runs."""
-    context = tf.distribute.get_replica_context()
-    replica = tf.get_static_value(context.replica_id_in_sync_group) if context else 0
     copies = tf.distribute.get_strategy().experimental_local_results(mirrored)  # this worker's
-    return copies[replica % len(copies)]
+    return copies[this_replica() % len(copies)]
 
 
 def read_rows(table: tf.Variable, ids: tf.Tensor) -> tf.Tensor:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from tfonline.model.embeddings import Distinct
+from tfonline.model.embeddings import Distinct, this_replica
 from tfonline.model.optimizers import Gradient, add_up_repeated, concat_slices
 from tfonline.model.wide_deep import WideDeep
 
@@ -117,18 +117,13 @@ class Exchange:
             own += [*halves, wide.values, deep.values]
         shapes = [x.shape for x in own]
         own = tf.concat([tf.reshape(x, [-1]) for x in own], axis=0)
-        context = tf.distribute.get_replica_context()
-        replica = tf.get_static_value(context.replica_id_in_sync_group)
-        placed = [own if i == replica else tf.zeros_like(own) for i in range(n)]
-        told = context.all_reduce(tf.distribute.ReduceOp.SUM, tf.concat([dense, *placed], axis=0))
+        placed = [own if i == this_replica() else tf.zeros_like(own) for i in range(n)]
+        told = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, tf.concat([dense, *placed], axis=0))
         dense, *of_each = tf.split(told, [dense.shape[0], *[own.shape[0]] * n])
         of_each = [_split(x, shapes) for x in of_each]
-        of_tables = []
-        for _, *table in of_each if tables else ():
-            high, low, *values = table
-            ids = tf.cast(high, wide.indices.dtype) * _HALF + tf.cast(low, wide.indices.dtype)
-            of_tables.append(tuple(tf.IndexedSlices(v, ids) for v in values))
-        return Packed((dense,), tuple(of_tables)), tf.concat([logits for logits, *_ in of_each], axis=0)
+        if tables:
+            tables = tuple(_of_halves(wide.indices.dtype, *table) for _, *table in of_each)
+        return Packed((dense,), tables), tf.concat([logits for logits, *_ in of_each], axis=0)
 
     def unpack(self, packed: Packed | Learned) -> Learned:
         """The sums of what `between` or `meet` has brought, in a replica's context; the tables' gradients have each id once."""
@@ -153,6 +148,12 @@ class Exchange:
         # Not reduce_to, which brings all to one device and back.
         pairs = list(zip(gradients, variables, strict=True))
         return self._strategy.extended.batch_reduce_to(tf.distribute.ReduceOp.SUM, pairs)
+
+
+def _of_halves(dtype: tf.DType, high: tf.Tensor, low: tf.Tensor, wide: tf.Tensor, deep: tf.Tensor) -> Tables:
+    """Gradients of tables by their values, and by the halves of their ids in float32."""
+    ids = tf.cast(high, dtype) * _HALF + tf.cast(low, dtype)
+    return tf.IndexedSlices(wide, ids), tf.IndexedSlices(deep, ids)
 
 
 def _split(x: tf.Tensor, shapes: Sequence) -> list[tf.Tensor]:

@@ -10,6 +10,7 @@ from tfonline.cluster.collectives import gather
 from tfonline.cluster.members import Cluster
 from tfonline.config import Config
 from tfonline.features.pipeline import Shape
+from tfonline.model.embeddings import this_replica
 from tfonline.model.exchange import Exchange, Learned, Packed
 from tfonline.model.optimizers import Ftrl, LazyAdam
 from tfonline.model.replicas import try_xla
@@ -206,9 +207,8 @@ class Learner(tf.Module):
     def _step_of_replica(self, i: tf.Tensor | None, total: tf.Tensor, batches: Sequence[tf.Tensor]) -> StepResult:
         """`_step` in the context of a replica, which is given the whole batches."""
         total, *batch = _at(i, (total, *batches))
-        replica = tf.get_static_value(tf.distribute.get_replica_context().replica_id_in_sync_group)
-        rows = batch[0].shape[0] // self._replicas
-        logits, learned = self._forward_backward(None, total, *(x[replica * rows : (replica + 1) * rows] for x in batch))
+        part = (_share(this_replica(), self._replicas, x) for x in batch)
+        logits, learned = self._forward_backward(None, total, *part)
         learned, logits = self._exchange.meet(learned, logits)
         followed = ()
         if self.model.followed:
@@ -281,21 +281,11 @@ class Learner(tf.Module):
         """Each replica's rows of [B, ...] tensors, or of [N, B, ...] where the axis is 1."""
         if self._workers > 1:
             label, ids, values, numeric, crosses, weight = tensors
-            own_rows = slice(self._worker * ids.shape[0], (self._worker + 1) * ids.shape[0])
-            tensors = label[own_rows], ids, values, numeric, crosses, weight[own_rows]
+            label, weight = (_share(self._worker, self._workers, x) for x in (label, weight))
+            tensors = label, ids, values, numeric, crosses, weight
         if self._replicas == 1:
             return tuple(tensors)
-
-        def part(x: tf.Tensor) -> tf.distribute.DistributedValues:
-            rows = x.shape[axis] // self._replicas
-
-            def of_copy(copy: int) -> tf.Tensor:
-                own_rows = slice(copy * rows, (copy + 1) * rows)
-                return x[:, own_rows] if axis else x[own_rows]
-
-            return self._of_each(of_copy)
-
-        return tuple(map(part, tensors))
+        return tuple(self._of_each(lambda copy, x=x: _share(copy, self._replicas, x, axis)) for x in tensors)
 
     def _of_each(self, of_copy: Callable[[int], tf.Tensor]) -> tf.distribute.DistributedValues:
         """What it gives for each of this worker's replicas, brought to its device."""
@@ -329,17 +319,31 @@ def _apart(which: tf.Tensor | None, batches: Sequence[tf.Tensor]) -> tuple[tf.Te
     return tf.reduce_sum(batches[-1], axis=1), batches
 
 
-def _in_turn(step: Callable, num_steps: tf.Tensor | int | None, which: tf.Tensor | None, *args) -> StepResult:
-    """`step(i, *args)` for the first num_steps that `which` names, to logits [N, B] and losses [N]; or one step, without N."""
+def _share(part: int, of: int, x: tf.Tensor, axis: int = 0) -> tf.Tensor:
+    """Of so many equal parts of [B, ...], or of [N, B, ...] where the axis is 1, this one."""
+    rows = x.shape[axis] // of
+    own_rows = slice(part * rows, (part + 1) * rows)
+    return x[:, own_rows] if axis else x[own_rows]
+
+
+def _in_turn(
+    step: Callable,
+    num_steps: tf.Tensor | int | None,
+    which: tf.Tensor | None,
+    total: tf.Tensor,
+    batches: Sequence[tf.Tensor],
+    *parts: Sequence,
+) -> StepResult:
+    """`step(i, total, batches, *parts)` for the first num_steps of `which`, to logits [N, B] and losses [N]; or one, without N."""
     if which is None:
-        return step(None, *args)
+        return step(None, total, batches, *parts)
     num_batches = which.shape[0]
-    logits = tf.TensorArray(tf.float32, num_batches)
+    logits = tf.TensorArray(tf.float32, num_batches, element_shape=[batches[0].shape[1]])
     losses = tf.TensorArray(tf.float32, num_batches, element_shape=[2])
 
     def one(j: tf.Tensor, logits: tf.TensorArray, losses: tf.TensorArray) -> tuple:
         i = which[j]
-        result = step(i, *args)
+        result = step(i, total, batches, *parts)
         loss = tf.stack([result.wide_loss, result.deep_loss])
         return j + 1, logits.write(i, result.logits), losses.write(i, loss)
 
