@@ -21,8 +21,8 @@ from tfonline.train import run
 tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2)
 
 
-# First, where several processes share the files: the last one to be taken is worked on alone. They must find the same tests, so that
-# no parameter may hold time or chance, as the head of gzip.compress does without mtime.
+# First, where several processes share the files: the last one to be taken is worked on alone. They must find the same tests, so
+# that no parameter may hold time or chance, as the head of gzip.compress does without mtime.
 _LONGEST = ("test_chaos.py", "test_cluster.py")
 
 

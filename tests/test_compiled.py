@@ -36,7 +36,7 @@ def batches_of(count, num_ids):
         yield label, ids, values, tf.constant(numeric), tf.constant(crosses), weight
 
 
-# 36 ids a batch, 18 a replica: fewer than there are, and more.
+# 36 ids a batch, 18 a replica: fewer than there are, more, and more only of both replicas.
 @pytest.mark.parametrize(
     ("num_ids", "num_replicas", "flags"),
     [
@@ -44,8 +44,15 @@ def batches_of(count, num_ids):
         (20, 1, {"wide_reduction": "mean", "wide_l1": 0.01}),
         (1000, 2, {"wide_reduction": "mean", "wide_l1": 0.01}),
         (10, 2, ALL),
+        (30, 2, ALL),
     ],
-    ids=["few of many ids", "many of few ids", "two replicas, few of many ids", "two replicas, many of few ids"],
+    ids=[
+        "few of many",
+        "many of few",
+        "two replicas, few of many",
+        "two replicas, many of few",
+        "two replicas, together many of few",
+    ],
 )
 def test_compiled_steps_learn_what_the_others_learn(monkeypatch, num_ids, num_replicas, flags):
     monkeypatch.setattr(embeddings, "_FEW_IDS", 0)  # as large batches are added up
@@ -73,7 +80,7 @@ def test_many_replicas_exchange_by_a_collective_what_few_send_each_other(monkeyp
         np.testing.assert_allclose(b, a, rtol=1e-5, atol=1e-6, err_msg=variable.name)
 
 
-@pytest.mark.parametrize("num_ids", [1000, 10])  # 18 ids a replica: fewer than there are, and more
+@pytest.mark.parametrize("num_ids", [1000, 10, 30])  # 18 ids a replica: as above
 def test_replicas_that_exchange_within_their_step_learn_what_the_others_learn(monkeypatch, num_ids):
     plain, order = learner_of(False, num_ids, 2, **ALL), []
     learner = as_on_gpus(monkeypatch, num_ids, order)
@@ -136,20 +143,22 @@ def test_the_padding_stays_zero():
 
 
 @pytest.mark.parametrize("few", [100_000, 0], ids=["in one place", "in several places"])
-@pytest.mark.parametrize("num_rows", [10, 5])  # more than ids are asked for, and fewer
-def test_distinct_ids_of_fixed_size(monkeypatch, num_rows, few):
+@pytest.mark.parametrize(("num_rows", "replicas"), [(10, 1), (5, 1), (10, 2)])  # more than ids are asked for, and fewer
+def test_distinct_ids_of_fixed_size(monkeypatch, num_rows, replicas, few):
     monkeypatch.setattr(embeddings, "_FEW_IDS", few)
     ids = tf.constant([3, 1, 3, 4, 1, 3, num_rows], tf.int64)  # the last is of no row
     values = tf.constant([[1.0], [2.0], [4.0], [8.0], [16.0], [32.0], [0.0]])
 
     @tf.function(jit_compile=True)
     def find():
-        found = Distinct.fixed_size(ids, num_rows)
-        return found.ids, found.places, found.sums(values), tf.constant(found.copies)
+        found = Distinct.fixed_size(ids, num_rows, replicas)
+        return found.ids, found.places, found.sums(values), found.sums_of([values[:4], values[4:]]), tf.constant(found.copies)
 
-    found, places, sums, copies = find()
+    found, places, sums, of_parts, copies = find()
+    np.testing.assert_array_equal(of_parts, sums)
     assert (copies > 1) == (few == 0)
-    assert len(found) == min(7, num_rows)
+    assert len(found) == (num_rows if 7 * replicas >= num_rows else 7)
+    assert places[6] >= len(found)
     np.testing.assert_array_equal(found.numpy()[places[:6]], ids[:6])
     assert sorted(i for i in found.numpy() if i < num_rows) == [1, 3, 4]
     of_ids = {i: s for i, s in zip(found.numpy().tolist(), sums.numpy().ravel().tolist(), strict=True) if i < num_rows}

@@ -7,7 +7,7 @@ import tensorflow as tf
 from tfonline.features.pipeline import Shape
 from tfonline.lifecycle import UserError
 from tfonline.model.embeddings import Distinct
-from tfonline.model.optimizers import Ftrl, LazyAdam, add_up_repeated
+from tfonline.model.optimizers import Ftrl, LazyAdam
 from tfonline.model.replicas import make_strategy
 from tfonline.model.step import Learner, Rates
 from tfonline.model.wide_deep import WideDeep
@@ -183,16 +183,11 @@ def test_the_wide_sum_is_the_mean_times_the_rows():
 
 
 def test_repeated_ids_are_added_up():
-    ids = tf.constant([5, 3, 5])
-    narrow, wide = add_up_repeated(
-        Distinct.of(ids),
-        tf.IndexedSlices(tf.constant([[1.0], [2.0], [4.0]]), ids),
-        tf.IndexedSlices(tf.constant([[1.0, 0], [2, 0], [4, 1]]), ids),
-    )
-    np.testing.assert_array_equal(narrow.indices, [5, 3])
-    np.testing.assert_array_equal(wide.indices, [5, 3])
-    np.testing.assert_array_equal(narrow.values, [[5.0], [2.0]])
-    np.testing.assert_array_equal(wide.values, [[5.0, 1.0], [2.0, 0.0]])
+    distinct = Distinct.of(tf.constant([5, 3, 5]))
+    values = tf.constant([[1.0, 0], [2, 0], [4, 1]])
+    np.testing.assert_array_equal(distinct.ids, [5, 3])
+    np.testing.assert_array_equal(distinct.sums(values), [[5.0, 1.0], [2.0, 0.0]])
+    np.testing.assert_array_equal(distinct.sums_of([values[:2], values[2:]]), [[5.0, 1.0], [2.0, 0.0]])
 
 
 def test_one_ftrl_step_by_hand():

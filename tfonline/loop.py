@@ -22,7 +22,7 @@ from tfonline.evaluate.progressive import PREDICTION, ProgressiveMetrics, withou
 from tfonline.features.parse import REASONS
 from tfonline.features.pipeline import Element
 from tfonline.lifecycle import DRAIN_SHARE, Every, Exit, Stop, UserError
-from tfonline.model.step import Learner, StepResult
+from tfonline.model.step import Input, Learner, StepResult
 from tfonline.publish.checkpoints import Checkpoints, Position
 from tfonline.publish.publisher import Publisher
 from tfonline.report.console import Console
@@ -236,11 +236,11 @@ class Loop:
         for file in filter(None, [*self._files.values(), self._p.journal, self._p.writer, self._p.console]):
             file.close()
 
-    def _inputs(self, element: Element) -> tuple[tf.Tensor, ...]:
+    def _inputs(self, element: Element) -> tuple[Input, ...]:
         batch = element.batch
         return self._p.learner.inputs(batch.label, batch.ids, batch.values, batch.numeric, batch.crosses, batch.weight)
 
-    def _learn(self, element: Element, inputs: tuple[tf.Tensor, ...]) -> None:
+    def _learn(self, element: Element, inputs: tuple[Input, ...]) -> None:
         """Calls the train step for an element's batches; they are counted while the next ones are learned from."""
         p = self._p
         p.status.set("training", p.position.window, p.position.step)

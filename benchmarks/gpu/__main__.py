@@ -30,8 +30,8 @@ _PARTS: dict[str, list[tuple[str, dict]]] = {
         for xla in ({}, _XLA)
     ],
     "replicas": [
-        ("replicas", {"replicas": n, "exchange": exchange, **xla})
-        for n, exchange, xla in ((1, "", {}), (2, "own", {}), (2, "strategy", {}), (1, "", _XLA), (2, "own", _XLA))
+        ("replicas", {"alone": not exchange, "exchange": exchange, **xla})
+        for exchange, xla in (("", {}), ("own", {}), ("strategy", {}), ("", _XLA), ("own", _XLA))
     ],
     "raw": [("raw", {"part": "features"}), ("raw", {"part": "trained"})],
     "kafka": [("kafka", {})],
@@ -57,7 +57,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="tfonline-gpu-") as temporary, (folder / "results.jsonl").open("a") as results:
         results.write(json.dumps({"machine": machine}) + "\n")
         context = {"folder": temporary, "rows": args.rows and str(pathlib.Path(args.rows).resolve())}
-        context |= {"jit_compile": False, "without_xla": args.without_xla}
+        context |= {"jit_compile": False, "without_xla": args.without_xla, "replicas": args.replicas}
         context |= (
             {"shrink": 100, "secs": 0.2, "kafka_rows": 24_000}
             if args.quick
@@ -113,6 +113,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--only", default=",".join(_PARTS), help=f"parts, comma separated (default: {','.join(_PARTS)})")
     parser.add_argument("--folder", default=str(ROOT / "runs" / "gpu"), help="of results and table (default runs/gpu)")
     parser.add_argument("--rows", default="", help="a TSV file of Criteo rows; none: synthetic ones")
+    parser.add_argument("--replicas", type=int, default=2, help="GPUs that are set against one (default 2)")
     parser.add_argument("--quick", action="store_true", help="small sizes, to see that it runs")
     parser.add_argument("--without_xla", action="store_true", help="nothing compiled: where a GPU has no cuDNN 8 or no ptxas")
     parser.add_argument("--part", help=argparse.SUPPRESS)

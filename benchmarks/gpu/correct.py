@@ -20,6 +20,8 @@ def measure(context: dict) -> dict[str, float]:
     Raises:
       RuntimeError: rows, next offsets or fingerprint of the killed run are not those of the others.
     """
+    import tensorflow as tf
+
     rows = make_rows(context, max(20_000, _ROWS // context["shrink"]))
     folder = pathlib.Path(context["folder"])
     flags = ["--flagfile=configs/criteo.flags", f"--input_files={rows}", "--stop_at=latest", "--steps_per_call=20"]
@@ -29,6 +31,8 @@ def measure(context: dict) -> dict[str, float]:
     interrupted = {"GPU, killed": (killed, [])}
     if not context["without_xla"]:
         interrupted["GPU, compiled and killed"] = (folder / "compiled", ["--jit_compile"])
+        if len(tf.config.list_physical_devices("GPU")) > 1:
+            interrupted["two GPUs, compiled and killed"] = (folder / "two", ["--jit_compile", "--num_replicas=2"])
     _run([*flags, f"--model_dir={on_cpu}", "--devices=cpu"])
     for model in (first, again):
         _run([*flags, f"--model_dir={model}"])

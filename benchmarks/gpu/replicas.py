@@ -1,26 +1,28 @@
 """Several GPUs of one host: speed against one, what the exchange of the tables' rows costs, and whether the weights are equal."""
 
 import functools
+import itertools
 import pathlib
 
 import numpy as np
 
-from benchmarks.gpu.sizes import how, make_inputs, make_learner, rows_per_sec
+from benchmarks.gpu.sizes import how, make_inputs, make_learner, on_host, rows_per_sec
 from benchmarks.speed.data import NUMBERS
 
-# Of two replicas of the first, each has more ids than the tables have rows; of the second, fewer.
-_EQUAL_ROWS, _EQUAL_STEPS = (32_768, 8_192), 5
+# The first have more ids than the tables have rows, the second fewer.
+_EQUAL_ROWS, _EQUAL_STEPS = (32_768, 4_096), 5
 
 
 def measure(context: dict) -> dict[str, float]:
     """Samples/s by rows a replica; then the weights after some steps, against those of one replica.
 
     Args:
-      context: `replicas`, and `exchange`: `own`, the trainer's, or `strategy`: as if the strategy's collectives gathered all rows.
+      context: `replicas`, unless `alone`; and `exchange`: `own`, the trainer's, or `strategy`: as if the strategy's collectives
+        gathered all rows.
     """
     import tensorflow as tf
 
-    n, exchange, jit_compile = context["replicas"], context["exchange"], context["jit_compile"]
+    n, exchange, jit_compile = 1 if context["alone"] else context["replicas"], context["exchange"], context["jit_compile"]
     named = f"{n} replicas, rows exchanged by the {'trainer' if exchange == 'own' else 'strategy'}" if n > 1 else "1 replica"
     named += how(1, jit_compile)
     found = {}
@@ -31,12 +33,32 @@ def measure(context: dict) -> dict[str, float]:
         call = functools.partial(_call, learner, (tf.constant(steps), tf.range(steps)), ready)
         what = f"{named}, {rows:,} rows a replica{how(steps, False)}"
         found[f"{what}, samples/s"] = rows_per_sec(call, rows * n * steps, lambda x: x.numpy(), context["secs"])
-    del learner, ready, call
+    del ready, call
+    call = _copied_meanwhile(learner, steps, rows * n * steps)
+    found[f"{what}, copied from the host meanwhile, samples/s"] = rows_per_sec(call, rows * n * steps, np.asarray, context["secs"])
+    del learner, call
     return found | _equal(context, n, exchange, jit_compile, named)
 
 
 def _call(learner, steps: tuple, ready: list[tuple], i: int):
     return learner.train_steps(*steps, *ready[i % len(ready)]).deep_loss
+
+
+def _copied_meanwhile(learner, steps: int, rows: int):
+    """As the training loop goes: a call's batches are copied, and the results of the one before read, while it runs."""
+    import tensorflow as tf
+
+    from tfonline.ahead import ahead
+
+    calls = itertools.cycle(on_host("default", rows, 2))
+    pairs, before = ahead(calls, lambda batch: learner.inputs(*batch), threaded=learner.on_gpu), []
+
+    def call(_: int):
+        result = learner.train_steps(tf.constant(steps), tf.range(steps), *next(pairs)[1])
+        before.append(result.deep_loss)
+        return before.pop(0).numpy() if len(before) > 1 else result.deep_loss
+
+    return call
 
 
 def _make(n: int, exchange: str, precision: str, jit_compile: bool, **changed: object):
@@ -57,7 +79,7 @@ def _exchange_by_strategy(learner) -> None:
     from tfonline.model.embeddings import Distinct
     from tfonline.model.exchange import Packed
 
-    def all_unlike(ids, fixed_rows):
+    def all_unlike(ids, *_):
         ids = tf.reshape(ids[:, NUMBERS:], [-1])
         return Distinct(ids, tf.range(tf.size(ids, ids.dtype), dtype=ids.dtype))
 

@@ -48,13 +48,17 @@ def make_learner(size: str, precision: str, **changed: object):
 
 def make_inputs(learner: Any, size: str, rows: int, count: int) -> list[tuple]:
     """So many batches as Learner.train takes them, on the GPU."""
+    return [learner.inputs(*batch) for batch in on_host(size, rows, count)]
+
+
+def on_host(size: str, rows: int, count: int) -> list[tuple]:
+    """So many batches as Learner.inputs takes them."""
     import tensorflow as tf
 
-    empty = tf.zeros([rows, 0]), tf.zeros([rows, 0], tf.int32)  # no numbers and no crosses
-    return [
-        learner.inputs(tf.constant(label), tf.constant(ids), tf.constant(values), *empty, tf.ones([rows]))
-        for label, ids, values in batches(rows, count, SIZES[size].vocab)
-    ]
+    with tf.device("CPU:0"):
+        # no numbers and no crosses
+        others = tf.zeros([rows, 0]), tf.zeros([rows, 0], tf.int32), tf.ones([rows])
+        return [(*map(tf.constant, batch), *others) for batch in batches(rows, count, SIZES[size].vocab)]
 
 
 def how(steps: int, jit_compile: bool) -> str:

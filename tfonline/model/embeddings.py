@@ -1,5 +1,6 @@
 """A table of weights, a row an id, as a Keras layer, and how to reach a replica's copy of a mirrored variable."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -35,7 +36,7 @@ class Distinct(NamedTuple):
 
     Attributes:
       ids: int [U]; where `fixed_size` found fewer, some are of no row: XLA reads the last row for them, and writes none.
-      places: int [n], where in `ids` each of them is.
+      places: int [n], where in `ids` each of them is; beyond it where one is of no row.
       copies: of fixed_size: `sums` adds up in so many places, then these: threads that add to one row wait for each other.
     """
 
@@ -44,37 +45,52 @@ class Distinct(NamedTuple):
     copies: int = 0
 
     @classmethod
-    def of(cls, ids: tf.Tensor, fixed_rows: int | None = None) -> "Distinct":
+    def of(cls, ids: tf.Tensor, fixed_rows: int | None = None, replicas: int = 1) -> "Distinct":
         """Those of ids, int [n]; of a table of so many rows by `fixed_size`, where that is said."""
-        return cls(*tf.unique(ids)) if fixed_rows is None else cls.fixed_size(ids, fixed_rows)
+        return cls(*tf.unique(ids)) if fixed_rows is None else cls.fixed_size(ids, fixed_rows, replicas)
 
     @classmethod
-    def fixed_size(cls, ids: tf.Tensor, num_rows: int) -> "Distinct":
+    def fixed_size(cls, ids: tf.Tensor, num_rows: int, replicas: int = 1) -> "Distinct":
         """Those of ids, int [n], as XLA, which wants to know shapes beforehand, can find them: U is the most that there can be.
 
         Args:
           ids: those that are not below num_rows are of no row.
           num_rows: of the table.
+          replicas: so many exchange sums by n ids each; where that is as many as rows, each has a row for each id that there is.
         """
         # A scatter of int32 that puts any one of several values is plain stores on a GPU; a minimum or a bool would be atomics.
         ids, n = tf.cast(ids, tf.int32), ids.shape[0]
         order = tf.range(n)
         one_of = tf.tensor_scatter_nd_update(tf.fill([num_rows], n), ids[:, None], order)
         copies = min(_MOST_COPIES, 2 * n // min(n, num_rows)) if n > _FEW_IDS else 1
-        if n >= num_rows:  # each id that there is has its place
+        if n * replicas >= num_rows:  # each id that there is has its place
             return cls(tf.where(one_of < n, tf.range(num_rows), num_rows), ids, copies)
-        places = tf.gather(one_of, ids)
+        places = tf.where(ids < num_rows, tf.gather(one_of, ids), n)
         return cls(tf.where(places == order, ids, num_rows), places, copies)
 
     def sums(self, values: tf.Tensor) -> tf.Tensor:
         """float32 [n, width], a row an id as they came, to [U, width]: those of the same id added up."""
         if not self.copies:
-            return tf.math.unsorted_segment_sum(values, self.places, tf.size(self.ids))
+            return self._sums(values, self.places, tf.size(self.ids))
         n, most = self.places.shape[0], self.ids.shape[0]
         places = tf.where(self.places < most, self.places + tf.range(n) % self.copies * most, self.copies * most)
-        # With a third axis, or XLA lays the sums out as it does `[n, 1]` ids: column by column.
-        sums = tf.math.unsorted_segment_sum(values[:, :, None], places, self.copies * most)
+        sums = self._sums(values, places, self.copies * most)
         return tf.reduce_sum(tf.reshape(sums, [self.copies, most, values.shape[1]]), axis=0)
+
+    def sums_of(self, parts: Sequence[tf.Tensor]) -> tf.Tensor:
+        """`sums` of parts, one after the other, each of which has an id once at most.
+
+        Each is laid out by itself, where no two threads add to one row, and then all are added up in this order: every GPU that
+        does so gets the same, to the last bit.
+        """
+        places = tf.split(self.places, [tf.shape(values)[0] for values in parts], num=len(parts))
+        return tf.add_n([self._sums(*part, tf.size(self.ids)) for part in zip(parts, places, strict=True)])
+
+    def _sums(self, values: tf.Tensor, places: tf.Tensor, num_places: tf.Tensor | int) -> tf.Tensor:
+        if not self.copies:
+            return tf.math.unsorted_segment_sum(values, places, num_places)
+        # With a third axis, or XLA lays the sums out as it does `[n, 1]` ids: column by column.
+        return tf.math.unsorted_segment_sum(values[:, :, None], places, num_places)[:, :, 0]
 
 
 class Table(keras.layers.Layer):

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from tfonline.model.embeddings import Distinct, this_replica
-from tfonline.model.optimizers import Gradient, add_up_repeated, concat_slices
+from tfonline.model.optimizers import Gradient
 from tfonline.model.wide_deep import WideDeep
 
 # So many replicas send each other all that they have. What each gets grows with their number; a collective's share hardly does.
@@ -140,8 +140,9 @@ class Exchange:
             ids = tf.where(touched > 0, ids, self._model.num_rows)
             tables = [tf.IndexedSlices(values, ids) for values in (wide, deep)]
         else:
-            wide, deep = map(concat_slices, zip(*tables, strict=True))
-            tables = add_up_repeated(Distinct.of(wide.indices, self._fixed_rows), wide, deep)
+            distinct = Distinct.of(tf.concat([wide.indices for wide, _ in tables], axis=0), self._fixed_rows)
+            of_each = zip(*tables, strict=True)
+            tables = [tf.IndexedSlices(distinct.sums_of([t.values for t in side]), distinct.ids) for side in of_each]
         return Learned(loss, [tables[0], *dense[: len(self._wide)]], [tables[1], *dense[len(self._wide) :]])
 
     def _reduce(self, gradients: Sequence, variables: Sequence) -> Sequence:

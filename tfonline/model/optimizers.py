@@ -10,19 +10,9 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from tfonline.model.embeddings import Distinct, own
+from tfonline.model.embeddings import own
 
 Gradient = tf.Tensor | tf.IndexedSlices
-
-
-def add_up_repeated(distinct: Distinct, *gradients: tf.IndexedSlices) -> list[tf.IndexedSlices]:
-    """Gradients of tables, by the same ids, as sums: each of `distinct`, which is of those ids, once."""
-    return [tf.IndexedSlices(distinct.sums(g.values), distinct.ids) for g in gradients]
-
-
-def concat_slices(parts: Sequence[tf.IndexedSlices]) -> tf.IndexedSlices:
-    """One after the other."""
-    return tf.IndexedSlices(tf.concat([p.values for p in parts], axis=0), tf.concat([p.indices for p in parts], axis=0))
 
 
 def _slots(variables: Sequence[tf.Variable], start: float, name: str) -> list[tf.Variable]:

@@ -75,7 +75,8 @@ def try_xla(strategy: tf.distribute.Strategy) -> None:
 
     compiled = tf.function(product, autograph=False, jit_compile=True)
     try:
-        tf.function(lambda x: strategy.run(compiled, (x,)), autograph=False)(tf.ones([8, 8]))
+        found = tf.function(lambda x: strategy.run(compiled, (x,)), autograph=False)(tf.ones([8, 8]))
+        strategy.experimental_local_results(found)[0].numpy()  # a GPU that fails says so when it is read
     except tf.errors.OpError as e:
         why = re.sub(r"^\s*(\{\{.*?\}\}\s*)*", "", e.message)  # without the names of graph functions
         problem = f"--jit_compile: XLA cannot compile for {', '.join(devices)} ({(why.splitlines() or [type(e).__name__])[0]})"

@@ -16,6 +16,8 @@ from tfonline.model.optimizers import Ftrl, LazyAdam
 from tfonline.model.replicas import try_xla
 from tfonline.model.wide_deep import WideDeep
 
+Input = tf.Tensor | tf.distribute.DistributedValues  # of all replicas, or of each, as Learner.inputs has it
+
 
 class StepResult(NamedTuple):
     """What a step saw, before it learned. Of several steps: logits [N B], losses [N]; 0 for a batch that was no step.
@@ -140,9 +142,7 @@ class Learner(tf.Module):
         """The model's inputs (WideDeep.call) to logits float32 [B]; learns nothing."""
         return self.model((ids, values, numeric, crosses))
 
-    def train(
-        self, label: tf.Tensor, ids: tf.Tensor, values: tf.Tensor, numeric: tf.Tensor, crosses: tf.Tensor, weight: tf.Tensor
-    ) -> StepResult:
+    def train(self, label: Input, ids: Input, values: Input, numeric: Input, crosses: Input, weight: Input) -> StepResult:
         """Scores a global batch, then learns from it. At least one weight must be above 0; B divides over the replicas.
 
         In a cluster, label and weight are of the global batch, and the others of this worker's part of it, [B / workers, ...].
@@ -157,7 +157,7 @@ class Learner(tf.Module):
         """
         return self._train_steps(None, None, label, ids, values, numeric, crosses, weight)
 
-    def train_steps(self, num_steps: tf.Tensor, which: tf.Tensor, *batches: tf.Tensor) -> StepResult:
+    def train_steps(self, num_steps: tf.Tensor, which: tf.Tensor, *batches: Input) -> StepResult:
         """N batches, one after the other, as so many calls of `train` would do; Python is left and entered once.
 
         Args:
@@ -169,7 +169,7 @@ class Learner(tf.Module):
             num_steps = which.shape[0]  # XLA, which knows it beforehand, need not ask the GPU after each step
         return self._train_steps(num_steps, which, *batches)
 
-    def _steps(self, num_steps: tf.Tensor | int | None, which: tf.Tensor | None, *batches: tf.Tensor) -> StepResult:
+    def _steps(self, num_steps: tf.Tensor | int | None, which: tf.Tensor | None, *batches: Input) -> StepResult:
         """See `train_steps`, and without numbers `train`."""
         if which is not None and which.shape[0] == 1:
             result = self._steps(None, None, *batches)
@@ -219,7 +219,7 @@ class Learner(tf.Module):
     def _of_first(self, x: tf.Tensor) -> tf.Tensor:
         return self._strategy.experimental_local_results(x)[0]
 
-    def inputs(self, *tensors: tf.Tensor) -> tuple[tf.Tensor | tf.distribute.DistributedValues, ...]:
+    def inputs(self, *tensors: tf.Tensor) -> tuple[Input, ...]:
         """What `train` takes, copied to the GPU where the model is on one, to each where XLA compiles for several; else as it is.
 
         TensorFlow keeps int32 in the host's memory, and would copy ids to the GPU anew for each use: there they are int64.
@@ -248,7 +248,7 @@ class Learner(tf.Module):
         The tables' gradients are IndexedSlices, each id once, in the same order for both.
         """
         total, label, ids, values, numeric, crosses, weight = _at(i, (total, *parts))
-        distinct = self.model.distinct(ids, self._fixed_rows)
+        distinct = self.model.distinct(ids, self._fixed_rows, self._strategy.num_replicas_in_sync)
         rows = self.model.rows(ids, distinct)
         with tf.GradientTape() as tape:
             tape.watch(rows)

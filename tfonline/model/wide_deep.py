@@ -126,9 +126,9 @@ class WideDeep(keras.Model):
         wide, deep = (tf.reshape(tf.gather(t, distinct.places), [*shape, t.shape[-1]]) for t in (wide, deep))
         return Rows(wide, deep, self.wide(scaled), self.embedding(scaled))
 
-    def distinct(self, ids: tf.Tensor, fixed_rows: int | None = None) -> Distinct:
-        """Of ids, int [B, F], those that change from row to row; `fixed_rows`: see Distinct.of."""
-        return Distinct.of(tf.reshape(ids[:, self._scaled_fields :], [-1]), fixed_rows)
+    def distinct(self, ids: tf.Tensor, fixed_rows: int | None = None, replicas: int = 1) -> Distinct:
+        """Of ids, int [B, F], those that change from row to row; `fixed_rows`, `replicas`: see Distinct.fixed_size."""
+        return Distinct.of(tf.reshape(ids[:, self._scaled_fields :], [-1]), fixed_rows, replicas)
 
     def gradients(self, distinct: Distinct, of_rows: Rows) -> tuple[tf.IndexedSlices, tf.IndexedSlices]:
         """The gradients of the wide and the deep table, by those of `rows(ids, distinct)`: each id once, in one order for both."""
