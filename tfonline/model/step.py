@@ -18,6 +18,10 @@ from tfonline.model.wide_deep import WideDeep
 
 Input = tf.Tensor | tf.distribute.DistributedValues  # of all replicas, or of each, as Learner.inputs has it
 
+# Of a function that has nothing but a compiled function for each replica. TensorFlow would have what it returns wait for all of
+# them, on one GPU for another, and Python with it, so that no call would be prepared while the one before it runs.
+_WITHOUT_ORDER = {"_disable_acd": True}
+
 
 class StepResult(NamedTuple):
     """What a step saw, before it learned. Of several steps: logits [N B], losses [N]; 0 for a batch that was no step.
@@ -116,12 +120,15 @@ class Learner(tf.Module):
         # what lies between exchanges.
         alone = strategy.num_replicas_in_sync == 1
         self._whole = jit_compile and (alone or self.on_gpu)
-        self._train_steps = tf.function(self._steps, autograph=False, jit_compile=(jit_compile and alone) or None)
-        if jit_compile and not alone:
-            if self._whole:
-                self._steps_of_replica = tf.function(self._steps_of_replica, autograph=False, jit_compile=True)
-            else:
-                self._forward_backward, self._update = map(_compiled, (self._forward_backward, self._update))
+        each = self._whole and not alone
+        self._train_steps = tf.function(
+            self._steps, autograph=False, jit_compile=(jit_compile and alone) or None,
+            experimental_attributes=_WITHOUT_ORDER if each else None,
+        )  # fmt: skip
+        if each:
+            self._steps_of_replica = _compiled(self._steps_of_replica)
+        elif jit_compile and not alone:
+            self._forward_backward, self._update = map(_compiled, (self._forward_backward, self._update))
 
     @property
     def variables(self) -> tuple[tf.Variable, ...]:
@@ -155,7 +162,7 @@ class Learner(tf.Module):
           crosses: int32 [B, W]; their padding where the weight is 0.
           weight: float32 [B]; rows with 0 change nothing.
         """
-        return self._train_steps(None, None, label, ids, values, numeric, crosses, weight)
+        return self._train_steps(None, None, label, ids, values, numeric, crosses, weight)[0]
 
     def train_steps(self, num_steps: tf.Tensor, which: tf.Tensor, *batches: Input) -> StepResult:
         """N batches, one after the other, as so many calls of `train` would do; Python is left and entered once.
@@ -167,20 +174,16 @@ class Learner(tf.Module):
         """
         if self._whole and self.on_gpu and tf.get_static_value(num_steps) == which.shape[0]:
             num_steps = which.shape[0]  # XLA, which knows it beforehand, need not ask the GPU after each step
-        return self._train_steps(num_steps, which, *batches)
+        return self._train_steps(num_steps, which, *batches)[0]
 
-    def _steps(self, num_steps: tf.Tensor | int | None, which: tf.Tensor | None, *batches: Input) -> StepResult:
-        """See `train_steps`, and without numbers `train`."""
-        if which is not None and which.shape[0] == 1:
-            result = self._steps(None, None, *batches)
-            return StepResult(result.logits, result.wide_loss[None], result.deep_loss[None])
+    def _steps(self, num_steps: tf.Tensor | int | None, which: tf.Tensor | None, *batches: Input) -> list[StepResult]:
+        """See `train_steps`, and without numbers `train`. Of each replica that XLA compiles: TensorFlow leaves out what is not asked."""
         if self._whole:
-            result = StepResult(*map(self._of_first, self._strategy.run(self._steps_of_replica, (num_steps, which, *batches))))
-        else:
-            total, batches = _apart(which, batches)
-            # Split here, not at each step: what is done between two steps holds up the second.
-            result = _in_turn(self._step, num_steps, which, total, batches, self._split(int(which is not None), batches))
-        return result._replace(logits=tf.reshape(result.logits, [-1]))
+            of_each = self._strategy.run(self._steps_of_replica, (num_steps, which, *batches))
+            return [StepResult(*r) for r in zip(*map(self._strategy.experimental_local_results, of_each), strict=True)]
+        total, batches = _apart(which, batches)
+        # Split here, not at each step: what is done between two steps holds up the second.
+        return [_in_turn(self._step, num_steps, which, total, batches, self._split(int(total.shape.rank), batches))]
 
     def _steps_of_replica(self, num_steps: tf.Tensor | int | None, which: tf.Tensor | None, *batches: tf.Tensor) -> StepResult:
         """`_steps` in the context of a replica, which is given the whole batches."""
@@ -311,8 +314,8 @@ class Learner(tf.Module):
 
 
 def _apart(which: tf.Tensor | None, batches: Sequence[tf.Tensor]) -> tuple[tf.Tensor, Sequence[tf.Tensor]]:
-    """The sums of batches' weights, float32 [N], and the batches as [N, B, ...]; or that of the only one, which stays as it is."""
-    if which is None:
+    """The sums of batches' weights, float32 [N], and the batches as [N, B, ...]; or [] of the only one, which stays as it is."""
+    if which is None or which.shape[0] == 1:
         return tf.reduce_sum(batches[-1]), batches
     n = which.shape[0]
     batches = [tf.reshape(x, [n, x.shape[0] // n, *x.shape[1:]]) for x in batches]
@@ -334,10 +337,13 @@ def _in_turn(
     batches: Sequence[tf.Tensor],
     *parts: Sequence,
 ) -> StepResult:
-    """`step(i, total, batches, *parts)` for the first num_steps of `which`, to logits [N, B] and losses [N]; or one, without N."""
+    """`step(i, total, batches, *parts)` for the first num_steps of `which`, to logits [N B] and losses [N]; or one, without N."""
     if which is None:
         return step(None, total, batches, *parts)
     num_batches = which.shape[0]
+    if num_batches == 1:
+        logits, *losses = step(None, total, batches, *parts)
+        return StepResult(logits, *(loss[None] for loss in losses))
     logits = tf.TensorArray(tf.float32, num_batches, element_shape=[batches[0].shape[1]])
     losses = tf.TensorArray(tf.float32, num_batches, element_shape=[2])
 
@@ -348,7 +354,7 @@ def _in_turn(
         return j + 1, logits.write(i, result.logits), losses.write(i, loss)
 
     _, logits, losses = tf.while_loop(lambda j, *_: j < num_steps, one, (tf.constant(0), logits, losses), parallel_iterations=1)
-    return StepResult(logits.stack(), *tf.unstack(losses.stack(), axis=1))
+    return StepResult(tf.reshape(logits.stack(), [-1]), *tf.unstack(losses.stack(), axis=1))
 
 
 def _at(i: tf.Tensor | None, tensors: Sequence[tf.Tensor]) -> Sequence[tf.Tensor]:
