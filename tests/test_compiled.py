@@ -108,11 +108,12 @@ def as_on_gpus(monkeypatch, num_ids, order):
     in_turn = step._in_turn
 
     def unrolled(do_step, num_steps, which, *args):
-        if which is None or which.shape[0] == 1:
+        n = num_steps if which is None else which.shape[0]
+        if n in (None, 1):
             return in_turn(do_step, num_steps, which, *args)
         found = {i: do_step(tf.constant(i), *args) for i in order}
         of = lambda i: found.get(i) or map(tf.zeros_like, found[order[0]])  # noqa: E731
-        logits, *losses = zip(*map(of, range(which.shape[0])), strict=True)
+        logits, *losses = zip(*map(of, range(n)), strict=True)
         return step.StepResult(tf.concat(logits, axis=0), *map(tf.stack, losses))
 
     monkeypatch.setattr(exchange, "_HALF", 16)  # ids with two halves
@@ -131,7 +132,7 @@ def test_no_replica_waits_for_another_outside_of_their_exchange(monkeypatch):
     learner = learner_of(True, 1000, 2)
     batches = list(batches_of(3, 1000))
     learner.train_steps(tf.constant(3), tf.range(3), *learner.inputs(*as_one(batches)))
-    outer = learner._train_steps.get_concrete_function(3, tf.range(3), *learner.inputs(*as_one(batches))).graph
+    outer = learner._train_steps.get_concrete_function(3, None, *learner.inputs(*as_one(batches))).graph
     assert not [op.name for op in outer.get_operations() if op.control_inputs]
     # Yet each has learned, the second too, of which nothing is returned.
     assert [int(x) for x in learner._strategy.experimental_local_results(learner.deep_optimizer.step)] == [3, 3]

@@ -173,21 +173,26 @@ class Learner(tf.Module):
           *batches: what `train` takes, [N B, ...] each.
         """
         if self._whole and self.on_gpu and tf.get_static_value(num_steps) == which.shape[0]:
-            num_steps = which.shape[0]  # XLA, which knows it beforehand, need not ask the GPU after each step
+            # XLA, which knows it beforehand, need not ask the GPU after each step; and what comes from the host, be it one number,
+            # holds up a call until the one before it has ended.
+            num_steps, which = which.shape[0], None
         return self._train_steps(num_steps, which, *batches)[0]
 
     def _steps(self, num_steps: tf.Tensor | int | None, which: tf.Tensor | None, *batches: Input) -> list[StepResult]:
-        """See `train_steps`, and without numbers `train`. Of each replica that XLA compiles: TensorFlow leaves out what is not asked."""
+        """See `train_steps`, without `which` all in order, and without numbers `train`.
+
+        Of each replica where XLA compiles what each does: TensorFlow leaves out one that is not asked for anything.
+        """
         if self._whole:
             of_each = self._strategy.run(self._steps_of_replica, (num_steps, which, *batches))
             return [StepResult(*r) for r in zip(*map(self._strategy.experimental_local_results, of_each), strict=True)]
-        total, batches = _apart(which, batches)
+        total, batches = _apart(_num_batches(num_steps, which), batches)
         # Split here, not at each step: what is done between two steps holds up the second.
         return [_in_turn(self._step, num_steps, which, total, batches, self._split(int(total.shape.rank), batches))]
 
     def _steps_of_replica(self, num_steps: tf.Tensor | int | None, which: tf.Tensor | None, *batches: tf.Tensor) -> StepResult:
         """`_steps` in the context of a replica, which is given the whole batches."""
-        return _in_turn(self._step_of_replica, num_steps, which, *_apart(which, batches))
+        return _in_turn(self._step_of_replica, num_steps, which, *_apart(_num_batches(num_steps, which), batches))
 
     def _step(self, i: tf.Tensor | None, total: tf.Tensor, batches: Sequence[tf.Tensor], parts: Sequence) -> StepResult:
         """A step of all replicas on the i-th batch, or on the only one (None).
@@ -313,11 +318,14 @@ class Learner(tf.Module):
         return tf.ensure_shape(found, [x.shape[0] * self._workers, *x.shape[1:]])
 
 
-def _apart(which: tf.Tensor | None, batches: Sequence[tf.Tensor]) -> tuple[tf.Tensor, Sequence[tf.Tensor]]:
+def _num_batches(num_steps: tf.Tensor | int | None, which: tf.Tensor | None) -> int | None:
+    return num_steps if which is None else which.shape[0]
+
+
+def _apart(n: int | None, batches: Sequence[tf.Tensor]) -> tuple[tf.Tensor, Sequence[tf.Tensor]]:
     """The sums of batches' weights, float32 [N], and the batches as [N, B, ...]; or [] of the only one, which stays as it is."""
-    if which is None or which.shape[0] == 1:
+    if n in (None, 1):
         return tf.reduce_sum(batches[-1]), batches
-    n = which.shape[0]
     batches = [tf.reshape(x, [n, x.shape[0] // n, *x.shape[1:]]) for x in batches]
     return tf.reduce_sum(batches[-1], axis=1), batches
 
@@ -338,9 +346,9 @@ def _in_turn(
     *parts: Sequence,
 ) -> StepResult:
     """`step(i, total, batches, *parts)` for the first num_steps of `which`, to logits [N B] and losses [N]; or one, without N."""
-    if which is None:
+    num_batches = _num_batches(num_steps, which)
+    if num_batches is None:
         return step(None, total, batches, *parts)
-    num_batches = which.shape[0]
     if num_batches == 1:
         logits, *losses = step(None, total, batches, *parts)
         return StepResult(logits, *(loss[None] for loss in losses))
@@ -348,7 +356,7 @@ def _in_turn(
     losses = tf.TensorArray(tf.float32, num_batches, element_shape=[2])
 
     def one(j: tf.Tensor, logits: tf.TensorArray, losses: tf.TensorArray) -> tuple:
-        i = which[j]
+        i = j if which is None else which[j]
         result = step(i, total, batches, *parts)
         loss = tf.stack([result.wide_loss, result.deep_loss])
         return j + 1, logits.write(i, result.logits), losses.write(i, loss)
