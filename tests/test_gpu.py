@@ -46,9 +46,9 @@ def is_rows(tensor):
     return tensor.dtype != tf.resource and (size is None or (size >= ROWS and tensor.op.type != "Const"))
 
 
-def step_of(ids, **flags):
-    config = Config(batch_size=ROWS, embedding_dim=5, deep_layers="16,4", **flags)
-    learner = make_learner(make_strategy(1, "cpu"), config, NUM_IDS, Shape(FIELDS, NUMBERS))
+def step_of(ids, num_replicas=1, **flags):
+    config = Config(batch_size=ROWS, embedding_dim=5, deep_layers="16,4", num_replicas=num_replicas, **flags)
+    learner = make_learner(make_strategy(num_replicas, "cpu"), config, NUM_IDS, Shape(FIELDS, NUMBERS))
     spec = lambda dtype, *shape: tf.TensorSpec([ROWS, *shape], dtype)  # noqa: E731
     return learner._train_steps.get_concrete_function(
         None,
@@ -78,9 +78,10 @@ def what_leaves_the_gpu(step):
 ALL = {"history": True, "cross_buckets": 1000, "average_rows": 50, "l2": 1e-3}
 
 
+@pytest.mark.parametrize("num_replicas", [1, 2])
 @pytest.mark.parametrize("flags", [{"l2": 1e-3}, {"precision": "bfloat16"}, ALL], ids=["plain", "bfloat16", "all"])
-def test_no_row_leaves_the_gpu_in_a_step(flags):
-    assert what_leaves_the_gpu(step_of(tf.int64, **flags)) == {}
+def test_no_row_leaves_the_gpu_in_a_step(flags, num_replicas):
+    assert what_leaves_the_gpu(step_of(tf.int64, num_replicas, **flags)) == {}
 
 
 def test_with_ids_of_32_bits_rows_would_leave_it():

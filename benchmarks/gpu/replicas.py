@@ -45,7 +45,10 @@ def _call(learner, steps: tuple, ready: list[tuple], i: int):
 
 
 def _copied_meanwhile(learner, steps: int, rows: int):
-    """As the training loop goes: a call's batches are copied, and the results of the one before read, while it runs."""
+    """As the training loop goes: a call's batches are copied, and the results of the one before read, while it runs.
+
+    So that a turn ends a call too early, as it began one too late.
+    """
     import tensorflow as tf
 
     from tfonline.ahead import ahead
@@ -64,8 +67,9 @@ def _copied_meanwhile(learner, steps: int, rows: int):
 def _make(n: int, exchange: str, precision: str, jit_compile: bool, **changed: object):
     import tensorflow as tf
 
-    if n > 1 and len(tf.config.list_physical_devices("GPU")) == 1:
-        raise SystemExit(f"{n} replicas need {n} GPUs, and there is 1")
+    gpus = len(tf.config.list_physical_devices("GPU"))
+    if 0 < gpus < n:
+        raise SystemExit(f"{n} replicas need {n} GPUs; TensorFlow sees {gpus}")
     learner = make_learner("default", precision, num_replicas=n, batch_size=n, jit_compile=jit_compile, **changed)
     if exchange == "strategy":
         _exchange_by_strategy(learner)
@@ -124,7 +128,7 @@ def _learn(context: dict, n: int, exchange: str, jit_compile: bool, backwards: b
     weights = lambda i: [learner._strategy.experimental_local_results(v)[i].numpy() for v in compared]  # noqa: E731
     start = weights(0)
     for rows in _EQUAL_ROWS:
-        rows = rows // context["shrink"] // 2 * 2
+        rows = rows // context["shrink"] // context["replicas"] * context["replicas"]
         ready = make_inputs(learner, "default", rows * _EQUAL_STEPS, 1)
         if backwards:
             order = tf.reshape(tf.range(rows * _EQUAL_STEPS), [_EQUAL_STEPS, rows])[:, ::-1]

@@ -51,12 +51,14 @@ class Distinct(NamedTuple):
 
     @classmethod
     def fixed_size(cls, ids: tf.Tensor, num_rows: int, replicas: int = 1) -> "Distinct":
-        """Those of ids, int [n], as XLA, which wants to know shapes beforehand, can find them: U is the most that there can be.
+        """Those of ids, int [n], as XLA, which wants to know shapes beforehand, can find them.
+
+        U is n; or num_rows, where all replicas together have as many ids.
 
         Args:
           ids: those that are not below num_rows are of no row.
           num_rows: of the table.
-          replicas: so many exchange sums by n ids each; where that is as many as rows, each has a row for each id that there is.
+          replicas: so many exchange sums by n ids each.
         """
         # A scatter of int32 that puts any one of several values is plain stores on a GPU; a minimum or a bool would be atomics.
         ids, n = tf.cast(ids, tf.int32), ids.shape[0]
@@ -78,13 +80,17 @@ class Distinct(NamedTuple):
         return tf.reduce_sum(tf.reshape(sums, [self.copies, most, values.shape[1]]), axis=0)
 
     def sums_of(self, parts: Sequence[tf.Tensor]) -> tf.Tensor:
-        """`sums` of parts, one after the other, each of which has an id once at most.
+        """`sums` of parts, one after the other, each of which has an id once at most; or of a single part.
 
         Each is laid out by itself, where no two threads add to one row, and then all are added up in this order: every GPU that
         does so gets the same, to the last bit.
         """
-        places = tf.split(self.places, [tf.shape(values)[0] for values in parts], num=len(parts))
-        return tf.add_n([self._sums(*part, tf.size(self.ids)) for part in zip(parts, places, strict=True)])
+        places, begin, found = tf.cast(self.places, tf.int64), 0, []  # TensorFlow cuts up int32 in the host's memory
+        for values in parts:
+            n = tf.shape(values)[0]
+            found.append(self._sums(values, tf.slice(places, [begin], [n]), tf.size(self.ids)))
+            begin += n
+        return tf.add_n(found)
 
     def _sums(self, values: tf.Tensor, places: tf.Tensor, num_places: tf.Tensor | int) -> tf.Tensor:
         if not self.copies:

@@ -19,7 +19,7 @@ from tfonline.model.wide_deep import WideDeep
 Input = tf.Tensor | tf.distribute.DistributedValues  # of all replicas, or of each, as Learner.inputs has it
 
 # Of a function that has nothing but a compiled function for each replica. TensorFlow would have what it returns wait for all of
-# them, on one GPU for another, and Python with it, so that no call would be prepared while the one before it runs.
+# them, on one GPU for another, and Python with it. Without, TensorFlow leaves out a replica whose results are not returned.
 _WITHOUT_ORDER = {"_disable_acd": True}
 
 
@@ -169,19 +169,19 @@ class Learner(tf.Module):
 
         Args:
           num_steps: int32 [], how many of the batches hold a row and so are a step; at least 1.
-          which: int32 [N], their numbers first, 0 to N - 1.
+          which: int32 [N], their numbers first, in order, 0 to N - 1.
           *batches: what `train` takes, [N B, ...] each.
         """
         if self._whole and self.on_gpu and tf.get_static_value(num_steps) == which.shape[0]:
-            # XLA, which knows it beforehand, need not ask the GPU after each step; and what comes from the host, be it one number,
-            # holds up a call until the one before it has ended.
+            # XLA, which knows it beforehand, need not ask the GPU after each step; and a copy from the host would wait for the
+            # call before.
             num_steps, which = which.shape[0], None
         return self._train_steps(num_steps, which, *batches)[0]
 
     def _steps(self, num_steps: tf.Tensor | int | None, which: tf.Tensor | None, *batches: Input) -> list[StepResult]:
-        """See `train_steps`, without `which` all in order, and without numbers `train`.
+        """`train_steps`; of all batches where `which` is None; `train` where num_steps is, too.
 
-        Of each replica where XLA compiles what each does: TensorFlow leaves out one that is not asked for anything.
+        Of each replica, where XLA compiles what each does.
         """
         if self._whole:
             of_each = self._strategy.run(self._steps_of_replica, (num_steps, which, *batches))
