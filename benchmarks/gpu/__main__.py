@@ -30,7 +30,7 @@ _PARTS: dict[str, list[tuple[str, dict]]] = {
         for xla in ({}, _XLA)
     ],
     "replicas": [
-        ("replicas", {"alone": not exchange, "exchange": exchange, **xla})
+        ("replicas", {"exchange": exchange, **xla})
         for exchange, xla in (("", {}), ("own", {}), ("strategy", {}), ("", _XLA), ("own", _XLA))
     ],
     "raw": [("raw", {"part": "features"}), ("raw", {"part": "trained"})],

@@ -17,12 +17,13 @@ def measure(context: dict) -> dict[str, float]:
     """Samples/s by rows a replica; then the weights after some steps, against those of one replica.
 
     Args:
-      context: `replicas`, unless `alone`; and `exchange`: `own`, the trainer's, or `strategy`: as if the strategy's collectives
-        gathered all rows.
+      context: `exchange`: `own`, the trainer's, or `strategy`: as if the strategy's collectives gathered all rows; or none, of one
+        replica and not of `replicas`.
     """
     import tensorflow as tf
 
-    n, exchange, jit_compile = 1 if context["alone"] else context["replicas"], context["exchange"], context["jit_compile"]
+    exchange, jit_compile = context["exchange"], context["jit_compile"]
+    n = context["replicas"] if exchange else 1
     named = f"{n} replicas, rows exchanged by the {'trainer' if exchange == 'own' else 'strategy'}" if n > 1 else "1 replica"
     named += how(1, jit_compile)
     found = {}

@@ -120,12 +120,12 @@ class Learner(tf.Module):
         # what lies between exchanges.
         alone = strategy.num_replicas_in_sync == 1
         self._whole = jit_compile and (alone or self.on_gpu)
-        each = self._whole and not alone
+        self._each = self._whole and not alone
         self._train_steps = tf.function(
             self._steps, autograph=False, jit_compile=(jit_compile and alone) or None,
-            experimental_attributes=_WITHOUT_ORDER if each else None,
+            experimental_attributes=_WITHOUT_ORDER if self._each else None,
         )  # fmt: skip
-        if each:
+        if self._each:
             self._steps_of_replica = _compiled(self._steps_of_replica)
         elif jit_compile and not alone:
             self._forward_backward, self._update = map(_compiled, (self._forward_backward, self._update))
@@ -186,13 +186,13 @@ class Learner(tf.Module):
         if self._whole:
             of_each = self._strategy.run(self._steps_of_replica, (num_steps, which, *batches))
             return [StepResult(*r) for r in zip(*map(self._strategy.experimental_local_results, of_each), strict=True)]
-        total, batches = _apart(_num_batches(num_steps, which), batches)
+        total, batches = _apart(num_steps, which, batches)
         # Split here, not at each step: what is done between two steps holds up the second.
         return [_in_turn(self._step, num_steps, which, total, batches, self._split(int(total.shape.rank), batches))]
 
     def _steps_of_replica(self, num_steps: tf.Tensor | int | None, which: tf.Tensor | None, *batches: tf.Tensor) -> StepResult:
         """`_steps` in the context of a replica, which is given the whole batches."""
-        return _in_turn(self._step_of_replica, num_steps, which, *_apart(_num_batches(num_steps, which), batches))
+        return _in_turn(self._step_of_replica, num_steps, which, *_apart(num_steps, which, batches))
 
     def _step(self, i: tf.Tensor | None, total: tf.Tensor, batches: Sequence[tf.Tensor], parts: Sequence) -> StepResult:
         """A step of all replicas on the i-th batch, or on the only one (None).
@@ -205,12 +205,9 @@ class Learner(tf.Module):
         """
         logits, learned = self._strategy.run(self._forward_backward, (i, total, *parts))
         logits = self._of_all_workers(tf.concat(self._strategy.experimental_local_results(logits), axis=0))
-        followed = ()
-        if self.model.followed:
-            label, ids, _, numeric, crosses, weight = _at(i, batches)
-            followed = (label, *map(self._of_all_workers, (ids, numeric, crosses)), weight, logits)
+        followed = self._followed(i, batches, logits)
         losses = self._strategy.run(self._update, (self._exchange.between(learned), *followed))
-        return StepResult(logits, *map(self._of_first, losses))
+        return StepResult(logits, *(self._strategy.experimental_local_results(x)[0] for x in losses))
 
     def _step_of_replica(self, i: tf.Tensor | None, total: tf.Tensor, batches: Sequence[tf.Tensor]) -> StepResult:
         """`_step` in the context of a replica, which is given the whole batches."""
@@ -218,14 +215,14 @@ class Learner(tf.Module):
         part = (_share(this_replica(), self._replicas, x) for x in batch)
         logits, learned = self._forward_backward(None, total, *part)
         learned, logits = self._exchange.meet(learned, logits)
-        followed = ()
-        if self.model.followed:
-            label, ids, _, numeric, crosses, weight = batch
-            followed = (label, ids, numeric, crosses, weight, logits)
-        return StepResult(logits, *self._update(learned, *followed))
+        return StepResult(logits, *self._update(learned, *self._followed(None, batch, logits)))
 
-    def _of_first(self, x: tf.Tensor) -> tf.Tensor:
-        return self._strategy.experimental_local_results(x)[0]
+    def _followed(self, i: tf.Tensor | None, batches: Sequence[tf.Tensor], logits: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        """What WideDeep.follow takes, of all rows of the i-th batch or of the only one (None); nothing where it has no use."""
+        if not self.model.followed:
+            return ()
+        label, ids, _, numeric, crosses, weight = _at(i, batches)
+        return (label, *map(self._of_all_workers, (ids, numeric, crosses)), weight, logits)
 
     def inputs(self, *tensors: tf.Tensor) -> tuple[Input, ...]:
         """What `train` takes, copied to the GPU where the model is on one, to each where XLA compiles for several; else as it is.
@@ -238,7 +235,7 @@ class Learner(tf.Module):
             # As uint32, which is half of int64 on the way.
             tensors = [tf.cast(tf.bitcast(t, tf.uint32), tf.int64) if t.dtype == tf.int32 else tf.identity(t) for t in tensors]
         # A replica takes its rows from the whole: split in the step, they would be waited for.
-        return tuple(self._of_each(lambda _, x=t: x) if self._whole and self._replicas > 1 else t for t in tensors)
+        return tuple(self._of_each(lambda _, x=t: x) if self._each else t for t in tensors)
 
     @property
     def on_gpu(self) -> bool:
@@ -322,8 +319,11 @@ def _num_batches(num_steps: tf.Tensor | int | None, which: tf.Tensor | None) -> 
     return num_steps if which is None else which.shape[0]
 
 
-def _apart(n: int | None, batches: Sequence[tf.Tensor]) -> tuple[tf.Tensor, Sequence[tf.Tensor]]:
+def _apart(
+    num_steps: tf.Tensor | int | None, which: tf.Tensor | None, batches: Sequence[tf.Tensor]
+) -> tuple[tf.Tensor, Sequence[tf.Tensor]]:
     """The sums of batches' weights, float32 [N], and the batches as [N, B, ...]; or [] of the only one, which stays as it is."""
+    n = _num_batches(num_steps, which)
     if n in (None, 1):
         return tf.reduce_sum(batches[-1]), batches
     batches = [tf.reshape(x, [n, x.shape[0] // n, *x.shape[1:]]) for x in batches]
