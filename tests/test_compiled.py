@@ -119,6 +119,8 @@ def as_on_gpus(monkeypatch, num_ids, order):
         logits, *losses = zip(*map(of, range(n)), strict=True)
         return step.StepResult(tf.concat(logits, axis=0), *map(tf.stack, losses))
 
+    add_up = lambda x, _: tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, x)  # noqa: E731
+    monkeypatch.setattr(exchange, "add_up", add_up)
     monkeypatch.setattr(exchange, "_HALF", 16)  # ids with two halves
     monkeypatch.setattr(step, "_in_turn", unrolled)
     monkeypatch.setattr(step.Learner, "on_gpu", True)
@@ -127,6 +129,15 @@ def as_on_gpus(monkeypatch, num_ids, order):
     learner._train_steps = tf.function(learner._steps, autograph=False)
     learner._forward_backward, learner._update = map(step._compiled, (learner._forward_backward, learner._update))
     return learner
+
+
+def test_a_full_call_is_given_nothing_from_the_host(monkeypatch):
+    monkeypatch.setattr(step.Learner, "on_gpu", True)
+    learner = learner_of(True, 1000, 2, **ALL)
+    inputs = learner.inputs(*as_one(list(batches_of(3, 1000))))
+    outer = learner._train_steps.get_concrete_function(3, None, *inputs).graph  # not run: on CPUs XLA has no exchange
+    assert {x.dtype for x in outer.inputs} == {tf.resource, tf.float32, tf.int64}
+    assert not outer.deferred_external_captures
 
 
 def test_no_replica_waits_for_another_outside_of_their_exchange(monkeypatch):

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from tfonline.model.embeddings import Distinct, this_replica
 from tfonline.model.optimizers import Gradient
+from tfonline.model.replicas import add_up
 from tfonline.model.wide_deep import WideDeep
 
 # So many replicas send each other all that they have. What each gets grows with their number; a collective's share hardly does.
@@ -118,7 +119,7 @@ class Exchange:
         shapes = [x.shape for x in own]
         own = tf.concat([tf.reshape(x, [-1]) for x in own], axis=0)
         placed = [own if i == this_replica() else tf.zeros_like(own) for i in range(n)]
-        told = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, tf.concat([dense, *placed], axis=0))
+        told = add_up(tf.concat([dense, *placed], axis=0), n)
         dense, *of_each = tf.split(told, [dense.shape[0], *[own.shape[0]] * n])
         of_each = [_split(x, shapes) for x in of_each]
         if tables:
