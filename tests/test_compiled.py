@@ -119,9 +119,7 @@ def as_on_gpus(monkeypatch, num_ids, order):
         logits, *losses = zip(*map(of, range(n)), strict=True)
         return step.StepResult(tf.concat(logits, axis=0), *map(tf.stack, losses))
 
-    add_up = lambda x, _: tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, x)  # noqa: E731
-    monkeypatch.setattr(exchange, "add_up", add_up)
-    monkeypatch.setattr(exchange, "_HALF", 16)  # ids with two halves
+    without_nccl(monkeypatch)
     monkeypatch.setattr(step, "_in_turn", unrolled)
     monkeypatch.setattr(step.Learner, "on_gpu", True)
     learner = learner_of(True, num_ids, 2, **ALL)
@@ -129,6 +127,40 @@ def as_on_gpus(monkeypatch, num_ids, order):
     learner._train_steps = tf.function(learner._steps, autograph=False)
     learner._forward_backward, learner._update = map(step._compiled, (learner._forward_backward, learner._update))
     return learner
+
+
+def without_nccl(monkeypatch):
+    add_up = lambda x, _: tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, x)  # noqa: E731
+    monkeypatch.setattr(exchange, "add_up", add_up)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_gradients_meet_in_the_type_of_the_products_and_all_else_as_it_is(monkeypatch, precision):
+    without_nccl(monkeypatch)
+    learner, draw = learner_of(True, 1000, 2, precision=precision), np.random.default_rng(5)
+    dense, logits, wide, deep = (draw.normal(size=[2, *shape]).astype(np.float32) for shape in ([9], [4], [3, 1], [3, 5]))
+    logits[0, :2] = np.nan, np.inf
+    ids = np.array([[7, 2**24 + 1, 2**31 - 1], [0, 255, 65_536]])
+
+    def of_replica():
+        i = embeddings.this_replica()
+        tables = tuple(tf.IndexedSlices(tf.constant(x[i]), tf.constant(ids[i])) for x in (wide, deep))
+        return learner._exchange.meet(exchange.Packed((tf.constant(dense[i]),), (tables,)), tf.constant(logits[i]))
+
+    rounded = lambda x: tf.cast(tf.cast(x, precision), tf.float32).numpy()  # noqa: E731
+    packed, scores = tf.function(lambda: learner._strategy.run(of_replica), autograph=False)()
+    copies = learner._strategy.experimental_local_results
+    for of_all in copies(scores):
+        np.testing.assert_array_equal(of_all, logits.ravel())
+    for sums in copies(packed.dense[0]):
+        np.testing.assert_array_equal(sums[0], dense[0, 0] + dense[1, 0])
+        np.testing.assert_array_equal(sums[1:], rounded(rounded(dense[0, 1:]) + rounded(dense[1, 1:])))
+        assert (precision == "float32") == np.array_equal(sums, dense[0] + dense[1])
+    for i, tables in enumerate(packed.tables):
+        for sent, received in zip((wide, deep), tables, strict=True):
+            for table in copies(received):
+                np.testing.assert_array_equal(table.indices, ids[i])
+                np.testing.assert_array_equal(table.values, rounded(sent[i]))
 
 
 def test_a_full_call_is_given_nothing_from_the_host(monkeypatch):

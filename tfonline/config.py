@@ -79,8 +79,9 @@ class Config:
     history: bool = flag(False, "Model", "Feed the deep side with each id's past: its share of clicks and its number of rows.")
     average_rows: int = flag(0, "Model", "Score by the dense layers' moving average over so many rows. 0: by the newest weights.",
                              lower=0)
-    precision: str = flag("float32", "Model", "Of the dense layers' products. bfloat16 is faster where the machine has "
-                          "instructions for it (avx512_bf16, amx_bf16, GPUs), and slower elsewhere; weights stay float32.",
+    precision: str = flag("float32", "Model", "Of the dense layers' products, and of the gradients that GPUs exchange in "
+                          "compiled steps. bfloat16 is faster where the machine has instructions for it (avx512_bf16, amx_bf16, "
+                          "GPUs), and slower elsewhere; weights stay float32.",
                           choices=("float32", "bfloat16"))
     dense_init: str = flag("glorot", "Model", "Initialiser of the dense layers: glorot (uniform) or normal (--init_stddev).",
                            choices=("glorot", "normal"))

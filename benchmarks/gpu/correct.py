@@ -32,7 +32,9 @@ def measure(context: dict) -> dict[str, float]:
     if not context["without_xla"]:
         interrupted["GPU, compiled and killed"] = (folder / "compiled", ["--jit_compile"])
         if len(tf.config.list_physical_devices("GPU")) > 1:
-            interrupted["two GPUs, compiled and killed"] = (folder / "two", ["--jit_compile", "--num_replicas=2"])
+            two = ["--jit_compile", "--num_replicas=2"]
+            interrupted["two GPUs, compiled and killed"] = (folder / "two", two)
+            interrupted["two GPUs, bfloat16, compiled and killed"] = (folder / "rough", [*two, "--precision=bfloat16"])
     _run([*flags, f"--model_dir={on_cpu}", "--devices=cpu"])
     for model in (first, again):
         _run([*flags, f"--model_dir={model}"])

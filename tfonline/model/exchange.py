@@ -12,7 +12,6 @@ from tfonline.model.wide_deep import WideDeep
 
 # So many replicas send each other all that they have. What each gets grows with their number; a collective's share hardly does.
 _MOST_DIRECT = 4
-_HALF = 2**16
 
 
 class Learned(NamedTuple):
@@ -74,6 +73,7 @@ class Exchange:
     ):
         self._strategy, self._workers, self._model, self._fixed_rows = strategy, workers, model, fixed_rows
         self._tables, self._wide, self._deep = (wide[0], deep[0]), wide[1:], deep[1:]
+        self._dtype = tf.as_dtype(model.precision)
 
     def pack(self, learned: Learned) -> Packed | Learned:
         """What one replica has to tell, in its context."""
@@ -104,27 +104,26 @@ class Exchange:
         """`between` in a replica's context, of a function that XLA compiles for GPUs, with the logits of all replicas' rows.
 
         One all-reduce brings all: of several, each GPU's program might begin with another. XLA has no all-gather here; where each
-        replica's are wanted and not their sum, it adds its own to zeros.
+        replica's are wanted and not their sum, it adds its own to zeros. Gradients travel, and are added up, in the type that the
+        model multiplies in; all else goes byte by byte: bfloat16, too, has each of a byte's values.
         """
         n = self._strategy.num_replicas_in_sync
         if n == 1:
             return packed, logits
         (dense,), tables = packed
-        own = [logits]
+        own = [_bytes_of(logits), _bytes_of(dense[0])]
         if tables:
             wide, deep = tables[0]
-            # An id in two halves, as float32 has 24 bits.
-            halves = (tf.cast(half, tf.float32) for half in (wide.indices // _HALF, wide.indices % _HALF))
-            own += [*halves, wide.values, deep.values]
-        shapes = [x.shape for x in own]
-        own = tf.concat([tf.reshape(x, [-1]) for x in own], axis=0)
-        placed = [own if i == this_replica() else tf.zeros_like(own) for i in range(n)]
-        told = add_up(tf.concat([dense, *placed], axis=0), n)
-        dense, *of_each = tf.split(told, [dense.shape[0], *[own.shape[0]] * n])
-        of_each = [_split(x, shapes) for x in of_each]
+            own += [_bytes_of(wide.indices), wide.values, deep.values]
+        placed = [x if i == this_replica() else tf.zeros_like(x) for i in range(n) for x in own]
+        told = tf.concat([tf.reshape(tf.cast(x, self._dtype), [-1]) for x in (dense[1:], *placed)], axis=0)
+        dense, *told = _split(add_up(told, n), [dense[1:].shape, *[x.shape for x in own] * n])
+        of_each = [told[i : i + len(own)] for i in range(0, len(told), len(own))]
         if tables:
-            tables = tuple(_of_halves(wide.indices.dtype, *table) for _, *table in of_each)
-        return Packed((dense,), tables), tf.concat([logits for logits, *_ in of_each], axis=0)
+            tables = tuple(_tables(_of_bytes(ids, wide.indices.dtype), *rows) for _, _, ids, *rows in of_each)
+        loss = tf.add_n([_of_bytes(x, tf.float32) for _, x, *_ in of_each])
+        logits = tf.concat([_of_bytes(x, tf.float32) for x, *_ in of_each], axis=0)
+        return Packed((tf.concat([loss[None], dense], axis=0),), tables), logits
 
     def unpack(self, packed: Packed | Learned) -> Learned:
         """The sums of what `between` or `meet` has brought, in a replica's context; the tables' gradients have each id once."""
@@ -152,13 +151,21 @@ class Exchange:
         return self._strategy.extended.batch_reduce_to(tf.distribute.ReduceOp.SUM, pairs)
 
 
-def _of_halves(dtype: tf.DType, high: tf.Tensor, low: tf.Tensor, wide: tf.Tensor, deep: tf.Tensor) -> Tables:
-    """Gradients of tables by their values, and by the halves of their ids in float32."""
-    ids = tf.cast(high, dtype) * _HALF + tf.cast(low, dtype)
-    return tf.IndexedSlices(wide, ids), tf.IndexedSlices(deep, ids)
+def _bytes_of(x: tf.Tensor) -> tf.Tensor:
+    """[...] to float32 [..., bytes of the type], each byte a number."""
+    return tf.cast(tf.bitcast(x, tf.uint8), tf.float32)
+
+
+def _of_bytes(x: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
+    """`_bytes_of` back to [...] of that type."""
+    return tf.bitcast(tf.cast(x, tf.uint8), dtype)
+
+
+def _tables(ids: tf.Tensor, *values: tf.Tensor) -> Tables:
+    return tuple(tf.IndexedSlices(x, ids) for x in values)
 
 
 def _split(x: tf.Tensor, shapes: Sequence) -> list[tf.Tensor]:
-    """[T] to tensors of these shapes, one after the other."""
+    """[T] to float32 tensors of these shapes, one after the other."""
     parts = tf.split(x, [tf.TensorShape(shape).num_elements() for shape in shapes])
-    return [tf.reshape(part, shape) for part, shape in zip(parts, shapes, strict=True)]
+    return [tf.reshape(tf.cast(part, tf.float32), shape) for part, shape in zip(parts, shapes, strict=True)]
