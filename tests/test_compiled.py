@@ -135,20 +135,12 @@ def without_nccl(monkeypatch):
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_gradients_meet_in_the_type_of_the_products_and_all_else_as_it_is(monkeypatch, precision):
+@pytest.mark.parametrize("in_tables", [True, False], ids=["few rows", "all rows"])
+def test_gradients_meet_in_the_type_of_the_products_and_all_else_as_it_is(monkeypatch, precision, in_tables):
     without_nccl(monkeypatch)
-    learner, draw = learner_of(True, 1000, 2, precision=precision), np.random.default_rng(5)
-    dense, logits, wide, deep = (draw.normal(size=[2, *shape]).astype(np.float32) for shape in ([9], [4], [3, 1], [3, 5]))
-    logits[0, :2] = np.nan, np.inf
-    ids = np.array([[7, 2**24 + 1, 2**31 - 1], [0, 255, 65_536]])
-
-    def of_replica():
-        i = embeddings.this_replica()
-        tables = tuple(tf.IndexedSlices(tf.constant(x[i]), tf.constant(ids[i])) for x in (wide, deep))
-        return learner._exchange.meet(exchange.Packed((tf.constant(dense[i]),), (tables,)), tf.constant(logits[i]))
-
+    dense, logits, wide, deep, ids = to_tell()
+    learner, packed, scores = met(precision, in_tables, dense, logits, wide, deep, ids)
     rounded = lambda x: tf.cast(tf.cast(x, precision), tf.float32).numpy()  # noqa: E731
-    packed, scores = tf.function(lambda: learner._strategy.run(of_replica), autograph=False)()
     copies = learner._strategy.experimental_local_results
     for of_all in copies(scores):
         np.testing.assert_array_equal(of_all, logits.ravel())
@@ -156,11 +148,45 @@ def test_gradients_meet_in_the_type_of_the_products_and_all_else_as_it_is(monkey
         np.testing.assert_array_equal(sums[0], dense[0, 0] + dense[1, 0])
         np.testing.assert_array_equal(sums[1:], rounded(rounded(dense[0, 1:]) + rounded(dense[1, 1:])))
         assert (precision == "float32") == np.array_equal(sums, dense[0] + dense[1])
+    assert len(packed.tables) == 2 * in_tables
     for i, tables in enumerate(packed.tables):
         for sent, received in zip((wide, deep), tables, strict=True):
             for table in copies(received):
                 np.testing.assert_array_equal(table.indices, ids[i])
                 np.testing.assert_array_equal(table.values, rounded(sent[i]))
+
+
+def test_xla_compiles_how_they_meet(monkeypatch):
+    monkeypatch.setattr(exchange, "add_up", lambda x, _: x)  # nothing of the other: on CPUs XLA has no exchange
+    dense, logits, wide, deep, ids = to_tell()
+    learner, packed, scores = met("bfloat16", True, dense, logits, wide, deep, ids, jit_compile=True)
+    copies = learner._strategy.experimental_local_results
+    for i in range(2):
+        np.testing.assert_array_equal(copies(scores)[i].numpy().reshape(2, -1)[i], logits[i])
+        np.testing.assert_allclose(copies(packed.dense[0])[i], dense[i], rtol=2**-8)
+        np.testing.assert_array_equal(copies(packed.tables[i][0])[i].indices, ids[i])
+
+
+def to_tell():
+    """Of two replicas: loss and gradients, logits, the tables' gradients and their ids."""
+    draw = np.random.default_rng(5)
+    dense, logits, wide, deep = (draw.normal(size=[2, *shape]).astype(np.float32) for shape in ([9], [4], [3, 1], [3, 5]))
+    logits[0, :2] = np.nan, np.inf
+    return dense, logits, wide, deep, np.array([[7, 2**24 + 1, 2**31 - 1], [0, 255, 65_536]])
+
+
+def met(precision, in_tables, dense, logits, wide, deep, ids, jit_compile=False):
+    """A learner, and what its replicas know when each has told the other its part."""
+    learner = learner_of(True, 1000, 2, precision=precision)
+
+    def of_replica():
+        i = embeddings.this_replica()
+        tables = tuple(tf.IndexedSlices(tf.constant(x[i]), tf.constant(ids[i])) for x in (wide, deep))
+        packed = exchange.Packed((tf.constant(dense[i]),), (tables,) if in_tables else ())
+        return learner._exchange.meet(packed, tf.constant(logits[i]))
+
+    of_replica = step._compiled(of_replica) if jit_compile else of_replica
+    return learner, *tf.function(lambda: learner._strategy.run(of_replica), autograph=False)()
 
 
 def test_a_full_call_is_given_nothing_from_the_host(monkeypatch):

@@ -73,7 +73,7 @@ class Exchange:
     ):
         self._strategy, self._workers, self._model, self._fixed_rows = strategy, workers, model, fixed_rows
         self._tables, self._wide, self._deep = (wide[0], deep[0]), wide[1:], deep[1:]
-        self._dtype = tf.as_dtype(model.precision)
+        self._dtype = tf.as_dtype(model.tower.multiplies_in)
 
     def pack(self, learned: Learned) -> Packed | Learned:
         """What one replica has to tell, in its context."""
@@ -114,13 +114,14 @@ class Exchange:
         own = [_bytes_of(logits), _bytes_of(dense[0])]
         if tables:
             wide, deep = tables[0]
-            own += [_bytes_of(wide.indices), wide.values, deep.values]
+            own += [_bytes_of(tf.cast(wide.indices, tf.int32)), wide.values, deep.values]
         placed = [x if i == this_replica() else tf.zeros_like(x) for i in range(n) for x in own]
-        told = tf.concat([tf.reshape(tf.cast(x, self._dtype), [-1]) for x in (dense[1:], *placed)], axis=0)
-        dense, *told = _split(add_up(told, n), [dense[1:].shape, *[x.shape for x in own] * n])
+        flat = [tf.reshape(tf.cast(x, self._dtype), [-1]) for x in (dense[1:], *placed)]
+        dense, *told = _split(add_up(tf.concat(flat, axis=0), n), [dense[1:].shape, *[x.shape for x in own] * n])
         of_each = [told[i : i + len(own)] for i in range(0, len(told), len(own))]
         if tables:
-            tables = tuple(_tables(_of_bytes(ids, wide.indices.dtype), *rows) for _, _, ids, *rows in of_each)
+            ids = [tf.cast(_of_bytes(x, tf.int32), wide.indices.dtype) for _, _, x, *_ in of_each]
+            tables = tuple(tuple(tf.IndexedSlices(x, i) for x in each[3:]) for i, each in zip(ids, of_each, strict=True))
         loss = tf.add_n([_of_bytes(x, tf.float32) for _, x, *_ in of_each])
         logits = tf.concat([_of_bytes(x, tf.float32) for x, *_ in of_each], axis=0)
         return Packed((tf.concat([loss[None], dense], axis=0),), tables), logits
@@ -152,17 +153,13 @@ class Exchange:
 
 
 def _bytes_of(x: tf.Tensor) -> tf.Tensor:
-    """[...] to float32 [..., bytes of the type], each byte a number."""
-    return tf.cast(tf.bitcast(x, tf.uint8), tf.float32)
+    """float32 or int32 [...] to uint8 [..., 4]."""
+    return tf.bitcast(x, tf.uint8)
 
 
 def _of_bytes(x: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
-    """`_bytes_of` back to [...] of that type."""
+    """`_bytes_of`, of any type, back to [...] of this one."""
     return tf.bitcast(tf.cast(x, tf.uint8), dtype)
-
-
-def _tables(ids: tf.Tensor, *values: tf.Tensor) -> Tables:
-    return tuple(tf.IndexedSlices(x, ids) for x in values)
 
 
 def _split(x: tf.Tensor, shapes: Sequence) -> list[tf.Tensor]:

@@ -64,7 +64,7 @@ def _over_workers(cluster: Cluster) -> tf.distribute.Strategy:
 
 
 def add_up(x: tf.Tensor, num_replicas: int) -> tf.Tensor:
-    """The sum of what all replicas have, float32 [T], in a function that XLA compiles for each one's GPU: by NCCL.
+    """The sum of what all replicas have, of any float type, in a function that XLA compiles for each one's GPU: by NCCL.
 
     What ReplicaContext.all_reduce does, but for its instance key: TensorFlow numbers each call anew, and a call would wait until
     the one before it has ended, as the number is copied from the host. XLA does not look at it.
@@ -76,7 +76,7 @@ def add_up(x: tf.Tensor, num_replicas: int) -> tf.Tensor:
 
 
 def try_xla(strategy: tf.distribute.Strategy) -> None:
-    """Has XLA compile a product, and several GPUs exchange it as a step does: what it lacks, it lacks for all.
+    """Has XLA compile a product, and several GPUs add it up: what it lacks, it lacks for all.
 
     Raises:
       UserError: it does not work on the strategy's devices (exit 64).

@@ -259,7 +259,7 @@ class Learner(tf.Module):
             tape.watch(rows)
             wide, inputs = self.model.inputs_of_sides(rows, ids, values, numeric, crosses)
             logits = wide + self.model.tower(inputs)
-        # Divided by the global batch, not the replica's: the number of replicas changes the speed, not the result.
+        # Divided by the global batch, not the replica's: the number of replicas changes the speed, and the result by rounding only.
         weight /= total
         # The sigmoid cross entropy and its gradient; a tape would take several times as many operations for the two.
         loss = tf.reduce_sum(weight * (tf.nn.softplus(logits) - label * logits))

@@ -41,7 +41,7 @@ class WideDeep(keras.Model):
       history: whether the deep side sees each id's past (history.IdHistory).
       cross_buckets: it also sees that of pairs of columns (history.CrossHistory), in so many buckets; 0: it does not.
       average_rows: scores are of the dense layers' average over so many rows (tower.AverageTower); 0: of the newest.
-      precision: of the dense layers' products, see tower.Tower; and of what GPUs exchange, see exchange.Exchange.meet.
+      precision: of the dense layers' products, see tower.Tower.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class WideDeep(keras.Model):
         precision: str = "float32",
     ):
         super().__init__(name="wide_deep")
-        self.embedding_dim, self.precision = embedding_dim, precision
+        self.embedding_dim = embedding_dim
         self._any_values, self._scaled_fields = shape.scaled_fields is None, shape.scaled_fields or 0
         self.wide = Table(num_ids, 1, stddev, seed, name="wide")
         self.embedding = Table(num_ids, embedding_dim, stddev, seed, name="embedding")
