@@ -243,6 +243,11 @@ def checkpoint_files(folder):
     return sorted(p.name for p in folder.iterdir() if p.name.startswith("ckpt-"))
 
 
+def contents(folder):
+    """All files of a model folder but what says that somebody was there."""
+    return {str(p): p.read_bytes() for p in folder.rglob("*") if p.is_file() and p.name not in (".lock", "status")}
+
+
 @pytest.mark.parametrize("damage", ["a flipped bit", "cut short", "index gone bad"])
 def test_a_damaged_checkpoint_is_found_before_it_is_trained_on(topic, start, produce, tmp_path, capfd, damage):
     name = topic([ROWS[:300]])
@@ -252,10 +257,10 @@ def test_a_damaged_checkpoint_is_found_before_it_is_trained_on(topic, start, pro
     file = tmp_path / "model" / "ckpt-6.index" if damage == "index gone bad" else data
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 1
-    file.write_bytes(content[: len(content) // 2] if damage == "cut short" else content)
+    file.write_bytes({"a flipped bit": content, "cut short": content[: len(content) // 2], "index gone bad": bytes(100)}[damage])
     start(topic=name)
     output = capfd.readouterr().out
-    assert "ckpt-6 is damaged and was put aside as damaged-ckpt-6" in output or "ckpt-5: window 5" in output
+    assert "ckpt-6 is damaged and was put aside as damaged-ckpt-6" in output
     assert f"resumed from {tmp_path}/model/ckpt-5: window 5" in output
     tensors, position = saved(tmp_path / "model")
     assert position == {**undamaged[1], "files": position["files"]}
@@ -268,9 +273,12 @@ def test_a_folder_without_a_whole_checkpoint_is_refused(topic, start, tmp_path):
     start(topic=name)
     for file in (tmp_path / "model").glob("ckpt-*.index"):
         file.write_bytes(b"")
-    with pytest.raises(UserError, match=r"no checkpoint in .* can be read as one of tfonline") as e:
-        start(topic=name)
-    assert e.value.code == 78
+    before = contents(tmp_path / "model")
+    for _ in range(2):  # a supervisor tries again: the second start must not begin a new model
+        with pytest.raises(UserError, match=r"(?s)no checkpoint in .* is whole:.*ckpt-1: .*ckpt-0: .*--new_model") as e:
+            start(topic=name)
+        assert e.value.code == 78
+        assert contents(tmp_path / "model") == before
 
 
 def test_what_a_kill_in_a_save_leaves_is_removed(topic, start, tmp_path):
@@ -290,7 +298,33 @@ def test_a_save_is_on_disk_before_the_broker_is_told(topic, start, monkeypatch):
     monkeypatch.setattr("tfonline.lifecycle.os.fsync", lambda fd: order.append("sync") or sync(fd))
     monkeypatch.setattr(admin_side.KafkaTopic, "commit", lambda self, o: order.append("commit") or commit(self, o))
     start(topic=topic([ROWS[:20]]))
-    assert order[-5:] == ["sync", "sync", "sync", "sync", "commit"]  # data, index, list and folder
+    assert order[-4:] == ["sync", "sync", "sync", "commit"]  # data, index and folder
+
+
+# Steps
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (tf.errors.ResourceExhaustedError, r"failed to allocate\nMemory ran out. Use a smaller --batch_size \(32\)"),
+        (tf.errors.InternalError, r"failed to allocate\nWhere XLA is named above, leave out --jit_compile"),
+    ],
+)
+def test_a_step_that_fails_is_not_told_as_reading_that_failed(topic, start, monkeypatch, tmp_path, error, said):
+    """A supervisor does not try it again: exit 71."""
+    name = topic([ROWS[:100]])
+
+    def fail(*_):
+        raise error(None, None, "failed to allocate")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Learner, "train_steps", fail)
+        with pytest.raises(UserError, match=rf"the train step failed, at step 1 in window 0: {said}") as e:
+            start(topic=name)
+    assert e.value.code == 71
+    assert str(tmp_path / "model" / "ckpt-0") in str(e.value)
+    assert start(topic=name)["rows"] == 100
 
 
 # Numbers

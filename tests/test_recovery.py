@@ -62,7 +62,6 @@ def saved(model_dir):
     tensors = {n: reader.get_tensor(n) for n in reader.get_variable_to_shape_map()}
     position = json.loads(tensors.pop("position/.ATTRIBUTES/py_state"))
     tensors.pop("_CHECKPOINTABLE_OBJECT_GRAPH")
-    tensors.pop("save_counter/.ATTRIBUTES/VARIABLE_VALUE")  # how often was saved, which a stop adds to
     return tensors, position
 
 

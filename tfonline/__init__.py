@@ -5,19 +5,44 @@ turns raw rows into a `Batch`, `model` learns from it, `evaluate` scores each ro
 checkpoints and `report` tells people. Only `train.py` knows all of them; the rooms do not import each other.
 """
 
+import contextlib
+import importlib.metadata
 import os
 
 # TensorFlow reads it when it is imported. By itself it takes oneDNN only on processors with VNNI; on others, too, its products are
 # faster (benchmarks/speed/README.md).
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
-# XLA reads it once; the flags are those of TensorFlow 2.16, which gives NCCL one key for all that a process's GPUs exchange. NCCL
-# takes a key once: with some exchanges on the kernels' stream and some beside it, XLA would want two sets of connections, and fail.
-# Without a dash at its beginning it is the name of a file.
-if not (_flags := os.environ.get("XLA_FLAGS", "").split()) or _flags[0].startswith("-"):
-    for _name in ("--xla_gpu_enable_async_collectives", "--xla_gpu_enable_async_all_reduce"):
-        if not any(flag.startswith(_name) for flag in _flags):
-            _flags.append(f"{_name}=false")
-    os.environ["XLA_FLAGS"] = " ".join(_flags)
+
+def xla_flags(tensorflow: str, flags: str) -> str:
+    """The XLA_FLAGS that GPUs want which exchange in compiled steps.
+
+    TensorFlow 2.16 gives NCCL one key for all that a process's GPUs exchange, and NCCL takes a key once. With some exchanges on the
+    kernels' stream and some beside it, XLA would want two sets of connections, and fail. Later versions need nothing, and do not
+    know these names. A name that XLA does not know ends the process at its first use of XLA.
+
+    Args:
+      tensorflow: the version that is installed; '' for none.
+      flags: the variable as it is. Without a dash at its beginning it is the name of a file, and stays.
+    """
+    words = flags.split()
+    if not tensorflow.startswith("2.16.") or (words and not words[0].startswith("-")):
+        return flags
+    for name in ("--xla_gpu_enable_async_collectives", "--xla_gpu_enable_async_all_reduce"):
+        if not any(word.startswith(name) for word in words):
+            words.append(f"{name}=false")
+    return " ".join(words)
+
+
+def _installed(*names: str) -> str:
+    for name in names:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            return importlib.metadata.version(name)
+    return ""
+
+
+# XLA reads it once, when TensorFlow is imported.
+if _flags := xla_flags(_installed("tensorflow", "tensorflow-cpu"), os.environ.get("XLA_FLAGS", "")):
+    os.environ["XLA_FLAGS"] = _flags
 
 __version__ = "0.1.0"

@@ -120,6 +120,9 @@ class Config:
 
     model_dir: str = flag("runs/model", "Keeping", "Folder of checkpoints, journal, logs and summary. The same command resumes "
                           "from it.")
+    new_model: bool = flag(False, "Keeping", "Begin a new model where --model_dir holds what another has left and no checkpoint "
+                           "that can be read; that is moved into a folder before-<time> there. A checkpoint that can be read is "
+                           "resumed from all the same.")
     checkpoint_every_steps: int = flag(0, "Keeping", "Save at the window's end that follows this many steps. 0: by time.",
                                        lower=0)
     checkpoint_secs: float = flag(60.0, "Keeping", "Save at the window's end that follows this many seconds. 0: by steps only.",

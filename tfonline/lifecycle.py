@@ -24,8 +24,10 @@ class Exit(enum.IntEnum):
     NO_INPUT = 66  # a file, a topic or a range of rows is missing
     UNAVAILABLE = 69  # the broker cannot be reached
     NOT_FINITE = 70  # the loss or a weight is NaN or infinite
+    STEP = 71  # the train step failed: out of memory, XLA
     CANNOT_WRITE = 73  # the model folder cannot be written, or the disk is full
     TRY_AGAIN = 75  # a passing failure: the same command may work
+    CREDENTIALS = 77  # log-in or TLS refused; not worth retrying
     CONFIG = 78  # the configuration contradicts the checkpoint
 
 
@@ -41,7 +43,7 @@ class Stop:
     """Asked to stop, and why. Thread-safe; the first reason wins.
 
     Attributes:
-      saving: held while a checkpoint is written, so that a forced exit never tears one.
+      saving: held while a checkpoint is written; see after_the_save.
     """
 
     def __init__(self) -> None:
@@ -63,6 +65,26 @@ class Stop:
         """Waits up to `secs` seconds; true as soon as a stop is asked for."""
         return self._event.wait(secs)
 
+    @contextlib.contextmanager
+    def after_the_save(self, most_secs: float = 10.0) -> Iterator[None]:
+        """For who ends the process: entered when no checkpoint is being written, or after `most_secs` all the same.
+
+        A disk that hangs would hold the process for ever. A checkpoint that is cut short is none: the next run removes it.
+        """
+        free = self.saving.acquire(timeout=most_secs)
+        if not free:
+            print(
+                f"tfonline: the checkpoint that is being written did not come to disk within {most_secs:g} s: left unfinished. "
+                "The one before it is whole.",
+                file=sys.stderr,
+                flush=True,
+            )
+        try:
+            yield
+        finally:
+            if free:
+                self.saving.release()
+
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 # Of --drain_secs, the window's share; the rest is for the save that follows it.
@@ -81,7 +103,7 @@ def stop_on_signals(stop: Stop, drain_secs: float, say: Callable[[str], None]) -
     """Starts the thread that turns SIGTERM and Ctrl-C into a stop.
 
     The first asks for a stop. The second ends the process at once, as does a run that has not ended `drain_secs` later (a
-    read can hang inside C++, where nothing reaches it). Neither cuts a checkpoint short.
+    read can hang inside C++, where nothing reaches it). Both wait for a checkpoint that is being written, but not without end.
     """
 
     def listen() -> None:
@@ -89,7 +111,7 @@ def stop_on_signals(stop: Stop, drain_secs: float, say: Callable[[str], None]) -
         stop.request(name)
         say(f"{name}: finishing the window, {drain_secs:g} s at most; again to leave at once")
         again = signal.sigtimedwait(_SIGNALS, drain_secs)
-        with stop.saving:
+        with stop.after_the_save():
             if again is None:
                 say(
                     f"the window did not end within --drain_secs={drain_secs:g}: dropped unsaved; "

@@ -9,12 +9,13 @@ import os
 import pathlib
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
+from tfonline import failures
 from tfonline.ahead import ahead
 from tfonline.cluster.plan import Follower
 from tfonline.config import Config
@@ -111,11 +112,11 @@ class Loop:
         """Follows the elements; returns why they ended.
 
         Raises:
-          UserError: the loss is not finite (exit 70), too many rows are refused (65), or the stream failed.
+          UserError: the loss is not finite (exit 70), too many rows are refused (65), a step failed (71), or the stream did.
         """
         p = self._p
         try:
-            for element, inputs in ahead(elements, self._inputs, threaded=p.learner.on_gpu and not self.in_step):
+            for element, inputs in ahead(self._read(elements), self._inputs, threaded=p.learner.on_gpu and not self.in_step):
                 if element.window.numpy() < 0:
                     self._between_windows()
                 elif element.last.numpy():
@@ -131,10 +132,10 @@ class Loop:
                 # Not waiting for the elements to end by themselves: the last reads may take seconds to close.
                 if element.last.numpy() and (p.stop.requested() or int(element.window) == p.planner.final):
                     break
+            if p.position.window > self._saved_window:
+                self.save()
         except tf.errors.OpError as e:
-            raise self._why_reading_failed(e) from e
-        if p.position.window > self._saved_window:
-            self.save()
+            raise self._why_step_failed(e) from e
         self._after_save(wait=True)
         if p.publisher and not p.stop.requested():
             p.publisher.finish()
@@ -219,14 +220,7 @@ class Loop:
 
     def rows_lost(self) -> UserError | None:
         """The error where retention has removed rows of a window that is still to be read."""
-        lost = self._p.planner.rows_lost_since_planned()
-        if not lost:
-            return None
-        return UserError(
-            f"rows were removed from the log while their window waited to be read (partition: offsets): {lost}. Keep the topic's "
-            "retention above the lag; the same command goes on behind them with --on_lost_rows=skip.",
-            Exit.NO_INPUT if self._p.config.on_lost_rows == "fail" else Exit.TRY_AGAIN,
-        )
+        return failures.rows_lost(self._p.planner.rows_lost_since_planned(), self._p.config.on_lost_rows)
 
     def close(self) -> None:
         """Closes files and writers; a checkpoint that is being written gets written."""
@@ -235,6 +229,18 @@ class Loop:
             self._p.publisher.close()
         for file in filter(None, [*self._files.values(), self._p.journal, self._p.writer, self._p.console]):
             file.close()
+
+    def _read(self, elements: Iterable[Element]) -> Iterator[Element]:
+        """The same elements. What TensorFlow raises in here is of reading or preparing rows; elsewhere it is of the step."""
+        iterator = iter(elements)
+        while True:
+            try:
+                element = next(iterator, None)
+            except tf.errors.OpError as e:
+                raise self._why_reading_failed(e) from e
+            if element is None:
+                return
+            yield element
 
     def _inputs(self, element: Element) -> tuple[Input, ...]:
         batch = element.batch
@@ -377,20 +383,15 @@ class Loop:
             return known
         return self.rows_lost() or UserError(f"reading or preparing rows failed: {error.message}", Exit.TRY_AGAIN)
 
+    def _why_step_failed(self, error: tf.errors.OpError) -> Exception:
+        """The error to end with where TensorFlow could not score, learn or copy the model."""
+        p = self._p
+        return failures.step_failed(error, p.config, p.position, p.checkpoints.latest)
+
     def _not_finite(self, what: str, windows: list[Window]) -> UserError:
-        """Writes the windows that it may come from to failed_windows.json; the error says how to go on."""
         p = self._p
         self._after_save(wait=True)  # of a good model
-        path = pathlib.Path(p.config.model_dir) / "failed_windows.json"
-        record = {"what": what, "step": p.position.step, "windows": [dataclasses.asdict(w) for w in windows]}
-        path.write_text(json.dumps(record, indent=2) + "\n")
-        numbers = f"window {windows[0].number}" + (f" to {windows[-1].number}" if len(windows) > 1 else "")
-        return UserError(
-            f"{what}, in {numbers} (offsets in {path}). Nothing of it is saved; the last good model is {p.checkpoints.latest}. "
-            "Look at the rows or lower the learning rates; or pass over it once with --skip_window=NUMBER"
-            + ("." if len(windows) == 1 else " (which of them it is, a run with --checkpoint_every_steps=1 says)."),
-            Exit.NOT_FINITE,
-        )
+        return failures.not_finite(what, windows, p.config.model_dir, p.position.step, p.checkpoints.latest)
 
     def _warn(self, text: str) -> None:
         if text not in self._warned:

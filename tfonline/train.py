@@ -16,11 +16,11 @@ the journal, as they were; rejected.jsonl, loss.log and predictions.bin are cut 
 import contextlib
 import dataclasses
 import errno
-import faulthandler
 import gc
 import json
 import os
 import pathlib
+import signal
 import sys
 import traceback
 from collections.abc import Iterator
@@ -41,11 +41,15 @@ from tfonline.stream.windows import Planner, Policy, Window
 _CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EFBIG, errno.ENOTDIR}
 # The broker answers, but a read gives nothing for so many times --broker_timeout_secs: it hangs.
 _HUNG_AFTER = 4
+# Before the process is ended by itself, the checkpoint that is being written may still come to disk for so long.
+_LAST_SAVE_SECS = 60.0
 
 if TYPE_CHECKING:
     from tfonline.features.dictionaries import Dictionaries
     from tfonline.features.schema import Schema
     from tfonline.loop import Loop
+    from tfonline.model.step import Learner
+    from tfonline.publish.checkpoints import Position
 
 
 @dataclasses.dataclass(frozen=True)
@@ -160,7 +164,9 @@ def _train(
     from tfonline.loop import Loop, Parts
     from tfonline.model.replicas import make_strategy
     from tfonline.model.step import make_learner
-    from tfonline.publish.checkpoints import Checkpoints, Position, check_contract, saved_position
+    from tfonline.publish import checkpoint_files
+    from tfonline.publish.checkpoints import FORMAT, Checkpoints, Position, saved_position
+    from tfonline.publish.contract import check_contract, make_contract, of_format_1
     from tfonline.publish.publisher import Publisher
     from tfonline.report.tensorboard import TensorBoard
     from tfonline.stream.readers import FileSource, KafkaReader, make_raw_batches
@@ -192,31 +198,23 @@ def _train(
             f"Use 0, or at least {features.num_ids}.",
             Exit.FLAGS,
         )
-    contract = {
-        "columns": list(schema.names),
-        "dictionaries": dictionaries.fingerprint()[:16],
-        "numeric": config.numeric,
-        "vocab_size": vocab_size,
-        "oov_buckets": config.oov_buckets,
-        "cross_buckets": config.cross_buckets,
-        "history": config.history,
-        "average": bool(config.average_rows),
-        "embedding_dim": config.embedding_dim,
-        "deep_layers": list(config.layers),
-        "topic": source.name,
-        "topic_id": source.topic_id,
-    }
+    contract = make_contract(config, schema, dictionaries, vocab_size, source)
 
-    saved = saved_position(config.model_dir) if chief else None
+    model_dir = pathlib.Path(config.model_dir)
+    saved = saved_position(config.model_dir, config.new_model) if chief else None
     if saved:
-        check_contract(config.model_dir, saved.contract, contract)
+        made_for = saved.contract
+        if saved.format == 1:
+            made_for = of_format_1(model_dir, made_for, contract, config.resolved())
+        check_contract(config.model_dir, made_for, contract)
     if config.dry_run:
         position = saved or Position(next=resolve_start(config, source, replay), start=[])
         say_what_a_run_would_do(config, console, source, position, features, vocab_size)
         return RunResult("dry run", {})
 
-    model_dir = pathlib.Path(config.model_dir)
     if chief:
+        if not saved and checkpoint_files.traces(model_dir):
+            console.say(f"--new_model: what another model left is in {checkpoint_files.put_aside(model_dir)} now")
         say_what_changed(model_dir / "config.json", config, console)
         (model_dir / "config.json").write_text(json.dumps(config.resolved(), indent=2) + "\n")
 
@@ -230,17 +228,21 @@ def _train(
         if saved:
             for damaged in checkpoints.restore():
                 console.say(f"warning: {damaged}")
+            _carry_over(learner, position, contract, console)
             add_new_partitions(position, source)
             console.say(f"resumed from {checkpoints.latest}: window {position.window}, step {position.step}, next {position.next}")
         else:
             position.next = position.start = resolve_start(config, source, replay)
+            position.rates = learner.rates
             console.say(f"a new model, from offsets {position.start}")
         journal = Journal(config.model_dir)
         planner = _make_planner(config, source, journal, position, replay, local, console)
         windows, writer = job.announce(planner) if job else planner, TensorBoard(str(model_dir / "tensorboard"))
     else:
         checkpoints, planner = job.follow(learner, position, metrics)
-        check_contract(config.model_dir, position.contract, contract)
+        if position.format == FORMAT:  # else the chief has looked
+            check_contract(config.model_dir, position.contract, contract)
+        _carry_over(learner, position, contract, console)
         windows, writer = planner, Silent()
         console.say(f"follows the chief from window {position.window}, step {position.step}")
     groups, own = (len(cluster.workers), cluster.index) if cluster else (config.partition_groups, None)
@@ -292,6 +294,13 @@ def _train(
     return RunResult(ended, summary)
 
 
+def _carry_over(learner: "Learner", position: "Position", contract: dict[str, Any], console: Console) -> None:
+    """Has what was learned by other rates go on by those of today, and says so."""
+    if learner.carry_over(position.rates):
+        console.say("rates of the wide side have changed: what was learned is converted to them")
+    position.rates, position.contract = learner.rates, contract
+
+
 def _make_planner(
     config: flags.Config,
     source: Any,
@@ -329,24 +338,29 @@ def _make_planner(
 
 @contextlib.contextmanager
 def _all_come(cluster: Cluster | None, timeout_secs: float, console: Console) -> Iterator[None]:
-    """Ends the process (exit 1) where the other workers do not come in time.
+    """Ends the process, by SIGALRM, where the other workers do not come in time.
 
-    TensorFlow waits for them without end, in C++ and with Python's lock: only faulthandler's thread runs then.
+    TensorFlow waits for them without end, in C++ and with Python's lock: nothing of Python runs then, but the kernel's own answer
+    to the signal does. Its exit status (142 in a shell) is no other error's.
     """
     if not cluster:
         yield
         return
-    console.say(f"waiting for workers {', '.join(cluster.workers)}, at most {timeout_secs:g} s (--worker_timeout_secs)")
-    faulthandler.dump_traceback_later(timeout_secs, exit=True)
+    console.say(
+        f"waiting for workers {', '.join(cluster.workers)}; ended by SIGALRM where they have not come in {timeout_secs:g} s "
+        "(--worker_timeout_secs)"
+    )
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.setitimer(signal.ITIMER_REAL, timeout_secs)
     try:
         yield
     finally:
-        faulthandler.cancel_dump_traceback_later()
+        signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def _alone(secs: float, stop: Stop) -> None:
     """The other workers have not answered for that long: one hangs, or is gone. Waiting for them, nothing else can be done."""
-    with stop.saving:
+    with stop.after_the_save(_LAST_SAVE_SECS):
         print(
             f"tfonline: no other worker has answered for {secs:.0f} s (--worker_timeout_secs): one hangs or is gone. Start all of "
             "them again; what was not saved will be read again.",
@@ -374,7 +388,7 @@ def _stuck(secs: float, limit_secs: float, topic: KafkaTopic | None, loop: "Loop
         )
     except UserError as e:
         error = e
-    with stop.saving:
+    with stop.after_the_save(_LAST_SAVE_SECS):
         print(f"tfonline: {error} What was not saved will be read again.", file=sys.stderr, flush=True)
         _leave(error.code)
 

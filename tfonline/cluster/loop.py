@@ -79,9 +79,16 @@ class ClusterLoop(Loop):
             super()._report()
 
     def _why_reading_failed(self, error: tf.errors.OpError) -> Exception:
+        return self._gone(error) or super()._why_reading_failed(error)
+
+    def _why_step_failed(self, error: tf.errors.OpError) -> Exception:
+        return self._gone(error) or super()._why_step_failed(error)
+
+    def _gone(self, error: tf.errors.OpError) -> Exception | None:
+        """The error to end with where another worker is gone, or this one's rows have failed meanwhile."""
         known = self._p.planner.error or self._p.reader.error or self.rows_lost()
         if known or "ollective" not in error.message:
-            return super()._why_reading_failed(error)
+            return known or None
         # Why it is gone stands in its own log; here there is only how that was noticed.
         how = error.message.partition("Collective ops is aborted by: ")[2].splitlines()[:1]
         return UserError(f"another worker is gone, see its log ({''.join(how)})", Exit.TRY_AGAIN)

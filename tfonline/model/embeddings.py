@@ -22,6 +22,12 @@ def own(mirrored: Any) -> Any:
     return copies[this_replica() % len(copies)]
 
 
+def read_first(variable: Any) -> tf.Tensor:
+    """A variable's value, read outside of any replica; of a mirrored one, the first replica's."""
+    variable = variable if isinstance(variable, tf.Variable) else getattr(variable, "value", variable)
+    return tf.distribute.get_strategy().experimental_local_results(variable)[0].read_value()
+
+
 def read_rows(table: tf.Variable, ids: tf.Tensor) -> tf.Tensor:
     """int [...] to float32 [..., width], from this replica's copy of the table; the gradient is IndexedSlices.
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from tfonline.model.embeddings import own
+from tfonline.model.embeddings import own, read_first
 
 Gradient = tf.Tensor | tf.IndexedSlices
 
@@ -46,6 +46,7 @@ class Ftrl(tf.Module):
         super().__init__(name="ftrl")
         self._jit_compile = jit_compile
         self._rates = {"lr": learning_rate, "l1": l1, "l2": l2, "l2_shrinkage": 0.0, "lr_power": -0.5}
+        self._initial_accumulator = initial_accumulator
         self.accumulators = _slots(variables, initial_accumulator, "accumulator")
         self.linears = _slots(variables, 0.0, "linear")
 
@@ -53,6 +54,25 @@ class Ftrl(tf.Module):
         """One step, a gradient a variable, in the order that the object was made with."""
         for v, n, z, g in zip(variables, self.accumulators, self.linears, gradients, strict=True):
             self._update(own(v), own(n), own(z), g)
+
+    def rescale(self, variables: Sequence[tf.Variable], initial_accumulator: float) -> None:
+        """Takes over slots that were learned by other rates, so that each learned weight stays and goes on at the rates of today.
+
+        z is in units of 1 / lr, so by another rate the same z is another weight: at its next update the weight would jump. By the
+        update's own formula, the z of a weight w is `z = -(w (sqrt(n) / lr + 2 l2) + sign(w) l1)`. A weight that l1 holds at 0
+        stays there: its z is cut to [-l1, l1]. Where z is 0 nothing was learned, and w is the first weight.
+
+        Args:
+          variables: in the order that the object was made with. Call it outside of any replica.
+          initial_accumulator: that of the slots; n is moved by its difference from today's.
+        """
+        lr, l1, l2 = (self._rates[name] for name in ("lr", "l1", "l2"))
+        for variable, accumulator, linear in zip(variables, self.accumulators, self.linears, strict=True):
+            w, n, z = (read_first(v) for v in (variable, accumulator, linear))
+            n += self._initial_accumulator - initial_accumulator
+            of_weight = -(w * (tf.sqrt(n) / lr + 2 * l2) + tf.sign(w) * l1)
+            accumulator.assign(n)
+            linear.assign(tf.where(z == 0.0, 0.0, tf.where(w == 0.0, tf.clip_by_value(z, -l1, l1), of_weight)))
 
     def _update(self, v: tf.Variable, n: tf.Variable, z: tf.Variable, g: Gradient) -> None:
         if isinstance(g, tf.IndexedSlices) and self._jit_compile:

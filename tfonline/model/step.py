@@ -1,7 +1,7 @@
 """The train step and the score step, under a strategy of tf.distribute."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -129,6 +129,28 @@ class Learner(tf.Module):
             self._steps_of_replica = _compiled(self._steps_of_replica)
         elif jit_compile and not alone:
             self._forward_backward, self._update = map(_compiled, (self._forward_backward, self._update))
+
+    def carry_over(self, rates: Mapping[str, float]) -> bool:
+        """Makes what was learned by other rates go on by those of today; says whether anything was converted.
+
+        Args:
+          rates: by flag, those that the weights were learned by; {}: today's.
+        """
+        if not rates or dict(rates) == self.rates:
+            return False
+        self.wide_optimizer.rescale(self._wide, rates["wide_initial_accumulator"])
+        return True
+
+    @property
+    def rates(self) -> dict[str, float]:
+        """The settings that the slots' units hang on, by flag."""
+        r = self._rates
+        return {
+            "wide_learning_rate": r.wide_learning_rate,
+            "wide_l1": r.wide_l1,
+            "wide_l2": r.wide_l2,
+            "wide_initial_accumulator": r.wide_initial_accumulator,
+        }
 
     @property
     def variables(self) -> tuple[tf.Variable, ...]:

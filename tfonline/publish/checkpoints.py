@@ -4,7 +4,7 @@ That they stand in one checkpoint is what makes a row count exactly once: there 
 that the offsets do not.
 
 A save is on disk (fsync) before it counts. TensorFlow keeps a checksum of each tensor, so a damaged checkpoint is found when it is
-read: it is put aside as `damaged-<name>`, and the one before it is used.
+read: the one before it is used, and then the damaged one is put aside as `damaged-<name>`. Any other error touches nothing.
 """
 
 import base64
@@ -12,19 +12,24 @@ import concurrent.futures
 import dataclasses
 import json
 import pathlib
-import re
-import shutil
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import tensorflow as tf
 
-from tfonline.lifecycle import Exit, UserError, flush_to_disk
+from tfonline.lifecycle import Exit, UserError
+from tfonline.publish import checkpoint_files
+from tfonline.publish.plain_path import plain_path
 from tfonline.publish.snapshot import Snapshot
 
-# What reading a damaged checkpoint raises: checksums (OpError), cut files (IndexError), and a position that is none.
-DAMAGE = (tf.errors.OpError, IndexError, ValueError, TypeError)
+T = TypeVar("T")
+
+# Of what a checkpoint holds. Format 1 has no number in it, no `rates` and a shorter contract. It is read, too.
+FORMAT = 2
+
+_POSITION = "position/.ATTRIBUTES/py_state"
 
 
 @dataclasses.dataclass
@@ -44,6 +49,8 @@ class Position:
       fingerprint: sum of the fingerprints of the trained rows, mod 2^64.
       contract: what the weights were made for: schema, dictionaries, sizes, topic.
       files: length in bytes of the files beside the checkpoint, to cut them back to.
+      rates: the optimizers' settings that the slots' units hang on (optimizers.Ftrl.rescale), by flag; {} in format 1.
+      format: of the checkpoint that it was read from, see FORMAT.
     """
 
     next: list[int]
@@ -58,6 +65,30 @@ class Position:
     fingerprint: int = 0
     contract: dict[str, Any] = dataclasses.field(default_factory=dict)
     files: dict[str, int] = dataclasses.field(default_factory=dict)
+    rates: dict[str, float] = dataclasses.field(default_factory=dict)
+    format: int = FORMAT
+
+    @classmethod
+    def parse(cls, text: str | bytes, where: str | pathlib.Path) -> "Position":
+        """The position in a checkpoint.
+
+        Args:
+          text: JSON, as in the checkpoint.
+          where: the checkpoint's path, for the error.
+
+        Raises:
+          json.JSONDecodeError: it is none.
+          UserError: a newer version of tfonline has written it (exit 78).
+        """
+        fields = json.loads(text)
+        found = fields.setdefault("format", 1)
+        if found > FORMAT:
+            raise UserError(
+                f"{where} has format {found}; this version of tfonline reads formats 1 to {FORMAT}. A newer version has written "
+                "it. Use that version. Nothing was changed.",
+                Exit.CONFIG,
+            )
+        return cls(**fields)
 
 
 class Metrics(Protocol):
@@ -100,20 +131,20 @@ class Checkpoints:
         self._learner = self._snapshot.copy if self._snapshot else learner
         self._writer = ThreadPoolExecutor(1, "checkpoint")
         self._writing: Future[str] | None = None
-        self._text, self._metric_text = _Text(), _Text()
-        self._checkpoint = self._make_checkpoint()
-        _remove_leftovers(self._folder)
-        self._manager = self._manage()
+        self._parts = _parts(self._learner)
+        self._checkpoint = tf.train.Checkpoint(**self._parts)
+        checkpoint_files.remove_leftovers(self._folder)
+        self._latest = ""
 
     @property
     def latest(self) -> str:
-        """Path of the newest checkpoint."""
-        return self._manager.latest_checkpoint or ""
+        """Path of the newest checkpoint that this object has written or taken over; '' before that."""
+        return self._latest
 
     @property
     def oldest_window(self) -> int:
         """The window before which the oldest kept checkpoint was saved."""
-        return min(map(_number, self._manager.checkpoints), default=0)
+        return min(map(checkpoint_files.number, checkpoint_files.paths(self._folder)), default=0)
 
     def begin(self, undisturbed: AbstractContextManager) -> None:
         """Begins to save the model as it is now, numbered by the next window; `finished` says when it is on disk.
@@ -123,8 +154,8 @@ class Checkpoints:
         Args:
           undisturbed: entered while files are written: who ends the process enters it first.
         """
-        self._text.value = json.dumps(dataclasses.asdict(self._position))
-        self._metric_text.value = base64.b64encode(self._metrics.state()).decode()
+        self._parts["position"].value = json.dumps(dataclasses.asdict(self._position) | {"format": FORMAT})
+        self._parts["metrics"].value = base64.b64encode(self._metrics.state()).decode()
         if self._snapshot:
             self._snapshot.take()
         self._writing = self._writer.submit(self._write, self._position.window, undisturbed)
@@ -155,11 +186,12 @@ class Checkpoints:
         self._writer.shutdown()
 
     def _write(self, window: int, undisturbed: AbstractContextManager) -> str:
+        path = self._folder / f"ckpt-{window}"
         try:
-            with undisturbed:
-                path = self._manager.save(checkpoint_number=window)
-                for file in [*self._folder.glob(f"{pathlib.Path(path).name}.*"), self._folder / "checkpoint", self._folder]:
-                    flush_to_disk(file)
+            with undisturbed, plain_path(path) as plain:
+                self._checkpoint.write(plain)
+                checkpoint_files.flush(path)
+                checkpoint_files.keep_newest(self._folder, self._keep)
         except (tf.errors.OpError, OSError) as e:
             reason = getattr(e, "message", None) or str(e)
             raise UserError(
@@ -168,7 +200,8 @@ class Checkpoints:
                 "command again.",
                 Exit.CANNOT_WRITE,
             ) from e
-        return path
+        self._latest = str(path)
+        return self._latest
 
     def restore(self) -> list[str]:
         """Takes over everything from the newest whole checkpoint; `saved_position` has said beforehand that it fits.
@@ -177,116 +210,132 @@ class Checkpoints:
           What was found damaged and put aside, a line each.
 
         Raises:
-          UserError: no checkpoint is whole (exit 78).
+          UserError: no checkpoint is whole (exit 78), or one cannot be read though it is not damaged (66, 75 or 78). All stay as
+            they are.
         """
-        damaged = []
-        for path in _paths(self._folder):
-            self._checkpoint = self._make_checkpoint()  # one that failed to restore does not restore another
-            try:
-                self._checkpoint.restore(path).assert_existing_objects_matched()
-                position, metrics = json.loads(self._text.value), base64.b64decode(self._metric_text.value)
-            except DAMAGE as e:
-                damaged.append(f"{path} is damaged and was put aside as damaged-{pathlib.Path(path).name} ({_first_line(e)})")
-                for file in self._folder.glob(f"{pathlib.Path(path).name}.*"):
-                    file.rename(file.with_name(f"damaged-{file.name}"))
-                continue
-            for field, value in position.items():
-                setattr(self._position, field, value)
-            self._metrics.restore(metrics)
-            if self._snapshot:
-                self._snapshot.give_back()
-            self._manager = self._manage()
-            return damaged
-        raise _none_whole(self._folder, damaged)
 
-    def _make_checkpoint(self) -> tf.train.Checkpoint:
-        return tf.train.Checkpoint(learner=self._learner, position=self._text, metrics=self._metric_text)
+        def take_over_all(path: pathlib.Path) -> None:
+            _take_over(path, self._learner, self._position, self._metrics)
 
-    def _manage(self) -> tf.train.CheckpointManager:
-        """A manager of what is in the folder, whatever TensorFlow's own list of it says: a kill can come between the two."""
-        paths = _paths(self._folder)[::-1]
-        if paths:
-            tf.compat.v1.train.update_checkpoint_state(self._folder, paths[-1], paths)
-        else:
-            (self._folder / "checkpoint").unlink(missing_ok=True)
-        return tf.train.CheckpointManager(self._checkpoint, str(self._folder), max_to_keep=self._keep, checkpoint_name="ckpt")
+        path, _, damaged = _newest_whole(self._folder, take_over_all)
+        if path is None:
+            raise _none_whole(self._folder, list(damaged.values()))
+        if self._snapshot:
+            self._snapshot.give_back()
+        self._latest = str(path)
+        for each in damaged:
+            checkpoint_files.mark_damaged(each)
+        return [f"{each} is damaged and was put aside as damaged-{each.name} ({why})" for each, why in damaged.items()]
 
 
 def take_over(path: str, learner: tf.Module, position: Position, metrics: Metrics) -> None:
     """Takes over everything from a checkpoint that is known to be whole and to fit."""
-    text, metric_text = _Text(), _Text()
-    checkpoint = tf.train.Checkpoint(learner=learner, position=text, metrics=metric_text)
-    checkpoint.restore(path).assert_existing_objects_matched()
-    for field, value in json.loads(text.value).items():
-        setattr(position, field, value)
-    metrics.restore(base64.b64decode(metric_text.value))
+    _take_over(pathlib.Path(path), learner, position, metrics)
 
 
-def saved_position(folder: str) -> Position | None:
-    """The position in a model folder's newest readable checkpoint, read without a model; None where there is no checkpoint.
+def saved_position(folder: str, new_model: bool = False) -> Position | None:
+    """The position in a model folder's newest readable checkpoint, read without a model; None where a new model begins.
+
+    Args:
+      folder: the model folder; it need not be there.
+      new_model: whether a new model may begin beside what another has left (--new_model).
 
     Raises:
-      UserError: none of the checkpoints can be read, or they are not tfonline's (exit 78).
+      UserError: none of the checkpoints can be read, or there is none, and a model has left something else (exit 78).
     """
-    problems = []
-    for path in _paths(pathlib.Path(folder)):
-        try:
-            return Position(**json.loads(tf.train.load_checkpoint(path).get_tensor("position/.ATTRIBUTES/py_state")))
-        except DAMAGE as e:
-            problems.append(f"{path}: {_first_line(e)}")
-    if problems:
-        raise _none_whole(folder, problems)
+    found = pathlib.Path(folder)
+    path, position, damaged = _newest_whole(found, _read_position)
+    if path is not None or new_model:
+        return position
+    if damaged:
+        raise _none_whole(found, [f"{each}: {why}" for each, why in damaged.items()])
+    if left := checkpoint_files.traces(found):
+        raise UserError(
+            f"{folder} has no checkpoint, but {', '.join(left[:5])}{' ...' if left[5:] else ''}: another model has learned there, "
+            f"and its checkpoints are gone. {_HOW_TO_GO_ON}",
+            Exit.CONFIG,
+        )
     return None
 
 
-def _none_whole(folder: str | pathlib.Path, problems: list[str]) -> UserError:
+_HOW_TO_GO_ON = (
+    "Bring its checkpoints back from a copy, or use another --model_dir; its journal (windows.jsonl) can be replayed there with "
+    "--replay_journal. --new_model begins a new model here: what the other left is moved into a folder before-<time>."
+)
+
+
+def _none_whole(folder: pathlib.Path, problems: list[str]) -> UserError:
     return UserError(
-        f"no checkpoint in {folder} can be read as one of tfonline:\n  " + "\n  ".join(problems) + "\nRestore the folder from a "
-        "copy, or start a new --model_dir; its journal (windows.jsonl) can be replayed there with --replay_journal.",
+        f"no checkpoint in {folder} is whole:\n  " + "\n  ".join(problems) + f"\nNothing was changed. {_HOW_TO_GO_ON}", Exit.CONFIG
+    )
+
+
+def _parts(learner: tf.Module) -> dict[str, Any]:
+    """The objects of a tf.train.Checkpoint, by their names in it. Made anew for each: one that failed to restore does not
+    restore another.
+    """
+    return {"learner": learner, "position": _Text(), "metrics": _Text()}
+
+
+def _take_over(path: pathlib.Path, learner: tf.Module, position: Position, metrics: Metrics) -> None:
+    parts = _parts(learner)
+    with plain_path(path) as plain:
+        # Not `restore`, which wants a save_counter that `write` does not write.
+        tf.train.Checkpoint(**parts).read(plain).assert_existing_objects_matched()
+    saved = Position.parse(parts["position"].value, path)
+    metrics.restore(base64.b64decode(parts["metrics"].value))
+    for field in dataclasses.fields(saved):
+        setattr(position, field.name, getattr(saved, field.name))
+
+
+def _read_position(path: pathlib.Path) -> Position:
+    with plain_path(path) as plain:
+        return Position.parse(tf.train.load_checkpoint(plain).get_tensor(_POSITION), path)
+
+
+def _newest_whole(
+    folder: pathlib.Path, read: Callable[[pathlib.Path], T]
+) -> tuple[pathlib.Path | None, T | None, dict[pathlib.Path, str]]:
+    """Reads the newest checkpoint that is not damaged.
+
+    Returns:
+      its path and what `read` gave, None where there is none; and the damaged ones that are newer, with what is wrong.
+
+    Raises:
+      UserError: one cannot be read, and not because it is damaged.
+    """
+    damaged = {}
+    for path in checkpoint_files.paths(folder):
+        try:
+            return path, read(path), damaged
+        except (tf.errors.OpError, OSError, IndexError, ValueError, TypeError, KeyError, AssertionError) as e:
+            if not checkpoint_files.is_damage(e, path):
+                raise _unreadable(path, e) from e
+            damaged[path] = _first_line(e)
+    return None, None, damaged
+
+
+def _unreadable(path: pathlib.Path, error: Exception) -> UserError:
+    """The error for a checkpoint that is whole, as far as is known, and cannot be read all the same. It stays as it is."""
+    text = _first_line(error)
+    if isinstance(error, tf.errors.ResourceExhaustedError) or "Too many open files" in text:
+        return UserError(
+            f"{path} could not be read: {text}. Memory or open files ran out; nothing was changed. Free some, or raise the limit "
+            "(ulimit -n), and run the same command again.",
+            Exit.TRY_AGAIN,
+        )
+    if isinstance(error, tf.errors.OpError | OSError) and not isinstance(error, tf.errors.NotFoundError):
+        return UserError(
+            f"{path} could not be read: {text}. Nothing was changed. Mend what hinders it (rights, the disk), and run the same "
+            "command again.",
+            Exit.NO_INPUT,
+        )
+    return UserError(
+        f"{path} is whole, but it does not hold what this version of tfonline expects: {type(error).__name__}: {text}. Nothing was "
+        "changed. Was it written by another program, or by another version?",
         Exit.CONFIG,
     )
 
 
-def _paths(folder: pathlib.Path) -> list[str]:
-    """The checkpoints of a folder, newest first. A checkpoint is there once its index is: TensorFlow writes that last."""
-    found = [str(file.with_suffix("")) for file in folder.glob("ckpt-*.index") if re.fullmatch(r"ckpt-\d+\.index", file.name)]
-    return sorted(found, key=_number, reverse=True)
-
-
-def _number(path: str) -> int:
-    return int(path.rpartition("-")[2])
-
-
-def _remove_leftovers(folder: pathlib.Path) -> None:
-    """Removes what a kill in the middle of a save leaves: temporary files and data without an index."""
-    for torn in folder.glob("ckpt-*_temp"):
-        shutil.rmtree(torn, ignore_errors=True)
-    for file in folder.glob("*ckpt-*.tempstate*"):
-        file.unlink()
-    for data in folder.glob("ckpt-*.data-*"):
-        if not data.with_suffix(".index").exists():
-            data.unlink()
-
-
 def _first_line(error: Exception) -> str:
-    return (getattr(error, "message", None) or str(error)).splitlines()[0]
-
-
-def check_contract(folder: str, saved: dict[str, Any], wanted: dict[str, Any]) -> None:
-    """Compares what the checkpoint was made for with what the flags say.
-
-    Raises:
-      UserError: with each difference (exit 78).
-    """
-    differences = [
-        f"  {name}: the checkpoint has {saved.get(name)!r}, this run {wanted.get(name)!r}"
-        for name in sorted({*saved, *wanted})
-        if saved.get(name) != wanted.get(name)
-    ]
-    if differences:
-        raise UserError(
-            f"the model in {folder} was made for another configuration:\n"
-            + "\n".join(differences)
-            + "\nUse the same as before, or a new --model_dir.",
-            Exit.CONFIG,
-        )
+    return ((getattr(error, "message", None) or str(error)).splitlines() or [repr(error)])[0]

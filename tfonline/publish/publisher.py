@@ -23,7 +23,7 @@ from tfonline.features.pipeline import Element, Features
 from tfonline.features.schema import Schema
 from tfonline.lifecycle import Every, UserError
 from tfonline.model.step import Learner
-from tfonline.publish.checkpoints import DAMAGE, Position
+from tfonline.publish.checkpoints import Position
 from tfonline.publish.gate import Gate, Limits
 from tfonline.publish.servable import Servable
 from tfonline.publish.versions import Versions
@@ -287,7 +287,7 @@ class Publisher:
                 return
             try:
                 self._next.load(str(self._pins / name))
-            except DAMAGE as e:
+            except (tf.errors.OpError, IndexError, ValueError, TypeError) as e:
                 self._console.say(f"warning: the checkpoint of version {number} is damaged: the stream is not scored by it ({e})")
                 return
             self._serve(number)

@@ -2,6 +2,8 @@
 
 import tensorflow as tf
 
+from tfonline.model.embeddings import read_first
+
 
 class Snapshot:
     """Copies of all variables that a checkpoint of `model` would hold, under the same names, outside of any strategy.
@@ -20,7 +22,7 @@ class Snapshot:
     def take(self) -> None:
         """Makes the copies equal to the model. What the model learns afterwards does not reach them."""
         for variable, copy in self._pairs:
-            copy.assign(_value(variable))
+            copy.assign(read_first(variable))
 
     def give_back(self) -> None:
         """Makes the model equal to the copies."""
@@ -34,16 +36,10 @@ class Snapshot:
         known[id(node)] = None
         if hasattr(node, "assign"):
             with tf.device("CPU:0"):
-                known[id(node)] = tf.Variable(_value(node), trainable=False)
+                known[id(node)] = tf.Variable(read_first(node), trainable=False)
             self._pairs.append((node, known[id(node)]))
             return known[id(node)]
         children = {name: self._copy(child, known) for name, child in tf.train.TrackableView.children(node).items()}
         children = {name: child for name, child in children.items() if child is not None}
         known[id(node)] = tf.train.Checkpoint(**children) if children else None
         return known[id(node)]
-
-
-def _value(variable: tf.Variable) -> tf.Tensor:
-    """A variable's value; of a mirrored one, the first replica's."""
-    variable = getattr(variable, "value", variable) if not isinstance(variable, tf.Variable) else variable
-    return tf.distribute.get_strategy().experimental_local_results(variable)[0].read_value()

@@ -1,0 +1,109 @@
+"""What a checkpoint was made for, and which flags may change when it is resumed. Imports no TensorFlow.
+
+A flag's change can do four things to a model that has learned: nothing that it learned depends on it (free); what was learned is
+converted; it would give what was learned another meaning, and is refused; or only a new model sees it.
+`docs/operations.md` has the table.
+"""
+
+import json
+import pathlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from tfonline.config import Config
+from tfonline.features.schema import Schema
+from tfonline.lifecycle import Exit, UserError
+
+if TYPE_CHECKING:
+    from tfonline.features.dictionaries import Dictionaries
+
+# Converted: FTRL's slots are kept in units of these (optimizers.Ftrl.rescale).
+CONVERTED = ("wide_learning_rate", "wide_l1", "wide_l2", "wide_initial_accumulator")
+# Refused. Each stands in the contract by itself, or by what follows from it.
+REFUSED = (
+    "topic", "input_files", "columns", "dictionary_dir", "numeric", "vocab_size", "oov_buckets", "cross_buckets", "history",
+    "embedding_dim", "deep_layers", "wide_reduction",
+)  # fmt: skip
+# They make the first weights, or say where the first window begins.
+ONLY_A_NEW_MODEL = ("seed", "dense_init", "init_stddev", "start", "new_model")
+# The contract's names that format 1 has not.
+_NEW_IN_2 = ("kinds", "wide_reduction")
+
+
+def make_contract(config: Config, schema: Schema, dictionaries: "Dictionaries", vocab_size: int, source: Any) -> dict[str, Any]:
+    """What this run's weights are made for, as plain data.
+
+    Args:
+      config: the flags.
+      schema: the columns.
+      dictionaries: their ids.
+      vocab_size: the tables' rows, without the padding.
+      source: the stream, which has `name` and `topic_id`.
+    """
+    return {
+        "columns": list(schema.names),
+        "kinds": [column.kind for column in schema.columns],
+        "dictionaries": dictionaries.fingerprint()[:16],
+        "numeric": config.numeric,
+        "vocab_size": vocab_size,
+        "oov_buckets": config.oov_buckets,
+        "cross_buckets": config.cross_buckets,
+        "history": config.history,
+        "average": bool(config.average_rows),
+        "embedding_dim": config.embedding_dim,
+        "deep_layers": list(config.layers),
+        "wide_reduction": config.wide_reduction,
+        "topic": source.name,
+        "topic_id": source.topic_id,
+    }
+
+
+def check_contract(folder: str, saved: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    """Compares what the checkpoint was made for with what the flags say.
+
+    Raises:
+      UserError: with each difference (exit 78).
+    """
+    differences = [
+        f"  {name}: the checkpoint has {saved.get(name)!r}, this run {wanted.get(name)!r}"
+        for name in sorted({*saved, *wanted})
+        if saved.get(name) != wanted.get(name)
+    ]
+    if differences:
+        raise UserError(
+            f"the model in {folder} was made for another configuration:\n"
+            + "\n".join(differences)
+            + "\nUse the same as before, or a new --model_dir.",
+            Exit.CONFIG,
+        )
+
+
+def of_format_1(
+    folder: pathlib.Path, saved: Mapping[str, Any], wanted: Mapping[str, Any], settings: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The contract of a checkpoint of format 1, with what it lacks.
+
+    Such a checkpoint does not say by which rates it was learned; `config.json` of its last run does.
+
+    Args:
+      folder: the model folder.
+      saved: the checkpoint's contract.
+      wanted: this run's.
+      settings: this run's flags.
+
+    Raises:
+      UserError: a rate was changed (exit 78): what was learned cannot be converted before the checkpoint knows its rates.
+    """
+    try:
+        before = json.loads((folder / "config.json").read_text())
+    except (FileNotFoundError, json.JSONDecodeError):
+        before = {}
+    changed = [n for n in (*CONVERTED, "wide_reduction") if before.get(n, settings[n]) != settings[n]]
+    if changed:
+        raise UserError(
+            f"the checkpoint in {folder} was written by an older version of tfonline, which did not keep its rates, and "
+            + ", ".join(f"--{n} was {before[n]} and is {settings[n]} now" for n in changed)
+            + ". Resume it once with the flags as they were; from its next checkpoint on they may be changed.",
+            Exit.CONFIG,
+        )
+    return {**{n: wanted[n] for n in _NEW_IN_2}, **saved}
