@@ -69,7 +69,7 @@ def trainers_scores(config, rows, size, *checkpoints):
     learner = make_learner(make_strategy(1, "cpu"), config, features.num_ids, features.shape)
     made = list(tf.data.Dataset.from_tensor_slices(rows).batch(size, drop_remainder=True).map(features))
     for checkpoint in checkpoints:
-        tf.train.Checkpoint(learner=learner).restore(checkpoint).assert_existing_objects_matched().expect_partial()
+        tf.train.Checkpoint(learner=learner).read(checkpoint).assert_existing_objects_matched().expect_partial()
         yield np.concatenate([learner.score(row.ids, row.values, row.numeric, row.crosses) for row in made])
 
 
