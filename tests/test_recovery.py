@@ -122,6 +122,7 @@ def test_stopped_half_way_and_started_again_is_as_if_never_stopped(broker, strea
     output, _ = second.communicate(timeout=120)
     assert second.returncode == 0, output
     assert f"resumed from {tmp_path}/ckpt-{half_way['window']}" in output
+    assert "warning" not in output.lower()
     assert_same_model(tmp_path, uninterrupted)
     assert (tmp_path / "loss.log").read_text() == (uninterrupted / "loss.log").read_text()
     summaries = [json.loads((folder / "summary.json").read_text()) for folder in (tmp_path, uninterrupted)]
