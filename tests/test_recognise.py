@@ -46,6 +46,14 @@ def test_a_form_that_is_not_the_expected_one(row, said):
     assert look(row, row) == f"The rows look like {said}; {TSV}"
 
 
+def test_a_files_first_bytes_say_what_it_is():
+    binary = b"\x01\x02\xff"
+    assert look(b"PAR1\x15\x04", binary, binary) == f"The rows look like a Parquet file; {TSV}"
+    assert look(b"PK\x03\x04\x14", binary, binary) == f"The rows look like a ZIP file, such as Excel's; {TSV}"
+    assert look(b"\xff\xfe1\x00\t\x00", b"\x001\x00", b"\x001\x00") == f"The rows look like UTF-16 text; {TSV}"
+    assert look(gzip.compress(GOOD, mtime=0), b"a", b"b").startswith("The rows look like gzip data (a file of it needs a name")
+
+
 def test_rows_of_the_expected_form_are_not_guessed_at():
     assert look(GOOD, b"0\t\t\t\t", b"2\tx\t\t\t") == ""  # a wrong label or number is told by its reason
     assert look(b'1\t3\t\t"red"\t{blue}', b"1\t3\t\ta\x01\t0,1,2,3,4") == ""  # a category may hold anything but tabs and line ends

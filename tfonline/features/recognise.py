@@ -9,7 +9,16 @@ from collections.abc import Sequence
 from tfonline.features.schema import Schema
 
 _SEPARATORS = {"\t": "tabs", ",": "commas", ";": "semicolons", "|": "bars", " ": "spaces"}
-_GZIP, _AVRO_FILE = b"\x1f\x8b", b"Obj\x01"
+# By the first bytes: of a message, or of a file that was read as if it were text.
+_BEGINNINGS = {
+    b"\x1f\x8b": "gzip data (a file of it needs a name that ends in .gz)",
+    b"Obj\x01": "an Avro file",
+    b"PAR1": "a Parquet file",
+    b"PK\x03\x04": "a ZIP file, such as Excel's",
+    b"\x28\xb5\x2f\xfd": "Zstandard data",
+    b"\xff\xfe": "UTF-16 text",
+    b"\xfe\xff": "UTF-16 text",
+}
 _FRAME_BYTES = 5  # Confluent's: a zero byte, then the schema's id in four bytes, the highest first
 _CONTROLS = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 _NAME = re.compile(r"[A-Za-z_][\w .:/-]*")
@@ -26,7 +35,8 @@ def guess(rows: Sequence[bytes], schema: Schema, message_format: str) -> str:
     looks = collections.Counter(_look(row, schema, message_format) for row in rows if row)
     if not looks:
         return ""
-    look = looks.most_common(1)[0][0]
+    # Of a binary file only the first "line" shows what it is.
+    look = _beginning(rows[0]) or looks.most_common(1)[0][0]
     header = _header(rows, schema)
     if not look and not header:
         return ""
@@ -38,10 +48,8 @@ def guess(rows: Sequence[bytes], schema: Schema, message_format: str) -> str:
 
 def _look(row: bytes, schema: Schema, message_format: str) -> str:
     """What one row looks like; '' for the expected form."""
-    if row.startswith(_GZIP):
-        return "gzip data (a file of it needs a name that ends in .gz)"
-    if row.startswith(_AVRO_FILE):
-        return "an Avro file"
+    if beginning := _beginning(row):
+        return beginning
     if row[0] == 0 and len(row) > _FRAME_BYTES:
         number = int.from_bytes(row[1:_FRAME_BYTES], "big")
         return f"Avro or Protobuf messages with Confluent's framing (a zero byte, then schema id {number})"
@@ -58,6 +66,10 @@ def _look(row: bytes, schema: Schema, message_format: str) -> str:
     if len(fields) != len(schema.columns) and _CONTROLS.search(row):
         return "binary data, such as Protobuf or Avro messages"
     return _look_of_fields(separator, fields, schema, message_format)
+
+
+def _beginning(row: bytes) -> str:
+    return next((look for begin, look in _BEGINNINGS.items() if row.startswith(begin)), "")
 
 
 def _look_of_list(text: str, schema: Schema, message_format: str) -> str:
