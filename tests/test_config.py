@@ -55,6 +55,57 @@ def test_a_missing_flag_file_is_missing_input(tmp_path):
     assert f"{tmp_path}/nowhere.flags" in message
 
 
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("--windw_rows=8", "Unknown command line flag 'windw_rows'. Did you mean: window_rows ?"),
+        ("--window_rows 8", "Unknown command line flag 'window_rows 8'."),
+        ("--window_rows=many", "flag --window_rows=many: "),
+        ("--dry_run=perhaps", "flag --dry_run=perhaps: "),
+        ("--nodry_run=1", "--nodry_run=1 does not take an argument"),
+        ("--window_rows=0", "--window_rows=0 is too small. Expected at least 1."),
+        ("--numeric=zscore", "--numeric=zscore is none of minmax, log, bucket."),
+        ("--stop_at=noon", "--stop_at=noon is not understood."),
+        ("window_rows=8", "not understood: window_rows=.... Flags are written --name=value."),
+        ("sasl.password=hunter2", "not understood: sasl.password=.... Flags are written --name=value."),
+        ("--topic", "Missing value for flag --topic"),
+    ],
+)
+def test_a_mistake_in_a_flag_file_is_told_with_its_line_and_no_other(tmp_path, line, said):
+    inner = written(tmp_path, f"# rows\n\n--kafka_property=sasl.password=hunter3\n{line}\n", "inner.flags")
+    outer = written(tmp_path, f"--window_rows=5\n--numeric=log\n--flagfile={inner}\n", "outer.flags")
+    for named in ([f"--flagfile={outer}"], ["--flagfile", outer], ["--dry_run", f"-flagfile={outer}"]):
+        message, code = refusal(*named)
+        assert code == Exit.FLAGS
+        assert message.startswith(f"line 4 of {inner}: {said}"), message
+        assert "hunter" not in message
+
+
+def test_a_mistake_on_the_command_line_has_no_line(tmp_path):
+    file = written(tmp_path, "--window_rows=7\n--topic=a\n", "a.flags")
+    message, _ = refusal(f"--flagfile={file}", "--window_rows=0")
+    assert message == "--window_rows=0 is too small. Expected at least 1."
+    message, _ = refusal("--window_rows=x", f"--flagfile={file}")
+    assert message.startswith("flag --window_rows=x: ")
+
+
+def test_a_flag_file_that_another_names_in_vain_is_told_with_that_line(tmp_path):
+    outer = written(tmp_path, f"--topic=a\n--flagfile={tmp_path}/inner.flags\n--window_rows=7\n", "outer.flags")
+    message, code = refusal(f"--flagfile={outer}")
+    assert code == Exit.NO_INPUT
+    assert message.startswith(f"line 2 of {outer}: the flag file {tmp_path}/inner.flags cannot be read ([Errno 2] No such file")
+    written(tmp_path, b"--window_rows=8\n" * 1000 + b"--topic=\xff\n", "inner.flags")
+    message, code = refusal(f"--flagfile={outer}")
+    assert code == Exit.FLAGS
+    assert message.startswith(f"line 2 of {outer}: the flag file {tmp_path}/inner.flags is not UTF-8 text ")
+
+
+def test_a_flag_file_that_names_itself_still_has_lines(tmp_path, capfd):
+    file = str(tmp_path / "a.flags")
+    written(tmp_path, f"--flagfile={file}\n--windw_rows=7\n", "a.flags")
+    assert refusal(f"--flagfile={file}")[0].startswith(f"line 2 of {file}: Unknown command line flag 'windw_rows'.")
+
+
 @pytest.mark.parametrize("file", sorted(p.name for p in pathlib.Path("configs").glob("*.flags")))
 def test_the_shipped_flag_files_are_understood(file):
     assert read(f"--flagfile=configs/{file}") != Config()

@@ -60,9 +60,60 @@ def test_too_many_bad_rows_write_nothing(small, engine, capsys):
     assert list(out.iterdir()) == []
     assert capsys.readouterr().err == (
         "process_data: 3 of 100 rows are bad (3.00%): fields 2, label 1; nothing was written. Expected at most "
-        "--max_bad_ratio=0.02. Check --columns, mend the files, or raise the ratio.\n"
+        f"--max_bad_ratio=0.02. The first is {small}/rows, line 98: 'bad'. It has 1 field between tabs, expected are 5: label, I1, "
+        "..., C2. The rows look like text of a single field; expected: 5 fields separated by tabs, no quotes, no header line. "
+        "Check --columns, mend the files, or raise the ratio.\n"
     )
     assert build(small, small / "rows", engine=engine, max_bad_ratio=0.03)[0] == 0
+
+
+_WIDTH = "expected are 5: label, I1, ..., C2. "
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "problem", "looks"),
+    [
+        (
+            "clicked,age,visits,site,app\n1,3,,red,blue\n", "line 1: 'clicked,age,visits,site,app'",
+            f"It has 1 field between tabs, {_WIDTH}",
+            "The rows look like CSV: 5 fields separated by commas, with a header line (clicked, age, visits, ...); expected: 5 ",
+        ),
+        (
+            "clicked\tage\tvisits\tsite\tapp\n1\t3\t\tred\tblue\n", r"line 1: 'clicked\tage\tvisits\tsite\tapp'",
+            "label is 'clicked', expected is 0 or 1. ", "One of the rows looks like a header line (clicked, age, visits, ...); ",
+        ),
+        ('\n{"a": 1}\n', "line 2: '{\"a\": 1}'", f"It has 1 field between tabs, {_WIDTH}", "The rows look like JSON objects; "),
+        (
+            "1\t2.5\t\tred\tblue\n", r"line 1: '1\t2.5\t\tred\tblue'",
+            "I1 is '2.5', expected is a whole number of at most 18 digits, or nothing. ", "Check --columns",
+        ),
+        ("x\t2.5\t\tred\tblue\n", r"line 1: 'x\t2.5\t\tred\tblue'", "label is 'x', expected is 0 or 1. ", "Check --columns"),
+        (
+            "1\t2\t3\tr\r\tblue\n", r"line 1: '1\t2\t3\tr\r\tblue'",
+            "It holds a carriage return; expected are lines that end in a line feed alone. ", "Lines that end in CR LF",
+        ),
+        (
+            b"1\t2\t3\tr\xfc\t\n", r"line 1: b'1\t2\t3\tr\xfc\t'", "Its byte 8, 0xfc, is not UTF-8. ",
+            "The rows look like text that is not UTF-8; ",
+        ),
+        ("1 " * 300, f"line 1: '{'1 ' * 100}'... (600 bytes)", "It has 1 field between tabs, ", ""),
+    ],
+)  # fmt: skip
+def test_the_first_bad_row_is_shown_with_what_it_looks_like(small, text, line, problem, looks, capsys):
+    (small / "a").write_bytes(row("a"))
+    (small / "b").write_bytes(text if isinstance(text, bytes) else text.encode())
+    assert build(small, small / "a", small / "b")[0] == 65
+    said = capsys.readouterr().err
+    assert f" The first is {small}/b, {line}. {problem}" in said
+    assert problem + looks in said
+
+
+def test_the_first_bad_row_is_looked_for_among_the_counted_ones(small, capsys):
+    (small / "rows").write_bytes(row("a") + b"bad\n" + row("b") * 98 + b"worse\n")
+    assert build(small, small / "rows", head_rows=2)[0] == 65
+    said = capsys.readouterr().err
+    assert "1 of 2 rows are bad (50.00%): fields 1; " in said
+    assert f"The first is {small}/rows, line 2: 'bad'." in said
 
 
 def test_carriage_returns_are_explained(small, capsys):

@@ -80,7 +80,7 @@ def test_what_cannot_be_scored_is_said(page, server, tmp_path):
     )
     box.fill("x")
     box.press("Control+Enter")
-    expect(page.locator("#answer")).to_contain_text("not scored: fields")
+    expect(page.locator("#answer")).to_contain_text("not scored: fields: the row has more or fewer fields than there are columns")
     page.unroute("**/v1/models/**")
     server.process.kill()
     box.press("Control+Enter")

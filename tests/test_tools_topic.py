@@ -5,6 +5,7 @@ import re
 import command_line
 import kafka_cli
 import pytest
+import topic as topic_tool
 from kafka_helpers import run_tool
 
 from tfonline.lifecycle import UserError
@@ -16,13 +17,19 @@ def test_create_describe_delete(broker):
     code, out, _ = run_tool("topic", "create", *at, "--partitions=3")
     assert (code, out) == (0, f"topic: created 'clicks' at {broker.bootstrap}, 3 partitions, replication 1\n")
     code, out, _ = run_tool("topic", "create", *at, "--partitions=3")
-    assert (code, out) == (0, f"topic: 'clicks' is at {broker.bootstrap} already, with 3 partitions\n")
+    assert (code, out) == (0, f"topic: 'clicks' is at {broker.bootstrap} already, with 3 partitions, replication 1\n")
     code, out, err = run_tool("topic", "create", *at, "--partitions=2")
     assert (code, out) == (64, "")
     assert "with 3 partitions, not --partitions=2. Use --partitions=3" in err
     code, out, _ = run_tool("topic", "delete", *at)
     assert (code, out) == (0, f"topic: deleted 'clicks' at {broker.bootstrap}: 3 partitions, 0 rows\n")
     assert run_tool("topic", "create", *at, "--partitions=2")[0] == 0  # at once, under the same name
+
+
+@pytest.mark.parametrize(("brokers", "copies"), [(1, 1), (2, 2), (3, 3), (5, 3)])
+def test_a_topic_gets_three_copies_where_there_are_brokers_for_them(brokers, copies):
+    link = kafka_cli.Connection("mock", {"test.mock.num.brokers": str(brokers)})  # librdkafka's own cluster, in this process
+    assert topic_tool.default_replication(link, link.admin()) == copies
 
 
 def test_describe(broker, topic):

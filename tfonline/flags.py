@@ -1,16 +1,19 @@
 """Flags as the fields of a frozen dataclass: each stands once, with its default, its help and its section. No TensorFlow."""
 
 import dataclasses
+import re
 import textwrap
 from typing import Any, TypeVar
 
 from absl import flags
 
+from tfonline.flag_files import place_of_text, place_of_value, place_of_winner, written
 from tfonline.lifecycle import Exit, UserError
 
 Settings = TypeVar("Settings")
 
 _DEFINE = {str: flags.DEFINE_string, int: flags.DEFINE_integer, float: flags.DEFINE_float, bool: flags.DEFINE_bool}
+_FLAG = re.compile(r"(?<!\w)--?(\w+)")
 _HELP = ("--help", "-help", "-h", "--helpfull", "-?")
 
 
@@ -55,18 +58,30 @@ def parse(kind: type[Settings], program: str, usage: str, argv: list[str]) -> Se
     if any(a in _HELP for a in argv[1:]):
         print("\n".join([usage, *_help(kind)]))
         return None
+    args = argv[1:]
     try:
         extra = values(argv)[1:]
-    except flags.CantOpenFlagFileError as e:
-        raise UserError(f"a flag file cannot be read: {e}", Exit.NO_INPUT) from e
-    except UnicodeDecodeError as e:
-        raise wrong(f"a flag file is not UTF-8 text ({e}). Save it as UTF-8.") from e
-    except flags.Error as e:
-        raise wrong(f"{e} ({program} --help lists the flags)") from e
+    except (flags.CantOpenFlagFileError, UnicodeDecodeError) as e:
+        *_, include = written(args)
+        file = f"{include.place}the flag file {include.text.partition('=')[2]}"
+        if isinstance(e, UnicodeDecodeError):
+            raise wrong(f"{file} is not UTF-8 text ({e}). Save it as UTF-8.") from e
+        raise UserError(f"{file} cannot be read ({e.__context__}). Correct the name after --flagfile=.", Exit.NO_INPUT) from e
+    except flags.UnrecognizedFlagError as e:
+        raise wrong(f"{place_of_text(args, e.flagvalue)}{e} ({program} --help lists the flags)") from e
+    except (flags.Error, ValueError) as e:  # ValueError: --no<flag>=<value>
+        named = _FLAG.search(str(e))
+        raise wrong(f"{place_of_value(args, named[1], str(e)) if named else ''}{e} ({program} --help lists the flags)") from e
     if extra:
-        raise wrong(f"not understood: {' '.join(extra)}. Flags are written --name=value.")
+        # What follows was not looked at. A line that lost its dashes may hold a secret, so its value is not shown.
+        name, equals, _ = extra[0].partition("=")
+        raise wrong(f"{place_of_text(args, extra[0])}not understood: {name}{equals and '=...'}. Flags are written --name=value.")
     settings = {f.name: getattr(values, f.name) for f in dataclasses.fields(kind)}
-    return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()})
+    try:
+        return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()})
+    except UserError as e:
+        named = _FLAG.match(str(e))
+        raise UserError(f"{place_of_winner(args, named[1]) if named else ''}{e}", e.code) from e
 
 
 def wrong(message: str) -> UserError:

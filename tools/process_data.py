@@ -25,10 +25,11 @@ import time
 from math import inf
 
 import process_data_sql as sql
+from process_data_example import describe_first_bad_row
 from process_data_files import find_files
 
 from tfonline.features.dictionaries import save_dictionaries
-from tfonline.features.schema import load_schema
+from tfonline.features.schema import Schema, load_schema
 from tfonline.lifecycle import Exit, UserError
 
 ENGINES = ("duckdb", "spark")
@@ -62,7 +63,7 @@ def run(args: argparse.Namespace) -> None:
             engine.count(files, schema, args.head_rows)
             good, bad = sql.add_up(engine, schema)
             empty_lines = bad.pop("empty", 0)
-            _check_bad(good, bad, args.max_bad_ratio)
+            _check_bad(good, bad, args, files, schema)
             dictionaries = sql.make_dictionaries(engine, schema, args.min_count)
             columns = sql.describe_columns(engine, schema, dictionaries, args.min_count, good)
         save_dictionaries(args.output_dir, dictionaries)
@@ -136,14 +137,16 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     return args
 
 
-def _check_bad(good: int, bad: collections.Counter[str], max_bad_ratio: float) -> None:
+def _check_bad(good: int, bad: collections.Counter[str], args: argparse.Namespace, files: list[str], schema: Schema) -> None:
     if not (num_rows := good + bad.total()):
         raise UserError("The files hold no row. Expected TSV without a header, one row a line.", Exit.DATA)
-    if (ratio := bad.total() / num_rows) > max_bad_ratio or not good:
+    if (ratio := bad.total() / num_rows) > args.max_bad_ratio or not good:
         hint = " Lines that end in CR LF: strip the carriage returns first." if bad["carriage_return"] else ""
         problem = f"{bad.total()} of {num_rows} rows are bad ({ratio:.2%}): {_reasons(bad)}; nothing was written. Expected at most"
         raise UserError(
-            f"{problem} --max_bad_ratio={max_bad_ratio:g}.{hint} Check --columns, mend the files, or raise the ratio.", Exit.DATA
+            f"{problem} --max_bad_ratio={args.max_bad_ratio:g}.{describe_first_bad_row(files, schema, args.head_rows)}{hint} "
+            "Check --columns, mend the files, or raise the ratio.",
+            Exit.DATA,
         )
 
 

@@ -15,7 +15,7 @@ from tfonline.features.dictionaries import Dictionaries
 from tfonline.features.schema import Schema
 
 # What a field may hold, as a regular expression of RE2 and Java; the trainer has the same rules (tfonline/features/parse.py).
-_FIELDS = {"label": "[01]", "integer": "(?:-?[0-9]{1,18})?", "category": r"[^\t]*"}
+FIELDS = {"label": "[01]", "integer": "(?:-?[0-9]{1,18})?", "category": r"[^\t]*"}
 
 # One pass over the whole line checks all its fields; only a good row is split. The reason of a line that is none has no tab, so
 # it stays one field.
@@ -95,8 +95,8 @@ def count_sql(schema: Schema, dialect: Dialect, lines: str) -> str:
 
     return _COUNT.format(
         num_columns=len(kinds), numbered=dialect.numbered, sorted_out=dialect.sorted_out, lines=lines,
-        good=fits(_FIELDS[k] for k in kinds), any_fields=fits(_FIELDS["category"] for _ in kinds),
-        label_fits=fits(_FIELDS["label" if k == "label" else "category"] for k in kinds),
+        good=fits(FIELDS[k] for k in kinds), any_fields=fits(FIELDS["category"] for _ in kinds),
+        label_fits=fits(FIELDS["label" if k == "label" else "category"] for k in kinds),
     )  # fmt: skip
 
 

@@ -16,12 +16,21 @@ from tfonline.lifecycle import Exit, UserError
 
 # How long the broker may take to spread what it has already agreed to.
 _SETTLE_SECS = 15.0
+# Copies of each partition: with three, one broker may be away for repair and another one fail.
+_COPIES = 3
+_REQUEST_TIMEOUT_SECS = 5.0
 
 
-def create(link: Connection, topic: str, partitions: int, replication: int) -> str:
+def create(link: Connection, topic: str, partitions: int, replication: int | None = None) -> str:
     """Creates a topic, waits until every partition has a leader, and returns what was done.
 
     A topic that is there already with as many partitions is fine.
+
+    Args:
+      link: the broker.
+      topic: its name.
+      partitions: how many.
+      replication: copies of each partition; None: three, or one a broker where there are fewer brokers.
 
     Raises:
       UserError: it is there with another number of partitions, or the broker refuses it (exit 64); no broker (exit 69).
@@ -32,6 +41,7 @@ def create(link: Connection, topic: str, partitions: int, replication: int) -> s
     admin = link.admin()
     existing = link.topics(admin).get(topic)
     if existing is None:
+        replication = replication or default_replication(link, admin)
         try:
             admin.create_topics([NewTopic(topic, partitions, replication)])[topic].result()
         except KafkaException as e:
@@ -46,9 +56,27 @@ def create(link: Connection, topic: str, partitions: int, replication: int) -> s
                 f"first: python tools/topic.py delete --topic={topic} --bootstrap_servers={link.bootstrap}",
                 Exit.FLAGS,
             )
-        return f"{topic!r} is at {link.bootstrap} already, with {partitions} partitions"
+        return f"{topic!r} is at {link.bootstrap} already, with {partitions} partitions, replication {_replication(existing)}"
     _settle(lambda: _has_leaders(link.topics(admin).get(topic), partitions), f"{topic!r} was created but has no leaders")
-    return f"created {topic!r} at {link.bootstrap}, {partitions} partitions, replication {replication}"
+    made = _replication(link.topic(admin, topic))
+    return f"created {topic!r} at {link.bootstrap}, {partitions} partitions, replication {made}"
+
+
+def default_replication(link: Connection, admin: Any) -> int:
+    """Copies of each partition that suit the cluster: three, or as many as there are brokers.
+
+    Not the brokers' own default.replication.factor: that is 1 wherever nobody has set it, and a topic with one copy is gone with
+    its broker's disk.
+
+    Raises:
+      UserError: no broker answers (exit 69).
+    """
+    from confluent_kafka import KafkaException
+
+    try:
+        return min(_COPIES, len(admin.list_topics(timeout=_REQUEST_TIMEOUT_SECS).brokers))
+    except KafkaException as e:
+        raise link.unreachable(e) from e
 
 
 def describe(link: Connection, topic: str) -> str:
@@ -118,6 +146,10 @@ def _num_rows(marks: dict[int, tuple[int, int]]) -> int:
     return sum(high - low for low, high in marks.values())
 
 
+def _replication(topic: Any) -> int:
+    return min(len(p.replicas) for p in topic.partitions.values())
+
+
 def _has_leaders(topic: Any, partitions: int) -> bool:
     return topic is not None and sum(p.leader >= 0 for p in topic.partitions.values()) == partitions
 
@@ -147,7 +179,9 @@ def main(argv: list[str]) -> int:
         command.add_argument("--topic", default="python_test1", help="its name (default python_test1)")
         if name == "create":
             command.add_argument("--partitions", type=at_least(1), default=2, help="how many (default 2)")
-            command.add_argument("--replication", type=at_least(1), default=1, help="copies of each (default 1)")
+            command.add_argument(
+                "--replication", type=at_least(1), help="copies of each (default: 3, or one a broker where there are fewer brokers)"
+            )
         add_connection_options(command)
     args = parser.parse_args(argv)
     link = connection(args)

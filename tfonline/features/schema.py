@@ -11,8 +11,20 @@ from tfonline.lifecycle import Exit, UserError
 
 _RANGE = re.compile(r"([A-Za-z]+)(\d+)\.\.([A-Za-z]+)(\d+)")
 
-# Names stand before "_" in the dictionary's keys (C1_68fd1e64), so they hold none.
-Name = Annotated[str, pydantic.StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9]*(\.\.[A-Za-z][A-Za-z0-9]*)?$")]
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9]*(\.\.[A-Za-z][A-Za-z0-9]*)?")
+
+
+def _check_name(name: str) -> str:
+    """Names stand before "_" in the dictionary's keys (C1_68fd1e64), so they hold none."""
+    if not _NAME.fullmatch(name):
+        raise ValueError(
+            f"{name!r} is no column name. Expected letters a-z, A-Z and digits, a letter first, or a range such as I1..I13: in the "
+            'dictionaries a name ends at the first "_", as in C1_68fd1e64. Rows carry no names, so any other name will do.'
+        )
+    return name
+
+
+Name = Annotated[str, pydantic.AfterValidator(_check_name)]
 
 
 class Column(pydantic.BaseModel):

@@ -1,11 +1,11 @@
 """Requests that TensorFlow Serving runs when it loads a version, so that the first that somebody waits for is not the slow one."""
 
-import json
 import pathlib
 
 import tensorflow as tf
 from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
+from tfonline.features.message import write_message
 from tfonline.features.schema import Schema
 
 # Where TensorFlow Serving looks for them in a version (https://www.tensorflow.org/tfx/serving/saved_model_warmup).
@@ -23,7 +23,7 @@ def write(folder: pathlib.Path, schema: Schema, message_format: str) -> None:
       OSError, tf.errors.OpError: it cannot be written.
     """
     fields = ["0" if column.kind == "label" else "" for column in schema.columns]
-    message = json.dumps(fields) if message_format == "json" else "\t".join(fields)
+    message = write_message(fields, message_format)
     columns = {name: tf.constant([float("nan")], tf.float64) for name in schema.integers}
     columns |= {name: tf.constant([""]) for name in schema.categories}
     requests = [_request("serving_default", {"message": tf.constant([message] * rows)}) for rows in _BATCHES]

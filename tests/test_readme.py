@@ -1,0 +1,14 @@
+"""What the README says of the program, held against the program."""
+
+import re
+
+from kafka_helpers import ROOT
+
+from tfonline.features.parse import REASONS
+
+
+def test_every_reason_is_explained():
+    table = re.findall(r"^\| (\d) \| (?:`(\w+)`)? ?\| \S", (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert table == [(str(number), name) for number, name in enumerate(REASONS)]
+    page = (ROOT / "tfonline" / "serving" / "page.html").read_text()
+    assert re.findall(r"^  (\w+): \"", page, re.MULTILINE) == list(REASONS[1:])

@@ -1,0 +1,52 @@
+"""What the code imports is what requirements.txt names, and the lock has all of it."""
+
+import ast
+import importlib.metadata
+import re
+import sys
+
+from kafka_helpers import ROOT
+
+
+def named(file):
+    """The packages that a file of requirements names, as pip compares them."""
+    lines = (ROOT / file).read_text().splitlines()
+    names = (re.match(r"[A-Za-z0-9._-]+", line) for line in lines if not line.startswith("#"))
+    return {canonical(name[0]) for name in names if name}
+
+
+def canonical(name):
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def imported(folder):
+    """The top-level modules that the code in a folder imports, inside functions, too."""
+    for path in (ROOT / folder).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                yield from (alias.name.split(".")[0] for alias in node.names)
+            elif isinstance(node, ast.ImportFrom):
+                yield node.module.split(".")[0]
+
+
+def foreign(*folders):
+    """The packages that folders import and that are neither Python's nor the project's."""
+    own = {"tfonline", "benchmarks", *(path.stem for folder in ("tools", "tests") for path in (ROOT / folder).glob("*.py"))}
+    modules = {module for folder in folders for module in imported(folder)} - own - sys.stdlib_module_names
+    packages = importlib.metadata.packages_distributions()
+    return {canonical(name) for module in modules for name in packages.get(module, [module])}
+
+
+def test_every_import_is_a_requirement():
+    spark = named("requirements-spark.txt")
+    assert spark == {"pyspark", "py4j"}
+    assert foreign("tfonline") - named("requirements.txt") == set()
+    assert foreign("tools", "tests") - named("requirements.txt") - spark == set()
+
+
+def test_imports_are_found_wherever_they_stand():
+    assert foreign("tfonline") >= {"tensorflow", "tensorflow-io", "tensorflow-serving-api", "confluent-kafka", "pyyaml", "absl-py"}
+
+
+def test_the_lock_has_every_requirement():
+    assert named("requirements.txt") - named("requirements.lock") == set()

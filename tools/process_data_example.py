@@ -1,0 +1,88 @@
+"""The first bad row of the files of process_data, and what such rows look like: for the error that there are too many."""
+
+import itertools
+import re
+from collections.abc import Iterable, Iterator
+
+from process_data_files import read_blocks
+from process_data_sql import FIELDS
+
+from tfonline.features.recognise import guess
+from tfonline.features.schema import Schema
+
+_SEARCHED_ROWS = 10_000_000  # about a minute
+_SHOWN_CHARACTERS = 200
+_GUESSED_ROWS = 1000
+
+
+def describe_first_bad_row(files: Iterable[str], schema: Schema, head_rows: int) -> str:
+    """Where the first bad row stands, what is wrong with it, the row itself, and what it looks like.
+
+    Args:
+      files: as they were counted.
+      schema: the columns of a row.
+      head_rows: how many rows were counted; 0: all.
+
+    Returns:
+      Sentences, each with a space in front of it; '' where the first ten million rows are good ones.
+    """
+    check = _Check(schema)
+    rows = itertools.islice(_rows(files), min(head_rows or _SEARCHED_ROWS, _SEARCHED_ROWS))
+    for path, number, row in rows:
+        if problem := check.problem(row):
+            # The rows behind it tell a CSV file from one line with commas.
+            others = (other for _, _, other in itertools.islice(rows, _GUESSED_ROWS - 1) if check.problem(other))
+            looks = guess([row, *others], schema, "tsv")
+            return f" The first is {path}, line {number}: {_shown(row)}. {problem}.{looks and ' '}{looks}"
+    return ""
+
+
+class _Check:
+    """Says in words what is wrong with a row; the rules are those of process_data_sql and of the trainer."""
+
+    def __init__(self, schema: Schema):
+        self._schema = schema
+        self._row = re.compile("\t".join(FIELDS[column.kind] for column in schema.columns))
+        self._fields = {kind: re.compile(pattern) for kind, pattern in FIELDS.items()}
+
+    def problem(self, row: bytes) -> str:
+        """'' for a good row."""
+        try:
+            text = row.decode()
+        except UnicodeDecodeError as e:
+            return f"Its byte {e.start + 1}, 0x{row[e.start]:02x}, is not UTF-8"
+        if "\r" in text:
+            return "It holds a carriage return; expected are lines that end in a line feed alone"
+        if self._row.fullmatch(text):
+            return ""
+        values, columns = text.split("\t"), self._schema.columns
+        if len(values) != len(columns):
+            names = self._schema.names if len(columns) < 4 else (*self._schema.names[:2], "...", self._schema.names[-1])
+            number = "1 field" if len(values) == 1 else f"{len(values)} fields"
+            return f"It has {number} between tabs, expected are {len(columns)}: {', '.join(names)}"
+        kinds = {"label": "0 or 1", "integer": "a whole number of at most 18 digits, or nothing"}
+        # The label's mistake before a number's, as the reasons are counted.
+        in_order = sorted(zip(columns, values, strict=True), key=lambda pair: pair[0].kind != "label")
+        column, value = next((c, v) for c, v in in_order if not self._fields[c.kind].fullmatch(v))
+        return f"{column.name} is {_shown(value.encode())}, expected is {kinds[column.kind]}"
+
+
+def _rows(files: Iterable[str]) -> Iterator[tuple[str, int, bytes]]:
+    """(file, number of the line, row) of each line that is not empty."""
+    for path in files:
+        number = 0
+        for block in read_blocks([path]):
+            for line in block.split(b"\n")[:-1]:
+                number += 1
+                if line:
+                    yield path, number, line
+
+
+def _shown(row: bytes) -> str:
+    """In quotes, with tabs and other characters that cannot be seen written out."""
+    try:
+        text: str | bytes = row.decode()
+    except UnicodeDecodeError:
+        text = row
+    more = f"... ({len(row)} bytes)" if len(text) > _SHOWN_CHARACTERS else ""
+    return f"{text[:_SHOWN_CHARACTERS]!r}{more}"
