@@ -8,6 +8,8 @@ same folder.
 import asyncio
 import contextlib
 import dataclasses
+import gc
+import logging
 import os
 import signal
 import socket
@@ -19,6 +21,7 @@ from tfonline import flags
 from tfonline.flags import flag
 from tfonline.lifecycle import Exit, UserError
 from tfonline.report.console import Console
+from tfonline.serving.logs import OncePerMinute
 
 if TYPE_CHECKING:
     import uvicorn
@@ -44,6 +47,15 @@ class Config:
                      "(0.0.0.0), put it behind what has them.")
     port: int = flag(8501, "HTTP", "Port to listen at. 0: a free one, which is said.", lower=0)
     max_request_bytes: int = flag(4_000_000, "HTTP", "A larger body is refused (413).", lower=1)
+    max_requests: int = flag(512, "HTTP", "A request that finds so many under way is refused (503). Each may hold "
+                             "--max_request_bytes.", lower=1)
+    max_connections: int = flag(4096, "HTTP", "Above so many open connections, a new one gets 503 and is closed; /healthz and "
+                                "/metrics are answered all the same. Lowered to what `ulimit -n` leaves, which is said.", lower=1)
+    head_timeout_secs: float = flag(10.0, "HTTP", "For a request's headers to come, or the connection is closed (408).", lower=0.01)
+    body_timeout_secs: float = flag(30.0, "HTTP", "For a request's body to come after them; else 408.", lower=0.01)
+    # Above what clients and proxies keep a connection: who closes last loses no request.
+    idle_timeout_secs: float = flag(75.0, "HTTP", "A connection is closed so long after an answer, when there was no other request "
+                                    "or the answer was not read.", lower=0.01)
     drain_secs: float = flag(20.0, "HTTP", "How long requests may still take after SIGTERM.", lower=0)
 
     max_batch_rows: int = flag(1024, "Batching", "Requests that wait are scored together, up to so many rows.", lower=1)
@@ -80,7 +92,7 @@ def run(config: Config) -> None:
     Raises:
       UserError: the address cannot be listened at (exit 69).
     """
-    console = Console()
+    console, log = Console(), _log()
     listener = _listen(config)
     console.say("loading TensorFlow")
     import tensorflow as tf
@@ -89,33 +101,47 @@ def run(config: Config) -> None:
     from tfonline.publish.versions import Versions
     from tfonline.serving.app import App
     from tfonline.serving.batching import Batcher
+    from tfonline.serving.connections import Limits, Server, connections_within
     from tfonline.serving.metrics import Metrics
     from tfonline.serving.models import Models
+    from tfonline.serving.workers import Workers
 
+    # What TensorFlow has made stays. Python's collector would go through it all, 0.15 s at a time, in which nobody is answered.
+    gc.freeze()
     tf.config.set_visible_devices([], "GPU")  # it may be the trainer's, and would be taken whole
     models = Models(Versions(config.export_dir), console.say)
     metrics = Metrics(models)
     batcher = Batcher(config.max_batch_rows, config.max_waiting_rows, config.scoring_threads, metrics.batch_rows.observe)
 
+    workers = Workers(config.scoring_threads)
+
     def close() -> None:
         models.close()
         batcher.close()
+        workers.close()
 
-    app = App(config.model_name, models, batcher, metrics, config.max_request_bytes, close)
+    app = App(
+        config.model_name, models, batcher, metrics, workers,
+        config.max_request_bytes, config.max_requests, config.body_timeout_secs, close,
+    )  # fmt: skip
     console.say(f"looking for a version in {config.export_dir}: requests get 503 until there is one")
     threading.Thread(target=models.follow, args=(config.poll_secs,), name="versions", daemon=True).start()
     settings = uvicorn.Config(
-        app.asgi, http="httptools", ws="none", log_level="warning", access_log=False, server_header=False,
-        # Above what clients and proxies keep a connection: who closes last loses no request.
-        timeout_keep_alive=75, timeout_graceful_shutdown=max(1, round(config.drain_secs)),
+        app.asgi, interface="asgi3", http="httptools", ws="none", log_level="warning", access_log=False, server_header=False,
+        log_config=None, timeout_graceful_shutdown=max(1, round(config.drain_secs)),
     )  # fmt: skip
+    connections = connections_within(config.max_connections)
+    if connections < config.max_connections:
+        console.say(f"--max_connections={config.max_connections} is lowered to {connections}, which is what `ulimit -n` leaves")
+    limits = Limits(connections, config.head_timeout_secs, config.body_timeout_secs, config.idle_timeout_secs)
+    server = Server(settings, listener, limits, metrics)
     host, port = listener.getsockname()[:2]
     console.say(f"listening at http://{f'[{host}]' if ':' in host else host}:{port}/ for model {config.model_name}")
-    asyncio.run(_serve(uvicorn.Server(settings), listener, console))
+    asyncio.run(_serve(server, log, console))
     console.say("closed")
 
 
-async def _serve(server: "uvicorn.Server", listener: socket.socket, console: Console) -> None:
+async def _serve(server: "uvicorn.Server", log: OncePerMinute, console: Console) -> None:
     def stop(name: str) -> None:
         if server.should_exit:
             console.say(f"{name} again: leaving at once")
@@ -126,7 +152,25 @@ async def _serve(server: "uvicorn.Server", listener: socket.socket, console: Con
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop, number.name)
     server.capture_signals = contextlib.nullcontext  # its own handlers would end the process by the signal, not with exit code 0
-    await server.serve([listener])
+    telling = asyncio.get_running_loop().create_task(_tell(log))
+    await server.serve()
+    telling.cancel()
+
+
+async def _tell(log: OncePerMinute) -> None:
+    while True:
+        await asyncio.sleep(1)
+        log.tell()
+
+
+def _log() -> OncePerMinute:
+    """Where the server's and its libraries' messages go from now on: the standard error stream."""
+    log = OncePerMinute(lambda text: print(text, file=sys.stderr, flush=True))
+    for name in ("tfonline.serve", "uvicorn", "asyncio"):
+        logger = logging.getLogger(name)
+        logger.addHandler(log)
+        logger.propagate = False
+    return log
 
 
 def _listen(config: Config) -> socket.socket:

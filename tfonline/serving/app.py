@@ -3,8 +3,10 @@
 import asyncio
 import contextlib
 import importlib.resources
+import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any, TypeVar
 
 import orjson
 from starlette.applications import Starlette
@@ -12,17 +14,25 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from tfonline.features.parse import REASONS
 from tfonline.serving.batching import Batcher, Closed, Overloaded
+from tfonline.serving.connections import RETRY, SPARE
 from tfonline.serving.metrics import Metrics
 from tfonline.serving.models import Model, Models
-from tfonline.serving.predict import BadRequest, read_request, write_answer
+from tfonline.serving.predict import BadRequest, read_request, read_serialised, write_answer
+from tfonline.serving.workers import Workers
+
+T = TypeVar("T")
 
 # The answer's header that names the version by which it was scored.
 VERSION_HEADER = "tfonline-version"
 _JSON = "application/json"
-_MANY_ROWS = 2000
+# Above, a body is read and an answer written by another process: either would hold the event loop for some milliseconds.
+_LARGE_BYTES, _MANY_ROWS = 100_000, 1000
+# Answered whatever else is refused: who asks must know how it stands.
+_ALWAYS = ("/healthz", "/metrics")
 _READ_TO = 16  # times the limit, to answer a body that is above it
 _PAGE_HEADERS = {
     "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; "
@@ -30,6 +40,8 @@ _PAGE_HEADERS = {
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
 }
+
+_log = logging.getLogger("tfonline.serve")
 
 
 class App:
@@ -40,7 +52,10 @@ class App:
       models: what is served.
       batcher: scores the requests.
       metrics: counts them.
+      workers: read large bodies and write long answers.
       max_request_bytes: a larger body is refused (413).
+      max_requests: a request that finds so many under way is refused (503).
+      body_secs: for a body to come; a later one is refused (408).
       on_close: called when the server ends.
     """
 
@@ -50,11 +65,15 @@ class App:
         models: Models,
         batcher: Batcher,
         metrics: Metrics,
+        workers: Workers,
         max_request_bytes: int,
+        max_requests: int,
+        body_secs: float,
         on_close: Callable[[], None] = lambda: None,
     ):
         self._name, self._models, self._batcher, self._metrics = name, models, batcher, metrics
-        self._max_request_bytes = max_request_bytes
+        self._workers, self._max_request_bytes, self._body_secs = workers, max_request_bytes, body_secs
+        self._max_requests, self._under_way = max_requests, 0
         self._page = (importlib.resources.files("tfonline.serving") / "page.html").read_bytes()
 
         @contextlib.asynccontextmanager
@@ -62,7 +81,7 @@ class App:
             yield
             on_close()
 
-        self.asgi = Starlette(
+        self._routes = Starlette(
             routes=[
                 Route("/", self._index),
                 Route("/healthz", self._health),
@@ -76,6 +95,39 @@ class App:
             exception_handlers={HTTPException: self._failed, Exception: self._failed},
             lifespan=lifespan,
         )
+
+    async def asgi(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The application."""
+        if scope["type"] != "http" or scope["path"] in _ALWAYS:
+            await self._routes(scope, receive, send)
+        elif scope["state"].get(SPARE):
+            await self._refuse(scope, receive, send, "connections", "all connections are taken")
+        elif self._under_way >= self._max_requests:
+            _log.warning("--max_requests=%d requests are under way: others get 503", self._max_requests)
+            await self._refuse(scope, receive, send, "requests", f"{self._max_requests:,} requests are under way")
+        else:
+            self._under_way += 1
+            self._metrics.under_way.set(self._under_way)
+            try:
+                await self._routes(scope, receive, send)
+            finally:
+                self._under_way -= 1
+                self._metrics.under_way.set(self._under_way)
+
+    async def _refuse(self, scope: Scope, receive: Receive, send: Send, reason: str, why: str) -> None:
+        """503, and the connection is closed; when the body has come, as nothing else may be lost with it (see _read)."""
+        request, began = Request(scope, receive), time.perf_counter()
+        try:
+            await self._in_time(self._drop(request))
+            self._metrics.refused(reason)
+            response = _json({"error": why}, 503, {**RETRY, "connection": "close"})
+        except HTTPException as e:
+            response = await self._failed(request, e)
+        except ClientDisconnect:
+            return
+        if scope["path"].endswith(":predict"):
+            self._metrics.answered(response.status_code, time.perf_counter() - began)
+        await response(scope, receive, send)
 
     async def _predict(self, request: Request) -> Response:
         began = time.perf_counter()
@@ -95,21 +147,43 @@ class App:
 
     async def _score(self, request: Request) -> Response:
         model = self._asked_for(request)
-        body = await self._body(request)
+        body = await self._in_time(self._read(request))
         try:
-            asked = read_request(body, model.inputs)
+            if len(body) > _LARGE_BYTES:
+                asked = await self._workers.call(read_serialised, body, model.inputs)
+            else:
+                asked = read_request(body, model.inputs)
             outputs = await self._batcher.score(model, asked.signature, asked.inputs, asked.rows)
         except BadRequest as e:
             raise HTTPException(400, str(e)) from e
         except (Overloaded, Closed) as e:
-            raise HTTPException(503, str(e), {"retry-after": "1"}) from e
-        self._metrics.scored(outputs["reason"].tolist())
-        # Many rows are written in a thread: others are answered meanwhile.
-        many = asked.rows > _MANY_ROWS
-        answer = await asyncio.to_thread(write_answer, outputs, asked.columnar) if many else write_answer(outputs, asked.columnar)
+            if isinstance(e, Overloaded):
+                self._metrics.refused("rows")
+            raise HTTPException(503, str(e), RETRY) from e
+        self._metrics.scored(outputs["reason"])
+        if asked.rows > _MANY_ROWS:
+            answer = await self._workers.call(write_answer, outputs, asked.columnar)
+        else:
+            answer = write_answer(outputs, asked.columnar)
         return Response(answer, headers={VERSION_HEADER: str(model.number)}, media_type=_JSON)
 
-    async def _body(self, request: Request) -> bytes:
+    async def _in_time(self, reading: Coroutine[Any, Any, T]) -> T:
+        try:
+            async with asyncio.timeout(self._body_secs):
+                return await reading
+        except TimeoutError as e:
+            self._metrics.timed_out("body")
+            why = f"the body did not come within --body_timeout_secs={self._body_secs:g}"
+            raise HTTPException(408, why, {"connection": "close"}) from e
+
+    async def _drop(self, request: Request) -> None:
+        size = 0
+        async for chunk in request.stream():
+            size += len(chunk)
+            if size > _READ_TO * self._max_request_bytes:
+                return
+
+    async def _read(self, request: Request) -> bytes:
         limit, chunks, size = self._max_request_bytes, [], 0
         async for chunk in request.stream():
             size += len(chunk)
@@ -119,6 +193,7 @@ class App:
                 chunks.append(chunk)
         if size > limit:
             # More than the limit was read, and left: closed with unread bytes, a connection is reset, and the answer lost.
+            self._metrics.refused("body")
             why = f"the body has more than --max_request_bytes={limit:,}; send fewer rows"
             raise HTTPException(413, why, {"connection": "close"})
         return b"".join(chunks)
@@ -156,7 +231,7 @@ class App:
             raise HTTPException(404, f"there is no model {name[:40]!r}; this server has {self._name!r}")
         model = self._models.current
         if model is None:
-            raise HTTPException(503, "no version has been published yet", {"retry-after": "1"})
+            raise HTTPException(503, "no version has been published yet", RETRY)
         if version not in (None, str(model.number)):
             raise HTTPException(404, f"version {version[:40]} is not served, version {model.number} is")
         return model

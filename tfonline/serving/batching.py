@@ -23,7 +23,7 @@ class Closed(Exception):
 class _Request:
     model: Model
     signature: str
-    inputs: dict[str, list]
+    inputs: dict[str, list | bytes]
     rows: int
     answer: asyncio.Future
 
@@ -47,13 +47,13 @@ class Batcher:
         self._waiting: deque[_Request] = deque()
         self.waiting_rows = 0
 
-    async def score(self, model: Model, signature: str, inputs: dict[str, list], rows: int) -> dict[str, np.ndarray]:
+    async def score(self, model: Model, signature: str, inputs: dict[str, list | bytes], rows: int) -> dict[str, np.ndarray]:
         """Scores `rows` rows, see Model.score.
 
         Args:
           model: by which; whatever becomes of it meanwhile.
           signature: its name.
-          inputs: as in Model.score.
+          inputs: as in Model.score. Serialised ones are scored alone.
           rows: how many there are.
 
         Raises:
@@ -88,9 +88,9 @@ class Batcher:
         """The oldest request, and with it those of its model and signature that fit; the others keep their order."""
         first = self._waiting.popleft()
         batch, rows, others = [first], first.rows, deque()
-        while self._waiting and rows < self._max_batch_rows:
+        while self._waiting and rows < self._max_batch_rows and not _serialised(first):
             request = self._waiting.popleft()
-            alike = request.model is first.model and request.signature == first.signature
+            alike = request.model is first.model and request.signature == first.signature and not _serialised(request)
             if alike and rows + request.rows <= self._max_batch_rows:
                 batch.append(request)
                 rows += request.rows
@@ -102,7 +102,9 @@ class Batcher:
 
     def _run(self, batch: list[_Request]) -> dict[str, np.ndarray]:
         """In a thread: one call."""
-        inputs = {name: [value for r in batch for value in r.inputs[name]] for name in batch[0].inputs}
+        inputs = batch[0].inputs
+        if len(batch) > 1:
+            inputs = {name: [value for r in batch for value in r.inputs[name]] for name in inputs}
         return batch[0].model.score(batch[0].signature, inputs)
 
     def _end(self, batch: list[_Request], done: asyncio.Future) -> None:
@@ -119,3 +121,7 @@ class Batcher:
         if not error:
             self._scored(at)
         self._begin()
+
+
+def _serialised(request: _Request) -> bool:
+    return any(isinstance(values, bytes) for values in request.inputs.values())

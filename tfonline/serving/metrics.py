@@ -2,6 +2,7 @@
 
 import time
 
+import numpy as np
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -16,6 +17,10 @@ from tfonline.features.parse import REASONS
 from tfonline.serving.models import Models
 
 _SECS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
+# What is refused: connections above --max_connections, or for want of descriptors; requests above --max_requests, or behind
+# --max_waiting_rows; bodies above --max_request_bytes; headers that are too large; and what is no HTTP.
+REFUSALS = ("connections", "descriptors", "requests", "rows", "body", "head", "invalid")
+PHASES = ("head", "body", "idle", "answer")
 _ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096)
 
 
@@ -33,6 +38,15 @@ class Metrics:
         self._requests = Counter("tfonline_requests", "Predict requests, by HTTP status.", ["code"], registry=registry)
         self._secs = Histogram("tfonline_request_seconds", "Time to answer one.", buckets=_SECS, registry=registry)
         self._rows = Counter("tfonline_rows", "Rows that were asked for, by reason; ok has a score.", ["reason"], registry=registry)
+        self._refused = Counter("tfonline_refused", "Refused before they were scored, by what was too much.", ["reason"],
+                                registry=registry)  # fmt: skip
+        self._timeouts = Counter("tfonline_timeouts", "Connections closed, by what the client took too long for.", ["phase"],
+                                 registry=registry)  # fmt: skip
+        for counter, names in ((self._refused, REFUSALS), (self._timeouts, PHASES)):
+            for name in names:  # from the beginning, as 0: an increase from nothing is none
+                counter.labels(name)
+        self.connections = Gauge("tfonline_connections", "Open connections.", registry=registry)
+        self.under_way = Gauge("tfonline_requests_under_way", "Requests that have no answer yet.", registry=registry)
         self.batch_rows = Histogram("tfonline_batch_rows", "Rows of a scored batch.", buckets=_ROWS, registry=registry)
         for name, text, value in (
             ("version", "The version that is served, 0: none.", lambda m: m.current.number if m.current else 0),
@@ -47,12 +61,20 @@ class Metrics:
         self._requests.labels(code).inc()
         self._secs.observe(secs)
 
-    def scored(self, reasons: list[int]) -> None:
-        """Rows have got a score or a reason, indices into parse.REASONS."""
-        for reason in set(reasons):
+    def refused(self, reason: str) -> None:
+        """Something was refused: one of REFUSALS."""
+        self._refused.labels(reason).inc()
+
+    def timed_out(self, phase: str) -> None:
+        """A client was too slow: one of PHASES."""
+        self._timeouts.labels(phase).inc()
+
+    def scored(self, reasons: np.ndarray) -> None:
+        """Rows have got a score or a reason, int [n], indices into parse.REASONS."""
+        for reason, count in zip(*np.unique(reasons, return_counts=True), strict=True):
             # A newer trainer's model may know more reasons.
             name = REASONS[reason] if 0 <= reason < len(REASONS) else str(reason)
-            self._rows.labels(name or "ok").inc(reasons.count(reason))
+            self._rows.labels(name or "ok").inc(int(count))
 
     def text(self) -> bytes:
         """The exposition format."""

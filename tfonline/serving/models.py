@@ -34,18 +34,21 @@ class Model:
     inputs: dict[str, dict[str, bool]]
     _signatures: dict[str, Callable[..., dict[str, tf.Tensor]]]
 
-    def score(self, signature: str, inputs: dict[str, list]) -> dict[str, np.ndarray]:
+    def score(self, signature: str, inputs: dict[str, list | bytes]) -> dict[str, np.ndarray]:
         """Runs a signature.
 
         Args:
           signature: its name.
-          inputs: by name, n values each: bytes or str, or float (NaN where missing).
+          inputs: by name, n values each: bytes or str, or float (NaN where missing); or all of them as a serialised TensorProto.
 
         Returns:
           Each output by name, [n].
         """
         types = self.inputs[signature]
-        tensors = {name: tf.constant(values, tf.string if types[name] else tf.float64) for name, values in inputs.items()}
+        tensors = {}
+        for name, values in inputs.items():
+            read = tf.io.parse_tensor if isinstance(values, bytes) else tf.constant
+            tensors[name] = read(values, tf.string if types[name] else tf.float64)
         return {name: output.numpy() for name, output in self._signatures[signature](**tensors).items()}
 
 
