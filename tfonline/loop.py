@@ -34,6 +34,7 @@ from tfonline.report.writers import Scalars, Writer
 from tfonline.stream.broker import KafkaTopic
 from tfonline.stream.dead_letters import DeadLetters
 from tfonline.stream.journal import Journal
+from tfonline.stream.offsets import short
 from tfonline.stream.readers import Reader
 from tfonline.stream.windows import UNREAD, Planner, Source, Window
 
@@ -176,7 +177,7 @@ class Loop:
         p.status.writing = False
         p.status.set("committing", p.position.window, p.position.step)
         p.journal.rotate(p.checkpoints.oldest_window)
-        p.console.say(f"saved {path}: step {step:,}, next {next_offsets}")
+        p.console.say(f"saved {path}: step {step:,}, next {short(next_offsets)}")
         if p.publisher and not p.stop.requested():
             p.publisher.saved(path)
         if isinstance(p.source, KafkaTopic):
@@ -301,7 +302,8 @@ class Loop:
         if window.trigger in UNREAD:
             p.position.skipped[window.trigger] = p.position.skipped.get(window.trigger, 0) + window.rows
             because = _UNREAD_BECAUSE[window.trigger]
-            p.console.say(f"window {number}, {window.rows:,} offsets from {window.start} to {window.stop}: {because}")
+            offsets = f"{window.rows:,} offsets from {short(window.start)} to {short(window.stop)}"
+            p.console.say(f"window {number}, {offsets}: {because}")
         report = p.metrics.end_window()
         if report["rows"]:
             p.writer.write(p.position.step, {f"window/{name}": value for name, value in report.items()})
