@@ -43,3 +43,22 @@ def test_lines_with_offsets_stay_short_where_partitions_are_many(learn, tmp_path
     assert first.summary["next"] == [10] * 12
     resumed = f"resumed from {tmp_path}/model/ckpt-2: window 2, step 3, next [0: 10, 1: 10, ... 10 more], 120 in all"
     assert resumed in learn(*parts).lines
+
+
+def test_the_lag_falls_within_a_window_as_rows_are_trained_and_refused(learn):
+    refused = [b"not a row"] * 2
+    told = learn(ROWS[:38] + refused + ROWS[38:98], window_rows=1000, report_secs=0)
+    steps = [(m[1], m[2], m[3]) for line in told.lines if (m := re.match(r"step (\d+)  rows (\d+) .*  lag (\d+)  rejected", line))]
+    # The batches hold 20, 18 (and two refused rows), 20, 20 and 20 rows; a report is made before the newest batch is counted,
+    # of which only the refused rows are known.
+    assert steps == [("1", "20", "78"), ("2", "38", "60"), ("3", "58", "40"), ("4", "78", "20"), ("5", "98", "0")]
+
+
+def test_a_stream_without_new_rows_is_told_of_once(topic, start, small_run, capfd):
+    """The stream is idle for four ticks of half a second, each of which is a time for a report."""
+    start(topic=topic([ROWS[:40]]), stop_at="never", window_secs=0.1, max_idle_secs=2.2, report_secs=0)
+    lines = _TIME.sub("", capfd.readouterr().out).splitlines()
+    idle = [i for i, line in enumerate(lines) if re.fullmatch(r"idle: no new row since \d\d:\d\d:\d\d", line)]
+    assert len(idle) == 1
+    assert [line for line in lines[idle[0] :] if line.startswith("step ")] == []
+    assert len([line for line in lines if line.startswith("step 2  rows 40 ")]) == 1

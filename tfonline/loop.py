@@ -28,6 +28,7 @@ from tfonline.publish.publisher import Publisher
 from tfonline.report.console import Console
 from tfonline.report.files import SideFile, loss_line
 from tfonline.report.rejections import Rejections
+from tfonline.report.reports import Reports
 from tfonline.report.status import Status
 from tfonline.report.summary import summary_table
 from tfonline.report.writers import Scalars, Writer
@@ -95,13 +96,13 @@ class Loop:
         rejected = next(iter(self._files.values()))
         self._rejections = Rejections(config, parts.position.rejected, rejected, parts.dead_letters, self._warn)
         self._save_cadence = Every(steps=config.checkpoint_every_steps, secs=config.checkpoint_secs)
-        self._report_cadence = Every(secs=config.report_secs or 1e-9)
         self._save_cadence.done(parts.position.step)
         self._saved_window = parts.position.window
         self._saving: tuple[int, list[int]] = (0, [])  # step and next offsets of the checkpoint that is being written
         self._unsaved: list[Window] = []  # learned from since the last save
         self._began, self._rows_at_start, self._step_at_start = time.monotonic(), parts.position.rows, parts.position.step
-        self._reported, self._rows_reported = self._began, parts.position.rows
+        self._reports = Reports(config.report_secs, parts.writer, parts.console, parts.position.step, parts.position.rows)
+        self._rows_before_window = parts.position.rows + sum(parts.position.rejected.values())
         self._first_step = self._last_step = None  # when it was done, and the rows by then
         self._last_losses: Scalars = {}
         self._learned: _Learned | None = None
@@ -245,6 +246,7 @@ class Loop:
         """Calls the train step for an element's batches; they are counted while the next ones are learned from."""
         p = self._p
         p.status.set("training", p.position.window, p.position.step)
+        self._reports.row_came()
         good = element.batch.weight.numpy().reshape(p.config.steps_per_call, -1) > 0
         self._rejections.record(element, self._refused(element), int(good.sum()))
         has_rows = good.any(axis=1)
@@ -297,6 +299,7 @@ class Loop:
         p = self._p
         window = p.planner.take(number)
         p.position.next, p.position.window = list(window.stop), number + 1
+        self._rows_before_window = p.position.rows + sum(p.position.rejected.values())
         p.position.start += [0] * (len(window.stop) - len(p.position.start))  # the topic has got more partitions
         self._unsaved.append(window)
         if window.trigger in UNREAD:
@@ -335,22 +338,21 @@ class Loop:
         return files | ({"predictions.bin": None} if self._p.config.save_predictions else {})
 
     def _report(self) -> None:
-        """The console's line and TensorBoard's scalars, where it is time and something was learned."""
-        p, now = self._p, time.monotonic()
-        if p.position.step == self._step_at_start or not self._report_cadence.due(p.position.step):
-            return
-        self._report_cadence.done(p.position.step)
-        scalars = self._metric_scalars()
-        scalars |= {f"train/{name}": value for name, value in self._last_losses.items()}
-        scalars["rows_per_sec"] = (p.position.rows - self._rows_reported) / max(now - self._reported, 1e-9)
-        self._reported, self._rows_reported = now, p.position.rows
-        p.writer.write(p.position.step, scalars)
-        p.console.write(p.position.step, scalars)
+        """The console's line and TensorBoard's events, where it is time."""
+        if self._reports.due():
+            losses = {f"train/{name}": value for name, value in self._last_losses.items()}
+            self._reports.report(self._p.position.step, self._metric_scalars() | losses, self._rows_before(self._p.planner.stop_at))
+
+    def _rows_before(self, offsets: Sequence[int] | None) -> float:
+        """Rows that are still to be read before `offsets`, or before the end as last seen. Falls within a window, too."""
+        p = self._p
+        of_window = p.position.rows + sum(p.position.rejected.values()) - self._rows_before_window
+        return float(max(0, sum(p.planner.ends if offsets is None else offsets) - sum(p.position.next) - max(0, of_window)))
 
     def _metric_scalars(self) -> Scalars:
         p = self._p
         scalars = {f"{scope}/{n}": v for scope in ("running", "total") for n, v in p.metrics.report(scope).items()}
-        scalars["lag_rows"] = float(max(0, sum(p.planner.ends) - sum(p.position.next)))
+        scalars["lag_rows"] = self._rows_before(None)
         scalars["rejected_rows"] = float(sum(p.position.rejected.values()))
         scalars |= {f"unread_rows/{trigger}": float(p.position.skipped.get(trigger, 0)) for trigger in UNREAD}
         scalars["rows"] = float(p.position.rows)
