@@ -62,3 +62,12 @@ def test_a_stream_without_new_rows_is_told_of_once(topic, start, small_run, capf
     assert len(idle) == 1
     assert [line for line in lines[idle[0] :] if line.startswith("step ")] == []
     assert len([line for line in lines if line.startswith("step 2  rows 40 ")]) == 1
+
+
+def test_the_speed_of_a_run_is_of_the_rows_and_seconds_beside_it(learn, tmp_path):
+    summary = learn(ROWS[:100]).summary
+    assert (summary["rows_this_run"], summary["timed_rows"]) == (100, 80)  # all but the first step's
+    assert 0 < summary["timed_secs"] < summary["secs_this_run"]
+    assert summary["rows_per_sec"] == pytest.approx(80 / summary["timed_secs"], rel=1e-3)
+    one_step = learn(ROWS[:20], model_dir=f"{tmp_path}/other").summary
+    assert (one_step["rows_this_run"], one_step["timed_rows"], one_step["rows_per_sec"]) == (20, 0, 0.0)

@@ -194,6 +194,7 @@ class Loop:
         # From the first step's end to the last's: tracing the graph, the first window's opening and the last save are not speed.
         since, rows_then = self._first_step or (now, p.position.rows)
         until, rows_by_then = self._last_step or (now, p.position.rows)
+        timed_rows, timed_secs = rows_by_then - rows_then, until - since
         summary = {
             "ended": ended,
             "rows": p.position.rows,
@@ -204,7 +205,9 @@ class Loop:
             "windows": p.position.window,
             "rows_this_run": p.position.rows - self._rows_at_start,
             "secs_this_run": round(now - self._began, 3),
-            "rows_per_sec": round((rows_by_then - rows_then) / max(until - since, 1e-9), 1),
+            "rows_per_sec": round(timed_rows / max(timed_secs, 1e-9), 1),
+            "timed_rows": timed_rows,
+            "timed_secs": round(timed_secs, 6),
             "lag_rows": int(self._metric_scalars()["lag_rows"]),
             "next": p.position.next,
             "fingerprint": f"{p.position.fingerprint:016x}",
