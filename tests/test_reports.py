@@ -5,9 +5,11 @@ import io
 
 import pytest
 
+from tfonline.config import Config
 from tfonline.report.backlog import Backlog, in_words
 from tfonline.report.console import Console
 from tfonline.report.reports import Reports
+from tfonline.report.worse import WorseThanTrivial
 
 METRICS = {f"running/{name}": 0.5 for name in ("log_loss", "trivial_log_loss", "auc", "ne", "calibration")}
 NOON = datetime.datetime(2026, 1, 31, 12, 0, 3).timestamp()
@@ -26,14 +28,20 @@ class Told:
     def __init__(self):
         self.now, self.out, self.written = 0.0, io.StringIO(), Written()
         clocks = {"clock": lambda: self.now, "wall_clock": lambda: NOON + self.now}
-        self.reports = Reports(10.0, self.written, Console(self.out), 0, 0, **clocks)
+        self.reports = Reports(Config(), self.written, Console(self.out), 39, step=0, rows=0, **clocks)
 
-    def at(self, now, step, rows, lag, rejected=0, left=None):
+    def at(self, now, step, rows, lag, rejected=0, left=None, **metrics):
         """The lines that a look at that time adds, without the times before them; None where it is not time for a report."""
         self.now, before = now, self.out.tell()
         if not self.reports.due():
             return None
-        scalars = {**METRICS, "rows": float(rows), "lag_rows": float(lag), "rejected_rows": float(rejected)}
+        scalars = {
+            **METRICS,
+            **{f"running/{n}": v for n, v in metrics.items()},
+            "rows": float(rows),
+            "lag_rows": float(lag),
+            "rejected_rows": float(rejected),
+        }
         self.reports.report(step, scalars, lag if left is None else left)
         return [line[20:] for line in self.out.getvalue()[before:].splitlines()]
 
@@ -131,3 +139,77 @@ def test_the_time_that_a_backlog_takes(looks, secs):
 )
 def test_times_in_words(secs, words):
     assert in_words(secs) == words
+
+
+# A model that is worse than the trivial one
+
+
+def test_a_model_that_stays_worse_than_the_trivial_one_is_warned_of_once():
+    told = Told()
+    bad = {"log_loss": 2.61234, "trivial_log_loss": 0.6931, "ne": 3.7691}
+    assert [told.at(10 * i, i, 20_000 * i, 0, **bad)[1:] for i in (1, 2, 3)] == [[], [], []]
+    assert told.at(40, 4, 80_000, 0, **bad)[1:] == [
+        "warning: for 60,000 rows the model has predicted worse than one number for all rows would: log loss 2.6123, and 0.6931 by "
+        "the share of clicks alone (ne 3.769, expected below 1). Look whether labels and columns still are what they were; else "
+        "try lower rates in a new --model_dir: this run has --wide_learning_rate=0.05 and --deep_learning_rate=0.001."
+    ]
+    assert told.at(50, 5, 200_000, 0, **bad)[1:] == []
+    told.reports.final(5, {**METRICS, "running/ne": 3.7691, "rows": 200_000.0})
+    assert told.out.getvalue().count("warning: ") == 1
+
+
+def looks(*seen, end=None, **settings):
+    """Of looks at (rows, ne), and at the end at `end`: the rows at which there was a warning."""
+    worse = WorseThanTrivial(Config(**settings), 300)
+
+    def scalars(rows, ne):
+        return {"rows": float(rows), "running/ne": ne, "running/log_loss": 1.0, "running/trivial_log_loss": 0.5}
+
+    warned = [rows for rows, ne in seen if worse.look(scalars(rows, ne))]
+    return warned + ([end[0]] if end and worse.at_end(scalars(*end)) else [])
+
+
+@pytest.mark.parametrize(
+    ("seen", "warned"),
+    [
+        ([(20_000, 1.2), (60_000, 1.1), (69_999, 1.1)], []),
+        ([(20_000, 1.2), (60_000, 1.1), (70_000, 1.1)], [70_000]),
+        ([(20_000, 1.2), (900_000, 1.1), (900_001, 1.1)], [900_001]),  # at the third report at the earliest
+        ([(0, float("nan")), (100_000, float("nan")), (200_000, float("nan")), (300_000, float("nan"))], []),
+        ([(20_000, 1.2), (60_000, 1.0), (70_000, 1.2), (100_000, 1.2), (110_000, 1.2)], []),  # it has been well in between
+        ([(0, 1.2), (50_000, 1.2), (60_000, 1.2), (70_000, 1.2), (80_000, 0.9), (90_000, 1.1), (140_000, 1.1), (150_000, 1.1)],
+         [60_000, 150_000]),
+    ],
+)  # fmt: skip
+def test_when_a_model_is_warned_of(seen, warned):
+    assert looks(*seen) == warned
+
+
+@pytest.mark.parametrize(
+    ("seen", "end", "warned"),
+    [
+        ([], (9_999, 1.5), []),
+        ([], (10_000, 1.5), [10_000]),
+        ([], (10_000, 1.0), []),
+        ([(0, 1.2), (50_000, 1.2), (60_000, 1.2)], (61_000, 1.2), [60_000]),
+    ],
+)
+def test_a_short_run_is_warned_of_at_its_end(seen, end, warned):
+    assert looks(*seen, end=end) == warned
+
+
+@pytest.mark.parametrize(
+    ("num_features", "settings", "advice"),
+    [
+        (300, {}, "--wide_learning_rate=0.05 is large for 300 columns, whose weights are added up: try "
+                  "--wide_learning_rate=0.007 in a new --model_dir."),
+        (39, {"wide_learning_rate": 0.5}, "--wide_learning_rate=0.5 is large for 39 columns, whose weights are added up: "
+                                          "try --wide_learning_rate=0.05 in a new --model_dir."),
+        (300, {"wide_learning_rate": 0.005}, "this run has --wide_learning_rate=0.005 and --deep_learning_rate=0.001."),
+        (300, {"wide_reduction": "mean"}, "this run has --wide_learning_rate=0.05 and --deep_learning_rate=0.001."),
+    ],
+)  # fmt: skip
+def test_what_to_try_names_the_flags_and_their_values(num_features, settings, advice):
+    worse = WorseThanTrivial(Config(**settings), num_features)
+    scalars = {"rows": 20_000.0, "running/ne": 1.5, "running/log_loss": 1.0, "running/trivial_log_loss": 0.5}
+    assert advice in worse.at_end(scalars)

@@ -71,3 +71,12 @@ def test_the_speed_of_a_run_is_of_the_rows_and_seconds_beside_it(learn, tmp_path
     assert summary["rows_per_sec"] == pytest.approx(80 / summary["timed_secs"], rel=1e-3)
     one_step = learn(ROWS[:20], model_dir=f"{tmp_path}/other").summary
     assert (one_step["rows_this_run"], one_step["timed_rows"], one_step["rows_per_sec"]) == (20, 0, 0.0)
+
+
+def test_a_wide_rate_that_does_not_fit_is_not_passed_over_in_silence(learn, tmp_path):
+    rows = make_rows(10_000, seed=3)
+    warnings = [line for line in learn(rows, wide_learning_rate=2.0, batch_size=500).lines if line.startswith("warning: ")]
+    assert len(warnings) == 1
+    assert warnings[0].startswith("warning: at the run's end, after 10,000 rows, the model has predicted worse than one number for")
+    assert warnings[0].endswith("try --wide_learning_rate=0.05 in a new --model_dir.")
+    assert "warning: " not in "".join(learn(rows, wide_learning_rate=0.05, batch_size=500, model_dir=f"{tmp_path}/fits").lines)

@@ -100,8 +100,11 @@ class Loop:
         self._saved_window = parts.position.window
         self._saving: tuple[int, list[int]] = (0, [])  # step and next offsets of the checkpoint that is being written
         self._unsaved: list[Window] = []  # learned from since the last save
-        self._began, self._rows_at_start, self._step_at_start = time.monotonic(), parts.position.rows, parts.position.step
-        self._reports = Reports(config.report_secs, parts.writer, parts.console, parts.position.step, parts.position.rows)
+        self._began, self._rows_at_start = time.monotonic(), parts.position.rows
+        num_features = len(parts.position.contract["columns"]) - 1
+        self._reports = Reports(
+            config, parts.writer, parts.console, num_features, step=parts.position.step, rows=parts.position.rows
+        )
         self._rows_before_window = parts.position.rows + sum(parts.position.rejected.values())
         self._first_step = self._last_step = None  # when it was done, and the rows by then
         self._last_losses: Scalars = {}
@@ -189,8 +192,7 @@ class Loop:
     def summarise(self, ended: str) -> dict[str, Any]:
         """Writes `<model_dir>/summary.json`, prints the table of it, and returns it."""
         p, now = self._p, time.monotonic()
-        if p.position.step > self._step_at_start:
-            p.writer.write(p.position.step, self._metric_scalars())
+        self._reports.final(p.position.step, self._metric_scalars())
         # From the first step's end to the last's: tracing the graph, the first window's opening and the last save are not speed.
         since, rows_then = self._first_step or (now, p.position.rows)
         until, rows_by_then = self._last_step or (now, p.position.rows)

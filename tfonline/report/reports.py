@@ -4,19 +4,22 @@ import datetime
 import time
 from collections.abc import Callable
 
+from tfonline.config import Config
 from tfonline.lifecycle import Every
 from tfonline.report.backlog import Backlog
 from tfonline.report.console import Console
+from tfonline.report.worse import WorseThanTrivial
 from tfonline.report.writers import Scalars, Writer
 
 
 class Reports:
-    """Tells of a run every `secs` seconds. Nothing is told twice: a stream without new rows is told of once.
+    """Tells of a run from time to time. Nothing is told twice: a stream without new rows is told of once.
 
     Args:
-      secs: between two reports; 0: at each look.
+      config: the flags. --report_secs stand between two reports; 0: at each look.
       writer: gets the numbers.
       console: gets a line.
+      num_features: columns other than the label.
       step: steps done at the run's start.
       rows: rows trained by then.
       clock: seconds, monotonic.
@@ -25,19 +28,20 @@ class Reports:
 
     def __init__(
         self,
-        secs: float,
+        config: Config,
         writer: Writer,
         console: Console,
+        num_features: int,
         step: int,
         rows: int,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ):
         self._writer, self._console, self._clock, self._wall_clock = writer, console, clock, wall_clock
-        self._cadence = Every(secs=secs or 1e-9, clock=clock)
+        self._cadence = Every(secs=config.report_secs or 1e-9, clock=clock)
         self._first_step = step
         self._reported, self._rows_reported = clock(), rows
-        self._backlog = Backlog()
+        self._backlog, self._worse = Backlog(), WorseThanTrivial(config, num_features)
         self._told: tuple[float, ...] = ()
         self._idle = False
         self._row_came = wall_clock()
@@ -74,6 +78,17 @@ class Reports:
             return  # nothing was learned: there are no metrics of this run
         self._writer.write(step, scalars)
         self._console.write(step, scalars)
+        self._warn(self._worse.look(scalars))
+
+    def final(self, step: int, scalars: Scalars) -> None:
+        """At a run's end: TensorBoard's last events, and what is to be said before the closing table."""
+        if step > self._first_step:
+            self._writer.write(step, scalars)
+            self._warn(self._worse.at_end(scalars))
+
+    def _warn(self, text: str | None) -> None:
+        if text:
+            self._console.say(f"warning: {text}")
 
     def _say_idle(self, lag_rows: float) -> None:
         """Once, until something is new."""
