@@ -217,6 +217,8 @@ SUMMARY = {
     "steps": 12346,
     "windows": 124,
     "rows_per_sec": 21800.4,
+    "timed_rows": 4467,
+    "timed_secs": 0.204904,
     "secs_this_run": 1234.56,
     "lag_rows": 12,
     "checkpoint": "runs/model/ckpt-124",
@@ -231,7 +233,8 @@ def test_the_closing_table():
         "  rows rejected     1,003 (label 1,000, json 3)",
         "  offsets unread    1,250 (skip 50, lost 1,200)",
         "  steps, windows    12,346, 124",
-        "  rows/s            21,800 over 1,234.6 s",
+        "  rows/s            21,800 (4,467 rows in 0.2 s, from the first step's end to the last's)",
+        "  run, s            1,234.6",
         "  lag, rows         12",
         "  checkpoint        runs/model/ckpt-124",
         "",
@@ -250,6 +253,20 @@ def test_metrics_that_are_not_defined_are_dashes_and_no_reasons_are_not_shown():
     assert "  rows rejected     0" in lines
     assert "  auc                                  -         -" in lines
     assert "  calibration                          -         -" in lines
+
+
+@pytest.mark.parametrize(
+    ("rows", "secs", "rate", "shown"),
+    [
+        (2_000, 0.035646, 56_107.2, "56,107 (2,000 rows in 0.036 s, from the first step's end to the last's)"),
+        (90_000, 9.96, 9_036.1, "9,036 (90,000 rows in 10.0 s, from the first step's end to the last's)"),
+        (1_234_567, 1_234.56, 1_000.0, "1,000 (1,234,567 rows in 1,234.6 s, from the first step's end to the last's)"),
+        (0, 0.0, 0.0, "- (no step after the first one, which also builds the graph)"),
+    ],
+)
+def test_a_speed_stands_with_the_rows_and_seconds_that_it_is_of(rows, secs, rate, shown):
+    lines = summary_table({**SUMMARY, "timed_rows": rows, "timed_secs": secs, "rows_per_sec": rate}).splitlines()
+    assert f"  rows/s            {shown}" in lines
 
 
 # TensorBoard

@@ -29,12 +29,14 @@ from tfonline.publish.publisher import Publisher
 from tfonline.report.console import Console
 from tfonline.report.files import SideFile, loss_line
 from tfonline.report.rejections import Rejections
+from tfonline.report.reports import Reports
 from tfonline.report.status import Status
 from tfonline.report.summary import summary_table
 from tfonline.report.writers import Scalars, Writer
 from tfonline.stream.broker import KafkaTopic
 from tfonline.stream.dead_letters import DeadLetters
 from tfonline.stream.journal import Journal
+from tfonline.stream.offsets import short
 from tfonline.stream.readers import Reader
 from tfonline.stream.windows import UNREAD, Planner, Source, Window
 
@@ -95,13 +97,16 @@ class Loop:
         rejected = next(iter(self._files.values()))
         self._rejections = Rejections(config, parts.position.rejected, rejected, parts.dead_letters, self._warn)
         self._save_cadence = Every(steps=config.checkpoint_every_steps, secs=config.checkpoint_secs)
-        self._report_cadence = Every(secs=config.report_secs or 1e-9)
         self._save_cadence.done(parts.position.step)
         self._saved_window = parts.position.window
         self._saving: tuple[int, list[int]] = (0, [])  # step and next offsets of the checkpoint that is being written
         self._unsaved: list[Window] = []  # learned from since the last save
-        self._began, self._rows_at_start, self._step_at_start = time.monotonic(), parts.position.rows, parts.position.step
-        self._reported, self._rows_reported = self._began, parts.position.rows
+        self._began, self._rows_at_start = time.monotonic(), parts.position.rows
+        num_features = len(parts.position.contract["columns"]) - 1
+        self._reports = Reports(
+            config, parts.writer, parts.console, num_features, step=parts.position.step, rows=parts.position.rows
+        )
+        self._rows_before_window = parts.position.rows + sum(parts.position.rejected.values())
         self._first_step = self._last_step = None  # when it was done, and the rows by then
         self._last_losses: Scalars = {}
         self._learned: _Learned | None = None
@@ -177,7 +182,7 @@ class Loop:
         p.status.writing = False
         p.status.set("committing", p.position.window, p.position.step)
         p.journal.rotate(p.checkpoints.oldest_window)
-        p.console.say(f"saved {path}: step {step:,}, next {next_offsets}")
+        p.console.say(f"saved {path}: step {step:,}, next {short(next_offsets)}")
         if p.publisher and not p.stop.requested():
             p.publisher.saved(path)
         if isinstance(p.source, KafkaTopic):
@@ -188,11 +193,11 @@ class Loop:
     def summarise(self, ended: str) -> dict[str, Any]:
         """Writes `<model_dir>/summary.json`, prints the table of it, and returns it."""
         p, now = self._p, time.monotonic()
-        if p.position.step > self._step_at_start:
-            p.writer.write(p.position.step, self._metric_scalars())
+        self._reports.final(p.position.step, self._metric_scalars())
         # From the first step's end to the last's: tracing the graph, the first window's opening and the last save are not speed.
         since, rows_then = self._first_step or (now, p.position.rows)
         until, rows_by_then = self._last_step or (now, p.position.rows)
+        timed_rows, timed_secs = rows_by_then - rows_then, until - since
         summary = {
             "ended": ended,
             "rows": p.position.rows,
@@ -203,7 +208,9 @@ class Loop:
             "windows": p.position.window,
             "rows_this_run": p.position.rows - self._rows_at_start,
             "secs_this_run": round(now - self._began, 3),
-            "rows_per_sec": round((rows_by_then - rows_then) / max(until - since, 1e-9), 1),
+            "rows_per_sec": round(timed_rows / max(timed_secs, 1e-9), 1),
+            "timed_rows": timed_rows,
+            "timed_secs": round(timed_secs, 6),
             "lag_rows": int(self._metric_scalars()["lag_rows"]),
             "next": p.position.next,
             "fingerprint": f"{p.position.fingerprint:016x}",
@@ -250,6 +257,7 @@ class Loop:
         """Calls the train step for an element's batches; they are counted while the next ones are learned from."""
         p = self._p
         p.status.set("training", p.position.window, p.position.step)
+        self._reports.row_came()
         good = element.batch.weight.numpy().reshape(p.config.steps_per_call, -1) > 0
         self._rejections.record(element, self._refused(element), int(good.sum()))
         has_rows = good.any(axis=1)
@@ -302,12 +310,14 @@ class Loop:
         p = self._p
         window = p.planner.take(number)
         p.position.next, p.position.window = list(window.stop), number + 1
+        self._rows_before_window = p.position.rows + sum(p.position.rejected.values())
         p.position.start += [0] * (len(window.stop) - len(p.position.start))  # the topic has got more partitions
         self._unsaved.append(window)
         if window.trigger in UNREAD:
             p.position.skipped[window.trigger] = p.position.skipped.get(window.trigger, 0) + window.rows
             because = _UNREAD_BECAUSE[window.trigger]
-            p.console.say(f"window {number}, {window.rows:,} offsets from {window.start} to {window.stop}: {because}")
+            offsets = f"{window.rows:,} offsets from {short(window.start)} to {short(window.stop)}"
+            p.console.say(f"window {number}, {offsets}: {because}")
         report = p.metrics.end_window()
         if report["rows"]:
             p.writer.write(p.position.step, {f"window/{name}": value for name, value in report.items()})
@@ -339,22 +349,21 @@ class Loop:
         return files | ({"predictions.bin": None} if self._p.config.save_predictions else {})
 
     def _report(self) -> None:
-        """The console's line and TensorBoard's scalars, where it is time and something was learned."""
-        p, now = self._p, time.monotonic()
-        if p.position.step == self._step_at_start or not self._report_cadence.due(p.position.step):
-            return
-        self._report_cadence.done(p.position.step)
-        scalars = self._metric_scalars()
-        scalars |= {f"train/{name}": value for name, value in self._last_losses.items()}
-        scalars["rows_per_sec"] = (p.position.rows - self._rows_reported) / max(now - self._reported, 1e-9)
-        self._reported, self._rows_reported = now, p.position.rows
-        p.writer.write(p.position.step, scalars)
-        p.console.write(p.position.step, scalars)
+        """The console's line and TensorBoard's events, where it is time."""
+        if self._reports.due():
+            losses = {f"train/{name}": value for name, value in self._last_losses.items()}
+            self._reports.report(self._p.position.step, self._metric_scalars() | losses, self._rows_before(self._p.planner.stop_at))
+
+    def _rows_before(self, offsets: Sequence[int] | None) -> float:
+        """Rows that are still to be read before `offsets`, or before the end as last seen. Falls within a window, too."""
+        p = self._p
+        of_window = p.position.rows + sum(p.position.rejected.values()) - self._rows_before_window
+        return float(max(0, sum(p.planner.ends if offsets is None else offsets) - sum(p.position.next) - max(0, of_window)))
 
     def _metric_scalars(self) -> Scalars:
         p = self._p
         scalars = {f"{scope}/{n}": v for scope in ("running", "total") for n, v in p.metrics.report(scope).items()}
-        scalars["lag_rows"] = float(max(0, sum(p.planner.ends) - sum(p.position.next)))
+        scalars["lag_rows"] = self._rows_before(None)
         scalars["rejected_rows"] = float(sum(p.position.rejected.values()))
         scalars |= {f"unread_rows/{trigger}": float(p.position.skipped.get(trigger, 0)) for trigger in UNREAD}
         scalars["rows"] = float(p.position.rows)

@@ -36,6 +36,7 @@ from tfonline.report.status import Status
 from tfonline.stream.broker import KafkaTopic
 from tfonline.stream.dead_letters import DeadLetters
 from tfonline.stream.journal import Journal, read_journal
+from tfonline.stream.offsets import short
 from tfonline.stream.windows import Planner, Policy, Window
 
 _CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EFBIG, errno.ENOTDIR}
@@ -230,11 +231,12 @@ def _train(
                 console.say(f"warning: {damaged}")
             _carry_over(learner, position, contract, console)
             add_new_partitions(position, source)
-            console.say(f"resumed from {checkpoints.latest}: window {position.window}, step {position.step}, next {position.next}")
+            at = f"window {position.window}, step {position.step}, next {short(position.next)}"
+            console.say(f"resumed from {checkpoints.latest}: {at}")
         else:
             position.next = position.start = resolve_start(config, source, replay)
             position.rates = learner.rates
-            console.say(f"a new model, from offsets {position.start}")
+            console.say(f"a new model, from offsets {short(position.start)}")
         journal = Journal(config.model_dir)
         planner = _make_planner(config, source, journal, position, replay, local, console)
         windows, writer = job.announce(planner) if job else planner, TensorBoard(str(model_dir / "tensorboard"))

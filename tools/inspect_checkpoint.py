@@ -18,6 +18,7 @@ from command_line import Parser, run
 from kafka_cli import add_connection_options, connection
 
 from tfonline.lifecycle import Exit, Stop, UserError
+from tfonline.stream.offsets import short
 
 # What says how the checkpoint came about, not what is in it.
 _HOW = ("stop", "stop_at", "files")
@@ -43,9 +44,9 @@ def main(argv: list[str]) -> int:
         "step": f"{position['step']:,}",
         "window": f"{position['window']:,}",
         "topic": f"{contract['topic']} (id {contract['topic_id'] or 'unknown'})",
-        "next": position["next"],
-        **({"lag": f"{sum(about['lag']):,} rows {about['lag']}"} if "lag" in about else {}),
-        "rows": f"{position['rows']:,} since offsets {position['start']}",
+        "next": short(position["next"]),
+        **({"lag": f"{sum(about['lag']):,} rows {short(about['lag'])}"} if "lag" in about else {}),
+        "rows": f"{position['rows']:,} since offsets {short(position['start'])}",
         "rejected": position["rejected"] or 0,
         "unread": position["skipped"] or 0,
         "fingerprint": f"{position['fingerprint']:016x} (of the rows trained)",

@@ -1,0 +1,82 @@
+"""What a run tells of itself while it goes on and at its end: lines of the console, files of the model folder."""
+
+import io
+import re
+from types import SimpleNamespace
+
+import pytest
+from rows import make_rows
+
+from tfonline.config import Config
+from tfonline.report.console import Console
+from tfonline.train import run
+
+ROWS = make_rows(400)
+_TIME = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d ", re.MULTILINE)
+
+
+@pytest.fixture
+def learn(dictionary_dir, tmp_path):
+    """Learns from files, each a partition; returns the lines of the console and the summary."""
+
+    def learn(*partitions, **settings):
+        names = []
+        for i, rows in enumerate(partitions):
+            (tmp_path / f"rows_{i:02}.tsv").write_bytes(b"".join(row + b"\n" for row in rows))
+            names.append(f"{tmp_path}/rows_{i:02}.tsv")
+        small = {"dictionary_dir": dictionary_dir, "model_dir": str(tmp_path / "model"), "batch_size": 20, "embedding_dim": 2}
+        small |= {"deep_layers": "4", "stop_at": "latest", "input_files": ",".join(names)}
+        out = io.StringIO()
+        summary = run(Config(**{**small, **settings}), console=Console(out)).summary
+        return SimpleNamespace(lines=_TIME.sub("", out.getvalue()).splitlines(), summary=summary)
+
+    return learn
+
+
+def test_lines_with_offsets_stay_short_where_partitions_are_many(learn, tmp_path):
+    parts = [ROWS[10 * p : 10 * p + 10] for p in range(12)]
+    first = learn(*parts, window_rows=60, lag_policy="skip", max_lag_rows=60)
+    assert "a new model, from offsets [0: 0, 1: 0, ... 10 more], 0 in all" in first.lines
+    skipped = "window 0, 60 offsets from [0: 0, 1: 0, ... 10 more], 0 in all to [0: 5, 1: 5, ... 10 more], 60 in all"
+    assert f"{skipped}: SKIPPED by --lag_policy=skip" in first.lines
+    assert f"saved {tmp_path}/model/ckpt-2: step 3, next [0: 10, 1: 10, ... 10 more], 120 in all" in first.lines
+    assert first.summary["next"] == [10] * 12
+    resumed = f"resumed from {tmp_path}/model/ckpt-2: window 2, step 3, next [0: 10, 1: 10, ... 10 more], 120 in all"
+    assert resumed in learn(*parts).lines
+
+
+def test_the_lag_falls_within_a_window_as_rows_are_trained_and_refused(learn):
+    refused = [b"not a row"] * 2
+    told = learn(ROWS[:38] + refused + ROWS[38:98], window_rows=1000, report_secs=0)
+    steps = [(m[1], m[2], m[3]) for line in told.lines if (m := re.match(r"step (\d+)  rows (\d+) .*  lag (\d+)  rejected", line))]
+    # The batches hold 20, 18 (and two refused rows), 20, 20 and 20 rows; a report is made before the newest batch is counted,
+    # of which only the refused rows are known.
+    assert steps == [("1", "20", "78"), ("2", "38", "60"), ("3", "58", "40"), ("4", "78", "20"), ("5", "98", "0")]
+
+
+def test_a_stream_without_new_rows_is_told_of_once(topic, start, small_run, capfd):
+    """The stream is idle for four ticks of half a second, each of which is a time for a report."""
+    start(topic=topic([ROWS[:40]]), stop_at="never", window_secs=0.1, max_idle_secs=2.2, report_secs=0)
+    lines = _TIME.sub("", capfd.readouterr().out).splitlines()
+    idle = [i for i, line in enumerate(lines) if re.fullmatch(r"idle: no new row since \d\d:\d\d:\d\d", line)]
+    assert len(idle) == 1
+    assert [line for line in lines[idle[0] :] if line.startswith("step ")] == []
+    assert len([line for line in lines if line.startswith("step 2  rows 40 ")]) == 1
+
+
+def test_the_speed_of_a_run_is_of_the_rows_and_seconds_beside_it(learn, tmp_path):
+    summary = learn(ROWS[:100]).summary
+    assert (summary["rows_this_run"], summary["timed_rows"]) == (100, 80)  # all but the first step's
+    assert 0 < summary["timed_secs"] < summary["secs_this_run"]
+    assert summary["rows_per_sec"] == pytest.approx(80 / summary["timed_secs"], rel=1e-3)
+    one_step = learn(ROWS[:20], model_dir=f"{tmp_path}/other").summary
+    assert (one_step["rows_this_run"], one_step["timed_rows"], one_step["rows_per_sec"]) == (20, 0, 0.0)
+
+
+def test_a_wide_rate_that_does_not_fit_is_not_passed_over_in_silence(learn, tmp_path):
+    rows = make_rows(10_000, seed=3)
+    warnings = [line for line in learn(rows, wide_learning_rate=2.0, batch_size=500).lines if line.startswith("warning: ")]
+    assert len(warnings) == 1
+    assert warnings[0].startswith("warning: at the run's end, after 10,000 rows, the model has predicted worse than one number for")
+    assert warnings[0].endswith("try --wide_learning_rate=0.05 in a new --model_dir.")
+    assert "warning: " not in "".join(learn(rows, wide_learning_rate=0.05, batch_size=500, model_dir=f"{tmp_path}/fits").lines)
