@@ -119,7 +119,9 @@ def test_warm_up_requests_are_rows_that_the_signatures_score(trained, tmp_path):
         assert not found["reason"].numpy().any()
         assert np.isfinite(found["logit"]).all()
         seen.append((request.model_spec.signature_name, len(found["logit"])))
-    assert seen == [("serving_default", 1), ("serving_default", 100), ("columns", 1)]
+    assert seen == [
+        ("serving_default", 1), ("serving_default", 100), ("unlabelled", 1), ("unlabelled", 100), ("columns", 1),
+    ]  # fmt: skip
     # Nothing is known of the row: what the trainer makes of a message without a value.
     message = b"0" + b"\t" * 39 if config.message_format == "tsv" else json.dumps(["0", *[""] * 39]).encode()
     assert found["logit"].numpy() == servable.score(tf.constant([message]))["logit"].numpy()
@@ -145,14 +147,45 @@ def test_columns_score_as_messages_do(trained):
     assert np.isfinite(found["logit"][3:]).all()
 
 
-def test_a_row_without_its_label_scores_the_same_and_a_bad_one_fails_alone(trained):
+def asked(servable, signature, rows):
+    """The logits and reasons that a signature gives for rows."""
+    found = servable.signatures[signature](message=tf.constant(rows))
+    bad = found["reason"].numpy() > 0
+    assert np.array_equal(np.isnan(found["logit"]), bad)
+    assert np.array_equal(np.isnan(found["probability"]), bad)
+    return found["logit"].numpy(), [REASONS[r] for r in found["reason"].numpy()]
+
+
+def test_a_bad_row_fails_alone(trained):
     config, servable = trained
     form = as_json if config.message_format == "json" else bytes
-    without = [form(row.split(b"\t", 1)[1]) for row in ROWS[:3]]
-    bad = [b"", b"1\t2", form(b"x" + ROWS[0][1:]), form(ROWS[0] + b"\tmore")]
-    found = servable.score(tf.constant([*without, *bad]))
-    assert [REASONS[r] for r in found["reason"].numpy()[:4]] == ["", "", "", "empty"]
-    assert (found["reason"].numpy()[3:] > 0).all()
-    assert np.isnan(found["probability"][3:]).all()
-    expected = servable.score(tf.constant([form(row) for row in ROWS[:3]] + bad))
-    assert np.array_equal(found["logit"][:3], expected["logit"][:3])
+    bad = [b"", form(b"x" + ROWS[0][1:]), form(ROWS[0] + b"\tmore")]
+    logits, reasons = asked(servable, "serving_default", [*map(form, ROWS[:3]), *bad])
+    assert reasons == ["", "", "", "empty", "label", "fields"]
+    alone, _ = asked(servable, "serving_default", [*map(form, ROWS[:3]), *map(form, ROWS[:3])])
+    assert np.array_equal(logits[:3], alone[:3])
+
+
+def test_rows_without_the_labels_field_have_a_signature_of_their_own(trained):
+    config, servable = trained
+    form = as_json if config.message_format == "json" else bytes
+    labelled = [form(row) for row in ROWS[:3]]
+    unlabelled = [form(row.split(b"\t", 1)[1]) for row in ROWS[:3]]
+    expected, reasons = asked(servable, "serving_default", labelled)
+    assert reasons == ["", "", ""]
+    found, reasons = asked(servable, "unlabelled", unlabelled)
+    assert reasons == ["", "", ""]
+    assert np.array_equal(found, expected)
+    assert asked(servable, "serving_default", unlabelled)[1] == ["fields"] * 3
+    assert asked(servable, "unlabelled", [*labelled, b""])[1] == ["fields"] * 3 + ["empty"]
+
+
+def test_a_row_whose_last_field_was_stripped_is_not_scored_as_another_one(trained):
+    """Without its empty C26, a row of 40 fields is as long as one without a label: read so, I1 would be the label."""
+    config, servable = trained
+    whole = [row for row in make_rows(400, seed=7) if row.endswith(b"\t")]
+    assert len(whole) > 20
+    form = as_json if config.message_format == "json" else bytes
+    stripped = [form(row[:-1]) for row in whole]
+    assert asked(servable, "serving_default", stripped)[1] == ["fields"] * len(whole)
+    assert asked(servable, "unlabelled", [form(row.split(b"\t", 1)[1][:-1]) for row in whole])[1] == ["fields"] * len(whole)
