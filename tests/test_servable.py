@@ -140,11 +140,11 @@ def test_columns_score_as_messages_do(trained):
     expected = servable.score(tf.constant(messages))
     found = servable.signatures["columns"](**named)
     assert np.array_equal(found["logit"], expected["logit"])
-    named["I3"] = tf.constant([0.5, 1e30, np.inf, *[1.0] * (BATCH - 3)], tf.float64)
+    named["I3"] = tf.constant([0.5, 1e30, np.inf, 2.0**53, -(2.0**53), *[2.0**53 - 1] * (BATCH - 5)], tf.float64)
     found = servable.signatures["columns"](**named)
-    assert found["reason"].numpy().tolist() == [REASONS.index("number")] * 3 + [0] * (BATCH - 3)
-    assert np.isnan(found["logit"][:3]).all()
-    assert np.isfinite(found["logit"][3:]).all()
+    assert found["reason"].numpy().tolist() == [REASONS.index("number")] * 5 + [0] * (BATCH - 5)
+    assert np.isnan(found["logit"][:5]).all()
+    assert np.isfinite(found["logit"][5:]).all()
 
 
 def asked(servable, signature, rows):

@@ -29,8 +29,11 @@ class MinMax:
     The id is the column's own. A missing value has value 0, so the column says nothing. What lies outside the dictionary's range
     is clipped: a single wild number would otherwise swamp the weights for good.
 
+    The difference is of whole numbers, and rounded to float32 afterwards: of two times in seconds float32 says no more than that
+    they lie 128 s apart or do not.
+
     Attributes:
-      minimum: a number a column.
+      minimum: a number a column, of 64 bits.
       maximum: likewise; a column with maximum == minimum is always 0.
       ids: a column's id.
     """
@@ -47,17 +50,21 @@ class MinMax:
 
     def __call__(self, integers: tf.Tensor, missing: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """int64 [b, k] and bool [b, k] to ids int32 [b, k] and values float32 [b, k]."""
-        low, high = np.array(self.minimum, np.float32), np.array(self.maximum, np.float32)
-        scaled = tf.math.divide_no_nan(tf.cast(integers, tf.float32) - low, high - low)
+        low, high = np.array(self.minimum, np.int64), np.array(self.maximum, np.int64)
+        # Clipped first, the difference lies between 0 and 2^64 - 1; as int64 it may have wrapped around.
+        above = tf.bitcast(tf.clip_by_value(integers, low, high) - low, tf.uint64)
+        ranges = np.array([b - a for a, b in zip(self.minimum, self.maximum, strict=True)], np.float32)
+        scaled = tf.math.divide_no_nan(tf.cast(above, tf.float32), ranges)
         ids = tf.broadcast_to(tf.constant(self.ids, tf.int32), tf.shape(integers))
-        return ids, tf.where(missing, 0.0, tf.clip_by_value(scaled, 0.0, 1.0))
+        return ids, tf.where(missing, 0.0, scaled)
 
 
 @dataclasses.dataclass(frozen=True)
 class Log:
     """Scales an integer column by its logarithm to [-1, 1]: `sign(v) ln(1 + |v|) / ln(1 + max |v|)`, clipped.
 
-    A missing value has an id of its own with value 1.
+    A missing value has an id of its own with value 1. Numbers that lie close together for their size, such as times of one day,
+    have the same logarithm in float32, and fall into the same Bucket: for them there is MinMax.
 
     Attributes:
       largest: the largest |v| of a column.
@@ -79,7 +86,7 @@ class Log:
         """int64 [b, k] and bool [b, k] to ids int32 [b, k] and values float32 [b, k]."""
         number = tf.cast(integers, tf.float32)
         # A product: TensorFlow makes one of a division in some graphs and not in others, and so moves the last bit.
-        scale = (1 / np.log1p(np.maximum(self.largest, 1))).astype(np.float32)
+        scale = (1 / np.log1p(np.maximum(np.array(self.largest, np.float64), 1))).astype(np.float32)
         scaled = tf.sign(number) * tf.math.log1p(tf.abs(number)) * scale
         missing_ids = tf.range(self.first_id, self.first_id + len(self.ids))
         ids = tf.where(missing, missing_ids, tf.constant(self.ids, tf.int32))
@@ -129,11 +136,22 @@ def log_numbers(integers: tf.Tensor, missing: tf.Tensor) -> tf.Tensor:
 
 
 def make_numeric(kind: str, dictionaries: Dictionaries, schema: Schema) -> MinMax | Log | Bucket:
-    """The op that --numeric names, for the schema's integer columns."""
+    """The op that --numeric names, for the schema's integer columns.
+
+    Raises:
+      UserError: minmax, and a column's range is beyond 64 bits (exit 65).
+    """
     low = tuple(int(dictionaries.min[c]) for c in schema.integers)
     high = tuple(int(dictionaries.max[c]) for c in schema.integers)
     ids = tuple(dictionaries.cat2id[c] for c in schema.integers)
     if kind == "minmax":
+        ranges = zip(schema.integers, low, high, strict=True)
+        if wide := [f"{c}: {a} to {b}" for c, a, b in ranges if a < -(2**63) or b >= 2**63]:
+            raise UserError(
+                f"the dictionaries have ranges beyond 64 bits ({', '.join(wide)}), which --numeric=minmax cannot scale by. "
+                "Messages have up to 18 digits. Make the dictionaries anew with tools/process_data.py, or use another --numeric.",
+                Exit.DATA,
+            )
         return MinMax(low, high, ids)
     if kind == "log":
         return Log(tuple(max(-a, b) for a, b in zip(low, high, strict=True)), ids, dictionaries.num_ids)

@@ -11,7 +11,7 @@ from tfonline.features.schema import Schema
 from tfonline.model.step import make_model
 from tfonline.publish import warmup
 
-_LARGEST = 1e18  # integers have at most 18 digits, as in messages
+_LARGEST = 2.0**53  # from here on float64, in which the numbers of `columns` come, has no longer every whole number
 
 
 class Servable(tf.Module):
@@ -24,6 +24,7 @@ class Servable(tf.Module):
       does not change the scores.
     - `unlabelled`: `message`, string [n]: rows as in the topic, all of them without the label's field.
     - `columns`: a tensor [n] a column: float64 for an integer, NaN where missing, and string for a category, '' where missing.
+      A number that is not whole, or not below 2^53 in size, is refused: a message says larger ones exactly.
 
     Args:
       config: the flags that the checkpoints' model was made with.
