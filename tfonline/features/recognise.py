@@ -1,0 +1,130 @@
+"""What refused rows look like (CSV, JSON, Avro, a header line), for the words of an error. Imports no TensorFlow."""
+
+import collections
+import csv
+import json
+import re
+from collections.abc import Sequence
+
+from tfonline.features.schema import Schema
+
+_SEPARATORS = {"\t": "tabs", ",": "commas", ";": "semicolons", "|": "bars", " ": "spaces"}
+_GZIP, _AVRO_FILE = b"\x1f\x8b", b"Obj\x01"
+_FRAME_BYTES = 5  # Confluent's: a zero byte, then the schema's id in four bytes, the highest first
+_CONTROLS = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]")
+_NAME = re.compile(r"[A-Za-z_][\w .:/-]*")
+
+
+def guess(rows: Sequence[bytes], schema: Schema, message_format: str) -> str:
+    """One sentence that says what most of the rows look like and what was expected; '' where their form is the expected one.
+
+    Args:
+      rows: refused rows, or the first rows of a topic or a file; some of them may be good ones.
+      schema: the columns that were expected.
+      message_format: `tsv` or `json`, as the trainer's flag.
+    """
+    looks = collections.Counter(_look(row, schema, message_format) for row in rows if row)
+    if not looks:
+        return ""
+    look = looks.most_common(1)[0][0]
+    header = _header(rows, schema)
+    if not look and not header:
+        return ""
+    num_fields = len(schema.columns)
+    form = f"JSON lists of {num_fields} values" if message_format == "json" else f"{num_fields} fields separated by tabs, no quotes"
+    found = f"The rows look like {look}{header and ', with '}{header}" if look else f"One of the rows looks like {header}"
+    return f"{found}; expected: {form}, no header line."
+
+
+def _look(row: bytes, schema: Schema, message_format: str) -> str:
+    """What one row looks like; '' for the expected form."""
+    if row.startswith(_GZIP):
+        return "gzip data (a file of it needs a name that ends in .gz)"
+    if row.startswith(_AVRO_FILE):
+        return "an Avro file"
+    if row[0] == 0 and len(row) > _FRAME_BYTES:
+        number = int.from_bytes(row[1:_FRAME_BYTES], "big")
+        return f"Avro or Protobuf messages with Confluent's framing (a zero byte, then schema id {number})"
+    try:
+        text = row.decode()
+    except UnicodeDecodeError:
+        return "binary data, such as Protobuf or Avro messages" if _CONTROLS.search(row) else "text that is not UTF-8"
+    stripped = text.strip()
+    if stripped.startswith("{") and stripped.endswith("}"):
+        return "JSON objects"
+    if stripped.startswith("[") and stripped.endswith("]"):
+        return _look_of_list(stripped, schema, message_format)
+    separator, fields = _split(text, schema)
+    if len(fields) != len(schema.columns) and _CONTROLS.search(row):
+        return "binary data, such as Protobuf or Avro messages"
+    return _look_of_fields(separator, fields, schema, message_format)
+
+
+def _look_of_list(text: str, schema: Schema, message_format: str) -> str:
+    if message_format != "json":
+        return "JSON lists (the trainer reads such messages with --message_format=json)"
+    try:
+        num_values = len(json.loads(text))
+    except ValueError:
+        return "JSON lists that are cut or damaged"
+    return "" if num_values == len(schema.columns) else f"JSON lists of {num_values} values"
+
+
+def _look_of_fields(separator: str, fields: list[str], schema: Schema, message_format: str) -> str:
+    number = f"{len(fields)} fields separated by {_SEPARATORS[separator]}" if len(fields) > 1 else "text of a single field"
+    if separator == "\t" and len(fields) == len(schema.columns):
+        if message_format == "json":
+            return f"{number} (the trainer reads such messages with --message_format=tsv)"
+        # A category may hold quotes as any other characters; a label or a number that is quoted is no such value.
+        numbers = (fields[i] for i in schema.index(schema.label, *schema.integers))
+        return f"{number}, with quotes around them" if any(re.fullmatch('".*"', field) for field in numbers) else ""
+    if separator in ",;":
+        number = f"CSV: {number}"
+    if len(fields) == len(schema.columns) - 1:
+        number += " (one is missing; the label?)"
+    return number
+
+
+def _split(text: str, schema: Schema) -> tuple[str, list[str]]:
+    """A row's separator and fields: the separator that gives the expected number of them, else the most."""
+    ways = {separator: _fields(text, separator) for separator in _SEPARATORS}
+    if any(len(ways[separator]) > 1 for separator in ways.keys() - {" "}):
+        del ways[" "]  # the spaces are inside the fields
+    num_fields = len(schema.columns)
+    # Half of the tabs is more than chance, whatever else a category holds.
+    return max(
+        ways.items(), key=lambda way: (len(way[1]) == num_fields, way[0] == "\t" and len(way[1]) * 2 > num_fields, len(way[1]))
+    )
+
+
+def _fields(text: str, separator: str) -> list[str]:
+    if separator == " ":  # as an editor or a terminal writes tabs
+        return text.split() or [""]
+    if separator == "\t" or '"' not in text:
+        return text.split(separator)
+    try:
+        return next(csv.reader([text], delimiter=separator), [""])
+    except csv.Error:  # a field beyond the csv module's limit of 128 KiB, or a line end inside
+        return text.split(separator)
+
+
+def _header(rows: Sequence[bytes], schema: Schema) -> str:
+    """`a header line (its first names)` where one of the rows names columns, else ''."""
+    headers = {names for row in rows if (names := _names(row, schema))}
+    # Rows of nothing but words are values: a header is the same in all files.
+    if len(headers) != 1:
+        return ""
+    names = headers.pop()
+    return f"a header line ({', '.join(names[:3])}, ...)"
+
+
+def _names(row: bytes, schema: Schema) -> tuple[str, ...]:
+    """The fields of a row that may name columns, else (): values hold empty fields, numbers, or one value twice."""
+    try:
+        separator, fields = _split(row.decode(), schema)
+    except UnicodeDecodeError:
+        return ()
+    names = tuple(field.strip().strip('"') for field in fields)
+    # Words between spaces are any text, unless they are as many as the columns.
+    enough = len(names) == len(schema.columns) or (len(names) > 2 and separator != " ")
+    return names if enough and len(set(names)) == len(names) and all(map(_NAME.fullmatch, names)) else ()
