@@ -12,6 +12,7 @@ from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
 from tfonline.config import parse
 from tfonline.features.dictionaries import load_dictionaries
+from tfonline.features.message import write_message
 from tfonline.features.parse import REASONS
 from tfonline.features.pipeline import Features
 from tfonline.model.replicas import make_strategy
@@ -40,7 +41,7 @@ assert "tfonline" not in sys.modules
 
 
 def as_json(row: bytes) -> bytes:
-    return json.dumps(row.decode().split("\t")).encode()
+    return write_message(row.decode().split("\t"), "json")
 
 
 @pytest.fixture(scope="module", params=MODELS.values(), ids=MODELS)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import produce as produce_tool
+import produce_rows
 import pytest
 from kafka_helpers import ROOT, read_all, read_messages, run_tool
 
@@ -57,8 +58,8 @@ def test_a_file_a_partition(send, tmp_path):
 
 def test_files_a_partition_are_read_side_by_side(tmp_path):
     line = b"x" * 99_999
-    files = produce_tool.Files([str(write(tmp_path / name, [line] * 6)) for name in ("one", "two")])
-    turns = [k for k, lines in files.side_by_side() if lines]
+    files = produce_rows.Files([str(write(tmp_path / name, [line] * 6)) for name in ("one", "two")])
+    turns = [rows.partition for rows in files.side_by_side() if rows.lines]
     assert turns[:4] == [0, 1, 0, 1]
 
 
@@ -85,6 +86,22 @@ def test_json_as_the_program_before_sent_it(broker, topic, tmp_path):
     assert json.loads(message.value()) == ["1", "", "-3"] + ["x"] * 37
     names = ["label"] + [f"I{i}" for i in range(1, 14)] + [f"C{j}" for j in range(1, 27)]
     assert json.loads(message.key()) == names
+
+
+def test_rows_that_json_cannot_carry_are_left_out_and_the_first_is_named(broker, topic, tmp_path):
+    name = topic([[]])
+    at = (f"--bootstrap_servers={broker.bootstrap}", f"--topic={name}", "--format=json")
+    one = write(tmp_path / "one.tsv", ["1\tgrün".encode(), b"", b"0\ta", b"1\tb,c", b"0\td", b"1\t\xff"])
+    code, out, err = run_tool("produce", *at, one)
+    assert code == 65
+    assert read_all(broker.bootstrap, name)[0] == ['["1", "grün"]'.encode(), b'["0", "a"]', b'["0", "d"]']
+    assert err == (
+        f"produce: left out {one}, line 4: field 2, 'b,c', holds a comma, which the trainer does not read in a json message. "
+        "Mend it, or use --format=tsv, which takes all text but tabs and line ends. More such rows are only counted.\n"
+    )
+    assert "input: rows_left_out=2\nproduced: rows=3 " in out
+    # A row beyond --limit is none of this run's.
+    assert run_tool("produce", *at, "--limit=2", one)[0] == 0
 
 
 def test_limit_and_loop(send, tmp_path):

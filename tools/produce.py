@@ -6,31 +6,28 @@
     python tools/produce.py --synthetic=1000000 --rows_per_sec=5000
 
 Lines are sent as they are, less a carriage return at the end; empty lines are left out. Whether a line is a good row is
-the trainer's to judge. The last line on stdout says what the broker has acknowledged.
+the trainer's to judge. --format=json leaves out a row that the trainer could not read back from JSON (a comma, quote, backslash
+or control character in a value), says which, and exits with 65. The last line on stdout says what the broker has acknowledged.
 """
 
 import argparse
 import contextlib
-import gzip
-import itertools
 import json
 import pathlib
 import signal
 import sys
 import time
 import types
-import zlib
 from collections.abc import Callable, Iterator
-from typing import Any, BinaryIO
+from typing import Any
 
 from command_line import Parser, at_least, run
 from kafka_cli import Connection, add_connection_options, connection
+from produce_rows import Files, Rows, Synthetic, bursts
 
 from tfonline.lifecycle import Exit, UserError
 
 _COLUMNS = str(pathlib.Path(__file__).resolve().parent.parent / "configs" / "criteo.yaml")
-_BLOCK_BYTES = 256 * 1024
-_BURST_ROWS = 2000
 # After Ctrl-C: how long the rows already queued may still take.
 _FAREWELL_SECS = 10.0
 
@@ -45,90 +42,8 @@ _PRODUCER = {
     "delivery.report.only.error": True,
 }
 
-# Rows that go out together: to the given partition, or, with None, to the partitions in turn.
-Lines = tuple[int | None, list[bytes]]
-# A line to the message's key and value.
+# A line to the message's key and value; ValueError for a line that has none.
 Encode = Callable[[bytes], tuple[bytes | None, bytes]]
-
-
-class Files:
-    """Reads lines from files (plain, .gz, "-" for stdin) and counts what it leaves out.
-
-    Attributes:
-      num_returns: lines whose carriage return was cut off.
-      num_empty: lines left out because nothing stood in them.
-    """
-
-    def __init__(self, names: list[str]):
-        """Raises UserError (exit 66) if one cannot be opened, before a row of any is sent."""
-        self._names = names
-        self.num_returns = 0
-        self.num_empty = 0
-        for name in names:
-            with _open(name):
-                pass
-
-    def one_after_the_other(self) -> Iterator[Lines]:
-        """The rows of the first file, then those of the second, ..., to the partitions in turn."""
-        for name in self._names:
-            for lines in self._blocks(name):
-                yield None, lines
-
-    def side_by_side(self) -> Iterator[Lines]:
-        """File k to partition k: a block of each file in turn, until all are through."""
-        left = {k: self._blocks(name) for k, name in enumerate(self._names)}
-        while left:
-            for k in list(left):
-                lines = next(left[k], None)
-                if lines is None:
-                    del left[k]
-                else:
-                    yield k, lines
-
-    def _blocks(self, name: str) -> Iterator[list[bytes]]:
-        rest = b""
-        with _open(name) as file:
-            try:
-                # read1 gives what is there, so that rows of a slow pipe are not held back.
-                while block := file.read1(_BLOCK_BYTES):
-                    *lines, rest = (rest + block).split(b"\n")
-                    yield self._clean(lines)
-            except (EOFError, OSError, zlib.error) as e:
-                raise UserError(f"{name} cannot be read to its end ({e}); the rows before were sent.", Exit.NO_INPUT) from e
-        yield self._clean([rest] if rest else [])
-
-    def _clean(self, lines: list[bytes]) -> list[bytes]:
-        cut = [line[:-1] if line.endswith(b"\r") else line for line in lines]
-        whole = [line for line in cut if line]
-        self.num_returns += sum(map(len, lines)) - sum(map(len, cut))
-        self.num_empty += len(lines) - len(whole)
-        return whole
-
-
-class Synthetic:
-    """Makes rows with tools/synthetic.py and keeps their true probabilities for the summary."""
-
-    def __init__(self, num_rows: int, seed: int):
-        self._num_rows = num_rows
-        self._seed = seed
-        self._probabilities: list[Any] = []
-
-    def rows(self) -> Iterator[Lines]:
-        """The rows, to the partitions in turn."""
-        import synthetic
-
-        self._probabilities = []
-        for block in synthetic.rows(self._num_rows, self._seed):
-            self._probabilities.append(block.probability)
-            yield None, block.lines
-
-    def summary(self) -> str:
-        """What the best possible model scores on the rows made."""
-        import numpy as np
-        import synthetic
-
-        made = np.concatenate(self._probabilities or [np.empty(0)])
-        return synthetic.summary(made) if len(made) > 1 else "synthetic: too few rows for a score"
 
 
 class Interrupt:
@@ -163,6 +78,7 @@ class Sender:
     Attributes:
       num_queued: rows handed to the producer.
       num_lost: rows that the broker never acknowledged, and rows that it would not take.
+      num_refused: rows that have no message in this format, and were left out.
     """
 
     def __init__(self, link: Connection, topic: str, encode: Encode | None, interrupt: Interrupt):
@@ -173,11 +89,12 @@ class Sender:
         self._link = link
         self.num_queued = 0
         self.num_lost = 0
+        self.num_refused = 0
         self._warned = False
         self._producer = link.producer({**_PRODUCER, "on_delivery": self._lost, "error_cb": self._problem})
         self.num_partitions = len(link.topic(self._producer, topic).partitions)
 
-    def send(self, partition: int | None, lines: list[bytes]) -> None:
+    def send(self, rows: Rows) -> None:
         """Queues rows in order; waits while the queue is full. Stops between two rows once interrupted.
 
         Raises:
@@ -186,9 +103,13 @@ class Sender:
         from confluent_kafka import KafkaException
 
         produce, topic, encode = self._producer.produce, self._topic, self._encode
-        for line in lines:
-            target = self.num_queued % self.num_partitions if partition is None else partition
-            key, value = encode(line) if encode else (None, line)
+        for line, number in zip(rows.lines, rows.numbers, strict=True):
+            target = self.num_queued % self.num_partitions if rows.partition is None else rows.partition
+            try:
+                key, value = encode(line) if encode else (None, line)
+            except ValueError as e:
+                self._refuse(f"{rows.source}, line {number}: {e}")
+                continue
             while True:
                 try:
                     produce(topic, value, key, target)
@@ -215,6 +136,15 @@ class Sender:
                     self.num_lost += len(self._producer)
                     return
 
+    def _refuse(self, why: str) -> None:
+        self.num_refused += 1
+        if self.num_refused == 1:
+            print(
+                f"produce: left out {why}. Mend it, or use --format=tsv, which takes all text but tabs and line ends. More such "
+                "rows are only counted.",
+                file=sys.stderr,
+            )
+
     def _lost(self, error: Any, message: Any) -> None:
         self.num_lost += 1
         if self.num_lost == 1:
@@ -229,35 +159,6 @@ class Sender:
                 f"message.timeout.ms at most ({self._link.problem or error.str()})",
                 file=sys.stderr,
             )
-
-
-def _open(name: str) -> BinaryIO:
-    if name == "-":
-        return open(sys.stdin.fileno(), "rb", closefd=False)
-    try:
-        return gzip.open(name) if name.endswith(".gz") else open(name, "rb")
-    except OSError as e:
-        raise UserError(
-            f"{name} cannot be read ({e.strerror}). Name a file of rows, plain or .gz, or - for stdin.", Exit.NO_INPUT
-        ) from e
-
-
-def _bursts(source: Callable[[], Iterator[Lines]], rate: int, loop: bool, limit: int | None) -> Iterator[Lines]:
-    """The source's rows in small bursts, so that pace and Ctrl-C are looked at often; over and over with `loop`."""
-    # A hundred bursts a second are even enough, and one row is the least.
-    size = min(_BURST_ROWS, max(1, rate // 100)) if rate else _BURST_ROWS
-    left = sys.maxsize if limit is None else limit
-    for _ in itertools.count() if loop else range(1):
-        before = left
-        for partition, lines in source():
-            for first in range(0, len(lines), size):
-                burst = lines[first : first + min(size, left)]
-                yield partition, burst
-                left -= len(burst)
-                if not left:
-                    return
-        if loop and left == before:
-            raise UserError("--loop over input without a row would never end. Name a file with rows.", Exit.NO_INPUT)
 
 
 class Pace:
@@ -278,16 +179,25 @@ class Pace:
         return max(0.0, self._due - now)
 
 
-def _json_encoder(columns: str) -> Encode:
+def json_encoder(columns: str) -> Encode:
     """The form of the program that tfonline replaces: the column names as key, the fields as value, both JSON lists.
 
     Raises:
       UserError: the file of columns cannot be read (exit 66) or is wrong (exit 64).
     """
+    from tfonline.features.message import write_message
     from tfonline.features.schema import load_schema
 
     key = json.dumps(load_schema(columns).names).encode()
-    return lambda line: (key, json.dumps(line.decode(errors="replace").split("\t")).encode())
+
+    def encode(line: bytes) -> tuple[bytes, bytes]:
+        try:
+            fields = line.decode().split("\t")
+        except UnicodeDecodeError as e:
+            raise ValueError(f"it is not UTF-8 text (byte {e.start + 1} is 0x{line[e.start]:02x})") from e
+        return key, write_message(fields, "json")
+
+    return encode
 
 
 def _parse(argv: list[str]) -> argparse.Namespace:
@@ -303,7 +213,9 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         help="round_robin: one file after the other, rows to the partitions in turn, so time order is kept (default); "
         "file_per_partition: file k to partition k, side by side (default with --file1)",
     )
-    parser.add_argument("--format", choices=("tsv", "json"), default="tsv", help="of the messages (default tsv)")
+    parser.add_argument(
+        "--format", choices=("tsv", "json"), default="tsv", help="of the messages (default tsv); json: not every value fits"
+    )
     parser.add_argument("--columns", default=_COLUMNS, help="the columns that --format=json names in the key")
     parser.add_argument("--rows_per_sec", type=at_least(0), default=0, help="0: as fast as it goes (default)")
     parser.add_argument("--limit", type=at_least(1), metavar="N", help="send N rows at most")
@@ -327,11 +239,14 @@ def _parse(argv: list[str]) -> argparse.Namespace:
 
 
 def main(argv: list[str]) -> int:
-    """Sends the rows; returns the exit status: 1 if the broker did not take all, 130 if Ctrl-C came before the end."""
+    """Sends the rows; returns the exit status.
+
+    1 if the broker did not take all, 65 if a row has no message in this format, 130 if Ctrl-C came before the end.
+    """
     args = _parse(argv)
     files = Files(args.files)
     made = Synthetic(min(args.synthetic, args.limit or args.synthetic), args.seed) if args.synthetic else None
-    encode = _json_encoder(args.columns) if args.format == "json" else None
+    encode = json_encoder(args.columns) if args.format == "json" else None
     interrupt = Interrupt()
     sender = Sender(connection(args), args.topic, encode, interrupt)
     if made:
@@ -348,7 +263,7 @@ def main(argv: list[str]) -> int:
         )
     started = time.monotonic()
     try:
-        _send_all(sender, _bursts(source, args.rows_per_sec, args.loop, args.limit), interrupt, args)
+        _send_all(sender, bursts(source, args.rows_per_sec, args.loop, args.limit), interrupt, args)
     except KeyboardInterrupt:
         pass
     finally:
@@ -356,6 +271,8 @@ def main(argv: list[str]) -> int:
         num_rows = sender.num_queued - sender.num_lost
         if files.num_returns or files.num_empty:
             print(f"input: carriage_returns_cut={files.num_returns} empty_lines_left_out={files.num_empty}")
+        if sender.num_refused:
+            print(f"input: rows_left_out={sender.num_refused}")
         if made:
             print(made.summary())
         print(
@@ -365,10 +282,12 @@ def main(argv: list[str]) -> int:
         )
     if sender.num_lost:
         return 1
+    if sender.num_refused:
+        return Exit.DATA
     return 130 if interrupt.num_asked and not args.loop else Exit.OK
 
 
-def _send_all(sender: Sender, bursts: Iterator[Lines], interrupt: Interrupt, args: argparse.Namespace) -> None:
+def _send_all(sender: Sender, source: Iterator[Rows], interrupt: Interrupt, args: argparse.Namespace) -> None:
     from tqdm import tqdm
 
     pace = Pace(args.rows_per_sec)
@@ -377,13 +296,13 @@ def _send_all(sender: Sender, bursts: Iterator[Lines], interrupt: Interrupt, arg
     with tqdm(total=total, unit=" rows", unit_scale=True, disable=None) as bar:
         while True:
             with interrupt.waiting():
-                burst = next(bursts, None)
+                burst = next(source, None)
             if burst is None:
                 return
-            sender.send(*burst)
-            bar.update(len(burst[1]))
+            sender.send(burst)
+            bar.update(len(burst.lines))
             with interrupt.waiting():
-                time.sleep(pace.after(len(burst[1])))
+                time.sleep(pace.after(len(burst.lines)))
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
 """Requests that TensorFlow Serving runs when it loads a version, so that the first that somebody waits for is not the slow one."""
 
-import json
 import pathlib
 
 import tensorflow as tf
 from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
+from tfonline.features.message import write_message
 from tfonline.features.schema import Schema
 
 # Where TensorFlow Serving looks for them in a version (https://www.tensorflow.org/tfx/serving/saved_model_warmup).
@@ -31,7 +31,7 @@ def write(folder: pathlib.Path, schema: Schema, message_format: str) -> None:
     columns |= {name: tf.constant([""]) for name in schema.categories}
     requests = []
     for signature, fields in rows.items():
-        message = json.dumps(fields) if message_format == "json" else "\t".join(fields)
+        message = write_message(fields, message_format)
         requests += [_request(signature, {"message": tf.constant([message] * size)}) for size in _BATCHES]
     (folder / FILE).parent.mkdir()
     with tf.io.TFRecordWriter(str(folder / FILE)) as file:

@@ -1,0 +1,147 @@
+"""The rows that produce.py sends: from files, from stdin or made, with the line that each is from, in bursts."""
+
+import gzip
+import itertools
+import sys
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, BinaryIO, NamedTuple
+
+from tfonline.lifecycle import Exit, UserError
+
+_BLOCK_BYTES = 256 * 1024
+_BURST_ROWS = 2000
+
+
+class Rows(NamedTuple):
+    """Rows that go out together.
+
+    Attributes:
+      partition: where they go; None: to the partitions in turn.
+      lines: their texts.
+      source: the file that they are from, or what made them.
+      numbers: the line in that file of each, counted from 1.
+    """
+
+    partition: int | None
+    lines: list[bytes]
+    source: str
+    numbers: Sequence[int]
+
+    def part(self, first: int, stop: int) -> "Rows":
+        """Rows first .. stop of these."""
+        return self._replace(lines=self.lines[first:stop], numbers=self.numbers[first:stop])
+
+
+class Files:
+    """Reads lines from files (plain, .gz, "-" for stdin) and counts what it leaves out.
+
+    Attributes:
+      num_returns: lines whose carriage return was cut off.
+      num_empty: lines left out because nothing stood in them.
+    """
+
+    def __init__(self, names: list[str]):
+        """Raises UserError (exit 66) if one cannot be opened, before a row of any is sent."""
+        self._names = names
+        self.num_returns = 0
+        self.num_empty = 0
+        for name in names:
+            with _open(name):
+                pass
+
+    def one_after_the_other(self) -> Iterator[Rows]:
+        """The rows of the first file, then those of the second, ..., to the partitions in turn."""
+        for name in self._names:
+            yield from self._blocks(name)
+
+    def side_by_side(self) -> Iterator[Rows]:
+        """File k to partition k: a block of each file in turn, until all are through."""
+        left = {k: self._blocks(name) for k, name in enumerate(self._names)}
+        while left:
+            for k in list(left):
+                rows = next(left[k], None)
+                if rows is None:
+                    del left[k]
+                else:
+                    yield rows._replace(partition=k)
+
+    def _blocks(self, name: str) -> Iterator[Rows]:
+        rest, number = b"", 1
+        with _open(name) as file:
+            try:
+                # read1 gives what is there, so that rows of a slow pipe are not held back.
+                while block := file.read1(_BLOCK_BYTES):
+                    *lines, rest = (rest + block).split(b"\n")
+                    yield self._clean(name, number, lines)
+                    number += len(lines)
+            except (EOFError, OSError, zlib.error) as e:
+                raise UserError(f"{name} cannot be read to its end ({e}); the rows before were sent.", Exit.NO_INPUT) from e
+        yield self._clean(name, number, [rest] if rest else [])
+
+    def _clean(self, name: str, first: int, lines: list[bytes]) -> Rows:
+        cut = [line[:-1] if line.endswith(b"\r") else line for line in lines]
+        whole = [line for line in cut if line]
+        numbers = range(first, first + len(lines))
+        if len(whole) < len(lines):
+            numbers = [number for number, line in zip(numbers, cut, strict=True) if line]
+        self.num_returns += sum(map(len, lines)) - sum(map(len, cut))
+        self.num_empty += len(lines) - len(whole)
+        return Rows(None, whole, name, numbers)
+
+
+class Synthetic:
+    """Makes rows with tools/synthetic.py and keeps their true probabilities for the summary."""
+
+    def __init__(self, num_rows: int, seed: int):
+        self._num_rows = num_rows
+        self._seed = seed
+        self._probabilities: list[Any] = []
+
+    def rows(self) -> Iterator[Rows]:
+        """The rows, to the partitions in turn."""
+        import synthetic
+
+        self._probabilities = []
+        number = 1
+        for block in synthetic.rows(self._num_rows, self._seed):
+            self._probabilities.append(block.probability)
+            yield Rows(None, block.lines, "--synthetic", range(number, number + len(block.lines)))
+            number += len(block.lines)
+
+    def summary(self) -> str:
+        """What the best possible model scores on the rows made."""
+        import numpy as np
+        import synthetic
+
+        made = np.concatenate(self._probabilities or [np.empty(0)])
+        return synthetic.summary(made) if len(made) > 1 else "synthetic: too few rows for a score"
+
+
+def bursts(source: Callable[[], Iterator[Rows]], rate: int, loop: bool, limit: int | None) -> Iterator[Rows]:
+    """The source's rows in small bursts, so that pace and Ctrl-C are looked at often; over and over with `loop`."""
+    # A hundred bursts a second are even enough, and one row is the least.
+    size = min(_BURST_ROWS, max(1, rate // 100)) if rate else _BURST_ROWS
+    left = sys.maxsize if limit is None else limit
+    for _ in itertools.count() if loop else range(1):
+        before = left
+        for rows in source():
+            for first in range(0, len(rows.lines), size):
+                burst = rows.part(first, first + min(size, left))
+                yield burst
+                left -= len(burst.lines)
+                if not left:
+                    return
+        if loop and left == before:
+            raise UserError("--loop over input without a row would never end. Name a file with rows.", Exit.NO_INPUT)
+
+
+def _open(name: str) -> BinaryIO:
+    if name == "-":
+        return open(sys.stdin.fileno(), "rb", closefd=False)
+    try:
+        return gzip.open(name) if name.endswith(".gz") else open(name, "rb")
+    except OSError as e:
+        raise UserError(
+            f"{name} cannot be read ({e.strerror}). Name a file of rows, plain or .gz, or - for stdin.", Exit.NO_INPUT
+        ) from e
