@@ -1,6 +1,7 @@
 """The SavedModel: the trainer's scores to the bit, in a process that has never heard of tfonline."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -53,15 +54,19 @@ def trained(request, tmp_path_factory):
     flags += [f"--model_dir={folder}/model", "--stop_at=latest", "--window_rows=500", "--batch_size=100", "--deep_layers=32,16"]
     config = parse(flags)
     run(config)
-    servable = Servable(config, SCHEMA, make_features(config, str(folder / "category_ids.tsv")))
+    servable = Servable(config, SCHEMA, make_features(config, folder))
     checkpoint = tf.train.latest_checkpoint(config.model_dir)
     servable.load(checkpoint)
     return config, servable
 
 
-def make_features(config, table_file=None):
+def make_features(config, folder=None):
+    """The trainer's, the table in a file where a folder is given."""
     c, dictionaries = config, load_dictionaries(config.dictionary_dir, SCHEMA)
-    return Features(SCHEMA, dictionaries, c.numeric, c.message_format, c.oov_buckets, c.cross_buckets, table_file)
+    features = Features(SCHEMA, dictionaries, c.numeric, c.message_format, c.oov_buckets, c.cross_buckets)
+    if folder:
+        features.lookup.keep_in(folder)
+    return features
 
 
 def trainers_scores(config, rows, size, *checkpoints):
@@ -102,7 +107,9 @@ def test_the_files_hold_neither_slots_nor_what_is_only_counted_by_the_trainer(tr
     names = tf.train.load_checkpoint(str(tmp_path / "saved" / "variables" / "variables")).get_variable_to_shape_map()
     assert any("embedding" in name for name in names)
     assert not [name for name in names if "optimizer" in name or "position" in name or "metrics" in name]
-    assert (tmp_path / "saved" / "assets" / "category_ids.tsv").stat().st_size > 0
+    [table] = (tmp_path / "saved" / "assets").iterdir()
+    assert re.fullmatch(r"category_ids-[0-9a-f]{16}\.tsv", table.name)
+    assert len(table.read_bytes().splitlines()) == 26 * 20  # a line a value
 
 
 def test_warm_up_requests_are_rows_that_the_signatures_score(trained, tmp_path):

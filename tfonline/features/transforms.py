@@ -1,17 +1,24 @@
 """Feature ops: fields in, ids and values out. An op's repr is its configuration; serving runs the same op."""
 
 import dataclasses
+import hashlib
 import math
+import os
+import pathlib
+import re
 
 import numpy as np
 import tensorflow as tf
 
 from tfonline.features.dictionaries import Dictionaries
 from tfonline.features.schema import Schema
-from tfonline.lifecycle import Exit, UserError
+from tfonline.lifecycle import Exit, UserError, flush_to_disk
 
 # to_hash_bucket_fast is FarmHash Fingerprint64 modulo the number of buckets; as many as an int64 can name.
 _HASH_BUCKETS = 2**63 - 1
+# Of the file that holds a table; without a digest, as it was once.
+_TABLE_FILE, _DIGITS = "category_ids", 16
+_IS_TABLE_FILE = re.compile(rf"{_TABLE_FILE}(-[0-9a-f]{{{_DIGITS}}})?\.tsv")
 # Odd 64-bit constants of SplitMix64 (Steele, Lea, Flood, OOPSLA 2014).
 _GOLDEN = 0x9E3779B97F4A7C15
 _MIX = 0xBF58476D1CE4E5B9
@@ -172,18 +179,9 @@ class CategoryLookup(tf.Module):
       schema: the columns.
       oov_buckets: values that the dictionary does not hold share so many ids, by their hash; 0: their column's OOV id.
       first_bucket: the first of these ids.
-      table_file: where the table's hashes and ids are written, and then read from: a SavedModel takes the file as an asset. None:
-        the table is made of tensors.
     """
 
-    def __init__(
-        self,
-        dictionaries: Dictionaries,
-        schema: Schema,
-        oov_buckets: int = 0,
-        first_bucket: int = 0,
-        table_file: str | None = None,
-    ):
+    def __init__(self, dictionaries: Dictionaries, schema: Schema, oov_buckets: int = 0, first_bucket: int = 0):
         super().__init__(name="category_lookup")
         self._oov_buckets, self._first_bucket = oov_buckets, first_bucket
         columns, values, ids = dictionaries.categories(schema)
@@ -197,12 +195,40 @@ class CategoryLookup(tf.Module):
             )
         if not len(ids):  # a table cannot be empty
             keys, ids = tf.zeros([1], tf.int64), [-1]
-        if table_file:
-            np.savetxt(table_file, np.stack([keys, ids], axis=1), "%d", delimiter="\t")
-            entries = tf.lookup.TextFileInitializer(table_file, tf.int64, 0, tf.int32, 1)
-        else:
-            entries = tf.lookup.KeyValueTensorInitializer(keys, tf.constant(ids, tf.int32))
-        self._table = tf.lookup.StaticHashTable(entries, default_value=-1)
+        self._entries = keys, tf.constant(ids, tf.int32)
+        self._table = tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(*self._entries), default_value=-1)
+
+    def keep_in(self, folder: str | os.PathLike) -> pathlib.Path:
+        """Has the table read its hashes and ids from a file in `folder`: a SavedModel takes the file along as an asset.
+
+        Call it before a graph uses the lookup. The file's name tells its content: TensorFlow finds a table again by its file's
+        path for as long as the process lives, and would take one of the same name for this one, whatever it holds. Tables of
+        other content are removed from the folder; SavedModels have copies of theirs.
+
+        Returns:
+          The file.
+
+        Raises:
+          OSError: it cannot be written.
+        """
+        folder = pathlib.Path(folder)
+        beside = folder / f".{_TABLE_FILE}.tmp"
+        try:
+            np.savetxt(beside, np.stack(self._entries, axis=1), "%d", delimiter="\t")
+            with beside.open("rb") as f:
+                digest = hashlib.file_digest(f, "sha256").hexdigest()
+            file = folder / f"{_TABLE_FILE}-{digest[:_DIGITS]}.tsv"
+            flush_to_disk(beside)
+            beside.replace(file)
+        finally:
+            beside.unlink(missing_ok=True)
+        for other in folder.iterdir():
+            if _IS_TABLE_FILE.fullmatch(other.name) and other != file:
+                other.unlink()
+        self._table = tf.lookup.StaticHashTable(
+            tf.lookup.TextFileInitializer(str(file), tf.int64, 0, tf.int32, 1), default_value=-1
+        )
+        return file
 
     def keys(self, categories: tf.Tensor) -> tf.Tensor:
         """string [b, k] to int64 [b, k]: a number for each (column, value), known or not."""

@@ -29,7 +29,7 @@ class Servable(tf.Module):
     Args:
       config: the flags that the checkpoints' model was made with.
       schema: the columns.
-      features: the trainer's own, made with a table_file, which is copied into each SavedModel.
+      features: the trainer's own; where its lookup is kept in a file (CategoryLookup.keep_in), each SavedModel has a copy of that.
     """
 
     def __init__(self, config: Config, schema: Schema, features: Features):
