@@ -165,6 +165,50 @@ def test_columns_of_one_kind_alone(message_format):
     assert rows(eagerly(texts, [message])) == [(1.0, [], [b"7", b"8"], "")]
 
 
+@both_ways
+def test_rows_without_the_labels_field(run):
+    parse = Parse(SMALL, labelled=False)
+    assert rows(run(parse, [b"5\t-3\tab\tcd", b"\t\t\t", b"", b"1\t5\t-3\tab\tcd", b"5\t-3\tab", b"x\t-3\tab\tcd"])) == [
+        (0.0, [5, -3], [b"ab", b"cd"], ""),
+        (0.0, [None, None], [b"", b""], ""),
+        (*BAD, "empty"),
+        (*BAD, "fields"),
+        (*BAD, "fields"),
+        (*BAD, "number"),
+    ]
+    parse = Parse(SMALL, "json", labelled=False)
+    assert rows(run(parse, [b'[5,-3,"ab","cd"]', b'["1",5,-3,"ab","cd"]', b'["",null,null,""]'])) == [
+        (0.0, [5, -3], [b"ab", b"cd"], ""),
+        (*BAD, "fields"),
+        (0.0, [None, None], [b"", b""], ""),
+    ]
+
+
+def test_the_label_that_is_left_out_may_stand_anywhere():
+    schema = schema_of("C1:category", "I1:integer", "click:label", "C2:category", "I2:integer")
+    assert rows(eagerly(Parse(schema, labelled=False), [b"a\t5\tb\t6", b"a\t5\t1\tb\t6"])) == [
+        (0.0, [5, 6], [b"a", b"b"], ""),
+        (*BAD, "fields"),
+    ]
+
+
+@both_ways
+def test_of_one_column_without_a_label_an_empty_message_is_no_row(run):
+    schema = schema_of("click:label", "C1:category")
+    assert rows(run(Parse(schema, labelled=False), [b"a", b"", b"a\tb", b"b"])) == [
+        (0.0, [], [b"a"], ""),
+        (0.0, [], [b""], "empty"),
+        (0.0, [], [b""], "fields"),
+        (0.0, [], [b"b"], ""),
+    ]
+    assert rows(run(Parse(schema, "json", labelled=False), [b'["a"]', b"", b'[""]', b"[null]"])) == [
+        (0.0, [], [b"a"], ""),
+        (0.0, [], [b""], "empty"),
+        (0.0, [], [b""], ""),
+        (0.0, [], [b""], ""),
+    ]
+
+
 def test_criteos_40_columns():
     values = [str(i) for i in range(-1, 12)] + [f"{i:08x}" for i in range(26)]
     good, short = ("\t".join(["1", *v]).encode() for v in (values, values[:-1]))

@@ -76,7 +76,7 @@ def test_each_version_is_another_checkpoint_and_scores_as_it(train):
     for number in versions.numbers:
         manifest = versions.manifest(number)
         assert versions.problems(number) == []
-        servable = Servable(config, SCHEMA, make_features(config, f"{config.model_dir}/category_ids.tsv"))
+        servable = Servable(config, SCHEMA, make_features(config, config.model_dir))
         servable.load(f"{config.model_dir}/published/{manifest['checkpoint']}")
         found = scores(versions, number)
         assert np.array_equal(found, servable.score(tf.constant(ROWS[:500]))["logit"])

@@ -1,6 +1,7 @@
 """The SavedModel: the trainer's scores to the bit, in a process that has never heard of tfonline."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -53,15 +54,19 @@ def trained(request, tmp_path_factory):
     flags += [f"--model_dir={folder}/model", "--stop_at=latest", "--window_rows=500", "--batch_size=100", "--deep_layers=32,16"]
     config = parse(flags)
     run(config)
-    servable = Servable(config, SCHEMA, make_features(config, str(folder / "category_ids.tsv")))
+    servable = Servable(config, SCHEMA, make_features(config, folder))
     checkpoint = tf.train.latest_checkpoint(config.model_dir)
     servable.load(checkpoint)
     return config, servable
 
 
-def make_features(config, table_file=None):
+def make_features(config, folder=None):
+    """The trainer's, the table in a file where a folder is given."""
     c, dictionaries = config, load_dictionaries(config.dictionary_dir, SCHEMA)
-    return Features(SCHEMA, dictionaries, c.numeric, c.message_format, c.oov_buckets, c.cross_buckets, table_file)
+    features = Features(SCHEMA, dictionaries, c.numeric, c.message_format, c.oov_buckets, c.cross_buckets)
+    if folder:
+        features.lookup.keep_in(folder)
+    return features
 
 
 def trainers_scores(config, rows, size, *checkpoints):
@@ -102,7 +107,9 @@ def test_the_files_hold_neither_slots_nor_what_is_only_counted_by_the_trainer(tr
     names = tf.train.load_checkpoint(str(tmp_path / "saved" / "variables" / "variables")).get_variable_to_shape_map()
     assert any("embedding" in name for name in names)
     assert not [name for name in names if "optimizer" in name or "position" in name or "metrics" in name]
-    assert (tmp_path / "saved" / "assets" / "category_ids.tsv").stat().st_size > 0
+    [table] = (tmp_path / "saved" / "assets").iterdir()
+    assert re.fullmatch(r"category_ids-[0-9a-f]{16}\.tsv", table.name)
+    assert len(table.read_bytes().splitlines()) == 26 * 20  # a line a value
 
 
 def test_warm_up_requests_are_rows_that_the_signatures_score(trained, tmp_path):
@@ -120,7 +127,9 @@ def test_warm_up_requests_are_rows_that_the_signatures_score(trained, tmp_path):
         assert not found["reason"].numpy().any()
         assert np.isfinite(found["logit"]).all()
         seen.append((request.model_spec.signature_name, len(found["logit"])))
-    assert seen == [("serving_default", 1), ("serving_default", 100), ("columns", 1)]
+    assert seen == [
+        ("serving_default", 1), ("serving_default", 100), ("unlabelled", 1), ("unlabelled", 100), ("columns", 1),
+    ]  # fmt: skip
     # Nothing is known of the row: what the trainer makes of a message without a value.
     message = b"0" + b"\t" * 39 if config.message_format == "tsv" else json.dumps(["0", *[""] * 39]).encode()
     assert found["logit"].numpy() == servable.score(tf.constant([message]))["logit"].numpy()
@@ -139,21 +148,52 @@ def test_columns_score_as_messages_do(trained):
     expected = servable.score(tf.constant(messages))
     found = servable.signatures["columns"](**named)
     assert np.array_equal(found["logit"], expected["logit"])
-    named["I3"] = tf.constant([0.5, 1e30, np.inf, *[1.0] * (BATCH - 3)], tf.float64)
+    named["I3"] = tf.constant([0.5, 1e30, np.inf, 2.0**53, -(2.0**53), *[2.0**53 - 1] * (BATCH - 5)], tf.float64)
     found = servable.signatures["columns"](**named)
-    assert found["reason"].numpy().tolist() == [REASONS.index("number")] * 3 + [0] * (BATCH - 3)
-    assert np.isnan(found["logit"][:3]).all()
-    assert np.isfinite(found["logit"][3:]).all()
+    assert found["reason"].numpy().tolist() == [REASONS.index("number")] * 5 + [0] * (BATCH - 5)
+    assert np.isnan(found["logit"][:5]).all()
+    assert np.isfinite(found["logit"][5:]).all()
 
 
-def test_a_row_without_its_label_scores_the_same_and_a_bad_one_fails_alone(trained):
+def asked(servable, signature, rows):
+    """The logits and reasons that a signature gives for rows."""
+    found = servable.signatures[signature](message=tf.constant(rows))
+    bad = found["reason"].numpy() > 0
+    assert np.array_equal(np.isnan(found["logit"]), bad)
+    assert np.array_equal(np.isnan(found["probability"]), bad)
+    return found["logit"].numpy(), [REASONS[r] for r in found["reason"].numpy()]
+
+
+def test_a_bad_row_fails_alone(trained):
     config, servable = trained
     form = as_json if config.message_format == "json" else bytes
-    without = [form(row.split(b"\t", 1)[1]) for row in ROWS[:3]]
-    bad = [b"", b"1\t2", form(b"x" + ROWS[0][1:]), form(ROWS[0] + b"\tmore")]
-    found = servable.score(tf.constant([*without, *bad]))
-    assert [REASONS[r] for r in found["reason"].numpy()[:4]] == ["", "", "", "empty"]
-    assert (found["reason"].numpy()[3:] > 0).all()
-    assert np.isnan(found["probability"][3:]).all()
-    expected = servable.score(tf.constant([form(row) for row in ROWS[:3]] + bad))
-    assert np.array_equal(found["logit"][:3], expected["logit"][:3])
+    bad = [b"", form(b"x" + ROWS[0][1:]), form(ROWS[0] + b"\tmore")]
+    logits, reasons = asked(servable, "serving_default", [*map(form, ROWS[:3]), *bad])
+    assert reasons == ["", "", "", "empty", "label", "fields"]
+    alone, _ = asked(servable, "serving_default", [*map(form, ROWS[:3]), *map(form, ROWS[:3])])
+    assert np.array_equal(logits[:3], alone[:3])
+
+
+def test_rows_without_the_labels_field_have_a_signature_of_their_own(trained):
+    config, servable = trained
+    form = as_json if config.message_format == "json" else bytes
+    labelled = [form(row) for row in ROWS[:3]]
+    unlabelled = [form(row.split(b"\t", 1)[1]) for row in ROWS[:3]]
+    expected, reasons = asked(servable, "serving_default", labelled)
+    assert reasons == ["", "", ""]
+    found, reasons = asked(servable, "unlabelled", unlabelled)
+    assert reasons == ["", "", ""]
+    assert np.array_equal(found, expected)
+    assert asked(servable, "serving_default", unlabelled)[1] == ["fields"] * 3
+    assert asked(servable, "unlabelled", [*labelled, b""])[1] == ["fields"] * 3 + ["empty"]
+
+
+def test_a_row_whose_last_field_was_stripped_is_not_scored_as_another_one(trained):
+    """Without its empty C26, a row of 40 fields is as long as one without a label: read so, I1 would be the label."""
+    config, servable = trained
+    whole = [row for row in make_rows(400, seed=7) if row.endswith(b"\t")]
+    assert len(whole) > 20
+    form = as_json if config.message_format == "json" else bytes
+    stripped = [form(row[:-1]) for row in whole]
+    assert asked(servable, "serving_default", stripped)[1] == ["fields"] * len(whole)
+    assert asked(servable, "unlabelled", [form(row.split(b"\t", 1)[1][:-1]) for row in whole])[1] == ["fields"] * len(whole)

@@ -82,6 +82,9 @@ def test_what_cannot_be_scored_is_said(page, server, tmp_path):
     box.press("Control+Enter")
     expect(page.locator("#answer")).to_contain_text("not scored: fields: the row has more or fewer fields than there are columns")
     page.unroute("**/v1/models/**")
+    page.get_by_label("they lack the label's field").check()  # which this version has no signature for
+    box.press("Control+Enter")
+    expect(page.locator("#answer")).to_contain_text('there is no signature "unlabelled"; expected one of columns, serving_default')
     server.process.kill()
     box.press("Control+Enter")
     expect(page.locator("#answer")).to_contain_text("The server does not answer")

@@ -69,6 +69,48 @@ def test_minmax_of_a_column_without_range_is_0(run):
     assert column(run, MinMax((7,), (7,), (0,)), [6, 7, 8, None]) == ([0] * 4, [0.0] * 4)
 
 
+@both_ways
+def test_minmax_tells_times_of_ten_minutes_apart(run):
+    first = 1_700_000_000
+    times = [first, first + 1, first + 150, first + 300, first + 600]
+    expected = [0.0, float(np.float32(1 / 600)), 0.25, 0.5, 1.0]
+    assert column(run, MinMax((first,), (first + 600,), (0,)), times)[1] == expected
+    nanoseconds = 10**17 + 1
+    assert column(run, MinMax((nanoseconds,), (nanoseconds + 4,), (0,)), [nanoseconds + i for i in range(5)])[1] == [
+        0.0, 0.25, 0.5, 0.75, 1.0,
+    ]  # fmt: skip
+
+
+@both_ways
+def test_minmax_over_all_64_bits(run):
+    op = MinMax((-(2**63),), (2**63 - 1,), (0,))
+    assert column(run, op, [-(2**63), -(2**62), 0, 2**62, 2**63 - 1])[1] == [0.0, 0.25, 0.5, 0.75, 1.0]
+    half = MinMax((0,), (10**18 - 1,), (0,))
+    assert column(run, half, [-(10**18) + 1, 25 * 10**16, 10**18 - 1])[1] == [0.0, 0.25, 1.0]
+
+
+@both_ways
+def test_minmax_of_small_numbers_is_what_it_was_to_the_bit(run):
+    """Numbers below 2^24 are exact in float32: there, rounding before the difference and after it are the same."""
+    r = np.random.default_rng(1)
+    for low, high in [(0, 300), (-1, 57), (-3, 10**6), (-(2**24), 2**24), (12345, 16_000_000)]:
+        numbers = r.integers(-(2**24), 2**24, 1000)
+        was = (numbers.astype(np.float32) - np.float32(low)) / (np.float32(high) - np.float32(low))
+        assert column(run, MinMax((low,), (high,), (0,)), numbers.tolist())[1] == was.clip(0, 1).tolist()
+
+
+def test_minmax_refuses_ranges_that_no_number_of_64_bits_fills():
+    wide = Dictionaries({"I1": 2**63, "I2": 5}, {"I1": 0, "I2": 0}, DICTIONARIES.cat2id)
+    with pytest.raises(UserError, match=r"ranges beyond 64 bits \(I1: 0 to 9223372036854775808\)") as e:
+        make_numeric("minmax", wide, SCHEMA)
+    assert e.value.code == Exit.DATA == 65
+    # The others take any range: 2^63 is the last bucket's and scales by its logarithm.
+    assert make_numeric("bucket", wide, SCHEMA).widths == (5 + 1906, 5 + 2)
+    wider = Dictionaries({"I1": 10**30, "I2": 1}, wide.min, wide.cat2id)
+    _, [values] = numeric(eagerly, make_numeric("log", wider, SCHEMA), [[1, 1]])
+    assert values == pytest.approx([0.0100343332, 1.0])  # ln(2) / (30 ln(10)), ln(2) / ln(2)
+
+
 # Log
 
 

@@ -186,12 +186,7 @@ def _train(
         source = reader = FileSource(config.input_files)
 
     chief = not cluster or cluster.chief
-    # What is published takes the lookup table along, as a file.
-    publishes = config.export_dir and not config.dry_run and chief
-    table_file = os.path.join(config.model_dir, "category_ids.tsv") if publishes else None
-    features = Features(
-        schema, dictionaries, config.numeric, config.message_format, config.oov_buckets, config.cross_buckets, table_file
-    )
+    features = Features(schema, dictionaries, config.numeric, config.message_format, config.oov_buckets, config.cross_buckets)
     vocab_size = config.vocab_size or features.num_ids
     if vocab_size < features.num_ids:
         raise UserError(
@@ -218,6 +213,9 @@ def _train(
             console.say(f"--new_model: what another model left is in {checkpoint_files.put_aside(model_dir)} now")
         say_what_changed(model_dir / "config.json", config, console)
         (model_dir / "config.json").write_text(json.dumps(config.resolved(), indent=2) + "\n")
+    publishes = config.export_dir and chief
+    if publishes:
+        features.lookup.keep_in(model_dir)  # what is published takes the lookup table along, as a file
 
     console.say(f"making the model: {vocab_size:,} ids, {strategy.num_replicas_in_sync} replica(s)")
     learner = make_learner(strategy, config, vocab_size, features.shape, cluster)

@@ -46,7 +46,7 @@ def main() -> int:
         rows = _prepare(folder, bootstrap, args.rows)
         _say("the server, before there is a version")
         server, port = _start_server(folder)
-        clients = Clients(port, rows, _ROWS_A_REQUEST, args.clients)
+        clients = Clients(port, rows, _ROWS_A_REQUEST, args.clients, signature="unlabelled")
         _say(f"training; {args.clients} clients ask without a pause from the first version on")
         _train(folder, bootstrap, port, clients)
         shares = _speed(folder, port, rows, args.clients)
@@ -137,7 +137,7 @@ def _speed(folder: pathlib.Path, port: int, rows: list[str], threads: int) -> st
 
     _say("speed of the server against calling the SavedModel")
     newest = Versions(folder / "models").numbers[-1]
-    signature = tf.saved_model.load(str(folder / "models" / str(newest))).signatures["serving_default"]
+    signature = tf.saved_model.load(str(folder / "models" / str(newest))).signatures["unlabelled"]
     shares = []
     for size in (1, 256):
         batches = [rows[i : i + size] for i in range(0, len(rows) - size + 1, size)]
@@ -146,7 +146,7 @@ def _speed(folder: pathlib.Path, port: int, rows: list[str], threads: int) -> st
             {name: output.numpy() for name, output in signature(message=tf.constant(batches[scored % len(batches)])).items()}
             scored += 1
         direct = scored * size / _SPEED_SECS
-        alone, together = (Clients(port, rows, size, n).run(_SPEED_SECS) for n in (1, threads))
+        alone, together = (Clients(port, rows, size, n, signature="unlabelled").run(_SPEED_SECS) for n in (1, threads))
         server = f"the server {alone:,.0f} to one client, {together:,.0f} to {threads}"
         print(f"batch {size}: the SavedModel {direct:,.0f} rows/s, {server}")
         shares.append(f"share_b{size}={together / direct:.2f}")

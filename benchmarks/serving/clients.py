@@ -35,19 +35,29 @@ class Clients:
 
     Args:
       port: of the server on this machine.
-      rows: text, as in the topic.
+      rows: text, as the signature takes them.
       rows_a_request: of a request.
       threads: how many.
       path: what is posted to.
+      signature: by which rows are scored.
 
     Attributes:
       answers: in no order.
       failures: what went wrong, a text a request.
     """
 
-    def __init__(self, port: int, rows: list[str], rows_a_request: int, threads: int, path: str = "/v1/models/tfonline:predict"):
+    def __init__(
+        self,
+        port: int,
+        rows: list[str],
+        rows_a_request: int,
+        threads: int,
+        path: str = "/v1/models/tfonline:predict",
+        signature: str = "serving_default",
+    ):
         firsts = range(0, len(rows) - rows_a_request + 1, rows_a_request)
-        self._bodies = [(i, json.dumps({"instances": rows[i : i + rows_a_request]}).encode()) for i in firsts]
+        bodies = ({"signature_name": signature, "instances": rows[i : i + rows_a_request]} for i in firsts)
+        self._bodies = [(i, json.dumps(body).encode()) for i, body in zip(firsts, bodies, strict=True)]
         self._port, self._path = port, path
         self._turn, self._end = itertools.count(), threading.Event()
         self.answers: list[Answer] = []

@@ -40,10 +40,10 @@ class Trainer:
 
 
 def saved_logits(version: pathlib.Path, rows: list[str], batch: int) -> np.ndarray:
-    """float32 [n], by the SavedModel, loaded anew."""
+    """float32 [n], by the SavedModel, loaded anew; rows without the label's field."""
     import tensorflow as tf
 
-    signature = tf.saved_model.load(str(version)).signatures["serving_default"]
+    signature = tf.saved_model.load(str(version)).signatures["unlabelled"]
     return np.concatenate([signature(message=tf.constant(rows[i : i + batch]))["logit"] for i in range(0, len(rows), batch)])
 
 

@@ -43,51 +43,65 @@ class Parse:
       schema: the columns in the order of the message.
       message_format: `tsv`: tab separated, no quoting; `json`: a list of the values as strings, whole numbers or null, as the
         replaced system's producer writes it. Values with a comma or an escape inside have no vectorised form and are refused.
-      label_optional: also takes messages without the label's field, as if it were 0: whoever asks for a score does not know it.
+      labelled: whether messages have the label's field. If not, no message has it (who asks for a score does not know it), and all
+        labels are 0. Never both in one: a message that is one field short may have no label or have lost its last field, and
+        nothing in it says which.
     """
 
     schema: Schema
     message_format: str = "tsv"
-    label_optional: bool = False
+    labelled: bool = True
 
     def __call__(self, message: tf.Tensor) -> Fields:
         """Parses `message`, string [b]."""
         if self.message_format == "json":
-            message, not_json = self._json_to_tsv(message)
+            message, no_row = self._json_to_tsv(message)
         else:
-            not_json = tf.zeros_like(message, tf.bool)
-        if self.label_optional:
-            message = self._with_label(message)
+            no_row = tf.equal(message, "")  # where there is but one column, nothing else tells it from a missing value
+        kinds = self._kinds
         # One pass over the whole row checks the number of fields, the label and all numbers.
-        good = tf.strings.regex_full_match(message, "\t".join(_PATTERNS[c.kind] for c in self.schema.columns)) & ~not_json
-        default = "\t".join("0" if c.kind == "label" else "" for c in self.schema.columns)
-        width = len(self.schema.columns)
+        good = tf.strings.regex_full_match(message, "\t".join(_PATTERNS[kind] for kind in kinds)) & ~no_row
+        default = "\t".join("0" if kind == "label" else "" for kind in kinds)
         # All good is the usual case, and then neither a copy nor the reasons cost anything.
         whole, reason = tf.cond(
             tf.reduce_all(good),
             lambda: (message, tf.zeros_like(message, tf.int32)),
-            lambda: (tf.where(good, message, default), tf.where(good, 0, self._reasons(message, not_json))),
+            lambda: (tf.where(good, message, default), tf.where(good, 0, self._reasons(message, no_row))),
         )
-        fields = tf.reshape(tf.strings.split(whole, "\t").flat_values, [-1, width])
-        number = tf.gather(fields, tf.constant(self.schema.index(*self.schema.integers), tf.int32), axis=1)
+        fields = tf.reshape(tf.strings.split(whole, "\t").flat_values, [-1, len(kinds)])
+        number, categories = (tf.gather(fields, self._places(kind), axis=1) for kind in ("integer", "category"))
         missing = tf.equal(number, "")
         return Fields(
-            label=tf.strings.to_number(fields[:, self.schema.index(self.schema.label)[0]], tf.float32),
+            label=self._label(fields),
             integers=tf.strings.to_number(tf.where(missing, "0", number), tf.int64),
             missing=missing,
-            categories=tf.gather(fields, tf.constant(self.schema.index(*self.schema.categories), tf.int32), axis=1),
+            categories=categories,
             reason=reason,
         )
 
-    def _reasons(self, message: tf.Tensor, not_json: tf.Tensor) -> tf.Tensor:
+    @property
+    def _kinds(self) -> list[str]:
+        """The kinds of a message's fields, in their order."""
+        return [c.kind for c in self.schema.columns if self.labelled or c.kind != "label"]
+
+    def _places(self, kind: str) -> tf.Tensor:
+        """Where the fields of a kind stand in a message, int32."""
+        return tf.constant([i for i, k in enumerate(self._kinds) if k == kind], tf.int32)
+
+    def _label(self, fields: tf.Tensor) -> tf.Tensor:
+        if not self.labelled:
+            return tf.zeros([tf.shape(fields)[0]])
+        return tf.strings.to_number(fields[:, self._kinds.index("label")], tf.float32)
+
+    def _reasons(self, message: tf.Tensor, no_row: tf.Tensor) -> tf.Tensor:
         """The first reason that fits each row, int32 [b]; only meaningful where the row is bad."""
-        kinds = [c.kind for c in self.schema.columns]
+        kinds = self._kinds
         any_fields = "\t".join([_PATTERNS["category"]] * len(kinds))
         label_fits = "\t".join(_PATTERNS["label" if k == "label" else "category"] for k in kinds)
         tests = [
             ("empty", tf.equal(message, "")),
             ("encoding", ~tf.strings.regex_full_match(message, "(?s).*")),  # RE2 matches no invalid UTF-8
-            ("json", not_json),
+            ("json", no_row),
             ("fields", ~tf.strings.regex_full_match(message, any_fields)),
             ("label", ~tf.strings.regex_full_match(message, label_fits)),
         ]
@@ -95,14 +109,6 @@ class Parse:
         for name, holds in reversed(tests):
             reason = tf.where(holds, REASONS.index(name), reason)
         return reason
-
-    def _with_label(self, message: tf.Tensor) -> tf.Tensor:
-        """Messages that lack one field, with a label of 0 in its place."""
-        others, at = len(self.schema.columns) - 1, self.schema.index(self.schema.label)[0]
-        lacking = tf.strings.regex_full_match(message, "\t".join([_PATTERNS["category"]] * others))
-        front = rf"^((?:[^\t]*\t){{{at}}})" if at < others else "^(.*)$"
-        labelled = tf.strings.regex_replace(message, front, "\\1" + ("0\t" if at < others else "\t0"))
-        return tf.where(lacking & tf.not_equal(message, ""), labelled, message)
 
     def _json_to_tsv(self, message: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """The rows as TSV, and whether a row is no plain JSON list (its message is then left as it was)."""

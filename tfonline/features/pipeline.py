@@ -115,7 +115,6 @@ class Features(tf.Module):
       message_format: tsv or json.
       oov_buckets: see CategoryLookup.
       cross_buckets: see Crosses; 0: no crosses.
-      table_file: see CategoryLookup.
 
     Attributes:
       num_ids: ids are 0 to num_ids - 1.
@@ -131,13 +130,12 @@ class Features(tf.Module):
         message_format: str = "tsv",
         oov_buckets: int = 0,
         cross_buckets: int = 0,
-        table_file: str | None = None,
     ):
         super().__init__(name="features")
         self.parse = Parse(schema, message_format)
         self.numeric = make_numeric(numeric, dictionaries, schema)
         known = dictionaries.num_ids + self.numeric.num_ids
-        self.lookup = CategoryLookup(dictionaries, schema, oov_buckets, known, table_file)
+        self.lookup = CategoryLookup(dictionaries, schema, oov_buckets, known)
         self.num_ids = known + oov_buckets
         num_integers = len(schema.integers)
         self.shape = Shape(

@@ -1,17 +1,24 @@
 """Feature ops: fields in, ids and values out. An op's repr is its configuration; serving runs the same op."""
 
 import dataclasses
+import hashlib
 import math
+import os
+import pathlib
+import re
 
 import numpy as np
 import tensorflow as tf
 
 from tfonline.features.dictionaries import Dictionaries
 from tfonline.features.schema import Schema
-from tfonline.lifecycle import Exit, UserError
+from tfonline.lifecycle import Exit, UserError, flush_to_disk
 
 # to_hash_bucket_fast is FarmHash Fingerprint64 modulo the number of buckets; as many as an int64 can name.
 _HASH_BUCKETS = 2**63 - 1
+# Of the file that holds a table; without a digest, as it was once.
+_TABLE_FILE, _DIGITS = "category_ids", 16
+_IS_TABLE_FILE = re.compile(rf"{_TABLE_FILE}(-[0-9a-f]{{{_DIGITS}}})?\.tsv")
 # Odd 64-bit constants of SplitMix64 (Steele, Lea, Flood, OOPSLA 2014).
 _GOLDEN = 0x9E3779B97F4A7C15
 _MIX = 0xBF58476D1CE4E5B9
@@ -29,8 +36,11 @@ class MinMax:
     The id is the column's own. A missing value has value 0, so the column says nothing. What lies outside the dictionary's range
     is clipped: a single wild number would otherwise swamp the weights for good.
 
+    The difference is of whole numbers, and rounded to float32 afterwards: of two times in seconds float32 says no more than that
+    they lie 128 s apart or do not.
+
     Attributes:
-      minimum: a number a column.
+      minimum: a number a column, of 64 bits.
       maximum: likewise; a column with maximum == minimum is always 0.
       ids: a column's id.
     """
@@ -47,17 +57,21 @@ class MinMax:
 
     def __call__(self, integers: tf.Tensor, missing: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """int64 [b, k] and bool [b, k] to ids int32 [b, k] and values float32 [b, k]."""
-        low, high = np.array(self.minimum, np.float32), np.array(self.maximum, np.float32)
-        scaled = tf.math.divide_no_nan(tf.cast(integers, tf.float32) - low, high - low)
+        low, high = np.array(self.minimum, np.int64), np.array(self.maximum, np.int64)
+        # Clipped first, the difference lies between 0 and 2^64 - 1; as int64 it may have wrapped around.
+        above = tf.bitcast(tf.clip_by_value(integers, low, high) - low, tf.uint64)
+        ranges = np.array([b - a for a, b in zip(self.minimum, self.maximum, strict=True)], np.float32)
+        scaled = tf.math.divide_no_nan(tf.cast(above, tf.float32), ranges)
         ids = tf.broadcast_to(tf.constant(self.ids, tf.int32), tf.shape(integers))
-        return ids, tf.where(missing, 0.0, tf.clip_by_value(scaled, 0.0, 1.0))
+        return ids, tf.where(missing, 0.0, scaled)
 
 
 @dataclasses.dataclass(frozen=True)
 class Log:
     """Scales an integer column by its logarithm to [-1, 1]: `sign(v) ln(1 + |v|) / ln(1 + max |v|)`, clipped.
 
-    A missing value has an id of its own with value 1.
+    A missing value has an id of its own with value 1. Numbers that lie close together for their size, such as times of one day,
+    have the same logarithm in float32, and fall into the same Bucket: for them there is MinMax.
 
     Attributes:
       largest: the largest |v| of a column.
@@ -79,7 +93,7 @@ class Log:
         """int64 [b, k] and bool [b, k] to ids int32 [b, k] and values float32 [b, k]."""
         number = tf.cast(integers, tf.float32)
         # A product: TensorFlow makes one of a division in some graphs and not in others, and so moves the last bit.
-        scale = (1 / np.log1p(np.maximum(self.largest, 1))).astype(np.float32)
+        scale = (1 / np.log1p(np.maximum(np.array(self.largest, np.float64), 1))).astype(np.float32)
         scaled = tf.sign(number) * tf.math.log1p(tf.abs(number)) * scale
         missing_ids = tf.range(self.first_id, self.first_id + len(self.ids))
         ids = tf.where(missing, missing_ids, tf.constant(self.ids, tf.int32))
@@ -129,11 +143,22 @@ def log_numbers(integers: tf.Tensor, missing: tf.Tensor) -> tf.Tensor:
 
 
 def make_numeric(kind: str, dictionaries: Dictionaries, schema: Schema) -> MinMax | Log | Bucket:
-    """The op that --numeric names, for the schema's integer columns."""
+    """The op that --numeric names, for the schema's integer columns.
+
+    Raises:
+      UserError: minmax, and a column's range is beyond 64 bits (exit 65).
+    """
     low = tuple(int(dictionaries.min[c]) for c in schema.integers)
     high = tuple(int(dictionaries.max[c]) for c in schema.integers)
     ids = tuple(dictionaries.cat2id[c] for c in schema.integers)
     if kind == "minmax":
+        ranges = zip(schema.integers, low, high, strict=True)
+        if wide := [f"{c}: {a} to {b}" for c, a, b in ranges if a < -(2**63) or b >= 2**63]:
+            raise UserError(
+                f"the dictionaries have ranges beyond 64 bits ({', '.join(wide)}), which --numeric=minmax cannot scale by. "
+                "Messages have up to 18 digits. Make the dictionaries anew with tools/process_data.py, or use another --numeric.",
+                Exit.DATA,
+            )
         return MinMax(low, high, ids)
     if kind == "log":
         return Log(tuple(max(-a, b) for a, b in zip(low, high, strict=True)), ids, dictionaries.num_ids)
@@ -154,18 +179,9 @@ class CategoryLookup(tf.Module):
       schema: the columns.
       oov_buckets: values that the dictionary does not hold share so many ids, by their hash; 0: their column's OOV id.
       first_bucket: the first of these ids.
-      table_file: where the table's hashes and ids are written, and then read from: a SavedModel takes the file as an asset. None:
-        the table is made of tensors.
     """
 
-    def __init__(
-        self,
-        dictionaries: Dictionaries,
-        schema: Schema,
-        oov_buckets: int = 0,
-        first_bucket: int = 0,
-        table_file: str | None = None,
-    ):
+    def __init__(self, dictionaries: Dictionaries, schema: Schema, oov_buckets: int = 0, first_bucket: int = 0):
         super().__init__(name="category_lookup")
         self._oov_buckets, self._first_bucket = oov_buckets, first_bucket
         columns, values, ids = dictionaries.categories(schema)
@@ -179,12 +195,40 @@ class CategoryLookup(tf.Module):
             )
         if not len(ids):  # a table cannot be empty
             keys, ids = tf.zeros([1], tf.int64), [-1]
-        if table_file:
-            np.savetxt(table_file, np.stack([keys, ids], axis=1), "%d", delimiter="\t")
-            entries = tf.lookup.TextFileInitializer(table_file, tf.int64, 0, tf.int32, 1)
-        else:
-            entries = tf.lookup.KeyValueTensorInitializer(keys, tf.constant(ids, tf.int32))
-        self._table = tf.lookup.StaticHashTable(entries, default_value=-1)
+        self._entries = keys, tf.constant(ids, tf.int32)
+        self._table = tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(*self._entries), default_value=-1)
+
+    def keep_in(self, folder: str | os.PathLike) -> pathlib.Path:
+        """Has the table read its hashes and ids from a file in `folder`: a SavedModel takes the file along as an asset.
+
+        Call it before a graph uses the lookup. The file's name tells its content: TensorFlow finds a table again by its file's
+        path for as long as the process lives, and would take one of the same name for this one, whatever it holds. Tables of
+        other content are removed from the folder; SavedModels have copies of theirs.
+
+        Returns:
+          The file.
+
+        Raises:
+          OSError: it cannot be written.
+        """
+        folder = pathlib.Path(folder)
+        beside = folder / f".{_TABLE_FILE}.tmp"
+        try:
+            np.savetxt(beside, np.stack(self._entries, axis=1), "%d", delimiter="\t")
+            with beside.open("rb") as f:
+                digest = hashlib.file_digest(f, "sha256").hexdigest()
+            file = folder / f"{_TABLE_FILE}-{digest[:_DIGITS]}.tsv"
+            flush_to_disk(beside)
+            beside.replace(file)
+        finally:
+            beside.unlink(missing_ok=True)
+        for other in folder.iterdir():
+            if _IS_TABLE_FILE.fullmatch(other.name) and other != file:
+                other.unlink()
+        self._table = tf.lookup.StaticHashTable(
+            tf.lookup.TextFileInitializer(str(file), tf.int64, 0, tf.int32, 1), default_value=-1
+        )
+        return file
 
     def keys(self, categories: tf.Tensor) -> tf.Tensor:
         """string [b, k] to int64 [b, k]: a number for each (column, value), known or not."""

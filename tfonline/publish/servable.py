@@ -12,32 +12,37 @@ from tfonline.model.step import make_model
 from tfonline.publish import warmup
 from tfonline.publish.plain_path import plain_path
 
-_LARGEST = 1e18  # integers have at most 18 digits, as in messages
+_LARGEST = 2.0**53  # from here on float64, in which the numbers of `columns` come, has no longer every whole number
 
 
 class Servable(tf.Module):
     """A model and its features. Made once, it is loaded from checkpoint after checkpoint and written as many times.
 
-    Its SavedModel has two signatures, both giving `logit` and `probability`, float32 [n], and `reason`, int32 [n]. A row that
+    Its SavedModel has three signatures, all giving `logit` and `probability`, float32 [n], and `reason`, int32 [n]. A row that
     cannot be scored does not fail its request: its scores are NaN and its reason is an index into parse.REASONS, else 0.
 
-    - `serving_default`: `message`, string [n]: rows as in the topic, with or without the label's field.
+    - `serving_default`: `message`, string [n]: rows as in the topic, all of them with the label's field. It holds 0 or 1, which
+      does not change the scores.
+    - `unlabelled`: `message`, string [n]: rows as in the topic, all of them without the label's field.
     - `columns`: a tensor [n] a column: float64 for an integer, NaN where missing, and string for a category, '' where missing.
+      A number that is not whole, or not below 2^53 in size, is refused: a message says larger ones exactly.
 
     Args:
       config: the flags that the checkpoints' model was made with.
       schema: the columns.
-      features: the trainer's own, made with a table_file, which is copied into each SavedModel.
+      features: the trainer's own; where its lookup is kept in a file (CategoryLookup.keep_in), each SavedModel has a copy of that.
     """
 
     def __init__(self, config: Config, schema: Schema, features: Features):
         super().__init__(name="servable")
         self._config, self._schema, self._features = config, schema, features
-        self._parse = Parse(schema, config.message_format, label_optional=True)
+        self._parse = Parse(schema, config.message_format)
+        self._parse_unlabelled = Parse(schema, config.message_format, labelled=False)
         self.model = make_model(config, config.vocab_size or features.num_ids, features.shape)
         self.model.build()
         self.signatures = {
             "serving_default": self.score.get_concrete_function(),
+            "unlabelled": self.score_unlabelled.get_concrete_function(),
             "columns": self._of_columns.get_concrete_function(
                 **{name: tf.TensorSpec([None], tf.float64, name) for name in schema.integers},
                 **{name: tf.TensorSpec([None], tf.string, name) for name in schema.categories},
@@ -71,6 +76,11 @@ class Servable(tf.Module):
     def score(self, message: tf.Tensor) -> dict[str, tf.Tensor]:
         """What the signature `serving_default` gives for messages, string [n]."""
         return self._score(self._parse(message))
+
+    @tf.function(autograph=False, input_signature=[tf.TensorSpec([None], tf.string, "message")])
+    def score_unlabelled(self, message: tf.Tensor) -> dict[str, tf.Tensor]:
+        """What the signature `unlabelled` gives for messages, string [n]."""
+        return self._score(self._parse_unlabelled(message))
 
     @tf.function(autograph=False)
     def score_inputs(self, *inputs: tf.Tensor) -> tf.Tensor:

@@ -17,16 +17,22 @@ _BATCHES = (1, 100)  # rows
 
 
 def write(folder: pathlib.Path, schema: Schema, message_format: str) -> None:
-    """Writes the warm-up requests of a SavedModel in `folder`: rows of nothing but missing values, for both signatures.
+    """Writes the warm-up requests of a SavedModel in `folder`: rows of nothing but missing values, for each signature.
 
     Raises:
       OSError, tf.errors.OpError: it cannot be written.
     """
-    fields = ["0" if column.kind == "label" else "" for column in schema.columns]
-    message = write_message(fields, message_format)
+    kinds = [column.kind for column in schema.columns]
+    rows = {
+        "serving_default": ["0" if kind == "label" else "" for kind in kinds],
+        "unlabelled": ["" for kind in kinds if kind != "label"],
+    }
     columns = {name: tf.constant([float("nan")], tf.float64) for name in schema.integers}
     columns |= {name: tf.constant([""]) for name in schema.categories}
-    requests = [_request("serving_default", {"message": tf.constant([message] * rows)}) for rows in _BATCHES]
+    requests = []
+    for signature, fields in rows.items():
+        message = write_message(fields, message_format)
+        requests += [_request(signature, {"message": tf.constant([message] * size)}) for size in _BATCHES]
     (folder / FILE).parent.mkdir()
     with tf.io.TFRecordWriter(str(folder / FILE)) as file:
         for request in [*requests, _request("columns", columns)]:

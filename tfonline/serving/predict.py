@@ -1,6 +1,7 @@
 """What a predict request and its answer look like: the REST form of TensorFlow Serving.
 
     {"instances": ["<a row as in the topic>", ...]}                    a row each; {"message": ...} for each is the same
+    {"signature_name": "unlabelled", "instances": [...]}               the same, of rows without the label's field
     {"signature_name": "columns", "instances": [{"I1": 3, ...}, ...]}  a value a column; null where it is missing
     {"inputs": ...}                                                    a list an input instead; the answer has `outputs`
 
