@@ -39,6 +39,14 @@ def test_a_name_with_brackets_is_a_name(small, engine):
     assert build(small, small / "rows[1]", engine=engine)[0] == 0
 
 
+def test_a_temporary_folder_with_brackets_is_that_folder(small, engine):
+    (small / "tmp[1]*").mkdir()
+    (small / "rows").write_bytes(row("a"))
+    code, out = build(small, small / "rows", engine=engine, min_count=1, temp_dir=small / "tmp[1]*")
+    assert code == 0
+    assert kept(out) == ["C1_a"]
+
+
 @pytest.mark.parametrize(
     ("head_rows", "expected"),
     [(1, ["a"]), (2, ["a"]), (3, ["a", "b"]), (4, ["a", "b", "c"]), (99, ["a", "b", "c", "d"]), (0, ["a", "b", "c", "d"])],

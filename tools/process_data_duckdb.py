@@ -3,6 +3,7 @@
 import argparse
 import concurrent.futures
 import contextlib
+import glob
 import os
 import pathlib
 from collections.abc import Iterator
@@ -99,6 +100,7 @@ class DuckDB:
 
 def _lines(chunk: pathlib.Path) -> str:
     """SQL: the lines of a chunk, each as one field with all its text as it is; no carriage return is left that could end one."""
-    quoted = str(chunk).replace("'", "''")
+    # To read_csv a name is a pattern: brackets in a folder's name would have it read other files.
+    quoted = glob.escape(str(chunk)).replace("'", "''")
     return rf"""read_csv('{quoted}', columns={{'line': 'VARCHAR'}}, header=true, auto_detect=false, strict_mode=false,
         delim='\r', new_line='\n', quote='', escape='', max_line_size={3 * files_of_rows.BLOCK_BYTES}, buffer_size={_SCAN_BYTES})"""
