@@ -3,6 +3,10 @@ PYTHON ?= python3
 KAFKA_VERSION ?= 4.3.0
 # A file of Criteo rows (TSV, plain or .gz) for the demo; empty: synthetic rows.
 ROWS ?=
+# 1: the demo leaves its broker running, with the topic, for a trainer that stays.
+KEEP ?=
+# On a terminal pip shows what it fetches; in a log only what goes wrong.
+PIP := .venv/bin/python -m pip install --disable-pip-version-check $(if $(MAKE_TERMOUT),,--quiet)
 
 .PHONY: setup programs demo test lint broker bench soak chaos quality serve-demo cluster-test clean
 
@@ -11,10 +15,11 @@ setup:
 
 .venv/.ready: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info; (3, 11) <= v < (3, 13) or sys.exit(f"tfonline needs Python 3.11 or 3.12, $(PYTHON) is {v[0]}.{v[1]}. Use make PYTHON=python3.11 ...")'
-	@echo "setup: Python packages (about a minute)"
+	@echo "setup: Python packages (2.6 GB on disk: a minute, or as long as the network takes)"
 	@$(PYTHON) -m venv .venv
-	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements.lock
-	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@$(PIP) --no-deps -r requirements.lock
+	@$(PIP) --no-deps --no-build-isolation --editable .
+	@echo "setup: Python packages are there"
 	@touch $@
 
 .kafka/libs-$(KAFKA_VERSION): tools/kafka/pom.xml
@@ -24,11 +29,11 @@ setup:
 # For process_data --engine=spark: an option, so no part of setup.
 .venv/.spark: .venv/.ready requirements-spark.txt
 	@echo "setup: PySpark (450 MB, about half a minute)"
-	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -r requirements-spark.txt
+	@$(PIP) --no-deps --no-build-isolation -r requirements-spark.txt
 	@touch $@
 
 demo: setup
-	@.venv/bin/python tools/demo.py $(if $(ROWS),--rows=$(ROWS))
+	@.venv/bin/python tools/demo.py $(if $(ROWS),--rows=$(ROWS)) $(if $(filter-out 0,$(KEEP)),--keep)
 
 # Two processes, each with a broker of its own: half of the time is waiting for others' processes.
 test: setup .venv/.spark programs
@@ -73,7 +78,8 @@ quality: setup .venv-peers/.ready
 
 .venv-peers/.ready: benchmarks/requirements.txt
 	@$(PYTHON) -m venv .venv-peers
-	@.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/requirements.txt
+	@echo "setup: the peers' packages"
+	@.venv-peers/bin/python -m pip install --disable-pip-version-check $(if $(MAKE_TERMOUT),,--quiet) -r benchmarks/requirements.txt
 	@touch $@
 
 # A model is published while it learns, and served while clients ask without a pause.

@@ -167,6 +167,26 @@ def test_a_failed_download_leaves_nothing_behind(tmp_path, monkeypatch):
     assert list((tmp_path / ".kafka").iterdir()) == []
 
 
+def test_a_download_says_that_it_goes_on(tmp_path, monkeypatch, capfd):
+    (tmp_path / "bin").mkdir()
+    maven = tmp_path / "bin" / "mvn"
+    line = "[INFO] Downloaded from central: https://example.org/maven2/org/$i/a-$i.jar (9.1 MB at 3.2 MB/s)"
+    # Its last option names the folder.
+    maven.write_text(
+        f'#!/bin/sh\nfor i in $(seq 250); do echo "{line}"; done\nfor folder; do :; done\n'
+        "mkdir ${folder#*=} && touch ${folder#*=}/kafka_2.13-9.9.9.jar\n"
+    )
+    maven.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:/bin:/usr/bin")
+    monkeypatch.delenv("KAFKA_HOME", raising=False)
+    monkeypatch.setattr(kafka_jars, "ROOT", tmp_path)
+    assert kafka_jars.jars("9.9.9") == ("9.9.9", tmp_path / ".kafka" / "libs-9.9.9")
+    assert capfd.readouterr().err.splitlines()[1:] == [
+        "broker: 100 files fetched, the last a-100.jar (9.1 MB)",
+        "broker: 200 files fetched, the last a-200.jar (9.1 MB)",
+    ]
+
+
 def test_kafka_home_without_kafka_or_with_another_version(kafka_home, tmp_path):
     code, _, err = run_tool("broker", "jars", KAFKA_HOME=str(tmp_path))
     assert code == 66

@@ -4,11 +4,12 @@
     python tools/demo.py --rows=train.tsv.gz rows of your own in Criteo's format
 
 The dictionaries are built from the first 5/7 of the rows; the whole stream is trained in order; AUC and log loss are over the last
-2/7, each row scored before it was learned from. Everything lies under runs/demo and .kafka; a broker that ran before is used and
-left running.
+2/7, each row scored before it was learned from. Models are published on the way. Everything lies under runs/demo and .kafka. A
+broker that ran before is used and left running; one that the demo started is left running with --keep.
 """
 
 import argparse
+import gzip
 import json
 import os
 import pathlib
@@ -18,16 +19,19 @@ import sys
 
 import broker
 import numpy as np
+import synthetic
 from command_line import Parser, at_least, run
 from confluent_kafka.admin import AdminClient
 
 from tfonline.evaluate.progressive import PREDICTION, exact_auc, log_losses
 from tfonline.lifecycle import Exit, Stop, UserError
+from tfonline.publish.versions import Versions
 from tfonline.stream.broker import KafkaTopic
 
 _ROOT = pathlib.Path(__file__).resolve().parent.parent
 _TOPIC = "tfonline_demo"
 _PARTITIONS = 2
+_GATE_ROWS = 20_000  # as configs/demo.flags has it
 
 
 def main(argv: list[str]) -> int:
@@ -44,20 +48,24 @@ def main(argv: list[str]) -> int:
             _stage("making synthetic rows")
             _tool("synthetic.py", f"--rows={args.synthetic_rows}", f"--output={rows_file}")
         _stage("starting Apache Kafka")
-        ran_before = broker.running()
+        stays = args.keep or broker.running() is not None
         bootstrap = broker.start().bootstrap
         try:
-            return _stream(rows_file, folder, bootstrap)
+            line = _stream(rows_file, folder, bootstrap, made=not args.rows)
         finally:
-            if not ran_before:
+            if not stays:
                 print(f"broker: {broker.stop()}", flush=True)
+        _stage("what next")
+        print(next_steps(folder, rows_file, bootstrap if stays else ""))
+        print(line, flush=True)
+        return Exit.OK
     except subprocess.CalledProcessError as e:
         print(f"demo: {' '.join(map(str, e.cmd[1:3]))} failed with exit code {e.returncode}", file=sys.stderr)
         return e.returncode
 
 
-def _stream(rows_file: pathlib.Path, folder: pathlib.Path, bootstrap: str) -> int:
-    """Dictionaries, topic, training; prints the closing line."""
+def _stream(rows_file: pathlib.Path, folder: pathlib.Path, bootstrap: str, made: bool) -> str:
+    """Dictionaries, topic, training; returns the closing line. `made`: the rows are synthetic ones."""
     server = f"--bootstrap_servers={bootstrap}"
     _stage("producing the rows to a fresh topic")
     if _TOPIC in AdminClient({"bootstrap.servers": bootstrap}).list_topics(timeout=10).topics:
@@ -73,6 +81,7 @@ def _stream(rows_file: pathlib.Path, folder: pathlib.Path, bootstrap: str) -> in
     _stage("training from the topic")
     model_dir = folder / "model"
     flags = [server, f"--topic={_TOPIC}", f"--dictionary_dir={dictionaries}", f"--model_dir={model_dir}"]
+    flags += [f"--export_dir={folder / 'models'}", f"--gate_rows={min(_GATE_ROWS, max(num_rows * 2 // 7, 1))}"]
     _run([sys.executable, "-m", "tfonline.train", "--flagfile=configs/demo.flags", *flags])
 
     summary = json.loads((model_dir / "summary.json").read_text())
@@ -84,12 +93,55 @@ def _stream(rows_file: pathlib.Path, folder: pathlib.Path, bootstrap: str) -> in
     place = scored["offset"] * _PARTITIONS + scored["partition"]
     last = scored[place >= num_rows * 5 // 7]
     auc, loss = exact_auc(last["logit"], last["label"]), log_losses(last["logit"], last["label"]).mean()
-    print(
+    return (
         f"demo: rows={summary['rows']} rejected={summary['rejected']} auc={auc:.4f} log_loss={loss:.4f} "
-        f"rows_per_sec={summary['rows_per_sec']:.0f} checkpoint={os.path.relpath(summary['checkpoint'])}",
-        flush=True,
+        f"rows_per_sec={summary['rows_per_sec']:.0f} checkpoint={os.path.relpath(summary['checkpoint'])}"
+        + (f" best_auc={best_auc(num_rows):.4f}" if made else "")
     )
-    return Exit.OK
+
+
+def best_auc(num_rows: int) -> float:
+    """The AUC of a model that knows the true probabilities, on the last 2/7 of so many synthetic rows."""
+    first = num_rows * 5 // 7
+    return synthetic.bayes_auc(np.concatenate([block.probability for block in synthetic.rows(num_rows - first, start=first)]))
+
+
+def next_steps(folder: pathlib.Path, rows_file: pathlib.Path, bootstrap: str) -> str:
+    """What to do with what the demo made: commands that work as they stand.
+
+    Args:
+      folder: the demo's.
+      rows_file: the rows that were trained.
+      bootstrap: where the broker goes on running; '' where it does not.
+    """
+    here = os.path.relpath(folder)
+    steps = f"""\
+Its curves:
+    .venv/bin/tensorboard --logdir {here}/model/tensorboard
+"""
+    if Versions(folder / "models").numbers:
+        with gzip.open(rows_file) if rows_file.suffix == ".gz" else open(rows_file, "rb") as file:
+            row = file.readline().rstrip(b"\r\n").decode(errors="replace")
+        (folder / "request.json").write_text(json.dumps({"instances": [row]}) + "\n")
+        steps += f"""\
+A score by the model that it published; the second command in another terminal:
+    .venv/bin/python -m tfonline.serve --export_dir={here}/models
+    curl -d @{here}/request.json http://127.0.0.1:8501/v1/models/tfonline:predict
+"""
+    else:
+        steps += f"It published no model: none passed the gate ({here}/models/refused.jsonl says why). Give it more rows.\n"
+    if bootstrap:
+        steps += f"""\
+A trainer that stays, and rows for it in another terminal:
+    .venv/bin/python -m tfonline.train --flagfile=configs/demo.flags --bootstrap_servers={bootstrap} --stop_at=never \\
+        --dictionary_dir={here}/dictionaries --model_dir={here}/model --export_dir={here}/models
+    .venv/bin/python tools/produce.py --topic={_TOPIC} --synthetic=1000000 --seed=2 --rows_per_sec=500
+The broker goes on running. It is ended by:
+    .venv/bin/python tools/broker.py stop
+"""
+    else:
+        steps += "For a trainer that stays: make demo KEEP=1 leaves the broker running, and says the command.\n"
+    return steps
 
 
 def _stage(text: str) -> None:
@@ -109,6 +161,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--rows", default="", help="a file of rows, TSV, plain or .gz (default: synthetic rows)")
     parser.add_argument("--synthetic_rows", type=at_least(1000), default=100_000, help="how many synthetic rows (default 100,000)")
     parser.add_argument("--folder", default=str(_ROOT / "runs" / "demo"), help="emptied first (default: runs/demo of the project)")
+    parser.add_argument("--keep", action="store_true", help="leave the broker running, with the topic, for a trainer that stays")
     return parser.parse_args(argv)
 
 

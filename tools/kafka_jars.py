@@ -14,6 +14,9 @@ from tfonline.lifecycle import Exit, UserError
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 DEFAULT_VERSION = "4.3.0"
 
+# What Maven says of a file that has come, such as a jar of Kafka: the file's name and its size.
+_FETCHED = re.compile(r"Downloaded from \S+ \S*/(\S+) \(([^)]*?B)\b")
+_FILES_A_LINE = 100
 _KAFKA_JAR = re.compile(r"kafka_2\.\d+-(\d+\.\d+\.\d+)\.jar")
 
 
@@ -61,19 +64,43 @@ def _fetch_jars(version: str, libs: pathlib.Path) -> None:
     libs.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{libs.name}-", dir=libs.parent) as folder:
         fetched = pathlib.Path(folder) / "libs"
-        command = ["mvn", "-q", "-B", "-f", str(ROOT / "tools" / "kafka" / "pom.xml"), "dependency:copy-dependencies"]
+        command = ["mvn", "-B", "-f", str(ROOT / "tools" / "kafka" / "pom.xml"), "dependency:copy-dependencies"]
         options = ["-DincludeScope=runtime", f"-Dkafka.version={version}", f"-DoutputDirectory={fetched}"]
-        done = subprocess.run(command + options, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-        if done.returncode or not (fetched / f"kafka_2.13-{version}.jar").exists():
-            errors = [line for line in (done.stdout + done.stderr).splitlines() if line.startswith("[ERROR]")]
+        status, errors = _run_maven(command + options)
+        if status or not (fetched / f"kafka_2.13-{version}.jar").exists():
             raise UserError(
-                f"Maven could not fetch Apache Kafka {version} (status {done.returncode}): {' '.join(errors[:1])} Check that "
+                f"Maven could not fetch Apache Kafka {version} (status {status}): {' '.join(errors[:1])} Check that "
                 "this version exists and the network, or set KAFKA_HOME to an unpacked Apache Kafka.",
                 Exit.NO_INPUT,
             )
         # Another process may have been faster: its folder is as good.
         with contextlib.suppress(OSError):
             fetched.rename(libs)
+
+
+def _run_maven(command: list[str]) -> tuple[int, list[str]]:
+    """Runs Maven and says on stderr what it has fetched; returns its exit status and its lines of errors."""
+    count, errors = 0, []
+    # On a terminal one line that is written over; in a log a line now and then.
+    begin, end, every = ("\r\033[K", "", 1) if sys.stderr.isatty() else ("", "\n", _FILES_A_LINE)
+    with subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+    ) as maven:
+        for line in maven.stdout:
+            if line.startswith("[ERROR]"):
+                errors.append(line.rstrip("\n"))
+            if found := _FETCHED.search(line):
+                count += 1
+                if count % every == 0:
+                    print(
+                        f"{begin}broker: {count} files fetched, the last {found[1]} ({found[2]})",
+                        end=end,
+                        file=sys.stderr,
+                        flush=True,
+                    )
+    if count and not end:
+        print(file=sys.stderr)
+    return maven.returncode, errors
 
 
 def java(version: str) -> str:
