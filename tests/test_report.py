@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import pathlib
 import re
 
@@ -85,6 +86,35 @@ def test_the_limit_counts_what_was_there_before(path):
     assert file.full
     file.close()
     assert path.read_bytes() == b"one\n"
+
+
+@pytest.fixture
+def open_umask():
+    """Whatever is made may be read and written by all."""
+    before = os.umask(0)
+    yield
+    os.umask(before)
+
+
+def mode(path):
+    return oct(path.stat().st_mode & 0o777)
+
+
+def test_only_its_owner_reads_a_file_of_rows(path, open_umask):
+    SideFile(path).close()
+    assert mode(path) == "0o600"
+
+
+def test_a_file_of_rows_that_all_could_read_is_its_owners_alone_once_it_is_opened(path, open_umask):
+    path.write_bytes(b"one\ntwo\n")
+    path.chmod(0o664)
+    SideFile(path, length=4).close()
+    assert (mode(path), path.read_bytes()) == ("0o600", b"one\n")
+
+
+def test_a_file_without_rows_is_made_as_others_are(path, open_umask):
+    SideFile(path, private=False).close()
+    assert mode(path) == "0o666"
 
 
 # Lines

@@ -1,6 +1,7 @@
 """What a run tells of itself while it goes on and at its end: lines of the console, files of the model folder."""
 
 import io
+import os
 import re
 from types import SimpleNamespace
 
@@ -80,3 +81,24 @@ def test_a_wide_rate_that_does_not_fit_is_not_passed_over_in_silence(learn, tmp_
     assert warnings[0].startswith("warning: at the run's end, after 10,000 rows, the model has predicted worse than one number for")
     assert warnings[0].endswith("try --wide_learning_rate=0.05 in a new --model_dir.")
     assert "warning: " not in "".join(learn(rows, wide_learning_rate=0.05, batch_size=500, model_dir=f"{tmp_path}/fits").lines)
+
+
+def test_files_of_rows_are_their_owners_alone(learn, tmp_path):
+    """Those of a worker that there is no more and of predictions that are no longer asked for, from an older version, too."""
+
+    def modes(folder):
+        return {path.name: oct(path.stat().st_mode & 0o777) for path in folder.iterdir()}
+
+    of_rows = dict.fromkeys(("predictions.bin", "rejected.jsonl", "rejected.worker-1.jsonl"), "0o600")
+    before = os.umask(0)
+    try:
+        (tmp_path / "old").mkdir()
+        for name in of_rows:
+            (tmp_path / "old" / name).write_text("{}\n")
+        learn([b"not a row", *ROWS[:40]], max_rejected_ratio=1, model_dir=f"{tmp_path}/old")
+        learn([b"not a row", *ROWS[:40]], max_rejected_ratio=1, model_dir=f"{tmp_path}/new", save_predictions=True)
+    finally:
+        os.umask(before)
+    old, new = modes(tmp_path / "old"), modes(tmp_path / "new")
+    assert {name: old[name] for name in of_rows} == of_rows
+    assert (new["rejected.jsonl"], new["predictions.bin"], new["loss.log"]) == ("0o600", "0o600", "0o666")

@@ -49,6 +49,7 @@ def test_a_life(kafka_home, data):
     line = re.fullmatch(r"broker: Apache Kafka 4\.3\.0 at localhost:(\d+) \(pid (\d+), log (.+)\)\n", out)
     bootstrap, pid = f"localhost:{line[1]}", int(line[2])
     assert "INFO" in (data / "broker.log").read_text()
+    assert oct((data / "log").stat().st_mode & 0o777) == "0o700"  # rows are in there
 
     assert run_tool("broker", "start", at, **env)[:2] == (0, out.strip() + " already running\n")
     assert run_tool("broker", "status", at)[:2] == (0, out)

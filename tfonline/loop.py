@@ -27,7 +27,7 @@ from tfonline.model.step import Input, Learner, StepResult
 from tfonline.publish.checkpoints import Checkpoints, Position
 from tfonline.publish.publisher import Publisher
 from tfonline.report.console import Console
-from tfonline.report.files import SideFile, loss_line
+from tfonline.report.files import SideFile, loss_line, make_private
 from tfonline.report.rejections import Rejections
 from tfonline.report.reports import Reports
 from tfonline.report.status import Status
@@ -91,8 +91,13 @@ class Loop:
         self._p = parts
         config, lengths = parts.config, parts.position.files
         folder = pathlib.Path(config.model_dir)
-        self._files = {n: SideFile(folder / n, lengths.get(n, 0), limit) for n, limit in self._side_files.items()}
+        self._files = {
+            name: SideFile(folder / name, lengths.get(name, 0), limit, private=name != "loss.log")
+            for name, limit in self._side_files.items()
+        }
+        make_private(folder / "predictions.bin")  # of an older run, where this one writes none
         for path in self._left_behind(folder):
+            make_private(path)
             os.truncate(path, min(path.stat().st_size, lengths.get(path.name, 0)))
         rejected = next(iter(self._files.values()))
         self._rejections = Rejections(config, parts.position.rejected, rejected, parts.dead_letters, self._warn)

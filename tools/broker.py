@@ -172,6 +172,9 @@ def _launch(data: pathlib.Path, version: str | None, port: int) -> Broker:
         )
     port, controller_port = _ports(port, state)
     properties, log = data / "server.properties", data / "broker.log"
+    # Kafka makes its files readable for all, and rows are in them: only their owner gets into the folder.
+    (data / "log").mkdir(exist_ok=True)
+    (data / "log").chmod(0o700)
     properties.write_text(_PROPERTIES.format(port=port, controller_port=controller_port, log_dir=data / "log"))
     for name, text in _LOGGING.items():
         (data / name).write_text(text)

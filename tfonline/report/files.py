@@ -8,6 +8,7 @@ import pathlib
 import numpy as np
 
 _MESSAGE_BYTES = 1000  # of a refused row, in rejected.jsonl
+_PRIVATE = 0o600
 
 
 class SideFile:
@@ -17,11 +18,12 @@ class SideFile:
       path: made where it is missing.
       length: in bytes, from the checkpoint; what stands beyond belongs to windows that will be trained again.
       max_bytes: the file is full there and takes no more; None: never.
+      private: it holds rows of users, or what is known of each: only its owner may read it.
     """
 
-    def __init__(self, path: str | os.PathLike, length: int = 0, max_bytes: int | None = None):
+    def __init__(self, path: str | os.PathLike, length: int = 0, max_bytes: int | None = None, private: bool = True):
         self._path, self._max_bytes = pathlib.Path(path), max_bytes
-        self._file = self._path.open("ab")
+        self._file = open(path, "ab", opener=_open_private if private else None)  # noqa: SIM115 - closed by close()
         if self._file.tell() > length:
             self._file.truncate(length)
             self._file.seek(0, os.SEEK_END)
@@ -43,6 +45,19 @@ class SideFile:
         """Closes the file. What does not fit on the disk any more stands beyond the last checkpoint: the next run writes it."""
         with contextlib.suppress(OSError):
             self._file.close()
+
+
+def make_private(file: str | os.PathLike | int) -> None:
+    """Lets only its owner read and write a file, given by its path or descriptor, whatever an older version has allowed."""
+    # A file of another user, or on a file system that keeps no permissions, stays as it is: neither is a reason to stop learning.
+    with contextlib.suppress(OSError):
+        os.chmod(file, _PRIVATE)
+
+
+def _open_private(path: str, flags: int) -> int:
+    file = os.open(path, flags, _PRIVATE)  # private from its first moment on
+    make_private(file)
+    return file
 
 
 def rejected_line(window: int, partition: int, offset: int, reason: str, message: bytes) -> bytes:
