@@ -10,6 +10,7 @@ from tfonline.features.pipeline import Features
 from tfonline.features.schema import Schema
 from tfonline.model.step import make_model
 from tfonline.publish import warmup
+from tfonline.publish.plain_path import plain_path
 
 _LARGEST = 1e18  # integers have at most 18 digits, as in messages
 
@@ -50,7 +51,8 @@ class Servable(tf.Module):
           tf.errors.OpError: it is damaged.
         """
         learner = tf.train.Checkpoint(model=self.model)
-        tf.train.Checkpoint(learner=learner).restore(checkpoint).assert_existing_objects_matched().expect_partial()
+        with plain_path(checkpoint) as plain:
+            tf.train.Checkpoint(learner=learner).read(plain).assert_existing_objects_matched().expect_partial()
 
     def write(self, folder: str | pathlib.Path) -> None:
         """Writes a SavedModel, and what TensorFlow Serving warms it up with, into a folder that is not there yet.
