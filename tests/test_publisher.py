@@ -218,6 +218,20 @@ def test_nothing_is_published_while_it_is_paused(train):
     assert Versions(config.export_dir).numbers[-1] > newest
 
 
+def test_folders_whose_names_are_patterns_to_tensorflow(train, tmp_path):
+    names = {"model_dir": "model lr=[0.1,0.2]", "export_dir": "export lr=[0.1,0.2]"}
+    # What the name fits as a pattern: versions of another model.
+    others = {"model_dir": "other", "export_dir": "export lr=1"}
+    train(rows=make_rows(2000, seed=3), **{flag: str(tmp_path / name) for flag, name in others.items()})
+    before = {p: p.read_bytes() for p in (tmp_path / others["export_dir"]).rglob("*") if p.is_file()}
+    _, said, versions = train(**{flag: str(tmp_path / name) for flag, name in names.items()})
+    assert versions.numbers == [1, 2, 3, 4]
+    assert "publishing failed" not in said
+    assert [versions.problems(number) for number in versions.numbers] == [[]] * 4
+    assert len(os.listdir(tmp_path / names["model_dir"] / "published")) == 8
+    assert {p: p.read_bytes() for p in (tmp_path / others["export_dir"]).rglob("*") if p.is_file()} == before
+
+
 def test_the_folder_must_be_one(train, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"--export_dir=.*cannot be written"):

@@ -1,6 +1,7 @@
 """tools/inspect_checkpoint.py on checkpoints of the trainer."""
 
 import json
+import shutil
 
 import pytest
 from kafka_helpers import run_tool
@@ -29,6 +30,17 @@ def test_what_a_checkpoint_holds(models, broker, produce):
     assert "  rows          200 since offsets [0, 0]" in out.splitlines()
     assert lines["learner/model/embedding/table"] == ["[1041,", "2]"]
     assert "1,040 ids" in out
+
+
+def test_the_newest_checkpoint_of_a_folder_whose_name_is_a_pattern_to_tensorflow(models, tmp_path):
+    one, other, _ = models
+    folder = tmp_path / "lr=[0.1,0.2]"
+    shutil.copytree(one, folder)
+    shutil.copytree(other, tmp_path / "lr=1")
+    code, out, err = run_tool("inspect_checkpoint", folder, "--diff", one)
+    assert code == 0, err
+    assert out.splitlines()[0] == f"- {folder}/ckpt-2"
+    assert out.splitlines()[-1].endswith("are equal to the bit; 0 fields of the position differ")
 
 
 def test_as_json(models):

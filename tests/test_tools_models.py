@@ -1,5 +1,6 @@
 """tools/models.py, as the on-call engineer uses it: on a folder that a trainer has published into."""
 
+import shutil
 import subprocess
 import sys
 
@@ -73,6 +74,15 @@ def test_scores_of_a_file(published):
     assert np.isnan(scores[300:]).all()
     auc = exact_auc(scores[:300], np.array([row[:1] == b"1" for row in ROWS[:300]]))
     assert about.startswith(f"models: rows=302 bad=2 labelled=300 auc={auc:.4f} log_loss=0.")
+
+
+def test_a_folder_whose_name_is_a_pattern_to_tensorflow(published, tmp_path):
+    folder = tmp_path / "lr=[0.1,0.2]"
+    shutil.copytree(published / "models", folder)
+    newest = Versions(folder).numbers[-1]
+    assert models("verify", folder)[0] == f"models: version={newest} whole=yes problems=0\n"
+    (tmp_path / "rows.tsv").write_bytes(b"\n".join(ROWS[:50]))
+    assert models("score", folder, tmp_path / "rows.tsv") == models("score", published / "models", tmp_path / "rows.tsv")
 
 
 def test_what_is_wrong_is_told(published, tmp_path):

@@ -72,22 +72,25 @@ def _read(name: str) -> tuple[str, dict[str, Any], dict[str, Any], dict[str, Any
     import tensorflow as tf
 
     from tfonline.evaluate.progressive import ProgressiveMetrics, without_nan
+    from tfonline.publish import checkpoint_files
+    from tfonline.publish.plain_path import plain_path
 
-    path = tf.train.latest_checkpoint(name) if pathlib.Path(name).is_dir() else name
+    path = name
+    if pathlib.Path(name).is_dir():
+        path = str(next(iter(checkpoint_files.paths(pathlib.Path(name))), ""))
     if not path or not pathlib.Path(f"{path}.index").exists():
         raise UserError(
             f"{name} is no checkpoint and no folder with one. Expected a --model_dir of the trainer, or <model_dir>/ckpt-<n>.",
             Exit.NO_INPUT,
         )
     try:
-        reader = tf.train.load_checkpoint(path)
-        position = json.loads(reader.get_tensor("position/.ATTRIBUTES/py_state"))
-        counted = ProgressiveMetrics(1)
-        counted.restore(base64.b64decode(reader.get_tensor("metrics/.ATTRIBUTES/py_state")))
-        names = [
-            n for n in reader.get_variable_to_shape_map() if n.endswith("/.ATTRIBUTES/VARIABLE_VALUE") and "save_counter" not in n
-        ]
-        tensors = {n: reader.get_tensor(n) for n in names}
+        with plain_path(path) as plain:
+            reader = tf.train.load_checkpoint(plain)
+            position = json.loads(reader.get_tensor("position/.ATTRIBUTES/py_state"))
+            counted = ProgressiveMetrics(1)
+            counted.restore(base64.b64decode(reader.get_tensor("metrics/.ATTRIBUTES/py_state")))
+            variables = (n for n in reader.get_variable_to_shape_map() if n.endswith("/.ATTRIBUTES/VARIABLE_VALUE"))
+            tensors = {n: reader.get_tensor(n) for n in variables if "save_counter" not in n}
     except (tf.errors.OpError, ValueError, IndexError) as e:
         raise UserError(f"{path} is damaged, or was not written by the trainer: {str(e).splitlines()[0]}", Exit.DATA) from e
     metrics = {scope: without_nan(counted.report(scope)) for scope in ("total", "running")}

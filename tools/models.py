@@ -15,7 +15,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from command_line import Parser, at_least, run
@@ -60,7 +60,7 @@ def _verify(versions: Versions, args: argparse.Namespace) -> int:
         # A row of nothing but missing values: the shape of a row is known from the signature `columns`.
         import tensorflow as tf
 
-        signature = tf.saved_model.load(str(versions.path(number))).signatures["columns"]
+        signature = _signatures(versions, number)["columns"]
         missing = {tf.float64: tf.constant([float("nan")], tf.float64), tf.string: tf.constant([""])}
         found = signature(**{name: missing[spec.dtype] for name, spec in signature.structured_input_signature[1].items()})
         if not 0 < float(found["probability"][0]) < 1:
@@ -90,7 +90,7 @@ def _score(versions: Versions, args: argparse.Namespace) -> int:
     from tfonline.evaluate.progressive import exact_auc, log_losses
 
     number = _which(versions, args.version)
-    manifest, signature = versions.manifest(number), tf.saved_model.load(str(versions.path(number))).signatures["serving_default"]
+    manifest, signature = versions.manifest(number), _signatures(versions, number)["serving_default"]
     logits, labels, bad = [], [], 0
     for rows in _rows(args.file):
         found = {name: value.numpy() for name, value in signature(message=tf.constant(rows)).items()}
@@ -107,6 +107,16 @@ def _score(versions: Versions, args: argparse.Namespace) -> int:
         )
     print(f"models: rows={len(logits)} bad={bad} labelled={int(known.sum())}{metrics}", file=sys.stderr)
     return Exit.OK
+
+
+def _signatures(versions: Versions, number: int) -> Mapping[str, Callable[..., dict[str, Any]]]:
+    """What a version can be asked, by name."""
+    import tensorflow as tf
+
+    from tfonline.publish.plain_path import plain_path
+
+    with plain_path(versions.path(number)) as plain:
+        return tf.saved_model.load(plain).signatures
 
 
 def _which(versions: Versions, number: int | None) -> int:

@@ -25,6 +25,7 @@ from tfonline.lifecycle import Every, UserError
 from tfonline.model.step import Learner
 from tfonline.publish.checkpoints import Position
 from tfonline.publish.gate import Gate, Limits
+from tfonline.publish.plain_path import plain_path
 from tfonline.publish.servable import Servable
 from tfonline.publish.versions import Versions
 from tfonline.report.console import Console
@@ -207,7 +208,9 @@ class Publisher:
 
     def _write(self, beside: pathlib.Path, job: _Job) -> None:
         self._next.write(beside)
-        found = tf.saved_model.load(str(beside)).signatures["serving_default"](message=tf.constant(job.messages))
+        with plain_path(beside) as plain:
+            signature = tf.saved_model.load(plain).signatures["serving_default"]
+        found = signature(message=tf.constant(job.messages))
         logits = found["logit"].numpy()
         good = ~np.isnan(job.logits)
         if not np.allclose(logits[good], job.logits[good], rtol=0, atol=_PROBE_TOLERANCE):

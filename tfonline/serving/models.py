@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfonline.lifecycle import Exit, UserError
+from tfonline.publish.plain_path import plain_path
 from tfonline.publish.versions import Versions
 
 # A version that could not be loaded is looked at again: what failed may have been the disk.
@@ -128,7 +129,8 @@ class Models:
         manifest = self._versions.manifest(number)
         if problems := self._versions.problems(number):
             raise UserError("; ".join(problems), Exit.DATA)
-        signatures = tf.saved_model.load(str(self._versions.path(number))).signatures
+        with plain_path(self._versions.path(number)) as plain:
+            signatures = tf.saved_model.load(plain).signatures
         place = {name: i for i, name in enumerate(manifest["contract"]["columns"])}
         inputs = {}
         for name, f in signatures.items():
