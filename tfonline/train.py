@@ -163,22 +163,26 @@ def _train(
     from tfonline.publish.checkpoints import Checkpoints, Position, check_contract, saved_position
     from tfonline.publish.publisher import Publisher
     from tfonline.report.tensorboard import TensorBoard
-    from tfonline.stream.readers import FileSource, KafkaReader, make_raw_batches
+    from tfonline.stream.file_source import FileSource, open_files
+    from tfonline.stream.readers import KafkaReader, make_raw_batches
 
     with _all_come(cluster, config.worker_timeout_secs, console):
         strategy = make_strategy(config.num_replicas, config.devices, cluster)  # first of all: it makes logical devices
     job, local = Job(config, cluster, strategy, stop) if cluster else None, stop
     stop = job.stop if job else stop
     limit_secs = max(config.broker_timeout_secs, 1.0)
+    chief = not cluster or cluster.chief
+    saved = saved_position(config.model_dir) if chief else None
     if topic:
         source, reader = topic, KafkaReader(topic, config.bootstrap_servers, config.group, flags.kafka_properties(config))
         liveness = Liveness(limit_secs, lambda secs: _stuck(secs, limit_secs, topic, None, stop, console))
         with liveness, liveness.waiting():
             reader.check()
+    elif not chief:
+        source = reader = FileSource(config.input_files)  # in the chief's order once that is known
     else:
-        source = reader = FileSource(config.input_files)
+        source = reader = open_files(config.input_files, config.model_dir, saved, config.replay_journal, console.say)
 
-    chief = not cluster or cluster.chief
     # What is published takes the lookup table along, as a file.
     publishes = config.export_dir and not config.dry_run and chief
     table_file = os.path.join(config.model_dir, "category_ids.tsv") if publishes else None
@@ -207,9 +211,9 @@ def _train(
         "topic_id": source.topic_id,
     }
 
-    saved = saved_position(config.model_dir) if chief else None
     if saved:
         check_contract(config.model_dir, saved.contract, contract)
+        add_new_partitions(saved, source)
     if config.dry_run:
         position = saved or Position(next=resolve_start(config, source, replay), start=[])
         say_what_a_run_would_do(config, console, source, position, features, vocab_size)
@@ -235,11 +239,17 @@ def _train(
         else:
             position.next = position.start = resolve_start(config, source, replay)
             console.say(f"a new model, from offsets {position.start}")
-        journal = Journal(config.model_dir)
+        position.files_read = [] if topic else [dataclasses.asdict(file) for file in source.files]
+        journal = Journal(config.model_dir, files=position.files_read)
         planner = _make_planner(config, source, journal, position, replay, local, console)
-        windows, writer = job.announce(planner) if job else planner, TensorBoard(str(model_dir / "tensorboard"))
+        windows, writer = (
+            job.announce(planner, position.files_read) if job else planner,
+            TensorBoard(str(model_dir / "tensorboard")),
+        )
     else:
         checkpoints, planner = job.follow(learner, position, metrics)
+        if not topic:
+            source.take_order(job.files())
         check_contract(config.model_dir, position.contract, contract)
         windows, writer = planner, Silent()
         console.say(f"follows the chief from window {position.window}, step {position.step}")

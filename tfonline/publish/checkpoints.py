@@ -44,6 +44,7 @@ class Position:
       fingerprint: sum of the fingerprints of the trained rows, mod 2^64.
       contract: what the weights were made for: schema, dictionaries, sizes, topic.
       files: length in bytes of the files beside the checkpoint, to cut them back to.
+      files_read: with --input_files, the file of each partition, as `stream.file_source.InputFile` has it; else empty.
     """
 
     next: list[int]
@@ -58,6 +59,7 @@ class Position:
     fingerprint: int = 0
     contract: dict[str, Any] = dataclasses.field(default_factory=dict)
     files: dict[str, int] = dataclasses.field(default_factory=dict)
+    files_read: list[dict[str, Any]] = dataclasses.field(default_factory=list)
 
 
 class Metrics(Protocol):
