@@ -131,6 +131,20 @@ def test_two_workers_learn_what_one_process_learns(flags, alone, tmp_path):
     assert "the chief has ended" in (launch.logs / "worker-1.log").read_text()
 
 
+def test_all_workers_read_files_in_the_chiefs_order(flags, start, tmp_path):
+    """day_7 and day_10 came after a first run: a worker that lists the folder by itself has day_7 first."""
+    rows = {8: PARTITIONS[0], 9: PARTITIONS[2], 10: make_rows(150, 5), 7: make_rows(90, 6)}
+    settings = {**flags, "input_files": f"{tmp_path}/day_*"}
+    for days in ((8, 9), (10, 7)):
+        for number in days:
+            (tmp_path / f"day_{number}").write_bytes(b"".join(row + b"\n" for row in rows[number]))
+        start(**{**settings, "model_dir": str(tmp_path / "alone"), "partition_groups": 2})
+        launch = Launch({**settings, "model_dir": tmp_path / "model"}, tmp_path)
+        assert launch.end() == 0, launch.out()
+    assert summary(tmp_path / "model")["next"] == [700, 502, 90, 150]
+    assert_same(tmp_path / "model", tmp_path / "alone")
+
+
 def test_killed_and_hanging_workers_lose_nothing(flags, alone, tmp_path):
     launch = Launch({**flags, "worker_timeout_secs": 20}, tmp_path, restarts=2)
     os.kill(launch.pids(0)[0], signal.SIGKILL)

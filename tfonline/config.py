@@ -26,7 +26,7 @@ class Config:
     message_format: str = flag("tsv", "Stream", "How a message holds a row: tsv, or a JSON list of the values.",
                                choices=("tsv", "json"))
     input_files: str = flag("", "Stream", "Train from these TSV files (comma separated, globs, .gz) and not from Kafka; "
-                            "each file is a partition.")
+                            "each file is a partition. New files may come between two runs.")
     kafka_property: tuple[str, ...] = flag((), "Stream", "A librdkafka property, key=value. May be repeated. Secrets belong "
                                            "in --kafka_properties_file.")
     kafka_properties_file: str = flag("", "Stream", "File of librdkafka properties, one key=value a line, # comments. Its "

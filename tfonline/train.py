@@ -170,22 +170,29 @@ def _train(
     from tfonline.publish.contract import check_contract, make_contract, of_format_1
     from tfonline.publish.publisher import Publisher
     from tfonline.report.tensorboard import TensorBoard
-    from tfonline.stream.readers import FileSource, KafkaReader, make_raw_batches
+    from tfonline.stream.file_source import FileSource, open_files
+    from tfonline.stream.readers import KafkaReader, make_raw_batches
 
     with _all_come(cluster, config.worker_timeout_secs, console):
         strategy = make_strategy(config.num_replicas, config.devices, cluster)  # first of all: it makes logical devices
     job, local = Job(config, cluster, strategy, stop) if cluster else None, stop
     stop = job.stop if job else stop
     limit_secs = max(config.broker_timeout_secs, 1.0)
+    chief = not cluster or cluster.chief
+    model_dir = pathlib.Path(config.model_dir)
+    saved = saved_position(config.model_dir, config.new_model) if chief else None
+    if chief and not saved and not config.dry_run and checkpoint_files.traces(model_dir):
+        console.say(f"--new_model: what another model left is in {checkpoint_files.put_aside(model_dir)} now")
     if topic:
         source, reader = topic, KafkaReader(topic, config.bootstrap_servers, config.group, flags.kafka_properties(config))
         liveness = Liveness(limit_secs, lambda secs: _stuck(secs, limit_secs, topic, None, stop, console))
         with liveness, liveness.waiting():
             reader.check()
+    elif not chief:
+        source = reader = FileSource(config.input_files)  # in the chief's order once that is known
     else:
-        source = reader = FileSource(config.input_files)
+        source = reader = open_files(config.input_files, config.model_dir, saved, config.replay_journal, console.say)
 
-    chief = not cluster or cluster.chief
     features = Features(schema, dictionaries, config.numeric, config.message_format, config.oov_buckets, config.cross_buckets)
     vocab_size = config.vocab_size or features.num_ids
     if vocab_size < features.num_ids:
@@ -196,21 +203,18 @@ def _train(
         )
     contract = make_contract(config, schema, dictionaries, vocab_size, source)
 
-    model_dir = pathlib.Path(config.model_dir)
-    saved = saved_position(config.model_dir, config.new_model) if chief else None
     if saved:
         made_for = saved.contract
         if saved.format == 1:
             made_for = of_format_1(model_dir, made_for, contract, config.resolved())
         check_contract(config.model_dir, made_for, contract)
+        add_new_partitions(saved, source)
     if config.dry_run:
         position = saved or Position(next=resolve_start(config, source, replay), start=[])
         say_what_a_run_would_do(config, console, source, position, features, vocab_size)
         return RunResult("dry run", {})
 
     if chief:
-        if not saved and checkpoint_files.traces(model_dir):
-            console.say(f"--new_model: what another model left is in {checkpoint_files.put_aside(model_dir)} now")
         say_what_changed(model_dir / "config.json", config, console)
         (model_dir / "config.json").write_text(json.dumps(config.resolved(), indent=2) + "\n")
     publishes = config.export_dir and chief
@@ -235,11 +239,17 @@ def _train(
             position.next = position.start = resolve_start(config, source, replay)
             position.rates = learner.rates
             console.say(f"a new model, from offsets {short(position.start)}")
-        journal = Journal(config.model_dir)
+        position.files_read = [] if topic else [dataclasses.asdict(file) for file in source.files]
+        journal = Journal(config.model_dir, files=position.files_read)
         planner = _make_planner(config, source, journal, position, replay, local, console)
-        windows, writer = job.announce(planner) if job else planner, TensorBoard(str(model_dir / "tensorboard"))
+        windows, writer = (
+            job.announce(planner, position.files_read) if job else planner,
+            TensorBoard(str(model_dir / "tensorboard")),
+        )
     else:
         checkpoints, planner = job.follow(learner, position, metrics)
+        if not topic:
+            source.take_order(job.files())
         if position.format == FORMAT:  # else the chief has looked
             check_contract(config.model_dir, position.contract, contract)
         _carry_over(learner, position, contract, console)

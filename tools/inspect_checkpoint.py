@@ -21,7 +21,7 @@ from tfonline.lifecycle import Exit, Stop, UserError
 from tfonline.stream.offsets import short
 
 # What says how the checkpoint came about, not what is in it.
-_HOW = ("stop", "stop_at", "files")
+_HOW = ("stop", "stop_at", "files", "files_read")
 _SHOWN = 12
 
 
@@ -45,6 +45,7 @@ def main(argv: list[str]) -> int:
         "window": f"{position['window']:,}",
         "topic": f"{contract['topic']} (id {contract['topic_id'] or 'unknown'})",
         "next": short(position["next"]),
+        **({"files": _files(position)} if position.get("files_read") else {}),
         **({"lag": f"{sum(about['lag']):,} rows {short(about['lag'])}"} if "lag" in about else {}),
         "rows": f"{position['rows']:,} since offsets {short(position['start'])}",
         "rejected": position["rejected"] or 0,
@@ -95,6 +96,11 @@ def _read(name: str) -> tuple[str, dict[str, Any], dict[str, Any], dict[str, Any
         raise UserError(f"{path} is damaged, or was not written by the trainer: {str(e).splitlines()[0]}", Exit.DATA) from e
     metrics = {scope: without_nan(counted.report(scope)) for scope in ("total", "running")}
     return path, position, metrics, tensors
+
+
+def _files(position: dict[str, Any]) -> str:
+    """Each file of --input_files with the next row to be read of it, counted from 0."""
+    return ", ".join(f"{file['name']} {n}" for file, n in zip(position["files_read"], position["next"], strict=False))
 
 
 def _lag(args: argparse.Namespace, position: dict[str, Any]) -> list[int]:

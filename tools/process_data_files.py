@@ -1,11 +1,8 @@
-"""The files of process_data: which ones are meant, their lines, and the lines that are no rows whatever their columns."""
+"""The files of process_data: their lines, and the lines that are no rows whatever their columns."""
 
 import collections
-import glob
 import gzip
-import os
 import pathlib
-import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 
@@ -14,22 +11,6 @@ from tfonline.lifecycle import Exit, UserError
 BLOCK_BYTES = 1 << 20  # read at once, up to the end of a line
 LINE_BYTES = 1 << 20  # a longer line, its line feed counted, is no row (Kafka takes 1 MB by default)
 CHUNK_BYTES = 64 << 20  # handed to DuckDB at once
-
-
-def find_files(patterns: Iterable[str]) -> list[str]:
-    """The files that the names and globs mean, each once: patterns in their order, a glob's files by number (day_2, day_10).
-
-    Raises UserError for a pattern that means no file (exit 66).
-    """
-    found = []
-    for pattern in patterns:
-        # A name with a bracket in it is a name when such a file is there.
-        names = [pattern] if os.path.isfile(pattern) else filter(os.path.isfile, glob.glob(pattern))
-        in_order = sorted(names, key=lambda name: re.sub("[0-9]+", lambda number: number[0].zfill(20), name))
-        if not in_order:
-            raise UserError(f"{pattern} is no file, and no file matches it. Give TSV files or a quoted glob.", Exit.NO_INPUT)
-        found += in_order
-    return list(dict.fromkeys(found))
 
 
 def read_blocks(files: Iterable[str], progress: Callable[[int], object] = lambda _: None) -> Iterator[bytes]:

@@ -7,6 +7,7 @@ import threading
 import time
 import zlib
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import tensorflow as tf
 
@@ -55,9 +56,9 @@ class Job:
         self.rounds = Rounds(strategy, cluster, local, self.stop, config.save_predictions)
         self._plan: Journal | None = None
 
-    def announce(self, planner: Planner) -> Iterable:
-        """On the chief: the planner's windows, which the others hear of."""
-        self._plan = plan.begin(self._config.model_dir)
+    def announce(self, planner: Planner, files: list[dict[str, Any]]) -> Iterable:
+        """On the chief: the planner's windows, which the others hear of, as they do of the list of files that are read."""
+        self._plan = plan.begin(self._config.model_dir, files)
         return plan.announced(planner, self._plan)
 
     def begin(self, checkpoints: Checkpoints | None = None) -> str:
@@ -83,6 +84,10 @@ class Job:
         """On the others: takes over the model from which the chief begins, and hears of its windows."""
         take_over(f"{self._config.model_dir}/{self.begin()}", learner, position, metrics)
         return FollowedCheckpoints(), plan.Follower(self._config.model_dir, position.window, self.stop)
+
+    def files(self) -> list[dict[str, Any]]:
+        """On the others: the chief's list of files, once the chief has begun."""
+        return plan.files(self._config.model_dir)
 
     def watch(self, stuck: Callable[[float], None]) -> None:
         """Calls `stuck` with the seconds passed, from a thread, when no round has come for --worker_timeout_secs."""

@@ -5,24 +5,33 @@ journal it holds only what this run has decided: an old line of the journal may 
 each look, so that a network file system shows what was written. It is begun anew at each start, and grows by 150 bytes a window.
 """
 
+import json
 import pathlib
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 from tfonline.lifecycle import Stop
 from tfonline.stream.journal import Journal, window_of
 from tfonline.stream.windows import Window
 
 _FOLDER = "cluster/plan"
+_FILES = "files.json"
 
 
-def begin(model_dir: str) -> "Journal":
-    """On the chief, before the other workers follow: an empty plan."""
+def begin(model_dir: str, files: Sequence[dict[str, Any]] = ()) -> "Journal":
+    """On the chief, before the other workers follow: an empty plan, and the list of files that are read, where files are."""
     folder = pathlib.Path(model_dir) / _FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     for file in folder.iterdir():
         file.unlink()
+    (folder / _FILES).write_text(json.dumps(list(files)))
     return Journal(folder)
+
+
+def files(model_dir: str) -> list[dict[str, Any]]:
+    """The list of files that the chief reads, in the order of their partitions: another worker may find others in the folder."""
+    return json.loads((pathlib.Path(model_dir) / _FOLDER / _FILES).read_text())
 
 
 def announced(planner: Iterable[Window | None], plan: Journal) -> Iterator[Window | None]:

@@ -49,6 +49,7 @@ class Position:
       fingerprint: sum of the fingerprints of the trained rows, mod 2^64.
       contract: what the weights were made for: schema, dictionaries, sizes, topic.
       files: length in bytes of the files beside the checkpoint, to cut them back to.
+      files_read: with --input_files, the file of each partition, as `stream.file_source.InputFile` has it; else empty.
       rates: the optimizers' settings that the slots' units hang on (optimizers.Ftrl.rescale), by flag; {} in format 1.
       format: of the checkpoint that it was read from, see FORMAT.
     """
@@ -65,6 +66,7 @@ class Position:
     fingerprint: int = 0
     contract: dict[str, Any] = dataclasses.field(default_factory=dict)
     files: dict[str, int] = dataclasses.field(default_factory=dict)
+    files_read: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     rates: dict[str, float] = dataclasses.field(default_factory=dict)
     format: int = FORMAT
 

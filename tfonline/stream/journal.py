@@ -9,7 +9,8 @@ import errno
 import json
 import os
 import pathlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 from tfonline.lifecycle import Exit, UserError
 from tfonline.stream.windows import Window
@@ -32,10 +33,19 @@ class Journal:
       folder: the model folder.
       now: the time written beside a window, RFC 3339.
       max_bytes: size at which a new file is begun.
+      files: the list of files that the offsets are of, where files are trained from. It stands in the first line that is appended,
+        and in the first of each new part: offsets alone do not say which rows taught the model.
     """
 
-    def __init__(self, folder: str | os.PathLike, now: Callable[[], str] = _now, max_bytes: int = _MAX_BYTES):
-        self._folder, self._now, self._max_bytes = pathlib.Path(folder), now, max_bytes
+    def __init__(
+        self,
+        folder: str | os.PathLike,
+        now: Callable[[], str] = _now,
+        max_bytes: int = _MAX_BYTES,
+        files: Sequence[dict[str, Any]] = (),
+    ):
+        self._folder, self._now, self._max_bytes, self._files = pathlib.Path(folder), now, max_bytes, list(files)
+        self._named = not files
         self._path = self._folder / _NAME
         self._cut_torn_line()
         self._file = self._path.open("ab", buffering=0)
@@ -53,7 +63,7 @@ class Journal:
             "trigger": window.trigger,
             "rows": window.rows,
             "time": self._now(),
-        }
+        } | ({} if self._named else {"files": self._files})
         data, length = json.dumps(line, separators=(",", ":")).encode() + b"\n", self._file.tell()
         try:
             if self._file.write(data) < len(data):
@@ -62,6 +72,7 @@ class Journal:
         except OSError as e:
             self._file.truncate(length)
             raise OSError(e.errno, e.strerror, str(self._path)) from e
+        self._named = True
 
     def since(self, number: int) -> list[Window]:
         """The windows from `number` on, in order."""
@@ -78,6 +89,7 @@ class Journal:
         self._file.close()
         self._path.rename(self._folder / f"windows-{first:012d}.jsonl")
         self._file = self._path.open("ab", buffering=0)
+        self._named = not self._files
         parts = _parts(self._folder)
         ends = [_first_number(p) for p in parts[1:]]
         for part, end in zip(parts[:-_KEEP_PARTS], ends, strict=False):
@@ -106,8 +118,23 @@ def read_journal(path: str | os.PathLike) -> list[Window]:
     path = pathlib.Path(path)
     if not path.exists():
         raise UserError(f"the journal {path} is missing. Expected the windows.jsonl of a model folder.", Exit.NO_INPUT)
-    parts = _parts(path.parent) if path.name == _NAME else []
-    return _latest(window for part in [*parts, path] for window in _read_part(part))
+    return _latest(window for part in _with_older_parts(path) for window in _read_part(part))
+
+
+def files_in_journal(path: str | os.PathLike) -> list[dict[str, Any]]:
+    """The list of files that a journal's offsets are of: the last one in it, for a list is only ever added to. Empty where it has
+    none, or does not exist.
+    """
+    for part in reversed(_with_older_parts(pathlib.Path(path))):
+        lines = part.read_bytes().split(b"\n")[:-1] if part.exists() else []  # a torn last line was never trained from
+        for line in reversed(lines):
+            if b',"files":[' in line:
+                return json.loads(line)["files"]
+    return []
+
+
+def _with_older_parts(path: pathlib.Path) -> list[pathlib.Path]:
+    return [*(_parts(path.parent) if path.name == _NAME else []), path]
 
 
 def _latest(windows: Iterable[Window]) -> list[Window]:

@@ -5,18 +5,14 @@ offset int64 [k])` in offset order, `start <= offset < stop`, at most CHUNK_ROWS
 partition.
 """
 
-import glob
-import itertools
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import BinaryIO, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import tensorflow as tf
 
 from tfonline.lifecycle import Exit, UserError
 from tfonline.stream.broker import KafkaTopic
-from tfonline.stream.row_files import open_rows
 
 # Part of the order of rows: partitions take turns by chunks, so another size trains the same rows in another order.
 CHUNK_ROWS = 512
@@ -216,7 +212,7 @@ class KafkaReader:
         return tf.data.experimental.from_variant(variant, (tf.TensorSpec([], tf.string),) * 2)
 
 
-def _generated(
+def generated_rows(
     chunks: Callable[[int, int, int], Iterable[list[bytes]]], partition: tf.Tensor, start: tf.Tensor, stop: tf.Tensor
 ) -> tf.data.Dataset:
     """Chunks from Python: `chunks(partition, start, stop)` gives lists of at most CHUNK_ROWS rows."""
@@ -250,89 +246,8 @@ class MemorySource:
 
     def rows(self, partition: tf.Tensor, start: tf.Tensor, stop: tf.Tensor) -> tf.data.Dataset:
         """See the module."""
-        return _generated(self._chunks, partition, start, stop)
+        return generated_rows(self._chunks, partition, start, stop)
 
     def _chunks(self, partition: int, start: int, stop: int) -> Iterator[list[bytes]]:
         for at in range(start, stop, CHUNK_ROWS):
             yield self.partitions[partition][at : min(at + CHUNK_ROWS, stop)]
-
-
-class FileSource:
-    """TSV files, plain or .gz: each a partition, a line a row, its number the offset. Reader and admin side in one.
-
-    A file must not change while it is trained from. Windows are read one after the other, so each file is read once.
-
-    Args:
-      pattern: paths or globs, comma separated; the files of a glob in the order of their names.
-
-    Attributes:
-      error: what failed in Python under a read, if anything did: a file that was taken away or cut since the start.
-
-    Raises:
-      UserError: a part of the pattern matches no file, or a file cannot be read (exit 66); one is no whole gzip file (65).
-    """
-
-    topic_id = ""
-
-    def __init__(self, pattern: str):
-        self.paths = [path for part in pattern.split(",") for path in sorted(glob.glob(part)) or [part]]
-        for path in self.paths:
-            if not os.path.isfile(path):
-                raise UserError(f"--input_files: {path} is no file. Expected TSV files, plain or .gz.", Exit.NO_INPUT)
-        self.name, self.num_partitions = pattern, len(self.paths)
-        self._ends = [_count_lines(path) for path in self.paths]
-        self._open: dict[int, tuple[int, BinaryIO]] = {}  # partition to the next line's number and the file
-        self.error: Exception | None = None
-
-    def begins(self) -> list[int]:
-        """0 for each file."""
-        return [0] * self.num_partitions
-
-    def ends(self) -> list[int]:
-        """The number of lines of each file, as counted at the start."""
-        return self._ends
-
-    def rows(self, partition: tf.Tensor, start: tf.Tensor, stop: tf.Tensor) -> tf.data.Dataset:
-        """See the module."""
-        return _generated(self._chunks, partition, start, stop)
-
-    def close(self) -> None:
-        """Closes the files that are not read to their end."""
-        for _, file in self._open.values():
-            file.close()
-
-    def _chunks(self, partition: int, start: int, stop: int) -> Iterator[list[bytes]]:
-        try:
-            yield from self._read(partition, start, stop)
-        except UserError as e:  # tf.data would turn it into a text of its own; the training loop raises this one
-            self.error = e
-            raise
-
-    def _read(self, partition: int, start: int, stop: int) -> Iterator[list[bytes]]:
-        at, file = self._open.pop(partition, (0, None))
-        if file is not None and at > start:
-            file.close()
-        if file is None or at > start:
-            at, file = 0, open_rows(self.paths[partition])
-        for _ in itertools.islice(file, start - at):  # lines of windows that an earlier run has trained
-            pass
-        for first in range(start, stop, CHUNK_ROWS):
-            wanted = min(CHUNK_ROWS, stop - first)
-            lines = [line.rstrip(b"\n") for line in itertools.islice(file, wanted)]
-            if len(lines) < wanted:
-                raise UserError(
-                    f"--input_files: {self.paths[partition]} ends after {first + len(lines):,} lines, and had "
-                    f"{self._ends[partition]:,} at the start: it was changed while it was trained from. Put back the file as it "
-                    "was, and start again from the last checkpoint.",
-                    Exit.CONFIG,
-                )
-            yield lines
-        if stop < self._ends[partition]:
-            self._open[partition] = (stop, file)
-        else:
-            file.close()
-
-
-def _count_lines(path: str) -> int:
-    with open_rows(path) as file:
-        return sum(1 for _ in file)
