@@ -17,6 +17,7 @@ import signal, sys, threading
 from tfonline import lifecycle
 lifecycle.block_signals()
 stop = lifecycle.Stop()
+stop.activity.began = stop.activity.window_open = True
 def listen(drain_secs, say=lambda text: print(text, flush=True)):
     lifecycle.stop_on_signals(stop, drain_secs, say)
     print("ready", flush=True)
@@ -209,7 +210,10 @@ def test_the_second_signal_leaves_at_once(child, second, code):
     run.send(signal.SIGTERM)
     run.line("SIGTERM: finishing the window, 1000 s at most")
     run.send(second)
-    assert run.end() == (code, f"{second.name} again: leaving at once; the window will be read again from the last checkpoint\n")
+    assert run.end() == (
+        code,
+        f"{second.name} again: leaving at once; what was not saved will be read again from the last checkpoint\n",
+    )
 
 
 def test_a_drain_that_never_ends_is_ended(child):
@@ -219,8 +223,45 @@ def test_a_drain_that_never_ends_is_ended(child):
     code, output = run.end()
     assert code == 0
     assert output == (
-        "the window did not end within --drain_secs=0.05: dropped unsaved; it will be read again from the last checkpoint\n"
+        "the window did not end within --drain_secs=0.05: dropped unsaved; what was not saved will be read again from the last "
+        "checkpoint\n"
     )
+
+
+def test_before_the_loop_a_signal_leaves_at_once(child):
+    run = child("stop.activity.began = False; listen(1000); threading.Event().wait(30)")
+    run.send(signal.SIGTERM)
+    assert run.end() == (0, "SIGTERM: no window has begun yet; leaving at once\n")
+
+
+def test_without_an_open_window_a_read_that_hangs_is_not_waited_for(child):
+    run = child("""
+        stop.activity.window_open, stop.activity.waiting_since = False, 0.0
+        lifecycle._LAST_READ_SECS = 0.1
+        listen(1000)
+        threading.Event().wait(30)
+    """)
+    run.send(signal.SIGTERM)
+    run.line("SIGTERM: no window is open, ending, 1000 s at most; again to leave at once\n")
+    said = (
+        "no window is open, and the next rows do not come: leaving; what was not saved will be read again from the last checkpoint"
+    )
+    assert run.end() == (0, f"{said}\n")
+
+
+def test_a_disk_that_hangs_does_not_hold_the_process(child):
+    run = child("""
+        stop.saving.acquire()  # and never released
+        lifecycle._SAVE_SECS = 0.1
+        listen(1000)
+        threading.Event().wait(30)
+    """)
+    run.send(signal.SIGTERM)
+    run.line("SIGTERM: finishing the window, 1000 s at most")
+    run.send(signal.SIGTERM)
+    code, output = run.end()
+    assert code == 128 + signal.SIGTERM
+    assert "did not come to disk within 0.1 s: left unfinished. The one before it is whole." in output
 
 
 @pytest.mark.parametrize("second", [True, False])

@@ -1,6 +1,7 @@
 """How a run ends: exit codes, errors meant for people, and the stop signal. Imports no TensorFlow."""
 
 import contextlib
+import dataclasses
 import enum
 import fcntl
 import os
@@ -9,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 T = TypeVar("T")
 
@@ -39,17 +40,34 @@ class UserError(Exception):
         self.code = code
 
 
+@dataclasses.dataclass
+class Activity:
+    """What the training loop is doing. The loop writes it, and the thread that hears the signals reads it.
+
+    Attributes:
+      began: whether the loop has begun; before that there is nothing to finish.
+      window_open: whether rows of a window were learned whose end has not come.
+      waiting_since: when the loop began to wait for its next rows, time.monotonic; None while it does something else.
+    """
+
+    began: bool = False
+    window_open: bool = False
+    waiting_since: float | None = None
+
+
 class Stop:
     """Asked to stop, and why. Thread-safe; the first reason wins.
 
     Attributes:
       saving: held while a checkpoint is written; see after_the_save.
+      activity: what is to be finished when a stop is asked for.
     """
 
     def __init__(self) -> None:
         self._event = threading.Event()
         self.reason = ""
         self.saving = threading.Lock()
+        self.activity = Activity()
 
     def request(self, reason: str) -> None:
         """Asks for a stop; a later reason is ignored."""
@@ -66,11 +84,12 @@ class Stop:
         return self._event.wait(secs)
 
     @contextlib.contextmanager
-    def after_the_save(self, most_secs: float = 10.0) -> Iterator[None]:
-        """For who ends the process: entered when no checkpoint is being written, or after `most_secs` all the same.
+    def after_the_save(self, most_secs: float | None = None) -> Iterator[None]:
+        """For who ends the process: entered when no checkpoint is being written, or after `most_secs` (10) all the same.
 
         A disk that hangs would hold the process for ever. A checkpoint that is cut short is none: the next run removes it.
         """
+        most_secs = _SAVE_SECS if most_secs is None else most_secs
         free = self.saving.acquire(timeout=most_secs)
         if not free:
             print(
@@ -87,6 +106,11 @@ class Stop:
 
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
+# So long does a process that is told to end wait for the checkpoint that is being written.
+_SAVE_SECS = 10.0
+# After a stop was asked for, a read that has no window to finish may end by itself for so long.
+_LAST_READ_SECS = 3.0
+_WHAT_NEXT = "what was not saved will be read again from the last checkpoint"
 # Of --drain_secs, the window's share; the rest is for the save that follows it.
 DRAIN_SHARE = 0.8
 
@@ -102,29 +126,40 @@ def block_signals() -> None:
 def stop_on_signals(stop: Stop, drain_secs: float, say: Callable[[str], None]) -> None:
     """Starts the thread that turns SIGTERM and Ctrl-C into a stop.
 
-    The first asks for a stop. The second ends the process at once, as does a run that has not ended `drain_secs` later (a
-    read can hang inside C++, where nothing reaches it). Both wait for a checkpoint that is being written, but not without end.
+    The first asks for a stop. The process ends at once where the loop has not begun, at a second signal, and where the run has not
+    ended `drain_secs` later: a read can hang inside C++, where nothing reaches it. Where no window is open, such a read gets a few
+    seconds to end by itself. Each waits for a checkpoint that is being written, but not without end.
     """
+    now = stop.activity
+
+    def leave(why: str, code: int) -> NoReturn:
+        with stop.after_the_save():
+            say(why)
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
 
     def listen() -> None:
         name = signal.Signals(signal.sigwait(_SIGNALS)).name
         stop.request(name)
-        say(f"{name}: finishing the window, {drain_secs:g} s at most; again to leave at once")
-        again = signal.sigtimedwait(_SIGNALS, drain_secs)
-        with stop.after_the_save():
-            if again is None:
-                say(
-                    f"the window did not end within --drain_secs={drain_secs:g}: dropped unsaved; "
-                    "it will be read again from the last checkpoint"
-                )
-            else:
-                say(
-                    f"{signal.Signals(again.si_signo).name} again: leaving at once; the window will be read again from "
-                    "the last checkpoint"
-                )
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(Exit.OK if again is None else 128 + again.si_signo)
+        if not now.began:
+            leave(f"{name}: no window has begun yet; leaving at once", Exit.OK)
+        doing = "finishing the window" if now.window_open else "no window is open, ending"
+        say(f"{name}: {doing}, {drain_secs:g} s at most; again to leave at once")
+        began = time.monotonic()
+        while (left := began + drain_secs - time.monotonic()) > 0:
+            if again := signal.sigtimedwait(_SIGNALS, min(left, 0.5)):
+                name = signal.Signals(again.si_signo).name
+                leave(f"{name} again: leaving at once; {_WHAT_NEXT}", 128 + again.si_signo)
+            since = now.waiting_since
+            if since is not None and not now.window_open and time.monotonic() - max(since, began) > _LAST_READ_SECS:
+                leave(f"no window is open, and the next rows do not come: leaving; {_WHAT_NEXT}", Exit.OK)
+        what = (
+            f"the window did not end within --drain_secs={drain_secs:g}: dropped unsaved"
+            if now.window_open
+            else (f"the run did not end within --drain_secs={drain_secs:g}")
+        )
+        leave(f"{what}; {_WHAT_NEXT}", Exit.OK)
 
     threading.Thread(target=listen, name="signals", daemon=True).start()
 

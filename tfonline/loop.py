@@ -125,6 +125,7 @@ class Loop:
           UserError: the loss is not finite (exit 70), too many rows are refused (65), a step failed (71), or the stream did.
         """
         p = self._p
+        p.stop.activity.began = True
         try:
             for element, inputs in ahead(self._read(elements), self._inputs, threaded=p.learner.on_gpu and not self.in_step):
                 if element.window.numpy() < 0:
@@ -244,12 +245,15 @@ class Loop:
 
     def _read(self, elements: Iterable[Element]) -> Iterator[Element]:
         """The same elements. What TensorFlow raises in here is of reading or preparing rows; elsewhere it is of the step."""
-        iterator = iter(elements)
+        iterator, now = iter(elements), self._p.stop.activity
         while True:
+            # A worker does not leave by itself: the others would wait for it.
+            now.waiting_since = None if self.in_step else time.monotonic()
             try:
                 element = next(iterator, None)
             except tf.errors.OpError as e:
                 raise self._why_reading_failed(e) from e
+            now.waiting_since = None
             if element is None:
                 return
             yield element
@@ -263,6 +267,7 @@ class Loop:
         p = self._p
         p.status.set("training", p.position.window, p.position.step)
         self._reports.row_came()
+        p.stop.activity.window_open = True
         good = element.batch.weight.numpy().reshape(p.config.steps_per_call, -1) > 0
         self._rejections.record(element, self._refused(element), int(good.sum()))
         has_rows = good.any(axis=1)
@@ -314,6 +319,7 @@ class Loop:
         """Moves the position: from here on the window's rows are part of the model."""
         p = self._p
         window = p.planner.take(number)
+        p.stop.activity.window_open = False
         p.position.next, p.position.window = list(window.stop), number + 1
         self._rows_before_window = p.position.rows + sum(p.position.rejected.values())
         p.position.start += [0] * (len(window.stop) - len(p.position.start))  # the topic has got more partitions

@@ -52,7 +52,7 @@ class Job:
                 Exit.FLAGS,
             )
         self.cluster, self.stop, self._config = cluster, Stop(), config
-        self.stop.saving = local.saving
+        self.stop.saving, self.stop.activity = local.saving, local.activity
         self.rounds = Rounds(strategy, cluster, local, self.stop, config.save_predictions)
         self._plan: Journal | None = None
 
