@@ -20,7 +20,7 @@ class Exit(enum.IntEnum):
     OK = 0
     BUG = 1
     FLAGS = 64  # a flag is wrong or two contradict each other
-    DATA = 65  # too many rows were rejected
+    DATA = 65  # too many rows were rejected, or a packed file is not whole
     NO_INPUT = 66  # a file, a topic or a range of rows is missing
     UNAVAILABLE = 69  # the broker cannot be reached
     NOT_FINITE = 70  # the loss or a weight is NaN or infinite

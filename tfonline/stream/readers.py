@@ -6,7 +6,6 @@ partition.
 """
 
 import glob
-import gzip
 import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -17,6 +16,7 @@ import tensorflow as tf
 
 from tfonline.lifecycle import Exit, UserError
 from tfonline.stream.broker import KafkaTopic
+from tfonline.stream.row_files import open_rows
 
 # Part of the order of rows: partitions take turns by chunks, so another size trains the same rows in another order.
 CHUNK_ROWS = 512
@@ -265,12 +265,14 @@ class FileSource:
     Args:
       pattern: paths or globs, comma separated; the files of a glob in the order of their names.
 
+    Attributes:
+      error: what failed in Python under a read, if anything did: a file that was taken away or cut since the start.
+
     Raises:
-      UserError: a part of the pattern matches no file (exit 66).
+      UserError: a part of the pattern matches no file, or a file cannot be read (exit 66); one is no whole gzip file (65).
     """
 
     topic_id = ""
-    error = None
 
     def __init__(self, pattern: str):
         self.paths = [path for part in pattern.split(",") for path in sorted(glob.glob(part)) or [part]]
@@ -280,6 +282,7 @@ class FileSource:
         self.name, self.num_partitions = pattern, len(self.paths)
         self._ends = [_count_lines(path) for path in self.paths]
         self._open: dict[int, tuple[int, BinaryIO]] = {}  # partition to the next line's number and the file
+        self.error: Exception | None = None
 
     def begins(self) -> list[int]:
         """0 for each file."""
@@ -299,15 +302,31 @@ class FileSource:
             file.close()
 
     def _chunks(self, partition: int, start: int, stop: int) -> Iterator[list[bytes]]:
+        try:
+            yield from self._read(partition, start, stop)
+        except UserError as e:  # tf.data would turn it into a text of its own; the training loop raises this one
+            self.error = e
+            raise
+
+    def _read(self, partition: int, start: int, stop: int) -> Iterator[list[bytes]]:
         at, file = self._open.pop(partition, (0, None))
         if file is not None and at > start:
             file.close()
         if file is None or at > start:
-            at, file = 0, _open(self.paths[partition])
+            at, file = 0, open_rows(self.paths[partition])
         for _ in itertools.islice(file, start - at):  # lines of windows that an earlier run has trained
             pass
         for first in range(start, stop, CHUNK_ROWS):
-            yield [line.rstrip(b"\n") for line in itertools.islice(file, min(CHUNK_ROWS, stop - first))]
+            wanted = min(CHUNK_ROWS, stop - first)
+            lines = [line.rstrip(b"\n") for line in itertools.islice(file, wanted)]
+            if len(lines) < wanted:
+                raise UserError(
+                    f"--input_files: {self.paths[partition]} ends after {first + len(lines):,} lines, and had "
+                    f"{self._ends[partition]:,} at the start: it was changed while it was trained from. Put back the file as it "
+                    "was, and start again from the last checkpoint.",
+                    Exit.CONFIG,
+                )
+            yield lines
         if stop < self._ends[partition]:
             self._open[partition] = (stop, file)
         else:
@@ -315,9 +334,5 @@ class FileSource:
 
 
 def _count_lines(path: str) -> int:
-    with _open(path) as file:
+    with open_rows(path) as file:
         return sum(1 for _ in file)
-
-
-def _open(path: str) -> BinaryIO:
-    return gzip.open(path) if path.endswith(".gz") else open(path, "rb")
