@@ -26,11 +26,11 @@ from math import inf
 
 import process_data_sql as sql
 from process_data_example import describe_first_bad_row
-from process_data_files import find_files
 
 from tfonline.features.dictionaries import save_dictionaries
 from tfonline.features.schema import Schema, load_schema
 from tfonline.lifecycle import Exit, UserError
+from tfonline.stream.row_files import find_files
 
 ENGINES = ("duckdb", "spark")
 
