@@ -142,9 +142,28 @@ def test_a_torn_gzip_file(send, tmp_path):
     file = tmp_path / "torn.gz"
     file.write_bytes(gzip.compress(b"".join(b"%d\n" % (i * i) for i in range(100_000)))[:-5000])
     code, out, rows = send(file, partitions=1)
-    assert code == 66
+    assert code == 65
     assert out == f"produced: rows={len(rows[0])} partitions=1 rows_per_sec={out.split('rows_per_sec=')[1]}"
     assert rows[0][:3] == [b"0", b"1", b"4"]
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "code", "message"),
+    [
+        ("plain.gz", b"a\n", 65, "plain.gz is no whole gzip file: it does not begin as one."),
+        ("empty.gz", b"", 65, "empty.gz is no whole gzip file: it does not begin as one."),
+        ("corrupt.gz", b"\x1f\x8b\x08\x00" + b"\xff" * 50, 65, "corrupt.gz is no whole gzip file: "),
+        ("cut.gz", gzip.compress(b"a\n" * 99, mtime=0)[:-9], 65, "The rows before were sent."),
+        ("folder", None, 66, "folder cannot be read (Is a directory)"),
+    ],
+)
+def test_a_file_that_is_not_what_its_name_says(broker, topic, tmp_path, name, data, code, message):
+    path = tmp_path / name
+    path.mkdir() if data is None else path.write_bytes(data)
+    got, _, err = run_tool("produce", f"--bootstrap_servers={broker.bootstrap}", f"--topic={topic([[]])}", path)
+    assert got == code
+    assert message in err
+    assert "Traceback" not in err
 
 
 def test_made_rows_and_their_best_score(send):

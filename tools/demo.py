@@ -9,7 +9,6 @@ broker that ran before is used and left running; one that the demo started is le
 """
 
 import argparse
-import gzip
 import json
 import os
 import pathlib
@@ -27,6 +26,7 @@ from tfonline.evaluate.progressive import PREDICTION, exact_auc, log_losses
 from tfonline.lifecycle import Exit, Stop, UserError
 from tfonline.publish.versions import Versions
 from tfonline.stream.broker import KafkaTopic
+from tfonline.stream.row_files import open_rows
 
 _ROOT = pathlib.Path(__file__).resolve().parent.parent
 _TOPIC = "tfonline_demo"
@@ -120,7 +120,7 @@ Its curves:
     .venv/bin/tensorboard --logdir {here}/model/tensorboard
 """
     if Versions(folder / "models").numbers:
-        with gzip.open(rows_file) if rows_file.suffix == ".gz" else open(rows_file, "rb") as file:
+        with open_rows(str(rows_file)) as file:
             row = file.readline().rstrip(b"\r\n").decode(errors="replace")
         (folder / "request.json").write_text(json.dumps({"instances": [row]}) + "\n")
         steps += f"""\

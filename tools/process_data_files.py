@@ -1,12 +1,11 @@
 """The files of process_data: their lines, and the lines that are no rows whatever their columns."""
 
 import collections
-import gzip
 import pathlib
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 
 from tfonline.lifecycle import Exit, UserError
+from tfonline.stream.row_files import open_rows
 
 BLOCK_BYTES = 1 << 20  # read at once, up to the end of a line
 LINE_BYTES = 1 << 20  # a longer line, its line feed counted, is no row (Kafka takes 1 MB by default)
@@ -16,20 +15,15 @@ CHUNK_BYTES = 64 << 20  # handed to DuckDB at once
 def read_blocks(files: Iterable[str], progress: Callable[[int], object] = lambda _: None) -> Iterator[bytes]:
     """Yields whole lines, each with its line feed, about 1 MiB at a time; the last line of a file gets one if it has none.
 
-    A name that ends in .gz means gzip. `progress` is called with the bytes read since its last call, as they lie on disk.
-    Raises UserError for a file that cannot be read (exit 66), is damaged or has no lines (65).
+    `progress` is called with the bytes read since its last call, as they lie on disk. Raises UserError for a file that cannot be
+    read (exit 66), is damaged or has no lines (65).
     """
     for path in files:
-        try:
-            yield from _read_file(path, progress)
-        except (gzip.BadGzipFile, zlib.error, EOFError) as e:
-            raise damaged(path, e) from e
-        except OSError as e:
-            raise UserError(f"{path} cannot be read ({e.strerror}). Expected a TSV file.", Exit.NO_INPUT) from e
+        yield from _read_file(path, progress)
 
 
 def damaged(path: str, problem: object) -> UserError:
-    """A file that is named as gzip and is none, or not all of it."""
+    """A file that is named as gzip and is none, or not all of it, as Spark found."""
     return UserError(f"{path} is no whole gzip file: {problem}. Fetch it again, or leave it out.", Exit.DATA)
 
 
@@ -96,7 +90,7 @@ class RowReader:
 
 def _read_file(path: str, progress: Callable[[int], object]) -> Iterator[bytes]:
     position = 0
-    with open(path, "rb") as raw, gzip.open(raw) if path.endswith(".gz") else raw as file:
+    with open_rows(path) as file:
         while block := file.read(BLOCK_BYTES):
             rest = file.readline(LINE_BYTES)
             block += rest if (rest or block).endswith(b"\n") else rest + b"\n"
@@ -104,8 +98,8 @@ def _read_file(path: str, progress: Callable[[int], object]) -> Iterator[bytes]:
             if len(block) - block.rfind(b"\n", 0, -1) - 1 > LINE_BYTES:
                 raise too_long(path)
             yield block
-            progress(raw.tell() - position)
-            position = raw.tell()
+            progress(file.disk_bytes - position)
+            position = file.disk_bytes
 
 
 def _is_utf8(data: bytes) -> bool:

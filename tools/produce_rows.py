@@ -1,13 +1,12 @@
 """The rows that produce.py sends: from files, from stdin or made, with the line that each is from, in bursts."""
 
-import gzip
 import itertools
 import sys
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, BinaryIO, NamedTuple
 
 from tfonline.lifecycle import Exit, UserError
+from tfonline.stream.row_files import open_rows
 
 _BLOCK_BYTES = 256 * 1024
 _BURST_ROWS = 2000
@@ -42,7 +41,7 @@ class Files:
     """
 
     def __init__(self, names: list[str]):
-        """Raises UserError (exit 66) if one cannot be opened, before a row of any is sent."""
+        """Raises UserError if one cannot be opened (exit 66) or is named .gz and is no gzip (65), before a row of any is sent."""
         self._names = names
         self.num_returns = 0
         self.num_empty = 0
@@ -75,8 +74,10 @@ class Files:
                     *lines, rest = (rest + block).split(b"\n")
                     yield self._clean(name, number, lines)
                     number += len(lines)
-            except (EOFError, OSError, zlib.error) as e:
-                raise UserError(f"{name} cannot be read to its end ({e}); the rows before were sent.", Exit.NO_INPUT) from e
+            except UserError as e:
+                raise UserError(f"{e} The rows before were sent.", e.code) from e
+            except OSError as e:
+                raise UserError(f"stdin cannot be read to its end ({e}). The rows before were sent.", Exit.NO_INPUT) from e
         yield self._clean(name, number, [rest] if rest else [])
 
     def _clean(self, name: str, first: int, lines: list[bytes]) -> Rows:
@@ -137,11 +138,4 @@ def bursts(source: Callable[[], Iterator[Rows]], rate: int, loop: bool, limit: i
 
 
 def _open(name: str) -> BinaryIO:
-    if name == "-":
-        return open(sys.stdin.fileno(), "rb", closefd=False)
-    try:
-        return gzip.open(name) if name.endswith(".gz") else open(name, "rb")
-    except OSError as e:
-        raise UserError(
-            f"{name} cannot be read ({e.strerror}). Name a file of rows, plain or .gz, or - for stdin.", Exit.NO_INPUT
-        ) from e
+    return open(sys.stdin.fileno(), "rb", closefd=False) if name == "-" else open_rows(name)

@@ -6,11 +6,13 @@
 A feeder produces synthetic rows all the while, one in a hundred poisoned, after a beginning of committed and aborted transactions.
 The trainer runs with its default layers and two replicas, windows by count, by time and both in turn. It is killed in each of its
 phases; the broker is stopped, killed, and away for longer than --broker_timeout_secs. A partition is added on the way. Then the
-journal is replayed in one uninterrupted run, and everything is compared: see check.py. Exit code 1 if anything differs.
+journal is replayed in one uninterrupted run, and everything is compared: see check.py. Exit code 1 if anything differs or
+the trainer stands still; 75 if the feeder or the broker fails, which says nothing of the trainer (patience.py says who is blamed).
 """
 
 import argparse
 import collections
+import math
 import os
 import pathlib
 import random
@@ -19,7 +21,7 @@ import sys
 import tempfile
 import time
 
-from benchmarks.chaos.trainer import PHASES, ROOT, Failed, Trainer, command_of
+from benchmarks.chaos.trainer import PHASES, ROOT, Failed, HarnessFailed, Trainer, command_of
 
 sys.path.insert(0, str(ROOT / "tools"))
 
@@ -27,12 +29,15 @@ import broker
 import process_data
 import synthetic
 import topic as topic_tool
-from confluent_kafka import Producer
+from confluent_kafka import KafkaException, Producer
 from confluent_kafka.admin import AdminClient, NewPartitions
 from kafka_cli import Connection
 
 from benchmarks.chaos.check import Verdict, check
+from benchmarks.chaos.patience import limit_secs
 from benchmarks.chaos.stream import Feeder, preload
+from benchmarks.chaos.watch import Watch
+from tfonline.lifecycle import Exit, UserError
 
 _TOPIC, _DEAD_LETTERS, _PARTITIONS = "chaos", "chaos-refused", 3
 # A window by count, by time, and by whichever comes first.
@@ -41,7 +46,7 @@ _WINDOWS = (
     {"window_rows": 1_000_000, "window_secs": 0.7},
     {"window_rows": 1500, "window_secs": 1.0},
 )
-_PATIENCE_SECS = 90.0  # for what takes a second or ten: a trainer that needs longer hangs
+_LONG_SECS = 60.0  # windows of more are meant to close by count
 _SHORT_TIMEOUT_SECS = 5.0
 
 
@@ -53,19 +58,17 @@ class Chaos:
         self._began, self._segments = time.monotonic(), 0
         self.kills: collections.Counter[str] = collections.Counter()
         self.broker_faults = 0
+        self._trainer: Trainer | None = None
         self.say(f"seed {args.seed}, folder {folder}")
-        self._bootstrap = broker.start(folder / "kafka").bootstrap
-        link = Connection(self._bootstrap, {})
-        topic_tool.create(link, _TOPIC, _PARTITIONS, 1)
-        topic_tool.create(link, _DEAD_LETTERS, 1, 1)
-        rows = folder / "rows.tsv"
-        rows.write_bytes(b"".join(line + b"\n" for block in synthetic.rows(20_000, 1) for line in block.lines))
-        process_data.run(process_data.parse_args([str(rows), f"--output_dir={folder / 'dictionaries'}"]))
-        preload(self._bootstrap, _TOPIC, _PARTITIONS, 6000, seed=2)
-        self._feeder = Feeder(self._bootstrap, _TOPIC, _PARTITIONS, args.rows_per_sec, seed=3)
 
     def run(self) -> Verdict:
-        """All faults, then the rest of the stream, then the check."""
+        """All faults, then the rest of the stream, then the check.
+
+        Raises:
+          Failed: the trainer ended where it should not, or stands still.
+          HarnessFailed, KafkaException, UserError: the feeder, the broker or a tool failed.
+        """
+        self._prepare()
         faults = ["kill"] * self._args.kills + ["broker"] * self._args.broker_faults
         self._random.shuffle(faults)
         partition_after = len(faults) // 2
@@ -76,25 +79,43 @@ class Chaos:
         least = min(self._args.kills // len(PHASES), 5)
         while any(self.kills[phase] < least for phase in PHASES):
             self._kill()
-        self._feeder.stop()
-        self.say(f"the feeder has produced {self._feeder.num_rows:,} rows; training the rest")
+        self.say(f"the feeder has produced {self._feeder.stop()}; training the rest")
         flags = {**self._flags(), "stop_at": "latest"}
-        self._start(flags).wait_for_exit(0, 600, "the rest of the stream")
+        self._finish(flags, self._args.trainer, "the rest of the stream")
         self.say("replaying the journal in one uninterrupted run")
         replay = {"replay_journal": self._folder / "model" / "windows.jsonl", "model_dir": self._folder / "replayed"}
         common = {k: v for k, v in flags.items() if k not in ("stop_at", "dead_letter_topic", "window_rows", "window_secs")}
-        Trainer(command_of(""), {**common, **replay}, self._folder / "replay.log").wait_for_exit(0, 1800, "the replay")
+        self._finish({**common, **replay}, "", "the replay")
         self.say("comparing topic, journal, checkpoint and the replayed model")
         return check(self._bootstrap, _TOPIC, _DEAD_LETTERS, self._folder / "model", self._folder / "replayed")
 
     def close(self) -> None:
-        """Stops the broker."""
+        """Stops the trainer and the broker."""
+        if self._trainer:
+            self._trainer.kill()
         broker.kill(self._folder / "kafka")
 
     def say(self, text: str) -> None:
         """A line of progress."""
         secs = int(time.monotonic() - self._began)
         print(f"chaos: {secs // 60:02}:{secs % 60:02} {text}", flush=True)
+
+    def _prepare(self) -> None:
+        """A broker, a topic with its first rows, dictionaries, and a feeder that goes on."""
+        self._bootstrap = broker.start(self._folder / "kafka").bootstrap
+        link = Connection(self._bootstrap, {})
+        topic_tool.create(link, _TOPIC, _PARTITIONS, 1)
+        topic_tool.create(link, _DEAD_LETTERS, 1, 1)
+        rows = self._folder / "rows.tsv"
+        rows.write_bytes(b"".join(line + b"\n" for block in synthetic.rows(20_000, 1) for line in block.lines))
+        process_data.run(process_data.parse_args([str(rows), f"--output_dir={self._folder / 'dictionaries'}"]))
+        preload(self._bootstrap, _TOPIC, _PARTITIONS, 6000, seed=2)
+        self._feeder = Feeder(self._bootstrap, _TOPIC, _PARTITIONS, self._args.rows_per_sec, seed=3)
+
+    def _start_broker_again(self) -> None:
+        bootstrap = broker.start(self._folder / "kafka").bootstrap
+        if bootstrap != self._bootstrap:
+            raise HarnessFailed(f"the broker came back at {bootstrap}: somebody took its port, {self._bootstrap}")
 
     def _flags(self) -> dict[str, object]:
         self._segments += 1
@@ -119,22 +140,36 @@ class Chaos:
             **_WINDOWS[self._segments % len(_WINDOWS)],
         }
 
-    def _start(self, flags: dict[str, object]) -> Trainer:
-        return Trainer(command_of(self._args.trainer), flags, self._folder / "trainer.log")
+    def _start(self, flags: dict[str, object], script: str) -> Trainer:
+        log = self._folder / ("replay.log" if "replay_journal" in flags else "trainer.log")
+        self._trainer = Trainer(command_of(script), flags, log)
+        return self._trainer
+
+    def _watch(self, trainer: Trainer, flags: dict[str, object], feeder: Feeder | None) -> Watch:
+        due_rows = flags["window_rows"] if flags.get("window_secs", 0) > _LONG_SECS else 1
+        return Watch(self._bootstrap, _TOPIC, trainer, pathlib.Path(flags["model_dir"]), feeder, due_rows)
+
+    def _finish(self, flags: dict[str, object], script: str, what: str) -> None:
+        """Runs a trainer to its end; nothing is fed any more."""
+        trainer = self._start(flags, script)
+        with self._watch(trainer, flags, None) as watch:
+            trainer.wait_for_exit(0, math.inf, what, watch.check)
 
     def _kill(self) -> None:
         """Starts a trainer and kills it, in the phase that was hit least so far."""
         wanted = min(PHASES, key=lambda phase: (self.kills[phase], self._random.random()))
-        trainer = self._start(self._flags())
-        if wanted == "starting":
-            time.sleep(self._random.uniform(0, 8))
-        else:
-            trainer.wait_until(lambda phase, *_: phase not in ("starting", "saving"), _PATIENCE_SECS, "it started")
-            time.sleep(self._random.uniform(0, 4))
-            trainer.wait_until(lambda phase, *_: phase == wanted, _PATIENCE_SECS, f"waiting for it to be {wanted}")
-            time.sleep(self._random.choice([0, 0, self._random.uniform(0, 0.03)]))
-        window = trainer.state()[1:]
-        phase = trainer.kill()
+        flags = self._flags()
+        trainer = self._start(flags, self._args.trainer)
+        with self._watch(trainer, flags, self._feeder) as watch:
+            if wanted == "starting":
+                time.sleep(self._random.uniform(0, 8))
+            else:
+                watch.wait_until(lambda phase, *_: phase not in ("starting", "saving"), "it started")
+                time.sleep(self._random.uniform(0, 4))
+                watch.wait_until(lambda phase, *_: phase == wanted, f"waiting for it to be {wanted}")
+                time.sleep(self._random.choice([0, 0, self._random.uniform(0, 0.03)]))
+            window = trainer.state()[1:]
+            phase = trainer.kill()
         self.kills[phase] += 1
         self.say(f"kill {self.kills.total()} in {phase} (window {window[0]}, step {window[1]}); so far {dict(self.kills)}")
 
@@ -145,26 +180,31 @@ class Chaos:
         flags, long = self._flags(), kind.startswith("away")
         if long:
             flags["broker_timeout_secs"] = _SHORT_TIMEOUT_SECS
-        trainer = self._start(flags)
-        trainer.wait_until(lambda phase, *_: phase != "starting", _PATIENCE_SECS, "it started")
-        trainer.wait_until(lambda phase, window, step: step > 0, _PATIENCE_SECS, "it made a step")
-        trainer.wait_until(lambda phase, *_: phase == phase_wanted, _PATIENCE_SECS, f"waiting for it to be {phase_wanted}")
-        state = trainer.state()
-        broker.stop(self._folder / "kafka") if kind == "stopped" else broker.kill(self._folder / "kafka")
+        trainer = self._start(flags, self._args.trainer)
+        with self._watch(trainer, flags, self._feeder) as watch:
+            watch.wait_until(lambda phase, *_: phase != "starting", "it started")
+            watch.wait_until(lambda phase, window, step: step > 0, "it made a step")
+            patience = limit_secs(watch.sample().left)
+            watch.wait_until(lambda phase, *_: phase == phase_wanted, f"waiting for it to be {phase_wanted}")
+            window = trainer.state()[1]
+            broker.stop(self._folder / "kafka") if kind == "stopped" else broker.kill(self._folder / "kafka")
+            if not long:
+                time.sleep(self._random.uniform(0, 3))
+                self._start_broker_again()
+                self._wait_for_window(watch, window + 3)
         if long:
-            trainer.wait_for_exit(69, _PATIENCE_SECS, f"the broker was away for longer than {_SHORT_TIMEOUT_SECS:g} s")
-            broker.start(self._folder / "kafka")
-            trainer = self._start(self._flags())
-        else:
-            time.sleep(self._random.uniform(0, 3))
-            broker.start(self._folder / "kafka")
-        window = state[1]
-        trainer.wait_until(
-            lambda _, now, __: now > window + 2, _PATIENCE_SECS, f"window {window + 3} is to come: the broker is back"
-        )
+            trainer.wait_for_exit(69, patience, f"the broker was away for longer than {_SHORT_TIMEOUT_SECS:g} s")
+            self._start_broker_again()
+            flags = self._flags()
+            trainer = self._start(flags, self._args.trainer)
+            with self._watch(trainer, flags, self._feeder) as watch:
+                self._wait_for_window(watch, window + 3)
         trainer.kill()
         self.broker_faults += 1
         self.say(f"broker fault {self.broker_faults}: {kind} while {phase_wanted}; the trainer went on")
+
+    def _wait_for_window(self, watch: Watch, window: int) -> None:
+        watch.wait_until(lambda _, now, __: now >= window, f"window {window} is to come: the broker is back")
 
     def _add_a_partition(self) -> None:
         """The feeder goes on with the old ones; the new one gets some rows at once."""
@@ -189,6 +229,9 @@ def main() -> int:
     except Failed as e:
         print(f"chaos: FAILED, seed {args.seed}: {e}\nchaos: everything is in {folder}", flush=True)
         return 1
+    except (HarnessFailed, KafkaException, UserError) as e:
+        print(f"chaos: NOTHING PROVEN, seed {args.seed}: not the trainer, {e}\nchaos: everything is in {folder}", flush=True)
+        return Exit.TRY_AGAIN
     finally:
         chaos.close()
     for problem in verdict.problems:

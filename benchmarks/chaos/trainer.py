@@ -8,11 +8,16 @@ import time
 from collections.abc import Callable
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+_POLL_SECS = 0.1
 PHASES = ("starting", "reading", "training", "saving", "committing")
 
 
 class Failed(Exception):
     """The trainer did what it must not do."""
+
+
+class HarnessFailed(Exception):
+    """The feeder or the broker failed: nothing is known of the trainer."""
 
 
 class Trainer:
@@ -45,14 +50,17 @@ class Trainer:
         phase = "saving" if writing and phase in ("reading", "training") else phase
         return (phase, int(window), int(step)) if int(pid) == self.pid else ("starting", 0, 0)
 
-    def wait_until(self, done: Callable[[str, int, int], bool], secs: float, what: str) -> None:
-        """Returns once `done(phase, window, step)`.
+    def wait_until(
+        self, done: Callable[[str, int, int], bool], secs: float, what: str, check: Callable[[], None] = lambda: None
+    ) -> None:
+        """Returns once `done(phase, window, step)`; meanwhile calls `check`, which may raise.
 
         Raises:
           Failed: the process ended, or the time is up.
         """
         deadline = time.monotonic() + secs
         while not done(*self.state()):
+            check()
             if self._process.poll() is not None:
                 raise Failed(f"the trainer ended with exit code {self._process.returncode} while {what}\n{self.tail()}")
             if time.monotonic() > deadline:
@@ -69,16 +77,18 @@ class Trainer:
         """SIGTERM."""
         self._process.terminate()
 
-    def wait_for_exit(self, code: int, secs: float, what: str) -> None:
-        """Waits for the end.
+    def wait_for_exit(self, code: int, secs: float, what: str, check: Callable[[], None] = lambda: None) -> None:
+        """Waits for the end; meanwhile calls `check` ten times a second, which may raise.
 
         Raises:
           Failed: it does not come in time, or with another exit code.
         """
-        found = self.exit_code(secs)
-        if found is None:
-            self.kill()
-            raise Failed(f"the trainer did not end within {secs:g} s after {what}\n{self.tail()}")
+        deadline = time.monotonic() + secs
+        while (found := self.exit_code(_POLL_SECS)) is None:
+            if time.monotonic() > deadline:
+                self.kill()
+                raise Failed(f"the trainer did not end within {secs:g} s after {what}\n{self.tail()}")
+            check()
         if found != code:
             raise Failed(f"exit code {found} instead of {code} after {what}\n{self.tail()}")
 
