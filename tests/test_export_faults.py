@@ -7,7 +7,7 @@ import sys
 
 import pytest
 from rows import make_dictionaries, make_rows
-from test_report import events_of
+from tensorboard_helpers import events_of
 from test_signals_and_disk import command_line, on_a_disk
 
 from benchmarks.chaos.trainer import Trainer, command_of
@@ -92,7 +92,12 @@ def test_killed_while_it_publishes(start, tmp_path):
     assert [versions.problems(number) for number in whole + new] == [[]] * len(whole + new)
     assert not list(export.glob(".*.tmp"))
     events = events_of(tmp_path / "model" / "tensorboard")
-    stalls = [stall / secs for (_, stall), (_, secs) in zip(events["export/stall_secs"], events["export/secs"], strict=True)]
+    stalls = [
+        stall / secs
+        for (_, stall), (_, secs) in zip(
+            events["train/serving/export_stall_secs"], events["train/serving/export_secs"], strict=True
+        )
+    ]
     assert 0 < min(stalls) < 0.1
 
 
@@ -114,7 +119,7 @@ def test_a_disk_that_takes_no_more_stops_no_training(stream, tmp_path, fault):
     assert 1 in found
     assert not any(found.values())
     assert rows_of(tmp_path / "model") == 10_000
-    assert events_of(tmp_path / "model" / "tensorboard")["export/failed"][-1][1] >= 1
+    assert events_of(tmp_path / "model" / "tensorboard")["train/serving/export_failed"][-1][1] >= 1
 
 
 def test_two_that_publish_into_one_folder(start, tmp_path):

@@ -234,3 +234,51 @@ def test_the_state_does_not_grow_with_the_rows():
 def test_a_prediction_is_20_bytes():
     row = np.array([(3, 2**40, 1.0, -0.5)], PREDICTION)
     assert row.tobytes() == b"\x03\0\0\0" + b"\0\0\0\0\0\x01\0\0" + b"\0\0\x80\x3f" + b"\0\0\0\xbf"
+
+
+# Distributions
+
+
+def test_rows_by_score_in_parts_of_equal_size():
+    counts = Counts()
+    counts.add(f32(-LN3, -LN3, 0, 0, LN3, LN3, LN3, LN3), f32(0, 1, 0, 0, 1, 1, 1, 0))
+    # Predictions 1/4, 1/4, 1/2, 1/2 and four of 3/4; a bin's middle is less than 0.0003 from them.
+    assert counts.by_score(4) == [
+        pytest.approx((2.0, 0.25, 0.5), abs=3e-4),
+        pytest.approx((2.0, 0.5, 0.0), abs=3e-4),
+        # Four rows of one score are of one part, that in which their middle lies.
+        pytest.approx((4.0, 0.75, 0.75), abs=3e-4),
+    ]
+    assert counts.by_score(1) == [pytest.approx((8.0, 4.5 / 8, 0.5), abs=3e-4)]
+
+
+def test_rows_by_score_are_as_many_in_each_part():
+    rng = np.random.default_rng(5)
+    logits = rng.normal(-2, 1, 100_000).astype(np.float32)
+    labels = (rng.random(100_000) < sigmoid(logits)).astype(np.float32)
+    counts = Counts()
+    counts.add(logits, labels)
+    rows, predicted, clicked = zip(*counts.by_score(), strict=True)
+    assert sum(rows) == 100_000
+    assert len(rows) == 20
+    assert all(abs(n - 5_000) < 100 for n in rows)
+    assert list(predicted) == sorted(predicted)
+    assert clicked == pytest.approx(predicted, abs=0.03)  # they are drawn so
+
+
+def test_no_rows_have_no_parts_and_an_empty_histogram():
+    assert Counts().by_score() == []
+    edges, rows = Counts().histogram()
+    assert rows.tolist() == []
+    assert len(edges) == 1
+
+
+def test_the_histogram_of_scores_goes_as_far_as_there_are_rows():
+    counts = Counts()
+    counts.add(f32(-1.1, 0.3, 0.3, 0.7), f32(0, 0, 1, 1))
+    edges, rows = counts.histogram()
+    assert edges.tolist() == [-1.25, -1.0, -0.75, -0.5, -0.25, 0.0, 0.25, 0.5, 0.75]
+    assert rows.tolist() == [1, 0, 0, 0, 0, 0, 2, 1]
+    counts.decay(0.4)  # of the outer rows 0.4 each is left
+    edges, rows = counts.histogram()
+    assert (edges.tolist(), rows.tolist()) == ([0.25, 0.5], [0.8])

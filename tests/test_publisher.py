@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from rows import SCHEMA, make_rows
-from test_report import events_of
+from tensorboard_helpers import events_of
 from test_servable import make_features
 
 import tfonline
@@ -115,7 +115,7 @@ def test_a_manifest_is_of_its_checkpoint_though_training_has_gone_on_since(train
 def test_it_is_told_how_long_an_export_took_and_how_long_training_stood_still(train):
     config, _, _ = train()
     events = events_of(f"{config.model_dir}/tensorboard")
-    secs, stalls = ([value for _, value in events[f"export/{name}"]] for name in ("secs", "stall_secs"))
+    secs, stalls = ([value for _, value in events[f"train/serving/export_{name}"]] for name in ("secs", "stall_secs"))
     # All is done while training waits, here: what it stands still for is all but the save of the checkpoint.
     assert len(set(secs)) >= 3
     assert all(0 < stall <= took < 60 for stall, took in zip(stalls, secs, strict=True))
@@ -132,15 +132,15 @@ def test_published_checkpoints_stay_for_as_long_as_their_versions(train):
 def test_the_stream_is_scored_by_what_is_published_also_after_a_restart(train):
     config, _, versions = train()
     before = events_of(f"{config.model_dir}/tensorboard")
-    assert {value for _, value in before["served/version"]} >= set(versions.numbers[:-1])
+    assert {value for _, value in before["train/serving/version"]} >= set(versions.numbers[:-1])
     shutil.copytree(config.model_dir, f"{config.model_dir}-copy")
     _, said, _ = train(rows=[*ROWS, *make_rows(600, seed=2)], gate_rows=300, export_every_windows=100)
     events = events_of(f"{config.model_dir}/tensorboard")
-    step = before["lag_rows"][-1][0]
-    served = [value for at, value in events["served/version"] if at > step]
+    step = before["train/stream/lag_rows"][-1][0]
+    served = [value for at, value in events["train/serving/version"] if at > step]
     assert served
     assert set(served) == {versions.numbers[-1]}
-    assert [value for at, value in events["served/age_rows"] if at > step][-1] == 600
+    assert [value for at, value in events["train/serving/age_rows"] if at > step][-1] == 600
     # A model that is not this one's is left alone.
     _, said, _ = train(model_dir=f"{config.model_dir}-other", export_every_windows=100)
     assert f"version {versions.numbers[-1]} is not of this model: the stream is not scored by it" in said
@@ -154,7 +154,7 @@ def test_a_refused_model_is_not_published_and_the_reason_is_kept(train):
     lines = [json.loads(line) for line in pathlib.Path(config.export_dir, "refused.jsonl").read_text().splitlines()]
     assert len(lines) >= 3
     assert all("--gate_min_auc=0.99" in line["why"] for line in lines)
-    assert events_of(f"{config.model_dir}/tensorboard")["export/refused"][-1][1] >= 2
+    assert events_of(f"{config.model_dir}/tensorboard")["train/serving/export_refused"][-1][1] >= 2
 
 
 def test_a_saved_model_that_scores_otherwise_is_refused(train, monkeypatch):
@@ -178,7 +178,7 @@ def test_a_failure_stops_no_training(train, monkeypatch):
     assert versions.numbers == []
     assert "warning: publishing failed, training goes on: [Errno 28] No space left on device" in said
     assert json.loads(pathlib.Path(config.model_dir, "summary.json").read_bytes())["rows"] == len(ROWS)
-    assert events_of(f"{config.model_dir}/tensorboard")["export/failed"][-1][1] >= 2
+    assert events_of(f"{config.model_dir}/tensorboard")["train/serving/export_failed"][-1][1] >= 2
 
 
 def test_a_damaged_newest_version_stops_no_training(train, tmp_path):

@@ -3,7 +3,6 @@
 import io
 import json
 import os
-import pathlib
 import re
 
 import numpy as np
@@ -12,7 +11,6 @@ import pytest
 from tfonline.report.console import Console
 from tfonline.report.files import SideFile, loss_line, rejected_line
 from tfonline.report.summary import summary_table
-from tfonline.report.tensorboard import TensorBoard
 
 NAN = float("nan")
 
@@ -297,41 +295,3 @@ def test_metrics_that_are_not_defined_are_dashes_and_no_reasons_are_not_shown():
 def test_a_speed_stands_with_the_rows_and_seconds_that_it_is_of(rows, secs, rate, shown):
     lines = summary_table({**SUMMARY, "timed_rows": rows, "timed_secs": secs, "rows_per_sec": rate}).splitlines()
     assert f"  rows/s            {shown}" in lines
-
-
-# TensorBoard
-
-
-def events_of(folder):
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    accumulator = EventAccumulator(str(folder))
-    accumulator.Reload()
-    return {tag: [(e.step, e.value) for e in accumulator.Scalars(tag)] for tag in accumulator.Tags()["scalars"]}
-
-
-def test_tensorboard_reads_what_was_written_at_once_and_after_a_restart(tmp_path):
-    writer = TensorBoard(str(tmp_path / "tensorboard"))
-    writer.write(10, {"window/auc": 0.5, "lag_rows": 3.0})
-    assert events_of(tmp_path / "tensorboard") == {"window/auc": [(10, 0.5)], "lag_rows": [(10, 3.0)]}
-    writer.close()
-    again = TensorBoard(str(tmp_path / "tensorboard"))
-    again.write(20, {"lag_rows": 4.0})
-    again.close()
-    assert events_of(tmp_path / "tensorboard")["lag_rows"] == [(10, 3.0), (20, 4.0)]
-
-
-def test_a_write_keeps_no_memory(tmp_path):
-    def resident_kb():
-        lines = pathlib.Path("/proc/self/status").read_text().splitlines()
-        return int(next(line for line in lines if line.startswith("VmRSS")).split()[1])
-
-    writer = TensorBoard(str(tmp_path))
-    scalars = {f"window/{i}": float(i) for i in range(6)}
-    for step in range(200):
-        writer.write(step, scalars)
-    before = resident_kb()
-    for step in range(1500):
-        writer.write(step, scalars)
-    assert resident_kb() - before < 5000  # tf.summary keeps 25,000
-    writer.close()

@@ -6,6 +6,7 @@ import io
 import pytest
 
 from tfonline.config import Config
+from tfonline.evaluate.progressive import Counts
 from tfonline.report.backlog import Backlog, in_words
 from tfonline.report.console import Console
 from tfonline.report.reports import Reports
@@ -16,19 +17,25 @@ NOON = datetime.datetime(2026, 1, 31, 12, 0, 3).timestamp()
 
 
 class Written(list):
-    """A writer that keeps what it is given."""
+    """A writer that keeps what it is given: the numbers as its items, the steps of pictures beside them."""
+
+    def __init__(self):
+        self.pictures = []
 
     def write(self, step, scalars):
         self.append((step, scalars))
+
+    def write_scores(self, step, counts):
+        self.pictures.append((step, counts.report()["rows"]))
 
 
 class Told:
     """Reports of a run that begins at step 0, at noon and three seconds."""
 
-    def __init__(self):
+    def __init__(self, column_shares=None):
         self.now, self.out, self.written = 0.0, io.StringIO(), Written()
         clocks = {"clock": lambda: self.now, "wall_clock": lambda: NOON + self.now}
-        self.reports = Reports(Config(), self.written, Console(self.out), 39, step=0, rows=0, **clocks)
+        self.reports = Reports(Config(), self.written, Console(self.out), 39, 0, 0, column_shares, **clocks)
 
     def at(self, now, step, rows, lag, rejected=0, left=None, **metrics):
         """The lines that a look at that time adds, without the times before them; None where it is not time for a report."""
@@ -42,7 +49,7 @@ class Told:
             "lag_rows": float(lag),
             "rejected_rows": float(rejected),
         }
-        self.reports.report(step, scalars, lag if left is None else left)
+        self.reports.report(step, scalars, Counts(), lag if left is None else left)
         return [line[20:] for line in self.out.getvalue()[before:].splitlines()]
 
 
@@ -64,12 +71,12 @@ def test_a_run_is_told_of_at_the_cadence_with_its_speed_since_the_last_time():
 
 def test_where_nothing_is_new_that_is_said_once_and_tensorboard_gets_nothing():
     told = Told()
-    told.reports.row_came()
+    told.reports.rows_came([b"row"])
     told.at(10, 2, 200, 0)
     assert told.at(20, 2, 200, 0) == ["idle: no new row since 12:00:03"]
     assert [told.at(now, 2, 200, 0) for now in (30, 40, 50)] == [[], [], []]
     assert len(told.written) == 1
-    told.reports.row_came()
+    told.reports.rows_came([b"row"])
     assert told.at(60, 3, 210, 0) == [step_line(3, 210, 1, 0)]
     assert told.at(70, 3, 210, 0) == ["idle: no new row since 12:00:53"]
     assert len(told.written) == 2
@@ -141,6 +148,21 @@ def test_times_in_words(secs, words):
     assert in_words(secs) == words
 
 
+# Distributions
+
+
+def test_distributions_are_told_of_at_the_first_report_each_minute_and_at_the_end():
+    told = Told(column_shares=lambda message: {"values/missing_I1": float(len(message))})
+    told.reports.rows_came([b"row"] * 3)
+    for i in range(1, 14):
+        told.at(10 * i, i, 100 * i, 0)
+    told.reports.final(13, {**METRICS, "rows": 1_300.0}, Counts())
+    assert [step for step, _ in told.written.pictures] == [1, 7, 13, 13]
+    assert [(step, s) for step, s in told.written if "values/missing_I1" in s] == [
+        (n, {"values/missing_I1": 3.0}) for n in (1, 7, 13, 13)
+    ]
+
+
 # A model that is worse than the trivial one
 
 
@@ -154,7 +176,7 @@ def test_a_model_that_stays_worse_than_the_trivial_one_is_warned_of_once():
         "try lower rates in a new --model_dir: this run has --wide_learning_rate=0.05 and --deep_learning_rate=0.001."
     ]
     assert told.at(50, 5, 200_000, 0, **bad)[1:] == []
-    told.reports.final(5, {**METRICS, "running/ne": 3.7691, "rows": 200_000.0})
+    told.reports.final(5, {**METRICS, "running/ne": 3.7691, "rows": 200_000.0}, Counts())
     assert told.out.getvalue().count("warning: ") == 1
 
 

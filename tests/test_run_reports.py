@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 from rows import make_rows
+from tensorboard_helpers import events_of
 
 from tfonline.config import Config
 from tfonline.report.console import Console
@@ -102,3 +103,16 @@ def test_files_of_rows_are_their_owners_alone(learn, tmp_path):
     old, new = modes(tmp_path / "old"), modes(tmp_path / "new")
     assert {name: old[name] for name in of_rows} == of_rows
     assert (new["rejected.jsonl"], new["predictions.bin"], new["loss.log"]) == ("0o600", "0o600", "0o666")
+
+
+def test_a_run_writes_its_metrics_as_runs_of_tensorboard_and_how_columns_are_filled(learn, tmp_path):
+    rows = [b"\t".join([b"1", b"", *row.split(b"\t")[2:]]) for row in ROWS[:100]]  # all clicks, and no I1
+    learn(rows, report_secs=0)
+    events = events_of(tmp_path / "model" / "tensorboard")
+    assert {tag.partition("/")[0] for tag in events} == {"running", "total", "train", "trivial", "window"}
+    assert [step for step, _ in events["running/quality/log_loss"]] == [1, 2, 3, 4, 5, 5]  # the last at the run's end
+    assert [value for _, value in events["trivial/quality/log_loss"]] == [0.0] * 6
+    assert [step for step, _ in events["window/quality/log_loss"]] == [5]
+    assert events["train/values/missing_I1"] == [(1, 1.0), (5, 1.0)]
+    assert len([tag for tag in events if tag.startswith("train/values/missing_")]) == 39
+    assert len([tag for tag in events if tag.startswith("train/values/unknown_")]) == 26

@@ -26,6 +26,7 @@ from tfonline.lifecycle import DRAIN_SHARE, Every, Exit, Stop, UserError
 from tfonline.model.step import Input, Learner, StepResult
 from tfonline.publish.checkpoints import Checkpoints, Position
 from tfonline.publish.publisher import Publisher
+from tfonline.report.columns import ColumnShares
 from tfonline.report.console import Console
 from tfonline.report.files import SideFile, loss_line, make_private
 from tfonline.report.rejections import Rejections
@@ -66,6 +67,7 @@ class Parts:
     console: Console
     status: Status
     stop: Stop
+    column_shares: ColumnShares | None
 
 
 class _Learned(NamedTuple):
@@ -109,8 +111,9 @@ class Loop:
         self._began, self._rows_at_start = time.monotonic(), parts.position.rows
         num_features = len(parts.position.contract["columns"]) - 1
         self._reports = Reports(
-            config, parts.writer, parts.console, num_features, step=parts.position.step, rows=parts.position.rows
-        )
+            config, parts.writer, parts.console, num_features,
+            step=parts.position.step, rows=parts.position.rows, column_shares=parts.column_shares,
+        )  # fmt: skip
         self._rows_before_window = parts.position.rows + sum(parts.position.rejected.values())
         self._first_step = self._last_step = None  # when it was done, and the rows by then
         self._last_losses: Scalars = {}
@@ -199,7 +202,7 @@ class Loop:
     def summarise(self, ended: str) -> dict[str, Any]:
         """Writes `<model_dir>/summary.json`, prints the table of it, and returns it."""
         p, now = self._p, time.monotonic()
-        self._reports.final(p.position.step, self._metric_scalars())
+        self._reports.final(p.position.step, self._metric_scalars(), p.metrics.counts["running"])
         # From the first step's end to the last's: tracing the graph, the first window's opening and the last save are not speed.
         since, rows_then = self._first_step or (now, p.position.rows)
         until, rows_by_then = self._last_step or (now, p.position.rows)
@@ -266,7 +269,7 @@ class Loop:
         """Calls the train step for an element's batches; they are counted while the next ones are learned from."""
         p = self._p
         p.status.set("training", p.position.window, p.position.step)
-        self._reports.row_came()
+        self._reports.rows_came(element.message)
         p.stop.activity.window_open = True
         good = element.batch.weight.numpy().reshape(p.config.steps_per_call, -1) > 0
         self._rejections.record(element, self._refused(element), int(good.sum()))
@@ -361,9 +364,11 @@ class Loop:
 
     def _report(self) -> None:
         """The console's line and TensorBoard's events, where it is time."""
+        p = self._p
         if self._reports.due():
             losses = {f"train/{name}": value for name, value in self._last_losses.items()}
-            self._reports.report(self._p.position.step, self._metric_scalars() | losses, self._rows_before(self._p.planner.stop_at))
+            counts, rows_left = p.metrics.counts["running"], self._rows_before(p.planner.stop_at)
+            self._reports.report(p.position.step, self._metric_scalars() | losses, counts, rows_left)
 
     def _rows_before(self, offsets: Sequence[int] | None) -> float:
         """Rows that are still to be read before `offsets`, or before the end as last seen. Falls within a window, too."""

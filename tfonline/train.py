@@ -169,6 +169,7 @@ def _train(
     from tfonline.publish.checkpoints import FORMAT, Checkpoints, Position, saved_position
     from tfonline.publish.contract import check_contract, make_contract, of_format_1
     from tfonline.publish.publisher import Publisher
+    from tfonline.report.columns import ColumnShares
     from tfonline.report.tensorboard import TensorBoard
     from tfonline.stream.file_source import FileSource, open_files
     from tfonline.stream.readers import KafkaReader, make_raw_batches
@@ -269,6 +270,7 @@ def _train(
         config=config, source=source, reader=reader, planner=planner, journal=journal, dead_letters=dead_letters,
         learner=learner, checkpoints=checkpoints, publisher=publisher, position=position, metrics=metrics, writer=writer,
         console=console, status=status, stop=stop,
+        column_shares=ColumnShares(schema, dictionaries, features, config.oov_buckets) if chief else None,
     )  # fmt: skip
     loop = ClusterLoop(parts, cluster, job.rounds) if job else Loop(parts)
     # What is there now stays. No later collection looks at it: one in the middle of an export would stop training for 0.3 s.

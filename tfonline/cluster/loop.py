@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from tfonline.cluster.members import Cluster
 from tfonline.cluster.rounds import Rounds
+from tfonline.evaluate.progressive import Counts
 from tfonline.features.pipeline import Element
 from tfonline.lifecycle import Exit, UserError
 from tfonline.loop import Loop, Parts
@@ -143,6 +144,9 @@ class Silent:
     """A writer that writes nothing."""
 
     def write(self, step: int, scalars: Scalars) -> None:
+        """The chief reports."""
+
+    def write_scores(self, step: int, counts: Counts) -> None:
         """The chief reports."""
 
     def close(self) -> None:

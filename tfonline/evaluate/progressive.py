@@ -109,6 +109,35 @@ class Counts:
             "calibration": float(self.predicted / p) if p else float("nan"),
         }
 
+    def by_score(self, parts: int = 20) -> list[tuple[float, float, float]]:
+        """The rows by their scores, in parts of equal size: a reliability diagram's points.
+
+        Rows of one bin of logits stay together, so that parts may be fewer, and of unequal size.
+
+        Returns:
+          rows, mean predicted probability (that of the bins' middles), and share of clicks, of each part, by rising scores.
+        """
+        rows = self.negatives + self.positives
+        used = np.flatnonzero(rows)
+        rows, total = rows[used], rows.sum()
+        # The part in which the middle row of a bin lies.
+        part = np.minimum((np.cumsum(rows) - rows / 2) / max(total, 1e-300) * parts, parts - 1).astype(np.int64)
+        predicted = sigmoid((used + 0.5 - _BINS // 2) / _BINS_PER_UNIT)
+        sums = [np.bincount(part, weights, parts) for weights in (rows, rows * predicted, self.positives[used])]
+        return [(float(n), float(p / n), float(c / n)) for n, p, c in zip(*sums, strict=True) if n]
+
+    def histogram(self) -> tuple[np.ndarray, np.ndarray]:
+        """How many rows have which score, in bins of a quarter of a logit, without the empty ends.
+
+        Returns:
+          edges: logits, float64 [n + 1], rising.
+          rows: float64 [n]; a bin at an end holds half a row at least, so that what has decayed does not stretch the whole.
+        """
+        rows = (self.negatives + self.positives).reshape(-1, _BINS_PER_UNIT // 4).sum(axis=1)
+        held = np.flatnonzero(rows >= 0.5)
+        first, stop = (held[0], held[-1] + 1) if len(held) else (0, 0)
+        return np.arange(first, stop + 1) / 4 - _LARGEST_LOGIT, rows[first:stop]
+
 
 class ProgressiveMetrics:
     """Metrics of the current window, of the last rows and of all rows. Its state is part of the checkpoint.

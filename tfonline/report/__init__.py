@@ -1,1 +1,1 @@
-"""What people see: console, log files, TensorBoard and the closing summary. Gets names and numbers, decides nothing."""
+"""What people see: console, log files, TensorBoard, the closing summary, and warnings of what the numbers say. Trains nothing."""

@@ -3,13 +3,18 @@
 import datetime
 import time
 from collections.abc import Callable
+from typing import Any
 
 from tfonline.config import Config
+from tfonline.evaluate.progressive import Counts
 from tfonline.lifecycle import Every
 from tfonline.report.backlog import Backlog
 from tfonline.report.console import Console
 from tfonline.report.worse import WorseThanTrivial
 from tfonline.report.writers import Scalars, Writer
+
+# Distributions, the reliability diagram and the columns' shares are larger than all else, and TensorBoard shows few of them.
+_PICTURES_EVERY_SECS = 60.0
 
 
 class Reports:
@@ -22,6 +27,7 @@ class Reports:
       num_features: columns other than the label.
       step: steps done at the run's start.
       rows: rows trained by then.
+      column_shares: makes scalars of some rows as they came, see ColumnShares; None: it is not told how columns are filled.
       clock: seconds, monotonic.
       wall_clock: seconds since 1970.
     """
@@ -34,6 +40,7 @@ class Reports:
         num_features: int,
         step: int,
         rows: int,
+        column_shares: Callable[[Any], Scalars] | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ):
@@ -44,22 +51,25 @@ class Reports:
         self._backlog, self._worse = Backlog(), WorseThanTrivial(config, num_features)
         self._told: tuple[float, ...] = ()
         self._idle = False
+        self._column_shares, self._newest = column_shares, None
         self._row_came = wall_clock()
+        self._pictured: float | None = None
 
-    def row_came(self) -> None:
-        """A row has come, be it good or refused."""
-        self._row_came = self._wall_clock()
+    def rows_came(self, message: Any) -> None:
+        """Rows have come, be they good or refused: string [b], as they came."""
+        self._row_came, self._newest = self._wall_clock(), message
 
     def due(self) -> bool:
         """Whether it is time for a report."""
         return self._cadence.due(0)
 
-    def report(self, step: int, scalars: Scalars, rows_left: float) -> None:
+    def report(self, step: int, scalars: Scalars, counts: Counts, rows_left: float) -> None:
         """Tells how the run stands.
 
         Args:
           step: steps done.
           scalars: all that is known, by the names of TensorBoard; rows_per_sec and secs_left are added here.
+          counts: of the rows' scores.
           rows_left: rows still to be read: the lag or, where the run has an end, the rows before it.
         """
         self._cadence.done(0)
@@ -77,14 +87,23 @@ class Reports:
         if step == self._first_step:
             return  # nothing was learned: there are no metrics of this run
         self._writer.write(step, scalars)
+        if self._pictured is None or now - self._pictured >= _PICTURES_EVERY_SECS:
+            self._write_pictures(step, counts)
         self._console.write(step, scalars)
         self._warn(self._worse.look(scalars))
 
-    def final(self, step: int, scalars: Scalars) -> None:
+    def final(self, step: int, scalars: Scalars, counts: Counts) -> None:
         """At a run's end: TensorBoard's last events, and what is to be said before the closing table."""
         if step > self._first_step:
             self._writer.write(step, scalars)
+            self._write_pictures(step, counts)
             self._warn(self._worse.at_end(scalars))
+
+    def _write_pictures(self, step: int, counts: Counts) -> None:
+        self._pictured = self._clock()
+        self._writer.write_scores(step, counts)
+        if self._column_shares and self._newest is not None:
+            self._writer.write(step, self._column_shares(self._newest))
 
     def _warn(self, text: str | None) -> None:
         if text:

@@ -13,7 +13,6 @@ import tensorflow as tf
 
 from tfonline.lifecycle import Exit, UserError
 from tfonline.stream.broker import KafkaTopic
-from tfonline.stream.row_files import open_rows
 
 # Part of the order of rows: partitions take turns by chunks, so another size trains the same rows in another order.
 CHUNK_ROWS = 512

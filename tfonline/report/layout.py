@@ -1,0 +1,58 @@
+"""How TensorBoard's tab "Custom Scalars" shows a run: groups of charts in the order in which people ask."""
+
+from tensorboard.plugins.custom_scalar.layout_pb2 import Category, Chart, Layout, MultilineChartContent
+
+# A chart's title, and the tags of its curves, which have a colour a run. A tag that no run has makes no curve.
+_Charts = dict[str, list[str]]
+
+_HOW_GOOD: _Charts = {
+    "log loss; trivial: of the share of clicks alone": ["quality/log_loss"],
+    "AUC": ["quality/auc"],
+    "normalised entropy (log loss / trivial): below 1 beats the trivial": ["quality/ne"],
+    "calibration (mean prediction / share of clicks): 1 is right": ["quality/calibration"],
+}
+_IS_IT_FED: _Charts = {
+    "lag, rows": ["stream/lag_rows"],
+    "rows trained a second": ["stream/rows_per_sec"],
+    "time that a backlog still takes, s": ["stream/secs_left"],
+}
+_WHAT_WENT_WRONG: _Charts = {
+    "rows refused": ["stream/rejected_rows"],
+    "offsets passed over: by --lag_policy, lost by retention, by --skip_window": ["unread_rows/.*"],
+    "loss of the last step, l2 with it: wide and deep side": ["train/.*_loss"],
+}
+_COLUMNS: _Charts = {
+    "share of missing values, a column": ["values/missing_.*"],
+    "share of values that the dictionaries do not hold, a column": ["values/unknown_.*"],
+}
+_SERVING: _Charts = {
+    "models published, refused by the gate, failed": [
+        "serving/export_published", "serving/export_refused", "serving/export_failed",
+    ],
+    "age of the published model, s": ["serving/age_secs"],
+    "what an export takes, and how long training stood still for it, s": ["serving/export_secs", "serving/export_stall_secs"],
+}  # fmt: skip
+_GROUPS = {
+    "How good is it?": _HOW_GOOD,
+    "Is it fed?": _IS_IT_FED,
+    "What went wrong?": _WHAT_WENT_WRONG,
+    "The columns": _COLUMNS,
+    "Serving": _SERVING,
+}
+
+
+def layout() -> Layout:
+    """The layout, for TensorBoard's plugin `custom_scalars`."""
+    # The plugin takes a tag for the beginning of a regular expression: "$" keeps `quality/ne` from showing `quality/negatives`.
+    return Layout(
+        category=[
+            Category(
+                title=group,
+                chart=[
+                    Chart(title=title, multiline=MultilineChartContent(tag=[f"{tag}$" for tag in tags]))
+                    for title, tags in charts.items()
+                ],
+            )
+            for group, charts in _GROUPS.items()
+        ]
+    )
