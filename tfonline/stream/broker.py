@@ -11,6 +11,7 @@ from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Consumer, KafkaError, Kafka
 from confluent_kafka.admin import AdminClient
 
 from tfonline.lifecycle import Exit, Stop, UserError
+from tfonline.stream.properties import without_secrets
 
 T = TypeVar("T")
 
@@ -63,7 +64,7 @@ class KafkaTopic:
         try:
             self._consumer = self._new_consumer(group)
         except KafkaException as e:
-            raise UserError(f"a Kafka property is wrong: {e.args[0].str()}", Exit.FLAGS) from e
+            raise UserError(f"a Kafka property is wrong: {without_secrets(e.args[0].str(), properties)}", Exit.FLAGS) from None
         self.num_partitions = self._find_topic()
         self.topic_id = self._find_topic_id()
         self._refreshed = time.monotonic()
