@@ -175,6 +175,9 @@ def test_a_journal_of_nothing_but_a_torn_line_is_empty(tmp_path, path):
         b"[1, 2]",
         b'{"number":1}',
         b'{"number":1,"start":10,"stop":[20,0],"trigger":"rows"}',
+        b'{"number":1,"start":[-1,0],"stop":[20,0],"trigger":"rows"}',
+        b'{"number":-1,"start":[10,0],"stop":[20,0],"trigger":"rows"}',
+        b'{"number":1,"start":[10,0],"stop":[9223372036854775808,0],"trigger":"rows"}',
     ],
 )
 def test_a_line_that_is_no_window_is_named(journal, path, garbage):

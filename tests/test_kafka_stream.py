@@ -4,9 +4,12 @@ import json
 
 import pytest
 import tensorflow as tf
-from confluent_kafka import Producer
+from confluent_kafka import Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
 
+from tfonline.config import Config
 from tfonline.lifecycle import Stop, UserError
+from tfonline.positions import make_resolve_stop, resolve_start
 from tfonline.stream.broker import KafkaTopic, read_offsets_file
 from tfonline.stream.readers import KafkaReader, make_raw_batches
 from tfonline.stream.windows import Window
@@ -123,6 +126,37 @@ def test_watermarks_and_timestamps(broker, topic):
     assert len(admin.topic_id) > 10
 
 
+BEFORE_1970 = [f"1969-12-31T23:59:59.{1000 - n:03}Z" for n in range(1, 7)]  # -1 to -6 ms: Kafka's request has names for some
+
+
+@pytest.mark.parametrize("time", [*BEFORE_1970, "1969-12-31T23:59:58.999Z", "1900-01-01T00:00:00Z", "0001-01-01T00:00:00+14:00"])
+def test_a_time_before_1970_is_the_beginning(broker, topic, time):
+    name = topic([[b"a", b"b", b"c"], [b"d"]])
+    admin = AdminClient({"bootstrap.servers": broker.bootstrap, "log_level": 0})
+    admin.delete_records([TopicPartition(name, 0, 1)])[TopicPartition(name, 0)].result()
+    source, config = open_topic(broker, name), Config(start=f"timestamp:{time}", stop_at=f"timestamp:{time}")
+    assert resolve_start(config, source, None) == [1, 0]
+    assert make_resolve_stop(config, source)() == [1, 0]
+
+
+@pytest.mark.parametrize(("time", "expected"), [("1970-01-01T00:00:00Z", [0]), ("9999-12-31T23:59:59.999Z", [2])])
+def test_the_first_and_the_last_time_that_there_is(broker, topic, time, expected):
+    assert resolve_start(Config(start=f"timestamp:{time}"), open_topic(broker, topic([[b"a", b"b"]])), None) == expected
+
+
+@pytest.mark.parametrize("start", ["offsets", "committed"])
+def test_a_start_behind_the_end_is_of_another_topic(broker, topic, tmp_path, start):
+    name, group = topic([[b"a"], [b"b", b"c"]]), f"{tmp_path.name}-group"
+    (tmp_path / "offsets.json").write_text('{"0": 1, "1": 3}')
+    admin = KafkaTopic(broker.bootstrap, name, group, {}, 5.0, Stop(), print)
+    assert admin.commit([1, 3]) == ""
+    where = f"offsets:{tmp_path}/offsets.json" if start == "offsets" else f"committed:{group}"
+    with pytest.raises(UserError) as e:
+        resolve_start(Config(start=where), admin, None)
+    assert e.value.code == 66
+    assert str(e.value).startswith(f"--start={where} lies behind the end of {name} (partition: offset): 1: 3, end 2.")
+
+
 def test_offsets_are_committed_for_lag_tools(broker, topic):
     name = topic([[b"a", b"b"], [b"c"]])
     admin = KafkaTopic(broker.bootstrap, name, f"{name}-group", {}, 5.0, Stop(), print)
@@ -157,7 +191,14 @@ def test_offsets_from_a_file(tmp_path):
     path = tmp_path / "offsets.json"
     path.write_text(json.dumps({"0": 12, "1": 7}))
     assert read_offsets_file(str(path), 2) == [12, 7]
-    for content, partitions, code in (('{"0": 12}', 2, 64), ('{"0": -1}', 1, 64), ("[1]", 1, 64), ('{"0": 1, "1": 1}', 1, 64)):
+    for content, partitions, code in (
+        ('{"0": 12}', 2, 64),
+        ('{"0": -1}', 1, 64),
+        ('{"0": -2}', 1, 64),
+        ('{"0": true}', 1, 64),
+        ("[1]", 1, 64),
+        ('{"0": 1, "1": 1}', 1, 64),
+    ):
         path.write_text(content)
         with pytest.raises(UserError, match="Expected a JSON object with partitions") as e:
             read_offsets_file(str(path), partitions)

@@ -81,7 +81,7 @@ def test_secrets_are_never_printed(broker, tmp_path):
     file.write_text("sasl.username=me\nhunter2\n")
     code, out, err = run_tool("topic", "describe", f"--kafka_properties_file={file}")
     assert code == 64
-    assert "line 2 of --kafka_properties_file=" in err
+    assert f"{file}:2 is not key=value" in err
     assert "hunter" not in out + err
 
 

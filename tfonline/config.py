@@ -5,15 +5,13 @@
 
 import dataclasses
 import datetime
-import pathlib
+import functools
 from typing import Any
 
 from tfonline import flags
 from tfonline.flags import flag, wrong
-from tfonline.lifecycle import Exit, UserError
-
-# What makes a librdkafka property a secret: refused on the command line, which every process of the machine can read.
-_SECRETS = ("password", "secret", ".pem", "oauthbearer.config", "jaas")
+from tfonline.lifecycle import Exit
+from tfonline.stream import properties
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,6 +164,13 @@ class Config:
         """`deep_layers` as numbers."""
         return tuple(int(n) for n in self.deep_layers.split(","))
 
+    @functools.cached_property
+    def read_properties(self) -> dict[str, str]:
+        """See `kafka_properties`. Read once, and no field: whatever shows a Config shows its fields, and these may be secret."""
+        found = properties.read_properties(self.kafka_properties_file, self.kafka_property)
+        properties.refuse_what_the_trainer_cannot_take(found)
+        return properties.as_dict(found)
+
     def resolved(self) -> dict[str, Any]:
         """All flags as plain data, without secrets (only the name of the properties file): `<model_dir>/config.json`."""
         return dataclasses.asdict(self)
@@ -257,38 +262,7 @@ def kafka_properties(c: Config) -> dict[str, str]:
     Raises:
       UserError: a line is not key=value, a property is the trainer's own, or a value cannot pass the reader.
     """
-    for key in (p.partition("=")[0] for p in c.kafka_property):
-        if any(word in key.lower() for word in _SECRETS):
-            raise wrong(f"--kafka_property={key}=(hidden) is a secret, and flags are seen by all. Use --kafka_properties_file.")
-    lines = [(p, f"--kafka_property={p}") for p in c.kafka_property]
-    if c.kafka_properties_file:
-        try:
-            text = pathlib.Path(c.kafka_properties_file).read_text(encoding="utf-8-sig")
-        except OSError as e:
-            raise UserError(
-                f"--kafka_properties_file={c.kafka_properties_file} cannot be read ({e.strerror}).",
-                Exit.NO_INPUT,
-            ) from e
-        except UnicodeDecodeError:
-            raise wrong(f"--kafka_properties_file={c.kafka_properties_file} is not UTF-8 text. Save it as UTF-8.") from None
-        numbered = [(line.strip(), f"{c.kafka_properties_file}:{n}") for n, line in enumerate(text.splitlines(), 1)]
-        lines = [(line, where) for line, where in numbered if line and not line.startswith("#")] + lines
-    own = {"bootstrap.servers": "--bootstrap_servers", "group.id": "--group"}
-    own |= dict.fromkeys(
-        ("enable.auto.commit", "auto.offset.reset", "isolation.level", "enable.partition.eof"),
-        "tfonline itself",
-    )
-    properties = {}
-    for line, where in lines:
-        key, equals, value = (part.strip() for part in line.partition("="))
-        if not equals or not key:
-            raise wrong(f"{where} is not key=value, such as security.protocol=SSL.")
-        if key in own:
-            raise wrong(f"{where}: {key} is set by {own[key]}. Leave it out.")
-        if "=" in value:
-            raise wrong(f"{where}: the value of {key} holds '=', which the tensorflow-io reader refuses. Use one without.")
-        properties[key] = value
-    return properties
+    return c.read_properties
 
 
 def parse(argv: list[str]) -> Config | None:

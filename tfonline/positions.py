@@ -11,7 +11,11 @@ from tfonline.stream.windows import Window
 
 
 def resolve_start(config: Config, source: Any, replay: list[Window] | None) -> list[int]:
-    """The first offset of each partition for a new model."""
+    """The first offset of each partition for a new model.
+
+    Raises:
+      UserError: --start names a group without offsets, a file without them, or offsets that the topic has not (exit 66, 64).
+    """
     if replay:
         return list(replay[0].widened(source.num_partitions).start)
     kind, _, rest = config.start.partition(":")
@@ -21,9 +25,15 @@ def resolve_start(config: Config, source: Any, replay: list[Window] | None) -> l
         return source.ends()
     if kind == "timestamp":
         return source.at_timestamp(timestamp_ms(rest))
-    if kind == "committed":
-        return source.committed(rest)
-    return read_offsets_file(rest, source.num_partitions)
+    offsets = source.committed(rest) if kind == "committed" else read_offsets_file(rest, source.num_partitions)
+    ahead = [f"{p}: {o}, end {e}" for p, (o, e) in enumerate(zip(offsets, source.ends(), strict=True)) if o > e]
+    if ahead:
+        raise UserError(
+            f"--start={config.start} lies behind the end of {source.name} (partition: offset): {', '.join(ahead)}. The offsets are "
+            "of another topic, or of this one before it was made anew. Use offsets of this topic, or --start=latest.",
+            Exit.NO_INPUT,
+        )
+    return offsets
 
 
 def make_resolve_stop(config: Config, source: Any) -> Callable[[], list[int] | None]:

@@ -2,12 +2,12 @@
 
 import argparse
 import dataclasses
-import pathlib
 import sys
 from collections.abc import Callable
 from typing import Any
 
 from tfonline.lifecycle import Exit, UserError
+from tfonline.stream.properties import as_dict, read_properties, without_secrets
 
 _DEFAULT_BOOTSTRAP = "localhost:9092"
 _REQUEST_TIMEOUT_SECS = 5.0
@@ -25,7 +25,7 @@ def add_connection_options(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="a librdkafka property, such as security.protocol=SSL; may be repeated; goes over the file's",
+        help="a librdkafka property, such as security.protocol=SSL; may be repeated; goes over the file's; no secrets",
     )
     parser.add_argument(
         "--kafka_properties_file",
@@ -61,7 +61,7 @@ class Connection:
     def note(self, error: Any) -> None:
         """Keeps what librdkafka reports, for the next error message. Its "1/1 brokers are down" says less than what led to it."""
         if error.name() != "_ALL_BROKERS_DOWN":
-            self.problem = error.str()
+            self.problem = without_secrets(error.str(), self.properties)
 
     def producer(self, config: dict[str, Any]) -> Any:
         """A confluent_kafka Producer with `config` under the user's properties.
@@ -81,11 +81,12 @@ class Connection:
         try:
             return make({**defaults, **config, **self.properties, "bootstrap.servers": self.bootstrap})
         except KafkaException as e:
+            said = without_secrets(e.args[0].str(), self.properties)
             raise UserError(
-                f"librdkafka refuses the Kafka properties: {e.args[0].str()}. Mend --kafka_property or "
-                "--kafka_properties_file; librdkafka's CONFIGURATION.md lists the names.",
+                f"librdkafka refuses the Kafka properties: {said}. Mend --kafka_property or --kafka_properties_file; librdkafka's "
+                "CONFIGURATION.md lists the names.",
                 Exit.FLAGS,
-            ) from e
+            ) from None
 
     def topics(self, client: Any) -> dict[str, Any]:
         """All topics of the broker as {name: TopicMetadata}, by a client's list_topics.
@@ -135,9 +136,9 @@ def connection(args: argparse.Namespace) -> Connection:
     """The connection that the options ask for. Says on stderr when it chose the address itself.
 
     Raises:
-      UserError: the properties file cannot be read (exit 66), or a property is no key=value (exit 64).
+      UserError: the properties file cannot be read (exit 66); a property is no key=value, or a secret among the options (64).
     """
-    properties = _properties(args.kafka_properties_file, args.kafka_property)
+    properties = as_dict(read_properties(args.kafka_properties_file or "", args.kafka_property))
     given = properties.pop("bootstrap.servers", "")
     bootstrap = args.bootstrap_servers or given
     if not bootstrap:
@@ -149,31 +150,3 @@ def connection(args: argparse.Namespace) -> Connection:
         whose = "the local broker of tools/broker.py" if local else "the default; no local broker of tools/broker.py runs"
         print(f"broker: {bootstrap} ({whose})", file=sys.stderr)
     return Connection(bootstrap, properties)
-
-
-def _properties(file: str | None, options: list[str]) -> dict[str, str]:
-    """The file's properties with the options' over them. An error names the place and the key, never the value."""
-    properties = {}
-    if file:
-        try:
-            lines = pathlib.Path(file).read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as e:
-            why = e.strerror if isinstance(e, OSError) else "it is not UTF-8 text"
-            raise UserError(
-                f"--kafka_properties_file={file} cannot be read ({why}). Expected a text file of key=value lines.",
-                Exit.NO_INPUT,
-            ) from e
-        for number, line in enumerate(lines, start=1):
-            if line.strip() and not line.lstrip().startswith("#"):
-                properties.update([_key_and_value(line, f"line {number} of --kafka_properties_file={file}")])
-    for number, option in enumerate(options, start=1):
-        properties.update([_key_and_value(option, f"--kafka_property number {number}")])
-    return properties
-
-
-def _key_and_value(text: str, place: str) -> tuple[str, str]:
-    """Splits at the first "=": a value may hold more of them, as base64 secrets do."""
-    key, equals, value = text.partition("=")
-    if not equals or not key.strip():
-        raise UserError(f"{place} is no key=value. Expected a line such as security.protocol=SASL_SSL.", Exit.FLAGS)
-    return key.strip(), value.strip()

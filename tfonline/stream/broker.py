@@ -11,6 +11,7 @@ from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Consumer, KafkaError, Kafka
 from confluent_kafka.admin import AdminClient
 
 from tfonline.lifecycle import Exit, Stop, UserError
+from tfonline.stream.properties import without_secrets
 
 T = TypeVar("T")
 
@@ -63,7 +64,7 @@ class KafkaTopic:
         try:
             self._consumer = self._new_consumer(group)
         except KafkaException as e:
-            raise UserError(f"a Kafka property is wrong: {e.args[0].str()}", Exit.FLAGS) from e
+            raise UserError(f"a Kafka property is wrong: {without_secrets(e.args[0].str(), properties)}", Exit.FLAGS) from None
         self.num_partitions = self._find_topic()
         self.topic_id = self._find_topic_id()
         self._refreshed = time.monotonic()
@@ -93,6 +94,8 @@ class KafkaTopic:
 
     def at_timestamp(self, ms: int) -> list[int]:
         """The first offset of each partition whose row is at `ms` (since 1970) or later; the end where there is none."""
+        if ms < 0:  # Kafka's request takes -1 for the end, -3 for the row of the greatest time and so on; no row is that old
+            return self.begins()
         found, ends = self._list_offsets(ms), self.ends()
         return [f if f >= 0 else e for f, e in zip(found, ends, strict=True)]
 
@@ -323,6 +326,6 @@ def read_offsets_file(path: str, num_partitions: int) -> list[int]:
         raise UserError(f"--start=offsets:{path} cannot be read ({e.strerror}). {expected}", Exit.NO_INPUT) from e
     except (ValueError, KeyError, TypeError) as e:
         raise UserError(f"--start=offsets:{path} is not understood ({e!r}). {expected}", Exit.FLAGS) from e
-    if len(found) != num_partitions or not all(isinstance(o, int) and o >= 0 for o in offsets):
+    if len(found) != num_partitions or not all(type(o) is int and o >= 0 for o in offsets):  # true is no offset
         raise UserError(f"--start=offsets:{path} holds {found}. {expected}", Exit.FLAGS)
     return offsets

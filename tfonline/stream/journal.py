@@ -163,8 +163,8 @@ def window_of(line: bytes) -> Window:
     """
     w = json.loads(line)
     window = Window(w["number"], tuple(w["start"]), tuple(w["stop"]), w["trigger"])
-    if not all(type(n) is int for n in (window.number, *window.start, *window.stop)):
-        raise ValueError("number, start and stop are whole numbers")
+    if not all(type(n) is int and 0 <= n < 2**63 for n in (window.number, *window.start, *window.stop)):
+        raise ValueError("number, start and stop are whole numbers from 0 on")  # -1 means the end to Kafka
     if any(s > e for s, e in zip(window.start, window.stop, strict=True)):
         raise ValueError("a start is above its stop")
     return window

@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from tfonline.lifecycle import Exit, UserError
 from tfonline.stream.broker import KafkaTopic
+from tfonline.stream.properties import without_secrets
 
 # Part of the order of rows: partitions take turns by chunks, so another size trains the same rows in another order.
 CHUNK_ROWS = 512
@@ -118,7 +119,7 @@ class KafkaReader:
     """
 
     def __init__(self, topic: KafkaTopic, servers: str, group: str, properties: dict[str, str]):
-        self._topic, self._servers, self._group = topic, servers, group
+        self._topic, self._servers, self._group, self._properties = topic, servers, group, properties
         # A short window must not wait for a fuller answer, nor the first one after the broker was away for the next attempt.
         settings = {
             "fetch.wait.max.ms": "10",
@@ -140,11 +141,12 @@ class KafkaReader:
         try:
             list(self._op(tf.constant(f"{self._topic.name}:0:0:0"), tf.constant(1, tf.int64)))
         except tf.errors.OpError as e:
+            said = e.message.rpartition("}} ")[2].partition(" [Op:")[0]  # without TensorFlow's own words around it
             raise UserError(
-                f"the tensorflow-io reader refuses a Kafka property: {e.message}. It is built on librdkafka 1.5: use the names of "
-                "that version.",
+                f"the tensorflow-io reader refuses a Kafka property: {without_secrets(said, self._properties)}. It is built on "
+                "librdkafka 1.5: use the names of that version.",
                 Exit.FLAGS,
-            ) from e
+            ) from None  # the op's own error quotes the property, be it a password
 
     def rows(self, partition: tf.Tensor, start: tf.Tensor, stop: tf.Tensor) -> tf.data.Dataset:
         """See the module; gaps and aborted records are passed over."""
