@@ -114,7 +114,7 @@ class Features(tf.Module):
       numeric: minmax, log or bucket.
       message_format: tsv or json.
       oov_buckets: see CategoryLookup.
-      cross_buckets: see Crosses; 0: no crosses.
+      cross_buckets: see Crosses; 0: no crosses. A single column has none either.
 
     Attributes:
       num_ids: ids are 0 to num_ids - 1.
@@ -143,7 +143,7 @@ class Features(tf.Module):
             num_numeric=num_integers if numeric == "bucket" else 0,
             scaled_fields=self.numeric.scaled_fields,
         )
-        self.crosses = Crosses(self.shape.num_fields, cross_buckets) if cross_buckets else None
+        self.crosses = Crosses(self.shape.num_fields, cross_buckets) if cross_buckets and self.shape.num_fields > 1 else None
 
     def __call__(self, message: tf.Tensor) -> Row:
         """Messages, string [b], to rows."""

@@ -286,7 +286,10 @@ class Learner(tf.Module):
         # The sigmoid cross entropy and its gradient; a tape would take several times as many operations for the two.
         loss = tf.reduce_sum(weight * (tf.nn.softplus(logits) - label * logits))
         of_logits = weight * (tf.sigmoid(logits) - label)
-        of_rows, wide_dense, deep_dense = tape.gradient(logits, (rows, self._wide[1:], self._deep[1:]), of_logits)
+        # A kernel that no input reaches (tower._Dense) has a gradient of zeros, not none.
+        of_rows, wide_dense, deep_dense = tape.gradient(
+            logits, (rows, self._wide[1:], self._deep[1:]), of_logits, tf.UnconnectedGradients.ZERO
+        )
         if self.model.average:
             logits = wide + self.model.average(inputs)
         of_wide_table, of_deep_table = self.model.gradients(distinct, of_rows)

@@ -47,9 +47,13 @@ class _Dense(keras.layers.Layer):
 
     def call(self, x: tf.Tensor, values: tf.Tensor | None = None, products: tf.Tensor | None = None) -> tf.Tensor:
         """[B, inputs] to [B, units], `values @ products` among what is added up where there are any, [B, S] and [S, units]."""
-        x = bias_add(tf.matmul(x, self.kernel, transpose_b=True), tf.convert_to_tensor(self.bias))
-        if values is not None:
-            x += tf.matmul(values, products)
+        bias = tf.convert_to_tensor(self.bias)
+        if not x.shape[1]:  # all inputs are scaled fields: oneDNN ends the process at a product over none, fused with the ReLU
+            x = bias_add(tf.matmul(values, products), bias)
+        else:
+            x = bias_add(tf.matmul(x, self.kernel, transpose_b=True), bias)
+            if values is not None:
+                x += tf.matmul(values, products)
         return tf.nn.relu(x) if self._relu else x
 
 

@@ -39,7 +39,8 @@ class WideDeep(keras.Model):
       stddev: of the initial embeddings, wide weights and, with `normal`, dense weights.
       seed: of all initial weights.
       history: whether the deep side sees each id's past (history.IdHistory).
-      cross_buckets: it also sees that of pairs of columns (history.CrossHistory), in so many buckets; 0: it does not.
+      cross_buckets: it also sees that of pairs of columns (history.CrossHistory), in so many buckets; 0: it does not, nor where
+        there is but one column.
       average_rows: scores are of the dense layers' average over so many rows (tower.AverageTower); 0: of the newest.
       precision: of the dense layers' products, see tower.Tower.
     """
@@ -66,9 +67,10 @@ class WideDeep(keras.Model):
         # A plain variable, as the tables are: it learns by FTRL with the wide side and is no concern of the deep one.
         self.bias = tf.Variable(0.0, trainable=True, name="wide_bias")
         self.history = IdHistory(num_ids, name="history") if history else None
-        self.cross_history = CrossHistory(cross_buckets, shape.num_fields, name="cross_history") if cross_buckets else None
+        crosses = bool(cross_buckets) and shape.num_fields > 1  # a single column has no pairs
+        self.cross_history = CrossHistory(cross_buckets, shape.num_fields, name="cross_history") if crosses else None
         self.standardise = Standardise(shape.num_numeric, name="standardise") if shape.num_numeric else None
-        width = shape.num_fields * (embedding_dim + 2 * history + bool(cross_buckets)) + 2 * shape.num_numeric
+        width = shape.num_fields * (embedding_dim + 2 * history + crosses) + 2 * shape.num_numeric
         dense = (width, (self._scaled_fields, embedding_dim), layers, dense_init, stddev, seed, precision)
         self.tower = Tower(*dense, name="tower")
         self.average = AverageTower(average_rows, *dense, name="average") if average_rows else None

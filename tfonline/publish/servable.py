@@ -89,8 +89,8 @@ class Servable(tf.Module):
 
     @tf.function(autograph=False)
     def _of_columns(self, **columns: tf.Tensor) -> dict[str, tf.Tensor]:
-        numbers = tf.stack([columns[name] for name in self._schema.integers], axis=1)
-        categories = tf.stack([columns[name] for name in self._schema.categories], axis=1)
+        numbers = _side_by_side(columns, self._schema.integers, tf.float64)
+        categories = _side_by_side(columns, self._schema.categories, tf.string)
         missing = tf.math.is_nan(numbers)
         whole = missing | (tf.equal(numbers, tf.floor(numbers)) & (tf.abs(numbers) < _LARGEST))
         good = tf.reduce_all(whole, axis=1)
@@ -103,3 +103,10 @@ class Servable(tf.Module):
         logit = self.model((row.ids, row.values, row.numeric, row.crosses))
         logit = tf.where(row.reason == 0, logit, float("nan"))
         return {"logit": logit, "probability": tf.sigmoid(logit), "reason": row.reason}
+
+
+def _side_by_side(columns: dict[str, tf.Tensor], names: tuple[str, ...], dtype: tf.DType) -> tf.Tensor:
+    """The named columns, [n] each, as [n, number of names]; a data set may have none of a kind."""
+    if not names:
+        return tf.zeros([tf.size(next(iter(columns.values()))), 0], dtype)
+    return tf.stack([columns[name] for name in names], axis=1)
