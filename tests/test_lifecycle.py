@@ -1,5 +1,7 @@
 """How a run ends: the stop signal, cadences, the folder's lock, and what SIGTERM does."""
 
+import errno
+import fcntl
 import os
 import signal
 import subprocess
@@ -181,6 +183,34 @@ def test_a_killed_process_frees_its_folder(tmp_path, child):
     holder.send(signal.SIGKILL)
     holder.process.wait(timeout=30)
     FolderLock(str(tmp_path)).release()
+
+
+def flock_that_fails(number):
+    def fails(file, how):
+        raise OSError(number, os.strerror(number))
+
+    return fails
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_not_told_as_another_run(tmp_path, monkeypatch, number):
+    monkeypatch.setattr(fcntl, "flock", flock_that_fails(number))
+    with pytest.raises(UserError) as e:
+        FolderLock(str(tmp_path))
+    assert e.value.code == 73
+    how = f"--model_dir={tmp_path} cannot be locked: its file system has no locks ({os.strerror(number)}), so that two processes "
+    assert str(e.value) == (
+        f"{how}would write there unnoticed. Use a folder on another file system, or mount this one with locks (Lustre: option "
+        "flock; NFS: with its lock service)."
+    )
+
+
+def test_any_other_error_of_a_lock_keeps_its_text_and_leaves_no_file_open(tmp_path, monkeypatch):
+    monkeypatch.setattr(fcntl, "flock", flock_that_fails(errno.EIO))
+    with pytest.raises(OSError, match="Input/output error"):
+        FolderLock(str(tmp_path))
+    links = [os.path.realpath(f"/proc/self/fd/{n}") for n in os.listdir("/proc/self/fd")]
+    assert os.path.realpath(tmp_path / ".lock") not in links
 
 
 # Signals

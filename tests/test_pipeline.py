@@ -360,34 +360,6 @@ def test_a_file_that_loses_rows_while_it_is_trained_from_does_not_end_quietly(tm
     assert f"{tmp_path}/a has no rows [2, 3) any more, which were there when their window was planned" in str(source.error)
 
 
-def test_a_packed_file_that_is_not_whole_is_said_before_anything_is_trained(tmp_path):
-    for data, said in ((b"1\t2\n", "does not begin as one"), (gzip.compress(b"1\t2\n", mtime=0)[:-9], "ended before the end-of")):
-        (tmp_path / "a.gz").write_bytes(data)
-        with pytest.raises(UserError, match=said) as e:
-            FileSource(f"{tmp_path}/a.gz")
-        assert e.value.code == 65
-
-
-def test_a_file_that_is_cut_while_it_is_trained_from_keeps_its_error_for_the_loop(tmp_path):
-    path = tmp_path / "a.gz"
-    path.write_bytes(gzip.compress(b"".join(b"%d\n" % i for i in range(50_000)), mtime=0))
-    source = FileSource(str(path))
-    path.write_bytes(path.read_bytes()[:-9])
-    with pytest.raises(tf.errors.OpError):
-        raw_rows([Window(0, (0,), (50_000,), "end")], source)
-    assert (source.error.code, str(source.error).split(":")[0]) == (65, f"{path} is no whole gzip file")
-
-
-def test_a_file_that_loses_rows_while_it_is_trained_from_does_not_end_quietly(tmp_path):
-    (tmp_path / "a").write_bytes(b"1\n2\n3\n")
-    source = FileSource(f"{tmp_path}/a")
-    (tmp_path / "a").write_bytes(b"1\n2\n")
-    with pytest.raises(tf.errors.OpError):
-        raw_rows([Window(0, (0,), (3,), "end")], source)
-    assert source.error.code == 78
-    assert f"{tmp_path}/a ends after 2 lines, and had 3 at the start" in str(source.error)
-
-
 def test_memory_grows():
     source = MemorySource([good_rows(2), []])
     assert (source.begins(), source.ends(), source.num_partitions) == ([0, 0], [2, 0], 2)

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import enum
+import errno
 import fcntl
 import os
 import signal
@@ -10,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import NoReturn, TypeVar
+from typing import IO, NoReturn, TypeVar
 
 T = TypeVar("T")
 
@@ -187,22 +188,54 @@ class Every:
         self._last_step, self._last_time = step, self._clock()
 
 
+# What flock fails with where the file system has no locks; another holder is EWOULDBLOCK.
+_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
+
+
+def try_lock(file: IO, folder: str | os.PathLike) -> bool:
+    """Takes an open file's lock without waiting. The kernel frees it when the file is closed, or the process ends.
+
+    Args:
+      file: the lock's file.
+      folder: what the lock is for.
+
+    Returns:
+      Whether it was taken; False: another holds it.
+
+    Raises:
+      UserError: the file system has no locks (exit 73).
+    """
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as e:
+        if e.errno not in _NO_LOCKS:
+            raise
+        raise UserError(
+            f"{folder} cannot be locked: its file system has no locks ({e.strerror}), so that two processes would write there "
+            "unnoticed. Use a folder on another file system, or mount this one with locks (Lustre: option flock; NFS: with its "
+            "lock service).",
+            Exit.CANNOT_WRITE,
+        ) from e
+    return True
+
+
 class FolderLock:
     """Holds a folder for this process, so that two runs never write one model; the kernel frees it when the process ends.
 
     Raises:
-      UserError: another process holds it (exit 75).
+      UserError: another process holds it (exit 75), or its file system has no locks (73).
     """
 
     def __init__(self, folder: str):
         self._file = open(os.path.join(folder, ".lock"), "w")  # noqa: SIM115 - held open for as long as the lock is
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as e:
+            if not try_lock(self._file, f"--model_dir={folder}"):
+                raise UserError(f"another run is using --model_dir={folder}. Stop it first, or use another folder.", Exit.TRY_AGAIN)
+        except BaseException:
             self._file.close()
-            raise UserError(
-                f"another run is using --model_dir={folder}. Stop it first, or use another folder.", Exit.TRY_AGAIN
-            ) from e
+            raise
 
     def release(self) -> None:
         """Frees the folder."""
