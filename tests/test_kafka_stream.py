@@ -1,6 +1,7 @@
 """The admin side and the tensorflow-io reader against a real broker."""
 
 import json
+import resource
 
 import pytest
 import tensorflow as tf
@@ -206,3 +207,23 @@ def test_offsets_from_a_file(tmp_path):
     with pytest.raises(UserError, match="No such file") as e:
         read_offsets_file(str(tmp_path / "none"), 1)
     assert e.value.code == 66
+
+
+def test_more_partitions_than_the_reader_can_hold_are_refused_at_the_start(broker, topic, monkeypatch):
+    reader = open_reader(broker, topic([[b"a"], [b"b"], [b"c"]]))
+    monkeypatch.setattr("tfonline.stream.readers.MOST_PARTITIONS", 2)
+    with pytest.raises(UserError, match="the topic has 3 partitions, and this run can read 2 of them at most") as e:
+        reader.check()
+    assert e.value.code == 64
+    reader.check(workers=2)
+
+
+def test_the_limit_of_open_files_is_raised_to_what_the_partitions_need(broker, topic):
+    reader = open_reader(broker, topic([[b"a"], [b"b"], [b"c"]]))
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (1000, before[1]))
+        reader.check()
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (1021, before[1])
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)

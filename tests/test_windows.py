@@ -353,6 +353,17 @@ def test_partitions_that_the_topic_gets_are_behind_the_end_of_a_run():
     assert (planner.stop_at, planner.ended) == ([150, 0], "reached --stop_at")
 
 
+def test_more_partitions_than_the_reader_can_hold_are_refused_also_where_they_come_late():
+    topic = Topic([100, 100])
+    planner = planner_of(topic, most_partitions=2)
+    plan = iter(planner)
+    assert next(plan).stop == (50, 50)
+    topic.first_ends, topic.first_offsets = [100, 100, 0], [0, 0, 0]
+    assert list(plan) == []
+    assert "the topic has 3 partitions, and this run can read 2 of them at most" in str(planner.error)
+    assert planner.error.code == 64
+
+
 def test_a_topic_with_fewer_partitions_contradicts_the_checkpoint():
     error = error_of(Topic([50]), position=[40, 40])
     assert (error.code, "1: gone" in str(error)) == (78, True)

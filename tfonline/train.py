@@ -172,14 +172,14 @@ def _train(
     from tfonline.report.columns import ColumnShares
     from tfonline.report.tensorboard import TensorBoard
     from tfonline.stream.file_source import FileSource, open_files
-    from tfonline.stream.readers import KafkaReader, make_raw_batches
+    from tfonline.stream.readers import MOST_PARTITIONS, KafkaReader, make_raw_batches
 
     with _all_come(cluster, config.worker_timeout_secs, console):
         strategy = make_strategy(config.num_replicas, config.devices, cluster)  # first of all: it makes logical devices
     job, local = Job(config, cluster, strategy, stop) if cluster else None, stop
     stop = job.stop if job else stop
     limit_secs = max(config.broker_timeout_secs, 1.0)
-    chief = not cluster or cluster.chief
+    chief, num_workers = not cluster or cluster.chief, len(cluster.workers) if cluster else 1
     model_dir = pathlib.Path(config.model_dir)
     saved = saved_position(config.model_dir, config.new_model) if chief else None
     if chief and not saved and not config.dry_run and checkpoint_files.traces(model_dir):
@@ -188,7 +188,7 @@ def _train(
         source, reader = topic, KafkaReader(topic, config.bootstrap_servers, config.group, flags.kafka_properties(config))
         liveness = Liveness(limit_secs, lambda secs: _stuck(secs, limit_secs, topic, None, stop, console))
         with liveness, liveness.waiting():
-            reader.check()
+            reader.check(num_workers)
     elif not chief:
         source = reader = FileSource(config.input_files)  # in the chief's order once that is known
     else:
@@ -242,7 +242,8 @@ def _train(
             console.say(f"a new model, from offsets {short(position.start)}")
         position.files_read = [] if topic else [dataclasses.asdict(file) for file in source.files]
         journal = Journal(config.model_dir, files=position.files_read)
-        planner = _make_planner(config, source, journal, position, replay, local, console)
+        most = MOST_PARTITIONS * num_workers if topic else 0
+        planner = _make_planner(config, source, journal, position, replay, local, console, most)
         windows, writer = (
             job.announce(planner, position.files_read) if job else planner,
             TensorBoard(str(model_dir / "tensorboard")),
@@ -321,6 +322,7 @@ def _make_planner(
     replay: list[Window] | None,
     stop: Stop,
     console: Console,
+    most_partitions: int,
 ) -> Planner:
     """Resolves where the run ends, and plans from the position on."""
     resolve_stop = make_resolve_stop(config, source)
@@ -340,6 +342,7 @@ def _make_planner(
         lag_policy=config.lag_policy,
         on_lost_rows=config.on_lost_rows,
         stop_at=None if position.stop is None else tuple(position.stop),
+        most_partitions=most_partitions,
     )
     return Planner(
         source, policy, journal,

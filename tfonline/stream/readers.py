@@ -5,6 +5,7 @@ offset int64 [k])` in offset order, `start <= offset < stop`, at most CHUNK_ROWS
 partition.
 """
 
+import resource
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
@@ -14,12 +15,19 @@ import tensorflow as tf
 from tfonline.lifecycle import Exit, UserError
 from tfonline.stream.broker import KafkaTopic
 from tfonline.stream.properties import without_secrets
+from tfonline.stream.windows import check_partitions
 
 # Part of the order of rows: partitions take turns by chunks, so another size trains the same rows in another order.
 CHUNK_ROWS = 512
 
 # Rows of a partition that may wait in librdkafka. With so many there it pauses for a second, in which these are not to run out.
 _MOST_QUEUED = 500_000
+
+# Partitions that a process can read by tensorflow-io's op, which makes a consumer for each at each window. Seen on two cores beside
+# the broker: 512 partitions took 3,754 threads, 2,863 open files and 3 s a window; 1,000 took 7,546, 6,451 and 12 s, and more
+# where the machine is busy: that comes near --broker_timeout_secs, after which a read is taken for one that hangs.
+MOST_PARTITIONS = 512
+_FILES_A_PARTITION = 7
 
 _CHUNK_SPEC = (tf.TensorSpec([None], tf.string), tf.TensorSpec([None], tf.int64))
 
@@ -132,12 +140,20 @@ class KafkaReader:
         self._sets_queue = "queued.min.messages" in settings
         self.error: Exception | None = None
 
-    def check(self) -> None:
-        """Reads nothing, to see whether the op accepts the properties.
+    def check(self, workers: int = 1) -> None:
+        """Reads nothing, to see whether the op accepts the properties, and that the topic has not too many partitions.
+
+        Args:
+          workers: how many processes share the partitions.
 
         Raises:
-          UserError: it does not (exit 64).
+          UserError: it does not, or it has (exit 64).
         """
+        check_partitions(self._topic.num_partitions, MOST_PARTITIONS * workers)
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        wanted = soft + _FILES_A_PARTITION * -(-self._topic.num_partitions // workers)
+        # Where there are too few, librdkafka tries again and again, and a window takes several times as long.
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))
         try:
             list(self._op(tf.constant(f"{self._topic.name}:0:0:0"), tf.constant(1, tf.int64)))
         except tf.errors.OpError as e:

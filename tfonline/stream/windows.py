@@ -86,6 +86,7 @@ class Policy:
     Attributes:
       on_lost_rows: `fail`, or `skip` what is no longer in the log.
       stop_at: the offset of each partition at which the run ends; None: never.
+      most_partitions: how many the reader can hold; 0: any number.
     """
 
     window_rows: int
@@ -95,6 +96,7 @@ class Policy:
     lag_policy: str = "work"
     on_lost_rows: str = "fail"
     stop_at: tuple[int, ...] | None = None
+    most_partitions: int = 0
 
     def plan(self, position: Sequence[int], ends: Sequence[int], due: bool) -> tuple[list[int], str] | None:
         """The next window's stop offsets and its trigger, or None when it is too early.
@@ -314,6 +316,7 @@ class Planner:
     def _watermarks(self) -> tuple[list[int], list[int]]:
         """The broker's begin and end offsets, after a check that they belong to the topic that was trained on."""
         begins, ends = self._source.begins(), self._source.ends()
+        check_partitions(len(ends), self._policy.most_partitions)
         self._widen(len(ends))
         ahead = [f"{p}: next {n}, end {e}" for p, (n, e) in enumerate(zip(self._position, ends, strict=False)) if n > e]
         ahead += [f"{p}: gone" for p in range(len(ends), len(self._position))]
@@ -324,6 +327,21 @@ class Planner:
                 Exit.CONFIG,
             )
         return begins, ends
+
+
+def check_partitions(num_partitions: int, most: int) -> None:
+    """Refuses a topic with more partitions than the reader can hold; `most` is 0 where it holds any number.
+
+    Raises:
+      UserError: it has more (exit 64).
+    """
+    if most and num_partitions > most:
+        raise UserError(
+            f"the topic has {num_partitions:,} partitions, and this run can read {most:,} of them at most: the tensorflow-io "
+            "reader takes some seven threads and six open files a partition. Share them among several workers (--cluster, "
+            "docs/workers.md), or write the rows to a topic with fewer partitions.",
+            Exit.FLAGS,
+        )
 
 
 def _lost(position: Sequence[int], begins: Sequence[int], partitions: Sequence[int]) -> str:
