@@ -19,7 +19,7 @@ from tfonline import failures
 from tfonline.ahead import ahead
 from tfonline.cluster.plan import Follower
 from tfonline.config import Config
-from tfonline.evaluate.progressive import PREDICTION, ProgressiveMetrics, without_nan
+from tfonline.evaluate.progressive import PREDICTION, ProgressiveMetrics
 from tfonline.features.parse import REASONS
 from tfonline.features.pipeline import Element
 from tfonline.lifecycle import DRAIN_SHARE, Every, Exit, Stop, UserError
@@ -32,7 +32,7 @@ from tfonline.report.files import SideFile, loss_line, make_private
 from tfonline.report.rejections import Rejections
 from tfonline.report.reports import Reports
 from tfonline.report.status import Status
-from tfonline.report.summary import summary_table
+from tfonline.report.summary import Run, make_summary, summary_table
 from tfonline.report.writers import Scalars, Writer
 from tfonline.stream.broker import KafkaTopic
 from tfonline.stream.dead_letters import DeadLetters
@@ -203,30 +203,10 @@ class Loop:
         """Writes `<model_dir>/summary.json`, prints the table of it, and returns it."""
         p, now = self._p, time.monotonic()
         self._reports.final(p.position.step, self._metric_scalars(), p.metrics.counts["running"])
-        # From the first step's end to the last's: tracing the graph, the first window's opening and the last save are not speed.
-        since, rows_then = self._first_step or (now, p.position.rows)
-        until, rows_by_then = self._last_step or (now, p.position.rows)
-        timed_rows, timed_secs = rows_by_then - rows_then, until - since
-        summary = {
-            "ended": ended,
-            "rows": p.position.rows,
-            "rejected": sum(p.position.rejected.values()),
-            "rejected_by_reason": p.position.rejected,
-            "skipped": p.position.skipped,
-            "steps": p.position.step,
-            "windows": p.position.window,
-            "rows_this_run": p.position.rows - self._rows_at_start,
-            "secs_this_run": round(now - self._began, 3),
-            "rows_per_sec": round(timed_rows / max(timed_secs, 1e-9), 1),
-            "timed_rows": timed_rows,
-            "timed_secs": round(timed_secs, 6),
-            "lag_rows": int(self._metric_scalars()["lag_rows"]),
-            "next": p.position.next,
-            "fingerprint": f"{p.position.fingerprint:016x}",
-            "checkpoint": p.checkpoints.latest,
-            "running": without_nan(p.metrics.report("running")),
-            "total": without_nan(p.metrics.report("total")),
-        }
+        nothing = (now, p.position.rows)
+        timed = (self._first_step or nothing, self._last_step or nothing)
+        run = Run(ended, p.position.rows - self._rows_at_start, now - self._began, timed, int(self._rows_before(None)))
+        summary = make_summary(run, p.position, p.metrics, p.checkpoints.latest)
         path = pathlib.Path(p.config.model_dir) / "summary.json"
         path.write_text(json.dumps(summary, indent=2, allow_nan=False) + "\n")
         p.console.close()

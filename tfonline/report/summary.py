@@ -1,6 +1,60 @@
 """The table at a run's end."""
 
-from typing import Any
+from typing import Any, NamedTuple
+
+from tfonline.evaluate.progressive import ProgressiveMetrics, without_nan
+
+
+class Run(NamedTuple):
+    """A run, as against the model's life.
+
+    Attributes:
+      ended: why it ended.
+      rows: trained in it.
+      secs: how long the loop was there.
+      timed: when its first and its last step ended, time.monotonic, and the rows that the model had by then. Between the two,
+        rows and seconds belong to each other: tracing the graph, opening the first window and the last save are no speed.
+      lag_rows: rows that are still to be read.
+    """
+
+    ended: str
+    rows: int
+    secs: float
+    timed: tuple[tuple[float, int], tuple[float, int]]
+    lag_rows: int
+
+
+def make_summary(run: Run, position: Any, metrics: ProgressiveMetrics, checkpoint: str) -> dict[str, Any]:
+    """What `summary.json` holds.
+
+    Args:
+      run: the run that has ended.
+      position: where the model is (publish.checkpoints.Position).
+      metrics: of its rows.
+      checkpoint: the path of the newest one.
+    """
+    (since, rows_then), (until, rows_by_then) = run.timed
+    timed_rows, timed_secs = rows_by_then - rows_then, until - since
+    return {
+        "ended": run.ended,
+        "rows": position.rows,
+        "rejected": sum(position.rejected.values()),
+        "rejected_by_reason": position.rejected,
+        "skipped": position.skipped,
+        "steps": position.step,
+        "windows": position.window,
+        "rows_this_run": run.rows,
+        "secs_this_run": round(run.secs, 3),
+        "rows_per_sec": round(timed_rows / max(timed_secs, 1e-9), 1),
+        "timed_rows": timed_rows,
+        "timed_secs": round(timed_secs, 6),
+        "lag_rows": run.lag_rows,
+        "next": position.next,
+        "fingerprint": f"{position.fingerprint:016x}",
+        "checkpoint": checkpoint,
+        "running": without_nan(metrics.report("running")),
+        "total": without_nan(metrics.report("total")),
+    }
 
 
 def summary_table(summary: dict[str, Any]) -> str:
