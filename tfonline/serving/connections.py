@@ -89,8 +89,8 @@ def connections_within(wanted: int) -> int:
 class Server(uvicorn.Server):
     """uvicorn, which takes its connections from here.
 
-    asyncio would accept up to 2,048 in one turn before the first of them is counted; and where the process has no descriptor left,
-    it tries again as often before it waits, and logs each time.
+    asyncio would accept up to 2,048 connections in one turn, before the first of them is counted. Where the process has no descriptor
+    left, it would try as often, and log each time, before it waits.
 
     Args:
       config: uvicorn's.
@@ -134,7 +134,7 @@ class Server(uvicorn.Server):
                 if e.errno not in _SCARCE:  # this client has gone
                     continue
                 # The listener stays readable: without a pause, the loop would do nothing else.
-                _log.warning("no connection can be accepted: %s. Expected --max_connections to keep below it.", e.strerror)
+                _log.warning("no connection can be accepted: %s. Raise `ulimit -n`, or lower --max_connections.", e.strerror)
                 self._metrics.refused("descriptors")
                 loop = asyncio.get_running_loop()
                 loop.remove_reader(self._listener)
@@ -180,8 +180,10 @@ class Server(uvicorn.Server):
 
 
 def _has_half_a_head(accepted: socket.socket) -> bool:
-    """Whether the beginning of a request has come, but no end of its headers. It is read: closed with unread bytes, a connection is
-    reset, and its answer lost."""
+    """Whether the beginning of a request has come, but no end of its headers.
+
+    Half a head is read: a connection that is closed with unread bytes is reset, and its answer lost.
+    """
     try:
         begun = accepted.recv(_MAX_HEAD_BYTES, socket.MSG_PEEK)
         return bool(begun) and b"\r\n\r\n" not in begun and bool(accepted.recv(len(begun)))
@@ -192,7 +194,7 @@ def _has_half_a_head(accepted: socket.socket) -> bool:
 class Connection(HttpToolsProtocol):
     """One connection: uvicorn's, with times.
 
-    One timer runs while the client is to do something, none while the server is.
+    A timer runs while the client is to do something, and none while the server is, but for an answer that is not read.
 
     Args:
       server: whose it is.

@@ -1,4 +1,4 @@
-"""Processes for work that would hold Python's lock, and all else that the server does with it.
+"""Processes for work that holds Python's lock (the GIL) for long.
 
 orjson reads a body of 4 MB in 10 to 300 ms and holds the lock meanwhile: in a thread, too, it would keep the event loop waiting.
 """
