@@ -89,8 +89,8 @@ def connections_within(wanted: int) -> int:
 class Server(uvicorn.Server):
     """uvicorn, which takes its connections from here.
 
-    asyncio would accept up to 2,048 connections in one turn, before the first of them is counted. Where the process has no descriptor
-    left, it would try as often, and log each time, before it waits.
+    asyncio would accept up to 2,048 connections in one turn, before the first of them is counted. Where the process has no
+    descriptor left, it would try as often, and log each time, before it waits.
 
     Args:
       config: uvicorn's.
