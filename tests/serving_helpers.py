@@ -5,6 +5,7 @@ import http.client
 import json
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -51,9 +52,11 @@ def publish(folder, factor, **about):
 class Server:
     """A process of `python -m tfonline.serve`, already listening; `out()` is what it has said."""
 
-    def __init__(self, folder, log, **flags):
+    def __init__(self, folder, log, open_files=None, **flags):
         flags = {"export_dir": folder, "port": 0, "poll_secs": 0.05, **flags}
         command = [sys.executable, "-m", "tfonline.serve", *(f"--{name}={value}" for name, value in flags.items())]
+        if open_files:
+            command = ["sh", "-c", f'ulimit -n {open_files}; exec "$@"', "sh", *command]
         self._log = log
         with log.open("wb") as out:
             self.process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT)
@@ -84,10 +87,34 @@ class Server:
         status, _, content = self.ask("POST", path, body)
         return status, content
 
+    def metrics(self):
+        """Its metrics by name, with labels as in the text."""
+        lines = self.ask("GET", "/metrics")[2].decode().splitlines()
+        return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))}
+
+    def wait_until(self, name, value):
+        """Until a metric has a value."""
+        deadline = time.monotonic() + 60
+        while (found := self.metrics()[name]) != value:
+            assert time.monotonic() < deadline, (name, found)
+            time.sleep(0.02)
+
+    def connect(self, text=b""):
+        """A connection on which `text` has been sent."""
+        connection = socket.create_connection(("127.0.0.1", self.port), timeout=30)
+        connection.sendall(text)
+        return connection
+
     def stop(self):
         """Ends it; returns the exit code."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(60)
+
+
+def to_the_end(connection):
+    """What comes until the server closes the connection."""
+    with connection:
+        return b"".join(iter(lambda: connection.recv(65536), b""))
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 """The server as a process: answers, exchanges, refusals, its end."""
 
 import contextlib
+import dataclasses
 import http.client
 import json
 import socket
@@ -15,6 +16,7 @@ from serving_helpers import publish, serving
 from benchmarks.serving.clients import Clients
 from tfonline.lifecycle import Exit
 from tfonline.publish.versions import Versions
+from tfonline.serve import Config
 
 
 @pytest.fixture(scope="module")
@@ -167,6 +169,8 @@ def test_sigterm_answers_what_was_asked_and_then_ends(tmp_path):
         (["--export_dir=x", "--prot=3"], Exit.FLAGS, "Unknown command line flag 'prot'"),
         (["--export_dir=x", "--host="], Exit.FLAGS, "--host is empty"),
         (["--export_dir=x", "--max_batch_rows=0"], Exit.FLAGS, "--max_batch_rows=0 is too small"),
+        (["--export_dir=x", "--head_timeout_secs=0"], Exit.FLAGS, "--head_timeout_secs=0.0 is too small"),
+        (["--export_dir=x", "--max_connections=0"], Exit.FLAGS, "--max_connections=0 is too small"),
         (["--export_dir=x", "--model_name=a/b"], Exit.FLAGS, "--model_name=a/b does not fit an address"),
         (["--export_dir=x", "--port=70000"], Exit.UNAVAILABLE, "--port=70000 cannot be listened at"),
         (["--export_dir=x", "--host=203.0.113.1"], Exit.UNAVAILABLE, "cannot be listened at"),
@@ -188,5 +192,5 @@ def test_a_port_that_is_taken(served):
 def test_help_names_every_flag():
     done = subprocess.run([sys.executable, "-m", "tfonline.serve", "--help"], capture_output=True, text=True, timeout=30)
     assert done.returncode == 0
-    for flag in ("export_dir", "model_name", "host", "port", "max_request_bytes", "max_batch_rows", "scoring_threads"):
-        assert f"--{flag}\n" in done.stdout
+    for field in dataclasses.fields(Config):
+        assert f"--{field.name}\n" in done.stdout

@@ -22,7 +22,7 @@ class FakeModel:
         self.batches.append((signature, inputs["x"]))
         if self.error:
             raise self.error
-        return {"y": np.array(inputs["x"])}
+        return {"y": np.array(list(inputs["x"]))}
 
 
 @pytest.fixture
@@ -107,6 +107,22 @@ def test_too_many_waiting_rows_are_refused_and_it_recovers(ask, model):
         return (await ask([4]))["y"].tolist()
 
     assert asyncio.run(story()) == [4]
+
+
+def test_serialised_inputs_go_alone(ask, batcher, model):
+    """They are not joined by Python, which would have to read them first."""
+
+    async def story():
+        first = ask([0])
+        await begin(model, first)
+        others = [ask([1]), ask(b"ab"), ask([3]), ask(b"cd"), ask(b"ef")]
+        await asyncio.sleep(0)
+        model.go.set()
+        await asyncio.gather(first, *others)
+
+    asyncio.run(story())
+    assert model.batches == [("s", [0]), ("s", [1, 3]), ("s", b"ab"), ("s", b"cd"), ("s", b"ef")]
+    assert batcher.waiting_rows == 0
 
 
 def test_an_error_reaches_those_of_its_batch_and_nobody_else(ask, model):

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from serving_helpers import publish
 
 from tfonline.publish.versions import Versions
@@ -37,6 +38,18 @@ def test_nothing_is_served_until_there_is_a_version(tmp_path, models, said):
     found = models.current.score("columns", {"I1": [1.0, float("nan")], "I2": [2.0, 4.0], "C1": ["x", ""]})
     assert found["logit"].tolist() == [2, 2]
     assert "serving version 1" in said[0]
+
+
+def test_serialised_inputs_score_as_lists_do(tmp_path, models):
+    publish(tmp_path, 0.5)
+    models.look()
+    found = models.current.score("serving_default", {"message": tf.io.serialize_tensor([b"abc", b""]).numpy()})
+    assert found["reason"].tolist() == [0, 1]
+    assert found["logit"][0] == 1.5
+    inputs = {"I1": [1.0, float("nan")], "I2": [2.0, 4.0]}
+    serialised = {name: tf.io.serialize_tensor(tf.constant(values, tf.float64)).numpy() for name, values in inputs.items()}
+    found = models.current.score("columns", {**serialised, "C1": tf.io.serialize_tensor(["x", ""]).numpy()})
+    assert found["logit"].tolist() == [2, 2]
 
 
 def test_each_newer_version_takes_the_place_of_the_one_before(tmp_path, models):

@@ -6,8 +6,9 @@ import math
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
-from tfonline.serving.predict import BadRequest, Request, read_request, write_answer
+from tfonline.serving.predict import BadRequest, Request, read_request, read_serialised, write_answer
 
 SIGNATURES = {"serving_default": {"message": True}, "columns": {"I1": False, "C1": True}}
 
@@ -86,6 +87,26 @@ def test_a_wrong_request_is_told_what_is_wrong(body, says):
 def test_no_json_object(body):
     with pytest.raises(BadRequest):
         read_request(body, SIGNATURES)
+
+
+def test_serialised_inputs_are_what_tensorflow_reads():
+    strings = ["", "\u00e9", {"b64": base64.b64encode(b"\xff\x00").decode()}, "x" * 127, "y" * 128, "z" * 20_000, None]
+    numbers = [3, None, -2.5, 2**53 + 1, 1e300, 0, -1]
+    body = json.dumps({"signature_name": "columns", "inputs": {"I1": numbers, "C1": strings}}).encode()
+    request = read_serialised(body, SIGNATURES)
+    assert (request.signature, request.rows, request.columnar) == ("columns", 7, True)
+    read_strings = tf.io.parse_tensor(request.inputs["C1"], tf.string)
+    assert read_strings.shape == (7,)
+    expected = [b"", b"\xc3\xa9", b"\xff\x00", b"x" * 127, b"y" * 128, b"z" * 20_000, b""]
+    assert read_strings.numpy().tolist() == expected
+    read_numbers = tf.io.parse_tensor(request.inputs["I1"], tf.float64).numpy().tolist()
+    assert read_numbers[:1] + read_numbers[2:] == [3, -2.5, 2**53, 1e300, 0, -1]
+    assert math.isnan(read_numbers[1])
+
+
+def test_what_is_wrong_is_told_of_serialised_inputs_too():
+    with pytest.raises(BadRequest, match="message of row 1 is 3; expected a string"):
+        read_serialised(b'{"instances": ["a", 3]}', SIGNATURES)
 
 
 def test_answers_are_json_in_which_undefined_is_null():

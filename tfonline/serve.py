@@ -90,7 +90,7 @@ def run(config: Config) -> None:
     """Serves until SIGTERM or SIGINT.
 
     Raises:
-      UserError: the address cannot be listened at (exit 69).
+      UserError: the address cannot be listened at, or `ulimit -n` leaves no connections (exit 69).
     """
     console, log = Console(), _log()
     listener = _listen(config)
@@ -112,7 +112,6 @@ def run(config: Config) -> None:
     models = Models(Versions(config.export_dir), console.say)
     metrics = Metrics(models)
     batcher = Batcher(config.max_batch_rows, config.max_waiting_rows, config.scoring_threads, metrics.batch_rows.observe)
-
     workers = Workers(config.scoring_threads)
 
     def close() -> None:

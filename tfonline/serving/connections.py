@@ -10,6 +10,7 @@ A few connections above the limit are taken all the same, for a second: what the
 """
 
 import asyncio
+import contextlib
 import errno
 import json
 import logging
@@ -39,6 +40,16 @@ _SCARCE_SECS = 0.1
 _MAX_HEAD_BYTES = 65_536
 
 _log = logging.getLogger("tfonline.serve")
+
+
+def _response(status: HTTPStatus, why: str, headers: dict[str, str] | None = None) -> bytes:
+    content = json.dumps({"error": why})
+    fields = {"content-type": "application/json", "content-length": len(content), "connection": "close", **(headers or {})}
+    head = [f"HTTP/1.1 {status.value} {status.phrase}", *(f"{name}: {value}" for name, value in fields.items())]
+    return "\r\n".join([*head, "", content]).encode()
+
+
+_ALL_TAKEN = _response(HTTPStatus.SERVICE_UNAVAILABLE, "all connections are taken", RETRY)
 
 
 class Limits(NamedTuple):
@@ -78,8 +89,8 @@ def connections_within(wanted: int) -> int:
 class Server(uvicorn.Server):
     """uvicorn, which takes its connections from here.
 
-    asyncio would accept up to 2,048 in one turn before the first of them is counted; and where the process has no descriptor left,
-    it tries again as often before it waits, and logs each time.
+    asyncio would accept up to 2,048 connections in one turn, before the first of them is counted. Where the process has no
+    descriptor left, it would try as often, and log each time, before it waits.
 
     Args:
       config: uvicorn's.
@@ -94,6 +105,8 @@ class Server(uvicorn.Server):
         self._open: set[Connection] = set()
         self._spare: dict[Connection, None] = {}  # the oldest first
         self._joining: set[asyncio.Task] = set()
+        self._full = False
+        metrics.connections.set_function(lambda: len(self._open))
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begins to accept."""
@@ -121,7 +134,7 @@ class Server(uvicorn.Server):
                 if e.errno not in _SCARCE:  # this client has gone
                     continue
                 # The listener stays readable: without a pause, the loop would do nothing else.
-                _log.warning("no connection can be accepted: %s. Expected --max_connections to keep below it.", e.strerror)
+                _log.warning("no connection can be accepted: %s. Raise `ulimit -n`, or lower --max_connections.", e.strerror)
                 self._metrics.refused("descriptors")
                 loop = asyncio.get_running_loop()
                 loop.remove_reader(self._listener)
@@ -132,8 +145,16 @@ class Server(uvicorn.Server):
     def _take(self, accepted: socket.socket) -> None:
         accepted.setblocking(False)
         spare = len(self._open) - len(self._spare) >= self._limits.connections
-        if spare:
+        if spare and not self._full:
             _log.warning("all --max_connections=%d connections are taken: others get 503", self._limits.connections)
+        self._full = spare
+        if spare:
+            if _has_half_a_head(accepted):
+                self._metrics.refused("connections")
+                with contextlib.suppress(OSError):  # it has gone
+                    accepted.send(_ALL_TAKEN)
+                accepted.close()
+                return
             if len(self._spare) >= _SPARE_CONNECTIONS:
                 oldest = next(iter(self._spare))
                 del self._spare[oldest]
@@ -142,7 +163,6 @@ class Server(uvicorn.Server):
         self._open.add(connection)
         if spare:
             self._spare[connection] = None
-        self._metrics.connections.set(len(self._open))
         task = asyncio.get_running_loop().create_task(self._join(connection, accepted))
         self._joining.add(task)
         task.add_done_callback(self._joining.discard)
@@ -157,13 +177,24 @@ class Server(uvicorn.Server):
     def _lost(self, connection: "Connection") -> None:
         self._open.discard(connection)
         self._spare.pop(connection, None)
-        self._metrics.connections.set(len(self._open))
+
+
+def _has_half_a_head(accepted: socket.socket) -> bool:
+    """Whether the beginning of a request has come, but no end of its headers.
+
+    Half a head is read: a connection that is closed with unread bytes is reset, and its answer lost.
+    """
+    try:
+        begun = accepted.recv(_MAX_HEAD_BYTES, socket.MSG_PEEK)
+        return bool(begun) and b"\r\n\r\n" not in begun and bool(accepted.recv(len(begun)))
+    except OSError:  # nothing has come, or it has gone
+        return False
 
 
 class Connection(HttpToolsProtocol):
     """One connection: uvicorn's, with times.
 
-    One timer runs while the client is to do something, none while the server is.
+    A timer runs while the client is to do something, and none while the server is, but for an answer that is not read.
 
     Args:
       server: whose it is.
@@ -207,7 +238,7 @@ class Connection(HttpToolsProtocol):
         self._head_bytes = self._head_bytes + len(data) if self._in_head else 0
         if self._head_bytes > _MAX_HEAD_BYTES and not self.transport.is_closing():
             self._metrics.refused("head")
-            self._answer(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, f"the headers have more than {_MAX_HEAD_BYTES:,} bytes")
+            self._answer(_response(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, f"the headers exceed {_MAX_HEAD_BYTES:,} bytes"))
 
     def pause_writing(self) -> None:
         """From asyncio: much of an answer is unread."""
@@ -260,7 +291,7 @@ class Connection(HttpToolsProtocol):
             self.transport.abort()
         else:
             self._metrics.refused("connections")
-            self._answer(HTTPStatus.SERVICE_UNAVAILABLE, "all connections are taken", RETRY)
+            self._answer(_ALL_TAKEN)
 
     def _wait_for(self, awaited: str) -> None:
         self._stop_timer()
@@ -274,7 +305,8 @@ class Connection(HttpToolsProtocol):
             return
         self._metrics.timed_out(self._awaited)
         if self._in_head:
-            self._answer(HTTPStatus.REQUEST_TIMEOUT, f"the headers did not come within --head_timeout_secs={self._secs['head']:g}")
+            why = f"the headers did not come within --head_timeout_secs={self._secs['head']:g}"
+            self._answer(_response(HTTPStatus.REQUEST_TIMEOUT, why))
         else:
             self.transport.close()
 
@@ -283,12 +315,9 @@ class Connection(HttpToolsProtocol):
         self._metrics.timed_out("answer")
         self.transport.abort()
 
-    def _answer(self, status: HTTPStatus, why: str, headers: dict[str, str] | None = None) -> None:
+    def _answer(self, response: bytes) -> None:
         """Answers what never reached the application, and closes."""
-        content = json.dumps({"error": why})
-        fields = {"content-type": "application/json", "content-length": len(content), "connection": "close", **(headers or {})}
-        head = [f"HTTP/1.1 {status.value} {status.phrase}", *(f"{name}: {value}" for name, value in fields.items())]
-        self.transport.write("\r\n".join([*head, "", content]).encode())
+        self.transport.write(response)
         self.transport.close()
 
     def _stop_timer(self) -> None:

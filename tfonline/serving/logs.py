@@ -2,6 +2,7 @@
 
 import dataclasses
 import datetime
+import functools
 import logging
 import re
 import time
@@ -40,11 +41,11 @@ class OncePerMinute(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """From logging, which holds the handler's lock."""
         self._tell()
-        message = record.getMessage().strip()
-        key = (record.name, record.levelno, _VARIES.sub("#", str(record.msg).strip().partition("\n")[0]), _place(record))
+        key = (record.name, record.levelno, _alike(str(record.msg)), _place(record))
         if known := self._kinds.get(key):
             known.left_out += 1
             return
+        message = record.getMessage().strip()
         self._kinds[key] = _Kind(f"{record.levelname}: {message.partition(chr(10))[0]}", self._clock() + _SECS)
         if record.exc_info and record.exc_info[0]:
             message += "\n" + "".join(traceback.format_exception(*record.exc_info)).rstrip()
@@ -74,6 +75,11 @@ class OncePerMinute(logging.Handler):
 
     def _line(self, text: str) -> None:
         self._write(f"{datetime.datetime.now():%Y-%m-%d %H:%M:%S} {text}")
+
+
+@functools.lru_cache(100)
+def _alike(message: str) -> str:
+    return _VARIES.sub("#", message.strip().partition("\n")[0])
 
 
 def _place(record: logging.LogRecord) -> tuple | None:
