@@ -69,8 +69,8 @@ def test_killed_while_it_publishes(start, tmp_path):
     versions = Versions(export)
     moments = {
         ".*.tmp": lambda: any(export.glob(".*.tmp")),
-        ".*.tmp/saved_model.pb": lambda: any(export.glob(".*.tmp/saved_model.pb")),
-        "a second version": lambda: versions.numbers and any(export.glob(".*.tmp/assets.extra")),
+        ".*.tmp/version/saved_model.pb": lambda: any(export.glob(".*.tmp/version/saved_model.pb")),
+        "a second version": lambda: versions.numbers and any(export.glob(".*.tmp/version/assets.extra")),
     }
     for moment, come in moments.items():
         trainer = start("model", input_files=rows)

@@ -2,25 +2,27 @@
 
     <export_dir>/<number>/     a SavedModel, and manifest.json
     <export_dir>/.state.json   the last number, why publishing is paused, which versions are bad
-    <export_dir>/.<number>.tmp a model that is being written; serving sees no folder that is not named by a number
+    <export_dir>/.<random>.tmp a model that is being written; serving sees no folder that is not named by a number
 
 A version is written beside and renamed when it is whole and on disk. Its number is never given twice, and rises also where an old
-model is published again. All that changes the folder holds its lock, so a trainer and a tool can work on it at the same time.
+model is published again. What changes the set of versions holds the folder's lock, so a trainer and a tool can work on it at the
+same time. It is held for short: what takes long (writing, digests, removing) is done without it, so that the way back never waits.
 Imports no TensorFlow.
 """
 
 import contextlib
 import dataclasses
-import fcntl
 import hashlib
 import json
 import pathlib
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from tfonline.lifecycle import Exit, UserError, flush_to_disk
+from tfonline.lifecycle import Exit, UserError, flush_to_disk, try_lock
+from tfonline.publish import staging
+from tfonline.publish.links import link_tree
+from tfonline.publish.staging import Staging
 
 MANIFEST = "manifest.json"
 _STATE, _LOCK = ".state.json", ".lock"
@@ -32,6 +34,10 @@ class _State:
     last: int = 0
     paused: str = ""
     bad: dict[str, str] = dataclasses.field(default_factory=dict)  # number to reason
+
+
+class Overtaken(Exception):
+    """What was written is not published: somebody has changed the folder meanwhile, as the text says."""
 
 
 class Versions:
@@ -50,11 +56,12 @@ class Versions:
         """Makes the folder where it is not there.
 
         Raises:
-          UserError: it cannot be made or written (exit 73).
+          UserError: it cannot be made, written or locked (exit 73).
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            (self.folder / _LOCK).touch()
+            with (self.folder / _LOCK).open("w") as file:
+                try_lock(file, f"--export_dir={self.folder}")
         except OSError as e:
             raise UserError(
                 f"--export_dir={self.folder} cannot be written ({e.strerror}). Give a folder that can be.", Exit.CANNOT_WRITE
@@ -96,7 +103,7 @@ class Versions:
         except (OSError, ValueError) as e:
             raise UserError(f"version {number} has no readable {MANIFEST}: {e}. Roll back to another one.", Exit.DATA) from e
 
-    def publish(self, write: Callable[[pathlib.Path], object], manifest: dict[str, Any]) -> int:
+    def publish(self, write: Callable[[pathlib.Path], object], manifest: dict[str, Any], over: int | None = None) -> int:
         """Publishes what `write` puts into a folder that is not there yet; returns its number.
 
         What `write` raises leaves the folder as it was. So does a kill, but for a `.tmp` that the next call removes.
@@ -104,13 +111,28 @@ class Versions:
         Args:
           write: gets the path beside, and makes it.
           manifest: what the version is; `version`, `published` (seconds since 1970) and `files` (SHA-256 by name) are added.
+          over: the newest version that the caller knows of, 0 for none: only over this one is it published. None: over any.
 
         Raises:
+          Overtaken: publishing is paused, or another version has been published since `over`.
           OSError: it could not be written.
           UserError: another holds the folder for too long (exit 75).
         """
-        with self._locked():
-            return self._publish(write, manifest)
+        with self._staging() as beside:
+            write(beside.version)
+            files = digests(beside.version)
+            _flush(beside.version)
+            with self._locked():
+                state, newest = self._state(), max(self.numbers, default=0)
+                if state.paused:
+                    raise Overtaken(f"publishing is paused: {state.paused}")
+                if over is not None and newest != over:
+                    raise Overtaken(f"version {newest} has been published meanwhile" if newest else f"version {over} is gone")
+                number = self._add(beside, manifest, files, state)
+                for old in self.numbers[: -self._keep]:
+                    # Serving sees it whole or not at all.
+                    self.path(old).rename(beside.path / str(old))
+            return number
 
     def problems(self, number: int) -> list[str]:
         """What of a version is not as its manifest says: files that differ, are missing or were added."""
@@ -129,27 +151,18 @@ class Versions:
         Raises:
           UserError: there is nothing to go back to (exit 66), or that version is damaged (65).
         """
-        with self._locked():
-            state, numbers = self._state(), self.numbers
-            good = [n for n in numbers[:-1] if str(n) not in state.bad and self._origin(n) != self._origin(numbers[-1])]
-            if to is None and not good:
-                raise UserError(f"{self.folder} has no good version to go back to. There are {numbers or 'none'}.", Exit.NO_INPUT)
-            to = good[-1] if to is None else to
-            manifest = self.manifest(to)
-            if problems := self.problems(to):
-                raise UserError(f"version {to} is damaged: {'; '.join(problems)}. Roll back to another one.", Exit.DATA)
-            # What was itself a copy of `to` is as good as it.
-            since = [n for n in numbers if n > to and str(n) not in state.bad and self._origin(n) != self._origin(to)]
-            number = self._publish(
-                lambda beside: shutil.copytree(self.path(to), beside, ignore=shutil.ignore_patterns(MANIFEST)),
-                manifest | {"rolled_back_to": self._origin(to)},
-                keep_also=to,
-            )
-            state = self._state()
-            state.bad |= {str(n): why for n in since}
-            state.paused = f"{why} (version {number} is {to} again)"
-            self._write_state(state)
-            return number
+        with self._staging() as beside:
+            whole = None
+            while True:
+                with self._locked():
+                    source = self._way_back(to)
+                    if source == whole:
+                        return self._go_back(source, why, beside)
+                # Without the lock: it reads all of the version. Somebody may change the set meanwhile, so that it is asked again.
+                problems = self._problems_unless_removed(source)
+                if problems:
+                    raise UserError(f"version {source} is damaged: {'; '.join(problems)}. Roll back to another one.", Exit.DATA)
+                whole = source if problems is not None else None
 
     def resume(self) -> None:
         """Lets models be published again."""
@@ -163,36 +176,75 @@ class Versions:
         except UserError:
             return number
 
-    def _publish(self, write: Callable[[pathlib.Path], object], manifest: dict[str, Any], keep_also: int | None = None) -> int:
-        for torn in self.folder.glob(".*.tmp"):
-            shutil.rmtree(torn)
-        state = self._state()
-        number = max([state.last, *self.numbers]) + 1
-        beside = self.folder / f".{number}.tmp"
+    def _way_back(self, to: int | None) -> int:
+        """The version to go back to: `to`, or the newest that is neither bad nor the model that is served now."""
+        bad, numbers = self._state().bad, self.numbers
+        if to is not None:
+            self.manifest(to)
+            return to
+        good = [n for n in numbers[:-1] if str(n) not in bad and self._origin(n) != self._origin(numbers[-1])]
+        if not good:
+            raise UserError(f"{self.folder} has no good version to go back to. There are {numbers or 'none'}.", Exit.NO_INPUT)
+        return good[-1]
+
+    def _go_back(self, source: int, why: str, beside: Staging) -> int:
+        """Publishes a whole version once more; its files get second names, which is quick. With the lock: nobody removes it."""
+        state, manifest = self._state(), self.manifest(source)
+        # What was itself a copy of `source` is as good as it.
+        since = [n for n in self.numbers if n > source and str(n) not in state.bad and self._origin(n) != self._origin(source)]
+        link_tree(self.path(source), beside.version, without=MANIFEST)
+        _flush(beside.version)
+        state.bad |= {str(n): why for n in since}
+        state.paused = f"{why} (version {self._next_number(state)} is {source} again)"
+        return self._add(beside, manifest | {"rolled_back_to": self._origin(source)}, manifest["files"], state)
+
+    def _problems_unless_removed(self, number: int) -> list[str] | None:
+        """See `problems`; None where the version has been removed while it was read."""
         try:
-            write(beside)
-            manifest = {k: v for k, v in manifest.items() if k not in ("version", "published", "files")}
-            manifest = {"version": number, "published": time.time(), **manifest, "files": digests(beside)}
-            (beside / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
-            for path in [*beside.rglob("*"), beside]:
-                flush_to_disk(path)
-            # Before the rename: a number that was seen once is never given again.
-            self._write_state(dataclasses.replace(state, last=number))
-            beside.rename(self.path(number))
-            flush_to_disk(self.folder)
-        except BaseException:
-            shutil.rmtree(beside, ignore_errors=True)
-            raise
-        for old in self.numbers[: -self._keep]:
-            if old != keep_also:
-                self._remove(old)
+            problems = self.problems(number)
+        except FileNotFoundError:
+            problems = ["files are missing"]
+        except UserError:
+            if self.path(number).is_dir():
+                raise
+            return None
+        return problems if self.path(number).is_dir() else None
+
+    def _next_number(self, state: _State) -> int:
+        return max([state.last, *self.numbers]) + 1
+
+    def _add(self, beside: Staging, manifest: dict[str, Any], files: dict[str, str], state: _State) -> int:
+        """Makes what was written beside, and is on disk, a version; returns its number. With the lock.
+
+        Args:
+          beside: where it was written.
+          manifest: see `publish`.
+          files: SHA-256 by name.
+          state: becomes the folder's, with the number in it.
+        """
+        number = self._next_number(state)
+        manifest = {k: v for k, v in manifest.items() if k not in ("version", "published", "files")}
+        manifest = {"version": number, "published": time.time(), **manifest, "files": files}
+        (beside.version / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
+        for path in (beside.version / MANIFEST, beside.version):
+            flush_to_disk(path)
+        # Before the rename: a number that was seen once is never given again.
+        self._write_state(dataclasses.replace(state, last=number))
+        beside.version.rename(self.path(number))
+        flush_to_disk(self.folder)
         return number
 
-    def _remove(self, number: int) -> None:
-        """By a rename first: what serving sees is whole or gone."""
-        beside = self.folder / f".{number}.tmp"
-        self.path(number).rename(beside)
-        shutil.rmtree(beside)
+    @contextlib.contextmanager
+    def _staging(self) -> Iterator[Staging]:
+        """A folder to write a version in; what killed processes have left is removed."""
+        with self._locked():
+            left, made = staging.abandoned(self.folder), staging.make(self.folder)
+        try:
+            for each in left:
+                each.remove()
+            yield made
+        finally:
+            made.remove()
 
     def _state(self) -> _State:
         try:
@@ -219,15 +271,19 @@ class Versions:
         deadline = time.monotonic() + self._lock_secs
         with (self.folder / _LOCK).open("w") as file:
             while True:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if try_lock(file, self.folder):
                     break
-                except BlockingIOError as e:
-                    if time.monotonic() > deadline:
-                        problem = f"another process has been changing {self.folder} for {self._lock_secs:g} s"
-                        raise UserError(f"{problem}. Try again when it is done.", Exit.TRY_AGAIN) from e
-                    time.sleep(_POLL_SECS)
+                if time.monotonic() > deadline:
+                    problem = f"another process has been changing {self.folder} for {self._lock_secs:g} s"
+                    raise UserError(f"{problem}. Try again when it is done.", Exit.TRY_AGAIN)
+                time.sleep(_POLL_SECS)
             yield
+
+
+def _flush(folder: pathlib.Path) -> None:
+    """Waits until all files below a folder, and their names, are on disk."""
+    for path in [*folder.rglob("*"), folder]:
+        flush_to_disk(path)
 
 
 def digests(folder: pathlib.Path) -> dict[str, str]:
