@@ -53,6 +53,7 @@ _LEARNERS = {
 def main() -> None:
     """Runs what has no scores yet, prints the tables and the closing line."""
     args = _parse()
+    os.umask(0o077)  # the folder holds somebody's rows
     folder = pathlib.Path(args.folder)
     folder.mkdir(parents=True, exist_ok=True)
     rows = _rows(args.rows, folder)
