@@ -70,7 +70,42 @@ def test_dry_run_says_what_a_run_would_do_and_writes_nothing(good, tmp_path):
     assert ["1", "0", "100", "0", "100"] in lines
     assert "lag 250 rows" in output
     assert "ids int32 [32, 39]" in output
+    assert "of the first 100 rows all are good" in output
+    assert "needs: memory" in output
     assert not (tmp_path / "none").exists()
+
+
+def test_dry_run_refuses_what_a_run_would(good, topic, tmp_path):
+    csv = topic([[b"1,2,3"] * 30, [b"0,2,4"] * 200])
+    code, output = train(good, dry_run="true", topic=csv, model_dir=tmp_path / "none", export_dir=tmp_path / "no" / "ne")
+    assert code == 65
+    assert "lag 230 rows" in output
+    assert "of the first 100 rows none is good. The first that is not: partition 0, offset 0, fields (more or fewer" in output
+    assert "'1,2,3'. The rows look like CSV: 3 fields separated by commas" in output
+    assert list(tmp_path.iterdir()) == []
+    code, output = train(good, dry_run="true", model_dir=tmp_path / "none", export_dir="/proc/x")
+    assert code == 73
+    assert "--export_dir=/proc/x cannot be made or written (No such file or directory)" in output
+
+
+def test_a_folder_that_cannot_be_made(good):
+    code, output = train(good, model_dir="/proc/x")
+    assert code == 73
+    assert "--model_dir=/proc/x cannot be made or written (No such file or directory)" in output
+    assert "Traceback" not in output
+
+
+def test_a_model_that_no_machine_holds(good, tmp_path):
+    code, output = train(good, model_dir=tmp_path, vocab_size=10**11)
+    assert code == 64
+    # 10^11 ids with an embedding of 2 and a wide weight, each with two slots, of 4 bytes; and the copy that is saved.
+    assert "the run needs 7.2 TB of memory (a model with its slots takes 3.6 TB; replicas: 1;" in output
+
+
+def test_dry_run_of_a_stream_without_rows_says_so(good, topic, tmp_path):
+    code, output = train(good, dry_run="true", topic=topic([[], []]), model_dir=tmp_path / "none")
+    assert code == 0
+    assert "the stream has no row there yet" in output
 
 
 def test_a_missing_topic(good):
@@ -95,14 +130,39 @@ def test_a_missing_dictionary(good, tmp_path):
     assert "tools/process_data.py" in output
 
 
-def test_rows_with_the_wrong_number_of_columns(good, topic, tmp_path):
+def test_a_stream_of_something_else_is_told_before_anything_is_made(good, topic, produce, tmp_path):
     wrong = topic([[b"1\t2\t3"] * 200, [b"0\t2"] * 200])
     code, output = train(good, topic=wrong, model_dir=tmp_path)
     assert code == 65
-    assert "400 of the last 400 rows were refused" in output
-    assert "{'fields': 400}" in output
+    assert "of the first 100 rows none is good. The first that is not: partition 0, offset 0, fields (" in output
+    assert r"'1\t2\t3'. The rows look like " in output
+    assert "3 fields separated by tabs" in output
+    assert "--message_format" in output
+    assert sorted(file.name for file in tmp_path.iterdir()) == [".lock", "status"]
+    # The same command, when its start has been mended: nothing is in its way.
+    produce(wrong, make_rows(100))
+    (tmp_path / "offsets.json").write_text('{"0": 200, "1": 200}')
+    code, output = train(good, topic=wrong, model_dir=tmp_path, start=f"offsets:{tmp_path}/offsets.json")
+    assert code == 0, output
+    assert "a new model, from offsets [200, 200]" in output
+
+
+def test_rows_with_the_wrong_number_of_columns(good, topic, tmp_path):
+    wrong = topic([[*make_rows(10), *[b"1\t2\t3"] * 190], [b"0\t2"] * 200])
+    code, output = train(good, topic=wrong, model_dir=tmp_path)
+    assert code == 65
+    assert "warning: of the first 100 rows 10 are good. The first that is not: partition 0, offset 10, fields (" in output
+    assert "390 of the last 400 rows were refused" in output
+    assert "{'fields': 390}" in output
+    assert "The rows look like " in output
     assert "--max_rejected_ratio=0.1" in output
-    assert len((tmp_path / "rejected.jsonl").read_text().splitlines()) == 400
+    assert len((tmp_path / "rejected.jsonl").read_text().splitlines()) == 390
+
+
+def test_a_few_first_rows_that_are_none_are_a_warning(good, topic, tmp_path):
+    code, output = train(good, topic=topic([[b"hello"] * 9, []]), model_dir=tmp_path)
+    assert code == 0, output
+    assert "warning: of the first 9 rows none is good" in output
 
 
 def test_a_batch_that_does_not_divide_over_the_replicas(good):

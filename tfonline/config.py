@@ -152,8 +152,8 @@ class Config:
     loss_log_every_steps: int = flag(100, "Reporting", "Every how many steps loss.log gets a line. 0: never.", lower=0)
     save_predictions: bool = flag(False, "Reporting", "Write partition, offset, label and logit of each trained row to "
                                   "predictions.bin, as scored before it was learned from.")
-    dry_run: bool = flag(False, "Reporting", "Check flags, files, broker, topic and checkpoint, print what a run would start "
-                         "from, and train nothing.")
+    dry_run: bool = flag(False, "Reporting", "Check flags, files, broker, topic, first rows, memory, disk and checkpoint, "
+                         "print what a run would start from, and train nothing.")
     # fmt: on
 
     def __post_init__(self) -> None:

@@ -3,7 +3,7 @@
 `main` parses the flags and maps errors to exit codes; `run` is the whole story, in order:
 
 1. Check all that can be wrong without TensorFlow: columns, dictionaries, broker, topic, and who else uses the model folder.
-2. Make strategy, features and model.
+2. Make strategy and features; see whether there is room for the model and, for a new one, what the first rows are; make the model.
 3. Take the position from the checkpoint; where there is none, resolve --start and --stop_at and save checkpoint 0.
 4. Plan windows, read them, make batches of them.
 5. Learn: score each row, then learn from it; at a window's end move the position, and save if it is time.
@@ -27,10 +27,11 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from tfonline import config as flags
+from tfonline import folders
 from tfonline.cluster.members import Cluster, find
 from tfonline.lifecycle import Exit, FolderLock, Liveness, Stop, UserError, block_signals, stop_on_signals
 from tfonline.positions import add_new_partitions, make_resolve_stop, resolve_start
-from tfonline.report.before_run import say_what_a_run_would_do, say_what_changed
+from tfonline.report.before_run import check_machine, say_what_a_run_would_do, say_what_changed
 from tfonline.report.console import Console
 from tfonline.report.status import Status
 from tfonline.stream.broker import KafkaTopic
@@ -116,9 +117,10 @@ def run(config: flags.Config, stop: Stop | None = None, console: Console | None 
         topic = KafkaTopic(servers, config.topic, group, properties, config.broker_timeout_secs, stop, console.say)
     replay = read_journal(config.replay_journal) if config.replay_journal else None
     if config.dry_run:
+        folders.check(config.model_dir, "--model_dir")
         return _train(config, schema, dictionaries, topic, replay, stop, console, Status(None))
+    folders.make(config.model_dir, "--model_dir")
     try:
-        os.makedirs(config.model_dir, exist_ok=True)
         c = config
         cluster = find(c.cluster, c.workers, c.worker_index, c.model_dir, c.worker_timeout_secs)
         chief = not cluster or cluster.chief
@@ -164,12 +166,15 @@ def _train(
     from tfonline.features.pipeline import Features, make_batches
     from tfonline.loop import Loop, Parts
     from tfonline.model.replicas import make_strategy
+    from tfonline.model.sizes import reckon
     from tfonline.model.step import make_learner
     from tfonline.publish import checkpoint_files
     from tfonline.publish.checkpoints import FORMAT, Checkpoints, Position, saved_position
     from tfonline.publish.contract import check_contract, make_contract, of_format_1
     from tfonline.publish.publisher import Publisher
     from tfonline.report.columns import ColumnShares
+    from tfonline.report.first_rows import check as check_first_rows
+    from tfonline.report.first_rows import describe, read_first_rows
     from tfonline.report.tensorboard import TensorBoard
     from tfonline.stream.file_source import FileSource, open_files
     from tfonline.stream.readers import MOST_PARTITIONS, KafkaReader, make_raw_batches
@@ -184,9 +189,9 @@ def _train(
     saved = saved_position(config.model_dir, config.new_model) if chief else None
     if chief and not saved and not config.dry_run and checkpoint_files.traces(model_dir):
         console.say(f"--new_model: what another model left is in {checkpoint_files.put_aside(model_dir)} now")
+    liveness = Liveness(limit_secs, lambda secs: _stuck(secs, limit_secs, topic, None, stop, console))
     if topic:
         source, reader = topic, KafkaReader(topic, config.bootstrap_servers, config.group, flags.kafka_properties(config))
-        liveness = Liveness(limit_secs, lambda secs: _stuck(secs, limit_secs, topic, None, stop, console))
         with liveness, liveness.waiting():
             reader.check(num_workers)
     elif not chief:
@@ -210,10 +215,22 @@ def _train(
             made_for = of_format_1(model_dir, made_for, contract, config.resolved())
         check_contract(config.model_dir, made_for, contract)
         add_new_partitions(saved, source)
+    needs = check_machine(config, reckon(config, vocab_size, features.shape), strategy, cluster)
+    start, first = None if saved or not chief else resolve_start(config, source, replay), None
+    if start or config.dry_run:
+        with liveness, liveness.waiting():
+            first = read_first_rows(source, reader, start or saved.next, features.parse)
     if config.dry_run:
-        position = saved or Position(next=resolve_start(config, source, replay), start=[])
-        say_what_a_run_would_do(config, console, source, position, features, vocab_size)
+        position = saved or Position(next=start, start=[])
+        about = [needs, describe(first, schema, config.message_format)]
+        say_what_a_run_would_do(config, console, source, position, features, vocab_size, about)
+    if start:
+        check_first_rows(config, first, schema)
+    if config.dry_run:
         return RunResult("dry run", {})
+    console.say(needs)
+    if first and first.refused:
+        console.say(f"warning: {describe(first, schema, config.message_format)}")
 
     if chief:
         say_what_changed(model_dir / "config.json", config, console)
@@ -237,7 +254,7 @@ def _train(
             at = f"window {position.window}, step {position.step}, next {short(position.next)}"
             console.say(f"resumed from {checkpoints.latest}: {at}")
         else:
-            position.next = position.start = resolve_start(config, source, replay)
+            position.next = position.start = start
             position.rates = learner.rates
             console.say(f"a new model, from offsets {short(position.start)}")
         position.files_read = [] if topic else [dataclasses.asdict(file) for file in source.files]

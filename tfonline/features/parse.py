@@ -11,6 +11,15 @@ from tfonline.features.schema import Schema
 # lets overlong forms and surrogates through: they are values like any other).
 REASONS = ("", "empty", "encoding", "json", "fields", "label", "number")
 
+IN_WORDS = {
+    "empty": "no byte at all",
+    "encoding": "no UTF-8",
+    "json": "no JSON list of plain strings, whole numbers and null",
+    "fields": "more or fewer fields than there are columns, or a line end inside",
+    "label": "the label is neither 0 nor 1",
+    "number": "an integer column holds something else than a whole number of at most 18 digits",
+}
+
 # At most 18 digits, so that the number fits an int64.
 _PATTERNS = {"label": "[01]", "integer": "(-?[0-9]{1,18})?", "category": r"[^\t\r\n]*"}
 # A value of a JSON list that has a plain TSV form: no tab, comma, quote or escape inside.

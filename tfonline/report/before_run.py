@@ -1,11 +1,18 @@
-"""What the console says before a run: settings that have changed, and what a dry run would do. Imports no TensorFlow."""
+"""What is found out and said before a run: what has changed, whether there is room, what a dry run would do.
+
+Imports no TensorFlow.
+"""
 
 import json
 import pathlib
 from typing import Any
 
+from tfonline import folders
+from tfonline.cluster.members import Cluster
 from tfonline.config import Config
+from tfonline.model.sizes import Sizes
 from tfonline.report.console import Console
+from tfonline.room import check_room, needs
 
 
 def say_what_changed(path: pathlib.Path, config: Config, console: Console) -> None:
@@ -21,8 +28,24 @@ def say_what_changed(path: pathlib.Path, config: Config, console: Console) -> No
         console.say("changed since the last run: " + ", ".join(changed))
 
 
-def say_what_a_run_would_do(config: Config, console: Console, source: Any, position: Any, features: Any, vocab_size: int) -> None:
-    """What --dry_run prints: where the stream stands and what a batch looks like."""
+def check_machine(config: Config, sizes: Sizes, strategy: Any, cluster: Cluster | None) -> str:
+    """Finds out whether the run has room and a folder to publish in; returns a line of what it needs and what is free.
+
+    Raises:
+      UserError: memory is too small (exit 64), a disk is, or the folder cannot be made (73).
+    """
+    chief = not cluster or cluster.chief
+    if chief and config.export_dir:
+        folders.check(config.export_dir, "--export_dir")
+    replicas = strategy.num_replicas_in_sync // (len(cluster.workers) if cluster else 1)
+    on_gpu = "GPU" in strategy.extended.worker_devices[0]
+    return "needs: " + check_room(config, needs(config, sizes, replicas, on_gpu, chief), sizes, replicas)
+
+
+def say_what_a_run_would_do(
+    config: Config, console: Console, source: Any, position: Any, features: Any, vocab_size: int, about: list[str]
+) -> None:
+    """What --dry_run prints: where the stream stands, what a batch looks like, and what else has been found out, a line each."""
     begins, ends = source.begins(), source.ends()
     rows = [
         f"{p:>9}  {b:>14,}  {e:>14,}  {n:>14,}  {max(0, e - n):>14,}"
@@ -31,13 +54,14 @@ def say_what_a_run_would_do(config: Config, console: Console, source: Any, posit
     lag = sum(max(0, e - n) for e, n in zip(ends, position.next, strict=False))
     b, f = config.batch_size, features.shape.num_fields
     console.say(
-        f"dry run: nothing is trained, nothing written. A run would {'resume' if position.window or position.step else 'start'} at "
-        f"window {position.window}, step {position.step}.\n"
+        "dry run: nothing is trained, nothing stays written. A run would "
+        f"{'resume' if position.window or position.step else 'start'} at window {position.window}, step {position.step}.\n"
         f"stream {source.name}\n"
         f"partition  {'low watermark':>14}  {'end':>14}  {'next':>14}  {'lag':>14}\n" + "\n".join(rows) + "\n"
         f"lag {lag:,} rows\n"
         f"batch: label float32 [{b}], ids int32 [{b}, {f}], values float32 [{b}, {f}], "
         f"numeric float32 [{b}, {features.shape.num_numeric}], weight float32 [{b}], over "
         f"{config.num_replicas} replica(s)\n"
-        f"tables: {vocab_size:,} ids, of which the features use {features.num_ids:,}; embedding {config.embedding_dim}"
+        f"tables: {vocab_size:,} ids, of which the features use {features.num_ids:,}; embedding {config.embedding_dim}\n"
+        + "\n".join(about)
     )

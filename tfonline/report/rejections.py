@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from tfonline.config import Config
 from tfonline.features.parse import REASONS
 from tfonline.features.pipeline import Element
+from tfonline.features.recognise import guess
+from tfonline.features.schema import load_schema
 from tfonline.lifecycle import Exit, UserError
 from tfonline.report.files import SideFile, rejected_line
 from tfonline.stream.dead_letters import DeadLetters
@@ -13,6 +15,8 @@ from tfonline.stream.dead_letters import DeadLetters
 # --max_rejected_ratio is over the rows of the last windows: a few bad rows at a stream's start are no bad stream.
 _RATIO_OVER_ROWS = 10_000
 _RATIO_AT_LEAST_ROWS = 1_000
+# What refused rows look like is told by so many of the newest, of so many bytes.
+_GUESSED_ROWS, _GUESSED_BYTES = 100, 65_536
 
 
 class Rejections:
@@ -37,6 +41,8 @@ class Rejections:
         self._config, self._counts, self._file, self._dead_letters, self._warn = config, counts, file, dead_letters, warn
         self._recent: deque[tuple[int, int]] = deque()  # (rows, rejected) of the last windows
         self._rows = self._rejected = 0  # of this window
+        self._schema = load_schema(config.columns)
+        self._newest: deque[bytes] = deque(maxlen=_GUESSED_ROWS)  # refused rows, to tell what they look like
 
     def record(self, element: Element, counts: Sequence[int], rows: int) -> None:
         """Records an element's refused rows.
@@ -54,6 +60,7 @@ class Rejections:
         for partition, offset, reason, message in zip(*(t.numpy() for t in element.rejected), strict=True):
             name = REASONS[reason]
             self._file.write(rejected_line(int(element.window), int(partition), int(offset), name, message))
+            self._newest.append(message[:_GUESSED_BYTES])
             if self._dead_letters:
                 self._dead_letters.send(int(partition), int(offset), name, message)
         if self._file.full:
@@ -73,10 +80,11 @@ class Rejections:
         limit = self._config.max_rejected_ratio
         if limit < 1 and rejected > limit * max(rows, _RATIO_AT_LEAST_ROWS):
             self._file.flushed_length()
+            looks = guess(list(self._newest), self._schema, self._config.message_format)
             raise UserError(
                 f"{rejected:,} of the last {rows:,} rows were refused; by reason since the model's beginning: {self._counts}. At "
-                f"most --max_rejected_ratio={limit:g} is accepted. See {self._config.model_dir}/rejected.jsonl for the rows; check "
-                "--columns and --message_format, mend the producer, or raise the ratio. The windows since the last checkpoint are "
-                "not saved.",
+                f"most --max_rejected_ratio={limit:g} is accepted. {looks}{looks and ' '}See "
+                f"{self._config.model_dir}/rejected.jsonl for the rows; check --columns and --message_format, mend the producer, "
+                "or raise the ratio. The windows since the last checkpoint are not saved.",
                 Exit.DATA,
             )
