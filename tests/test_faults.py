@@ -15,7 +15,7 @@ from test_recovery import saved
 
 from benchmarks.chaos.poison import MUTATIONS
 from benchmarks.chaos.trainer import Trainer, command_of
-from tfonline import train
+from tfonline import train, waits
 from tfonline.lifecycle import Stop, UserError
 from tfonline.model.step import Learner
 from tfonline.positions import add_new_partitions
@@ -405,10 +405,10 @@ class Reachable:
 
 def test_a_read_that_hangs_while_the_broker_answers_ends_the_run(monkeypatch, capfd):
     left = []
-    monkeypatch.setattr(train, "_leave", left.append)
+    monkeypatch.setattr(waits, "leave", left.append)
     stop, console = Stop(), train.Console()
-    train._stuck(30, 30, Reachable(), None, stop, console)
+    waits.stuck(30, 30, Reachable(), None, stop, console)
     assert left == []
-    train._stuck(120, 30, Reachable(), None, stop, console)
+    waits.stuck(120, 30, Reachable(), None, stop, console)
     assert left == [75]
     assert "the broker answers, but a read of topic clicks hangs: no row for 120 s" in capfd.readouterr().err

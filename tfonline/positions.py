@@ -1,13 +1,15 @@
-"""Where a new model starts, where a run ends, and what a checkpoint's offsets mean for the topic of today."""
+"""Where a new model starts, where a run ends, what a checkpoint's offsets mean for the topic of today; the planner."""
 
 import time
 from collections.abc import Callable
 from typing import Any
 
 from tfonline.config import Config, timestamp_ms
-from tfonline.lifecycle import Exit, UserError
+from tfonline.lifecycle import Exit, Stop, UserError
+from tfonline.report.console import Console
 from tfonline.stream.broker import read_offsets_file
-from tfonline.stream.windows import Window
+from tfonline.stream.journal import Journal
+from tfonline.stream.windows import Planner, Policy, Window
 
 
 def resolve_start(config: Config, source: Any, replay: list[Window] | None) -> list[int]:
@@ -60,3 +62,40 @@ def add_new_partitions(position: Any, source: Any) -> None:
         offsets = getattr(position, field)
         if offsets is not None:
             setattr(position, field, offsets + [0] * (source.num_partitions - len(offsets)))
+
+
+def make_planner(
+    config: Config,
+    source: Any,
+    journal: Journal,
+    position: Any,
+    replay: list[Window] | None,
+    stop: Stop,
+    console: Console,
+    most_partitions: int,
+) -> Planner:
+    """Resolves where the run ends, and plans from the position on."""
+    resolve_stop = make_resolve_stop(config, source)
+    # Resolved once, so that a crash does not move the end; anew for another flag, or once the end has been reached.
+    reached = position.stop is None or all(n >= s for n, s in zip(position.next, position.stop, strict=True))
+    if reached or position.stop_at != config.stop_at:
+        position.stop, position.stop_at = resolve_stop(), config.stop_at
+    if 0 <= config.skip_window < position.window:
+        console.say(
+            f"--skip_window={config.skip_window} lies behind the checkpoint, window {position.window} is next: not passed over"
+        )
+    policy = Policy(
+        window_rows=config.window_rows,
+        window_secs=config.window_secs,
+        max_idle_secs=config.max_idle_secs,
+        max_lag_rows=config.max_lag_rows,
+        lag_policy=config.lag_policy,
+        on_lost_rows=config.on_lost_rows,
+        stop_at=None if position.stop is None else tuple(position.stop),
+        most_partitions=most_partitions,
+    )
+    return Planner(
+        source, policy, journal,
+        position=position.next, number=position.window, journalled=journal.since(position.window), replay=replay,
+        pass_over=config.skip_window, resolve_stop=resolve_stop, stop=stop,
+    )  # fmt: skip

@@ -13,24 +13,21 @@ What resumes how: weights, slots, next offsets, counters and metrics come from t
 the journal, as they were; rejected.jsonl, loss.log and predictions.bin are cut back to their length at the checkpoint.
 """
 
-import contextlib
 import dataclasses
 import errno
 import gc
 import json
 import os
 import pathlib
-import signal
 import sys
 import traceback
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from tfonline import config as flags
 from tfonline import folders
 from tfonline.cluster.members import Cluster, find
 from tfonline.lifecycle import Exit, FolderLock, Liveness, Stop, UserError, block_signals, stop_on_signals
-from tfonline.positions import add_new_partitions, make_resolve_stop, resolve_start
+from tfonline.positions import add_new_partitions, make_planner, resolve_start
 from tfonline.report.before_run import check_machine, say_what_a_run_would_do, say_what_changed
 from tfonline.report.console import Console
 from tfonline.report.status import Status
@@ -38,18 +35,14 @@ from tfonline.stream.broker import KafkaTopic
 from tfonline.stream.dead_letters import DeadLetters
 from tfonline.stream.journal import Journal, read_journal
 from tfonline.stream.offsets import short
-from tfonline.stream.windows import Planner, Policy, Window
+from tfonline.stream.windows import Window
+from tfonline.waits import all_come, alone, leave, stuck
 
 _CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EFBIG, errno.ENOTDIR}
-# The broker answers, but a read gives nothing for so many times --broker_timeout_secs: it hangs.
-_HUNG_AFTER = 4
-# Before the process is ended by itself, the checkpoint that is being written may still come to disk for so long.
-_LAST_SAVE_SECS = 60.0
 
 if TYPE_CHECKING:
     from tfonline.features.dictionaries import Dictionaries
     from tfonline.features.schema import Schema
-    from tfonline.loop import Loop
     from tfonline.model.step import Learner
     from tfonline.publish.checkpoints import Position
 
@@ -82,11 +75,11 @@ def main(argv: list[str]) -> NoReturn:
             run(config, stop, console)
     except UserError as e:
         print(f"tfonline: {e}", file=sys.stderr)
-        _leave(e.code)
+        leave(e.code)
     except BaseException:
         traceback.print_exc()
-        _leave(Exit.BUG)
-    _leave(Exit.OK)
+        leave(Exit.BUG)
+    leave(Exit.OK)
 
 
 def run(config: flags.Config, stop: Stop | None = None, console: Console | None = None) -> RunResult:
@@ -179,7 +172,7 @@ def _train(
     from tfonline.stream.file_source import FileSource, open_files
     from tfonline.stream.readers import MOST_PARTITIONS, KafkaReader, make_raw_batches
 
-    with _all_come(cluster, config.worker_timeout_secs, console):
+    with all_come(cluster, config.worker_timeout_secs, console):
         strategy = make_strategy(config.num_replicas, config.devices, cluster)  # first of all: it makes logical devices
     job, local = Job(config, cluster, strategy, stop) if cluster else None, stop
     stop = job.stop if job else stop
@@ -189,7 +182,7 @@ def _train(
     saved = saved_position(config.model_dir, config.new_model) if chief else None
     if chief and not saved and not config.dry_run and checkpoint_files.traces(model_dir):
         console.say(f"--new_model: what another model left is in {checkpoint_files.put_aside(model_dir)} now")
-    liveness = Liveness(limit_secs, lambda secs: _stuck(secs, limit_secs, topic, None, stop, console))
+    liveness = Liveness(limit_secs, lambda secs: stuck(secs, limit_secs, topic, None, stop, console))
     if topic:
         source, reader = topic, KafkaReader(topic, config.bootstrap_servers, config.group, flags.kafka_properties(config))
         with liveness, liveness.waiting():
@@ -260,7 +253,7 @@ def _train(
         position.files_read = [] if topic else [dataclasses.asdict(file) for file in source.files]
         journal = Journal(config.model_dir, files=position.files_read)
         most = MOST_PARTITIONS * num_workers if topic else 0
-        planner = _make_planner(config, source, journal, position, replay, local, console, most)
+        planner = make_planner(config, source, journal, position, replay, local, console, most)
         windows, writer = (
             job.announce(planner, position.files_read) if job else planner,
             TensorBoard(str(model_dir / "tensorboard")),
@@ -297,12 +290,12 @@ def _train(
     try:
         if chief and not saved:
             loop.save(wait=True)  # checkpoint 0: a crash before the first ordinary save starts from the same weights and offsets
-        with Liveness(limit_secs, lambda secs: _stuck(secs, limit_secs, topic, loop, stop, console)) as liveness:
+        with Liveness(limit_secs, lambda secs: stuck(secs, limit_secs, topic, loop, stop, console)) as liveness:
             followed = liveness.follow(elements)  # named, so that it closes its reads when all is saved and said
             if chief and job:
                 job.begin(checkpoints)
             if job:
-                job.watch(lambda secs: _alone(secs, stop))
+                job.watch(lambda secs: alone(secs, stop))
             ended = loop.train(job.rounds.follow(followed) if job else followed)
         alone_asked = stop.requested() and not local.requested()
         summary = loop.summarise(ended)
@@ -329,107 +322,6 @@ def _carry_over(learner: "Learner", position: "Position", contract: dict[str, An
     if learner.carry_over(position.rates):
         console.say("rates of the wide side have changed: what was learned is converted to them")
     position.rates, position.contract = learner.rates, contract
-
-
-def _make_planner(
-    config: flags.Config,
-    source: Any,
-    journal: Journal,
-    position: Any,
-    replay: list[Window] | None,
-    stop: Stop,
-    console: Console,
-    most_partitions: int,
-) -> Planner:
-    """Resolves where the run ends, and plans from the position on."""
-    resolve_stop = make_resolve_stop(config, source)
-    # Resolved once, so that a crash does not move the end; anew for another flag, or once the end has been reached.
-    reached = position.stop is None or all(n >= s for n, s in zip(position.next, position.stop, strict=True))
-    if reached or position.stop_at != config.stop_at:
-        position.stop, position.stop_at = resolve_stop(), config.stop_at
-    if 0 <= config.skip_window < position.window:
-        console.say(
-            f"--skip_window={config.skip_window} lies behind the checkpoint, window {position.window} is next: not passed over"
-        )
-    policy = Policy(
-        window_rows=config.window_rows,
-        window_secs=config.window_secs,
-        max_idle_secs=config.max_idle_secs,
-        max_lag_rows=config.max_lag_rows,
-        lag_policy=config.lag_policy,
-        on_lost_rows=config.on_lost_rows,
-        stop_at=None if position.stop is None else tuple(position.stop),
-        most_partitions=most_partitions,
-    )
-    return Planner(
-        source, policy, journal,
-        position=position.next, number=position.window, journalled=journal.since(position.window), replay=replay,
-        pass_over=config.skip_window, resolve_stop=resolve_stop, stop=stop,
-    )  # fmt: skip
-
-
-@contextlib.contextmanager
-def _all_come(cluster: Cluster | None, timeout_secs: float, console: Console) -> Iterator[None]:
-    """Ends the process, by SIGALRM, where the other workers do not come in time.
-
-    TensorFlow waits for them without end, in C++ and with Python's lock: nothing of Python runs then, but the kernel's own answer
-    to the signal does. Its exit status (142 in a shell) is no other error's.
-    """
-    if not cluster:
-        yield
-        return
-    console.say(
-        f"waiting for workers {', '.join(cluster.workers)}; ended by SIGALRM where they have not come in {timeout_secs:g} s "
-        "(--worker_timeout_secs)"
-    )
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    signal.setitimer(signal.ITIMER_REAL, timeout_secs)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-
-
-def _alone(secs: float, stop: Stop) -> None:
-    """The other workers have not answered for that long: one hangs, or is gone. Waiting for them, nothing else can be done."""
-    with stop.after_the_save(_LAST_SAVE_SECS):
-        print(
-            f"tfonline: no other worker has answered for {secs:.0f} s (--worker_timeout_secs): one hangs or is gone. Start all of "
-            "them again; what was not saved will be read again.",
-            file=sys.stderr,
-            flush=True,
-        )
-        _leave(Exit.TRY_AGAIN)
-
-
-def _stuck(secs: float, limit_secs: float, topic: KafkaTopic | None, loop: "Loop | None", stop: Stop, console: Console) -> None:
-    """No rows came for that long. Ends the process where the broker is away, rows are gone, or the read hangs all the same.
-
-    The reader waits in C++ and cannot be called back; all that counts is saved.
-    """
-    console.say(f"the next rows have not come for {secs:.0f} s")
-    if topic is None:
-        return
-    try:
-        topic.check_reachable()
-        error = loop and loop.rows_lost()
-        if not error and secs < _HUNG_AFTER * limit_secs:
-            return
-        error = error or UserError(
-            f"the broker answers, but a read of topic {topic.name} hangs: no row for {secs:.0f} s.", Exit.TRY_AGAIN
-        )
-    except UserError as e:
-        error = e
-    with stop.after_the_save(_LAST_SAVE_SECS):
-        print(f"tfonline: {error} What was not saved will be read again.", file=sys.stderr, flush=True)
-        _leave(error.code)
-
-
-def _leave(code: int) -> NoReturn:
-    """Ends the process now. Threads of the Kafka clients may wait for a broker that is away; all that counts is saved."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
 
 
 def _open_dead_letters(config: flags.Config, stop: Stop, console: Console) -> DeadLetters:
