@@ -68,7 +68,7 @@ def child():
 def test_exit_codes_are_those_of_sysexits():
     assert {e.name: e.value for e in Exit} == {
         "OK": 0, "BUG": 1, "FLAGS": 64, "DATA": 65, "NO_INPUT": 66, "UNAVAILABLE": 69, "NOT_FINITE": 70, "CANNOT_WRITE": 73,
-        "TRY_AGAIN": 75, "CONFIG": 78,
+        "TRY_AGAIN": 75, "CREDENTIALS": 77, "CONFIG": 78,
     }  # fmt: skip
 
 

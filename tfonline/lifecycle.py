@@ -26,6 +26,7 @@ class Exit(enum.IntEnum):
     NOT_FINITE = 70  # the loss or a weight is NaN or infinite
     CANNOT_WRITE = 73  # the model folder cannot be written, or the disk is full
     TRY_AGAIN = 75  # a passing failure: the same command may work
+    CREDENTIALS = 77  # log-in or TLS refused; not worth retrying
     CONFIG = 78  # the configuration contradicts the checkpoint
 
 
