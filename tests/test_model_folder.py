@@ -303,6 +303,14 @@ def test_a_changed_rate_leaves_what_was_learned(topic, start, produce, tmp_path,
     )
 
 
+def test_what_only_a_new_model_sees_is_said(topic, start, capfd):
+    name = topic([ROWS[:50]])
+    start(topic=name)
+    start(topic=name, seed=7, batch_size=25)
+    said = "--batch_size: 32 -> 25"
+    assert f"changed since the last run: --seed: 1 -> 7 (only a new model sees it), {said}\n" in capfd.readouterr().out
+
+
 def test_what_cannot_be_carried_over_is_refused(topic, start):
     name = topic([ROWS[:50]])
     start(topic=name)

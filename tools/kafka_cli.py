@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tfonline.lifecycle import Exit, UserError
+from tfonline.stream.broker_errors import ClientEvents, described
 from tfonline.stream.properties import as_dict, read_properties, without_secrets
 
 _DEFAULT_BOOTSTRAP = "localhost:9092"
@@ -41,12 +42,14 @@ class Connection:
     Attributes:
       bootstrap: host:port, several separated by commas.
       properties: librdkafka properties; not in the repr, they hold secrets.
-      problem: what librdkafka reported last, "" while all went well.
+      events: what librdkafka reported since all went well.
     """
 
     bootstrap: str
     properties: dict[str, str] = dataclasses.field(repr=False)
-    problem: str = ""
+
+    def __post_init__(self) -> None:
+        self.events = ClientEvents(self.bootstrap, self.properties)
 
     def admin(self) -> Any:
         """A confluent_kafka AdminClient. Keep a reference to it until its futures are read.
@@ -59,9 +62,13 @@ class Connection:
         return self._client(AdminClient, {"error_cb": self.note})
 
     def note(self, error: Any) -> None:
-        """Keeps what librdkafka reports, for the next error message. Its "1/1 brokers are down" says less than what led to it."""
-        if error.name() != "_ALL_BROKERS_DOWN":
-            self.problem = without_secrets(error.str(), self.properties)
+        """Keeps what librdkafka reports, for the next error message."""
+        self.events.note(error)
+
+    @property
+    def problem(self) -> str:
+        """What librdkafka reported last, '' while all went well."""
+        return self.events.last
 
     def producer(self, config: dict[str, Any]) -> Any:
         """A confluent_kafka Producer with `config` under the user's properties.
@@ -92,7 +99,7 @@ class Connection:
         """All topics of the broker as {name: TopicMetadata}, by a client's list_topics.
 
         Raises:
-          UserError: no broker answers (exit 69).
+          UserError: no broker answers (exit 69), or it refuses the log-in or TLS (77).
         """
         from confluent_kafka import KafkaException
 
@@ -102,7 +109,7 @@ class Connection:
         except KafkaException as e:
             client.poll(0)
             raise self.unreachable(e) from e
-        self.problem = ""
+        self.events.clear()
         return topics
 
     def topic(self, client: Any, name: str) -> Any:
@@ -123,12 +130,12 @@ class Connection:
         return topics[name]
 
     def unreachable(self, error: Exception) -> UserError:
-        """The error for a broker that does not answer: exit 69, with librdkafka's latest report."""
-        why = self.problem or error.args[0].str()
-        return UserError(
-            f"no Kafka broker answers at {self.bootstrap} within {_REQUEST_TIMEOUT_SECS:g} s ({why}). Correct "
-            "--bootstrap_servers or the security properties, or start a local broker: python tools/broker.py start",
-            Exit.UNAVAILABLE,
+        """The error for a broker that does not answer: exit 69, or 77 where it refuses the log-in or TLS."""
+        return described(
+            self.events.cause(),
+            f"no Kafka broker answers at {self.bootstrap} within {_REQUEST_TIMEOUT_SECS:g} s",
+            without_secrets(error.args[0].str(), self.properties),
+            "Correct --bootstrap_servers or the security properties, or start a local broker: python tools/broker.py start",
         )
 
 

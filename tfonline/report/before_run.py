@@ -11,6 +11,7 @@ from tfonline import folders
 from tfonline.cluster.members import Cluster
 from tfonline.config import Config
 from tfonline.model.sizes import Sizes
+from tfonline.publish.contract import ONLY_A_NEW_MODEL
 from tfonline.report.console import Console
 from tfonline.room import check_room, needs
 
@@ -23,7 +24,11 @@ def say_what_changed(path: pathlib.Path, config: Config, console: Console) -> No
         return
     now = json.loads(json.dumps(config.resolved()))
     now = {name: value for name, value in now.items() if name not in ("workers", "worker_index")}  # addresses are new each time
-    changed = [f"--{name}: {before[name]!r} -> {now[name]!r}" for name in now if name in before and before[name] != now[name]]
+    changed = [
+        f"--{name}: {before[name]!r} -> {now[name]!r}" + (" (only a new model sees it)" if name in ONLY_A_NEW_MODEL else "")
+        for name in now
+        if name in before and before[name] != now[name]
+    ]
     if changed:
         console.say("changed since the last run: " + ", ".join(changed))
 

@@ -11,6 +11,7 @@ from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Consumer, KafkaError, Kafka
 from confluent_kafka.admin import AdminClient
 
 from tfonline.lifecycle import Exit, Stop, UserError
+from tfonline.stream.broker_errors import ClientEvents, described
 from tfonline.stream.properties import without_secrets
 
 T = TypeVar("T")
@@ -18,13 +19,30 @@ T = TypeVar("T")
 _REQUEST_SECS = 5.0
 # Times that Kafka's ListOffsets request gives a meaning of their own.
 _LATEST, _EARLIEST = -1, -2
+# The broker knows who asks, and refuses.
+_NO_RIGHT = {
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    KafkaError.GROUP_AUTHORIZATION_FAILED,
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+}
+# A topic's id is not known: the broker is too old to have ids, the account may not ask, or there is no such topic any more.
+_NO_ID = {
+    KafkaError._UNSUPPORTED_FEATURE,
+    KafkaError.UNSUPPORTED_VERSION,
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+}
 _PAUSE_SECS = 0.2
 _REFRESH_SECS = 5.0
 _NUM_NAMES_SHOWN = 20
 # The newest row is looked for so far back: there are offsets without one, as the ends of transactions and what was aborted.
 _LOOK_BACK_OFFSETS = 100
 # A broker that is away is said once, by this module; one that is back is noticed within a second.
-_CLIENT = {"log_level": 2, "error_cb": lambda _: None, "reconnect.backoff.max.ms": 1000}
+_CLIENT = {"log_level": 2, "reconnect.backoff.max.ms": 1000}
+
+
+class RowsGone(Exception):
+    """Offsets that were to be read are no longer in the log."""
 
 
 class KafkaTopic:
@@ -44,7 +62,8 @@ class KafkaTopic:
       say: where a broker that does not answer is told of.
 
     Raises:
-      UserError: the broker cannot be reached (exit 69), the topic is missing (66) or a property is wrong (64).
+      UserError: the broker cannot be reached (exit 69) or refuses the log-in or TLS (77), the topic is missing (66) or a property
+        is wrong (64).
     """
 
     def __init__(
@@ -58,7 +77,8 @@ class KafkaTopic:
         say: Callable[[str], None],
     ):
         self._servers, self._topic, self._timeout_secs, self._stop, self._say = servers, topic, timeout_secs, stop, say
-        self._config = {**_CLIENT, **properties, "bootstrap.servers": servers}
+        self._events = ClientEvents(servers, properties)
+        self._config = {**_CLIENT, **properties, "bootstrap.servers": servers, "error_cb": self._events.note}
         # A consumer for all that is asked while the run goes on: the admin client's requests abort the process when a broker goes
         # away and comes back (librdkafka issue 4605).
         try:
@@ -68,6 +88,11 @@ class KafkaTopic:
         self.num_partitions = self._find_topic()
         self.topic_id = self._find_topic_id()
         self._refreshed = time.monotonic()
+
+    @property
+    def timeout_secs(self) -> float:
+        """How long the broker may be out of reach."""
+        return self._timeout_secs
 
     @property
     def name(self) -> str:
@@ -105,10 +130,18 @@ class KafkaTopic:
         Raises:
           UserError: the group has committed none for a partition (exit 66).
         """
-        offsets = self._retry(
-            lambda: self._new_consumer(group).committed(self._topic_partitions(), timeout=_REQUEST_SECS),
-            f"reading the offsets of group {group}",
-        )
+        consumer = self._new_consumer(group)
+
+        def ask() -> list[TopicPartition]:
+            try:
+                return consumer.committed(self._topic_partitions(), timeout=_REQUEST_SECS)
+            except KafkaException:
+                told = consumer.poll(0.1)  # a refusal by the group's coordinator comes here, and the request only times out
+                if told is not None and told.error():
+                    raise KafkaException(told.error()) from None
+                raise
+
+        offsets = self._retry(ask, f"reading the offsets of group {group}")
         missing = [o.partition for o in offsets if o.offset < 0]
         if missing:
             raise UserError(
@@ -134,10 +167,12 @@ class KafkaTopic:
         self._committed = next((e.str() for e in errors if e), "")
 
     def check_reachable(self) -> None:
-        """Raises UserError (exit 69) where the broker does not answer; asks once, on a connection of its own."""
+        """Raises UserError (exit 69, or 77) where the broker does not answer; asks once, on a connection of its own."""
+        consumer = self._new_consumer(f"{self._topic}-check")
         try:
-            self._new_consumer(f"{self._topic}-check").list_topics(timeout=_REQUEST_SECS)
+            consumer.list_topics(timeout=_REQUEST_SECS)
         except KafkaException as e:
+            consumer.poll(0)  # calls back what happened
             raise self._unreachable("reading rows", e.args[0].str()) from e
 
     def close(self) -> None:
@@ -148,6 +183,7 @@ class KafkaTopic:
 
         Raises:
           UserError: the broker did not answer within the timeout (exit 69).
+          RowsGone: retention has removed the first of them.
         """
         consumer = self._new_consumer(f"{self._topic}-rest")
         consumer.assign([TopicPartition(self._topic, partition, start)])
@@ -159,6 +195,8 @@ class KafkaTopic:
                 failed = record is None or (record.error() and record.error().code() != KafkaError._PARTITION_EOF)
                 if not failed and record.offset() >= stop:
                     return values, offsets
+                if failed and record is not None and record.error().code() == KafkaError._AUTO_OFFSET_RESET:
+                    raise RowsGone(f"partition {partition}: [{start}, {stop})")
                 if failed or record.error():  # an end of partition before `stop`: the leader's watermark lags
                     if time.monotonic() > deadline or self._stop.requested():
                         raise self._unreachable(f"reading offsets [{start}, {stop}) of partition {partition}")
@@ -232,11 +270,17 @@ class KafkaTopic:
 
     def _find_topic_id(self) -> str:
         admin = AdminClient(self._config)  # named: one that is collected before its futures are read fails them
-        try:
+
+        def ask() -> str:
             asked = admin.describe_topics(TopicCollection([self._topic]), request_timeout=_REQUEST_SECS)
-            return str(asked[self._topic].result().topic_id)
-        except KafkaException:
-            return ""
+            try:
+                return str(asked[self._topic].result().topic_id)
+            except KafkaException as e:
+                if e.args[0].code() in _NO_ID:
+                    return ""
+                raise
+
+        return self._retry(ask, "reading the topic's id")
 
     def _list_offsets(self, time_ms: int) -> list[int]:
         """The offsets at a time, or at _EARLIEST or _LATEST; -1 where there is none."""
@@ -257,15 +301,26 @@ class KafkaTopic:
         while True:
             try:
                 answer = ask()
+                self._consumer.poll(0)  # events of a broker that went and came back meanwhile
+                self._events.clear()
                 if said:
                     self._say(f"{doing} from {self._servers} works again")
                     self._check_same_topic()
                 return answer
             except KafkaException as e:
-                error = e.args[0].str()
+                if e.args[0].code() in _NO_RIGHT:
+                    raise UserError(
+                        f"the Kafka broker at {self._servers} does not let this account do so ({doing}: {e.args[0].str()}). Give "
+                        "it the rights to describe and read the topic and the group (Kafka's ACLs), or log in as another.",
+                        Exit.CREDENTIALS,
+                    ) from e
+                error = without_secrets(e.args[0].str(), self._config)
+                self._consumer.poll(0)  # calls back what happened
+                if self._events.refusal():
+                    raise self._unreachable(doing, error) from e
                 if not said:
-                    said = True
-                    self._say(f"{doing} from {self._servers} fails ({error}); trying again for {self._timeout_secs:g} s at most")
+                    said, why = True, self._events.last or error
+                    self._say(f"{doing} from {self._servers} fails ({why}); trying again for {self._timeout_secs:g} s at most")
                 if time.monotonic() > deadline or self._stop.wait(_PAUSE_SECS):
                     raise self._deleted() or self._unreachable(doing, error) from e
 
@@ -295,10 +350,11 @@ class KafkaTopic:
         )
 
     def _unreachable(self, doing: str, detail: str = "no answer") -> UserError:
-        return UserError(
-            f"the Kafka broker at {self._servers} did not answer for {self._timeout_secs:g} s while {doing} ({detail}). "
+        return described(
+            self._events.cause(),
+            f"the Kafka broker at {self._servers} did not answer for {self._timeout_secs:g} s while {doing}",
+            detail,
             "Check --bootstrap_servers and that the broker runs; --broker_timeout_secs says how long to wait.",
-            Exit.UNAVAILABLE,
         )
 
 

@@ -5,6 +5,8 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from tfonline.lifecycle import Exit, UserError
+from tfonline.stream.broker_errors import ClientEvents
+from tfonline.stream.properties import without_secrets
 
 # As large as Kafka lets a topic's messages be made; the dead-letter topic's own limit decides.
 _MAX_MESSAGE_BYTES = 1_000_000_000
@@ -22,24 +24,31 @@ class DeadLetters:
       source: the topic that the rows came from.
       properties: further librdkafka properties; may hold secrets.
       timeout_secs: how long the broker may take to acknowledge a letter.
+
+    Raises:
+      UserError: the producer refuses a property (exit 64).
     """
 
     def __init__(self, servers: str, topic: str, source: str, properties: dict[str, str], timeout_secs: float):
         self._topic, self._source, self._timeout_secs = topic, source, timeout_secs
         self._failed: KafkaError | None = None
-        self._producer = Producer(
-            {
-                "log_level": 2,
-                "error_cb": lambda _: None,  # what is not delivered is told by `flush`
-                "enable.idempotence": True,
-                "linger.ms": 20,
-                "message.max.bytes": _MAX_MESSAGE_BYTES,
-                "message.timeout.ms": round(timeout_secs * 1000),
-                "reconnect.backoff.max.ms": 1000,
-                **properties,
-                "bootstrap.servers": servers,
-            }
-        )
+        self._events = ClientEvents(servers, properties)
+        settings = {
+            "log_level": 2,
+            "enable.idempotence": True,
+            "linger.ms": 20,
+            "message.max.bytes": _MAX_MESSAGE_BYTES,
+            "message.timeout.ms": round(timeout_secs * 1000),
+            "reconnect.backoff.max.ms": 1000,
+            **properties,
+            "bootstrap.servers": servers,
+            "error_cb": self._events.note,  # told of where `flush` finds that a letter was not delivered
+        }
+        try:
+            self._producer = Producer(settings)
+        except KafkaException as e:
+            said = without_secrets(e.args[0].str(), properties)
+            raise UserError(f"a Kafka property does not suit --dead_letter_topic={topic}: {said}", Exit.FLAGS) from None
 
     def send(self, partition: int, offset: int, reason: str, message: bytes) -> None:
         """Queues a letter; waits where the queue is full."""
@@ -60,19 +69,21 @@ class DeadLetters:
         """Returns once every letter is acknowledged.
 
         Raises:
-          UserError: one was not: the broker is away (exit 69), or refuses it (64). Nothing may be saved then that passes over
-            the row: the next run refuses, and sends, it again.
+          UserError: one was not: the broker is away (exit 69), refuses the log-in (77), or the letter (64). Nothing may be saved
+            then that passes over the row: the next run refuses, and sends, it again.
         """
         left = self._producer.flush(self._timeout_secs + 1)
         if not left and not self._failed:
+            self._events.clear()
             return
         away = left or self._failed.code() == KafkaError._MSG_TIMED_OUT
+        cause = self._events.cause() if away else None
+        why = f"no answer for {self._timeout_secs:g} s" + (f": {cause.what}" if cause else "") if away else self._failed.str()
+        remedy = "Check that the broker runs, the topic's max.message.bytes and the right to write to it."
         raise UserError(
-            f"--dead_letter_topic={self._topic} did not take all refused rows ("
-            + (f"no answer for {self._timeout_secs:g} s" if away else self._failed.str())
-            + "). Nothing is saved that passes over them: the next run sends them again. Check that the broker runs, the topic's "
-            "max.message.bytes and the right to write to it.",
-            Exit.UNAVAILABLE if away else Exit.FLAGS,
+            f"--dead_letter_topic={self._topic} did not take all refused rows ({why}). Nothing is saved that passes over them: the "
+            f"next run sends them again. {(cause and cause.remedy) or remedy}",
+            (cause.code if cause else Exit.UNAVAILABLE) if away else Exit.FLAGS,
         )
 
     def _on_delivery(self, error: KafkaError | None, _: Any) -> None:

@@ -5,7 +5,9 @@ offset int64 [k])` in offset order, `start <= offset < stop`, at most CHUNK_ROWS
 partition.
 """
 
+import contextlib
 import resource
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
@@ -13,12 +15,16 @@ import numpy as np
 import tensorflow as tf
 
 from tfonline.lifecycle import Exit, UserError
-from tfonline.stream.broker import KafkaTopic
+from tfonline.stream import listener
+from tfonline.stream.broker import KafkaTopic, RowsGone
 from tfonline.stream.properties import without_secrets
 from tfonline.stream.windows import check_partitions
 
 # Part of the order of rows: partitions take turns by chunks, so another size trains the same rows in another order.
 CHUNK_ROWS = 512
+
+# So long a log-in may take; one that works takes a fifth of a second.
+_LOG_IN_SECS = 10.0
 
 # Rows of a partition that may wait in librdkafka. With so many there it pauses for a second, in which these are not to run out.
 _MOST_QUEUED = 500_000
@@ -141,13 +147,17 @@ class KafkaReader:
         self.error: Exception | None = None
 
     def check(self, workers: int = 1) -> None:
-        """Reads nothing, to see whether the op accepts the properties, and that the topic has not too many partitions.
+        """Reads nothing, to see whether the op accepts the properties, whether its log-in works where there is one, and that the
+        topic has not too many partitions.
+
+        The op has a librdkafka of its own, of another version than the admin side's: that one's log-in says nothing of this one's.
 
         Args:
           workers: how many processes share the partitions.
 
         Raises:
-          UserError: it does not, or it has (exit 64).
+          UserError: it does not accept them, or there are too many (exit 64); it cannot log in (77), or does not answer though the
+            admin side does (75).
         """
         check_partitions(self._topic.num_partitions, MOST_PARTITIONS * workers)
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -163,6 +173,42 @@ class KafkaReader:
                 "librdkafka 1.5: use the names of that version.",
                 Exit.FLAGS,
             ) from None  # the op's own error quotes the property, be it a password
+        if self._protocol != "PLAINTEXT":
+            self._check_log_in()
+
+    @property
+    def _protocol(self) -> str:
+        return self._properties.get("security.protocol", "PLAINTEXT").upper()
+
+    def _check_log_in(self) -> None:
+        """Reads at the end of a partition. A log-in that is refused is tried again and again inside the op, without a word."""
+        end, answered = self._topic.ends()[0], threading.Event()
+
+        def read() -> None:
+            with contextlib.suppress(tf.errors.OpError):  # what is wrong with reading, the first window says
+                list(self._op(tf.constant(f"{self._topic.name}:0:{end}:{end + 1}"), tf.constant(1, tf.int64)))
+            answered.set()
+
+        # A thread of its own, for a wait inside the op cannot be ended.
+        threading.Thread(target=read, name="log-in", daemon=True).start()
+        if answered.wait(min(self._topic.timeout_secs, _LOG_IN_SECS)):
+            return
+        self._topic.check_reachable()
+        mechanism = self._properties.get("sasl.mechanism", self._properties.get("sasl.mechanisms", "")).upper()
+        tls, head = self._protocol.endswith("SSL"), f"the tensorflow-io reader cannot log in to the Kafka broker at {self._servers}"
+        own = "It has a librdkafka of its own, version 1.5; the admin side and the tools use a newer one, and do log in."
+        scram = self._protocol.startswith("SASL_") and mechanism.startswith("SCRAM-")
+        if scram and any(listener.is_kafka_4(host, port, tls) for host, port in listener.addresses(self._servers)):
+            raise UserError(
+                f"{head} by {mechanism}. {own} Before version 2.6.1 that library's SCRAM does not work with Kafka 4. Use PLAIN "
+                "over TLS (security.protocol=SASL_SSL, sasl.mechanism=PLAIN), a client's certificate (SSL), or brokers of Kafka 3.",
+                Exit.CREDENTIALS,
+            )
+        raise UserError(
+            f"{head}: no answer for {min(self._topic.timeout_secs, _LOG_IN_SECS):g} s. {own} Look at the broker's log for why it "
+            "refuses this client. librdkafka 1.5 knows PLAIN, a client's certificate and, with Kafka 3, SCRAM.",
+            Exit.TRY_AGAIN,
+        )
 
     def rows(self, partition: tf.Tensor, start: tf.Tensor, stop: tf.Tensor) -> tf.data.Dataset:
         """See the module; gaps and aborted records are passed over."""
@@ -200,6 +246,8 @@ class KafkaReader:
         def fetch(p, s, e):
             try:
                 values, offsets = self._topic.fetch(int(p), int(s), int(e))
+            except RowsGone:  # the training loop asks whose they are, and what is to be done
+                raise
             except Exception as error:  # tf.data would turn it into a text of its own; the training loop raises this one
                 self.error = error
                 raise
