@@ -48,6 +48,18 @@ def test_a_window_is_this_line(journal, path):
     )
 
 
+def test_its_file_and_each_new_part_have_their_names_on_disk(tmp_path, monkeypatch):
+    synced, sync = [], os.fsync
+    monkeypatch.setattr(os, "fsync", lambda fd: synced.append(os.path.realpath(f"/proc/self/fd/{fd}")) or sync(fd))
+    journal = journal_in(tmp_path, max_bytes=1)
+    assert synced == [str(tmp_path)]
+    journal.append(window(0))
+    synced.clear()
+    journal.rotate(0)
+    assert synced == [str(tmp_path)]
+    journal.close()
+
+
 def test_a_line_is_on_disk_before_append_returns(journal, path, monkeypatch):
     synced = []
     monkeypatch.setattr(os, "fsync", lambda fd: synced.append((os.fstat(fd).st_ino, path.read_bytes().count(b"\n"))))

@@ -1,5 +1,7 @@
 """The planner: when a window closes, what it holds, and what ends the plan. The clock, the topic and the stop are fakes."""
 
+import threading
+
 import pytest
 
 from tfonline.lifecycle import Exit, UserError
@@ -351,6 +353,30 @@ def test_partitions_that_the_topic_gets_are_behind_the_end_of_a_run():
         topic.first_ends = [150, 80]
     assert [w.stop for w in planned] == [(100,), (150, 0)]
     assert (planner.stop_at, planner.ended) == ([150, 0], "reached --stop_at")
+
+
+def test_another_thread_that_asks_for_lost_rows_does_not_change_the_partitions_between_two_questions():
+    """It is held until the planner has both answers: else there would be begins of two partitions and ends of three."""
+    topic = Topic([100, 100])
+    planner = planner_of(topic)
+    plan = iter(planner)
+    next(plan)
+    other, begins, ends, order = threading.Thread(target=planner.rows_lost_since_planned), topic.begins, topic.ends, []
+
+    def noted_begins():
+        order.append("other" if threading.current_thread() is other else "begins")
+        return begins()
+
+    def slow_ends():
+        other.start()
+        other.join(0.2)  # time in which it would ask
+        order.append("ends")
+        return ends()
+
+    topic.begins, topic.ends = noted_begins, slow_ends
+    next(plan)
+    other.join(30)
+    assert order == ["begins", "ends", "other"]
 
 
 def test_more_partitions_than_the_reader_can_hold_are_refused_also_where_they_come_late():

@@ -12,7 +12,7 @@ import pathlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-from tfonline.lifecycle import Exit, UserError
+from tfonline.lifecycle import Exit, UserError, flush_to_disk
 from tfonline.stream.windows import Window
 
 _NAME = "windows.jsonl"
@@ -48,7 +48,7 @@ class Journal:
         self._named = not files
         self._path = self._folder / _NAME
         self._cut_torn_line()
-        self._file = self._path.open("ab", buffering=0)
+        self._open()
 
     def append(self, window: Window) -> None:
         """Writes one window and has it on disk before it returns; a line that does not fit is taken back.
@@ -88,13 +88,18 @@ class Journal:
         first = next(_read_part(self._path)).number
         self._file.close()
         self._path.rename(self._folder / f"windows-{first:012d}.jsonl")
-        self._file = self._path.open("ab", buffering=0)
+        self._open()
         self._named = not self._files
         parts = _parts(self._folder)
         ends = [_first_number(p) for p in parts[1:]]
         for part, end in zip(parts[:-_KEEP_PARTS], ends, strict=False):
             if end <= oldest_needed:
                 part.unlink()
+
+    def _open(self) -> None:
+        """Has the file's name on disk, too: a line in a file without a name is lost with it."""
+        self._file = self._path.open("ab", buffering=0)
+        flush_to_disk(self._folder)
 
     def close(self) -> None:
         """Closes the file."""

@@ -1,6 +1,7 @@
 """Windows: ranges of offsets, planned by count or by time before a row of them is read."""
 
 import dataclasses
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
@@ -175,6 +176,9 @@ class Planner:
         self._pass_over = pass_over
         self._poll_secs, self._tick_secs = poll_secs, tick_secs
         self._planned: dict[int, Window] = {}
+        # `begins` may find new partitions, of which `ends` is then asked, too. Another thread asks for `rows_lost_since_planned`:
+        # between the two it would make the lists of unlike length.
+        self._asking = threading.Lock()
         self.ends = list(position)
         self.error: Exception | None = None
         self.ended = ""
@@ -207,7 +211,8 @@ class Planner:
 
     def rows_lost_since_planned(self) -> str:
         """What retention removed of the windows that are handed out and not taken: `partition: [start, stop)`, or ''."""
-        begins = self._source.begins()
+        with self._asking:
+            begins = self._source.begins()
         return ", ".join(lost for window in list(self._planned.values()) if (lost := _lost(window.start, begins, window.read)))
 
     def _windows(self) -> Iterator[Window | None]:
@@ -217,8 +222,11 @@ class Planner:
             return
         last_plan = last_row = last_tick = self._clock()
         while not self._stop.requested():
-            if self._policy.stop_at is None and (resolved := self._resolve_stop()):
-                self._policy = dataclasses.replace(self._policy, stop_at=tuple(resolved))
+            if self._policy.stop_at is None:
+                with self._asking:
+                    resolved = self._resolve_stop()
+                if resolved:
+                    self._policy = dataclasses.replace(self._policy, stop_at=tuple(resolved))
             if self._policy.ended(self._position):
                 self.ended = _REACHED
                 return
@@ -315,7 +323,8 @@ class Planner:
 
     def _watermarks(self) -> tuple[list[int], list[int]]:
         """The broker's begin and end offsets, after a check that they belong to the topic that was trained on."""
-        begins, ends = self._source.begins(), self._source.ends()
+        with self._asking:
+            begins, ends = self._source.begins(), self._source.ends()
         check_partitions(len(ends), self._policy.most_partitions)
         self._widen(len(ends))
         ahead = [f"{p}: next {n}, end {e}" for p, (n, e) in enumerate(zip(self._position, ends, strict=False)) if n > e]
