@@ -2,6 +2,8 @@
 
 import os
 import pathlib
+import subprocess
+import sys
 
 import pytest
 
@@ -167,6 +169,17 @@ def test_a_folder_that_cannot_be_made_is_told(of, path, why):
     with pytest.raises(UserError, match=rf"--model_dir={path} cannot be made or written \(.*{why}") as e:
         of(path, "--model_dir")
     assert e.value.code == Exit.CANNOT_WRITE == 73
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["broker.py", "start", "--data=/proc/x"], ["launch.py", "--num_workers=2", "--log_dir=/proc/x", "--", "--topic=clicks"]],
+)
+def test_tools_tell_it_too(command):
+    done = subprocess.run([sys.executable, f"tools/{command[0]}", *command[1:]], capture_output=True, text=True)
+    assert done.returncode == 73
+    assert "=/proc/x cannot be made or written (No such file or directory). Give a folder that can be." in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_a_check_leaves_everything_as_it_was(tmp_path):

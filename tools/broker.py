@@ -29,6 +29,7 @@ from command_line import Parser, at_least, run
 from kafka_jars import DEFAULT_VERSION, ROOT, jars
 from kafka_jars import java as find_java
 
+from tfonline import folders
 from tfonline.lifecycle import Exit, UserError
 
 DEFAULT_DATA = ROOT / ".kafka" / "data"
@@ -316,7 +317,7 @@ def _read_state(data: pathlib.Path) -> dict | None:
 @contextlib.contextmanager
 def _locked(data: pathlib.Path) -> Iterator[None]:
     """Lets one process at a time start a broker on a data folder."""
-    data.mkdir(parents=True, exist_ok=True)
+    folders.make(str(data), "--data")
     with open(data / "lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

@@ -18,6 +18,7 @@ from types import FrameType
 
 from command_line import Parser, at_least, run
 
+from tfonline import folders
 from tfonline.lifecycle import Exit, UserError
 
 # Another start may end otherwise: a failure passes, a broker comes back; 1 is also how a library says that a worker is gone.
@@ -85,7 +86,7 @@ def main(argv: list[str]) -> int:
     """Launches, and launches again; returns the exit code."""
     args = _parse(argv)
     log_dir = pathlib.Path(args.log_dir)
-    log_dir.mkdir(parents=True, exist_ok=True)
+    folders.make(args.log_dir, "--log_dir")
     launcher = Launcher(args.flags, args.num_workers, log_dir)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, launcher.stop)
