@@ -7,6 +7,7 @@ import pytest
 from tfonline.lifecycle import Exit, UserError
 from tfonline.stream.windows import Planner, Policy, Window
 
+POLL = 0.25
 START = 100.0  # what the clock says when a plan begins
 
 
@@ -35,6 +36,11 @@ class Topic:
         more = [sum(rows for t, p, rows in self.arrivals if t <= self.secs and p == q) for q in range(len(self.first_ends))]
         return [e + m for e, m in zip(self.first_ends, more, strict=True)]
 
+    def wait_for_rows(self, ends, stop, secs) -> bool:
+        """As of a source that cannot tell whether a row has come."""
+        stop.wait(min(secs, POLL))
+        return True
+
     def requested(self) -> bool:
         return self.secs >= self.stop_after
 
@@ -43,7 +49,7 @@ class Topic:
         return self.requested()
 
 
-def planner_of(topic, log=None, *, window_rows=100, window_secs=5.0, position=None, number=0, poll_secs=0.25, **rest):
+def planner_of(topic, log=None, *, window_rows=100, window_secs=5.0, position=None, number=0, poll_secs=POLL, **rest):
     """A planner over the fake topic; what is a field of Policy in `rest` goes there."""
     policy = {name: rest.pop(name) for name in list(rest) if name in Policy.__dataclass_fields__}
     return Planner(

@@ -4,7 +4,7 @@ import difflib
 import json
 import pathlib
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Consumer, KafkaError, KafkaException, TopicCollection, TopicPartition
@@ -12,6 +12,7 @@ from confluent_kafka.admin import AdminClient
 
 from tfonline.lifecycle import Exit, Stop, UserError
 from tfonline.stream.broker_errors import ClientEvents, described
+from tfonline.stream.new_rows import LONG_POLL, NewRows
 from tfonline.stream.properties import without_secrets
 
 T = TypeVar("T")
@@ -85,6 +86,7 @@ class KafkaTopic:
             self._consumer = self._new_consumer(group)
         except KafkaException as e:
             raise UserError(f"a Kafka property is wrong: {without_secrets(e.args[0].str(), properties)}", Exit.FLAGS) from None
+        self._new_rows = NewRows(lambda: self._new_consumer(group, **LONG_POLL), topic)
         self.num_partitions = self._find_topic()
         self.topic_id = self._find_topic_id()
         self._refreshed = time.monotonic()
@@ -116,6 +118,10 @@ class KafkaTopic:
     def ends(self) -> list[int]:
         """The last stable offset of each partition: the end that a read_committed reader sees."""
         return self._list_offsets(_LATEST)
+
+    def wait_for_rows(self, ends: Sequence[int], stop: Stop, secs: float) -> bool:
+        """See Source. A quiet topic costs its broker one request a second."""
+        return self._new_rows.wait(ends, stop, secs)
 
     def at_timestamp(self, ms: int) -> list[int]:
         """The first offset of each partition whose row is at `ms` (since 1970) or later; the end where there is none."""
@@ -237,7 +243,7 @@ class KafkaTopic:
                 del first[record.partition()]
         return max(times, default=None) if not first else None
 
-    def _new_consumer(self, group: str, reset: str = "error") -> Consumer:
+    def _new_consumer(self, group: str, reset: str = "error", **more: Any) -> Consumer:
         settings = {
             "group.id": group,
             "enable.auto.commit": False,
@@ -246,7 +252,7 @@ class KafkaTopic:
             "isolation.level": "read_committed",
             "on_commit": self._on_commit,
         }
-        return Consumer({**self._config, **settings})
+        return Consumer({**self._config, **settings, **more})
 
     def _topic_partitions(self) -> list[TopicPartition]:
         return [TopicPartition(self._topic, p) for p in range(self.num_partitions)]

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 
 import tensorflow as tf
 
-from tfonline.lifecycle import Exit, UserError
+from tfonline.lifecycle import Exit, Stop, UserError
 from tfonline.stream.journal import files_in_journal
 from tfonline.stream.readers import CHUNK_ROWS, generated_rows
 from tfonline.stream.row_files import find_files, open_rows
@@ -92,6 +92,11 @@ class FileSource:
     def ends(self) -> list[int]:
         """The number of lines of each file, as counted at the start. May raise what `files` raises."""
         return [file.rows for file in self.files]
+
+    def wait_for_rows(self, ends: Sequence[int], stop: Stop, secs: float) -> bool:
+        """See Source; a run knows the files as they were at its start, so no row comes."""
+        stop.wait(secs)
+        return False
 
     def take_order(self, files: Sequence[dict[str, Any]]) -> None:
         """Takes over the chief's list of files, on the other workers of a job.

@@ -14,7 +14,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import tensorflow as tf
 
-from tfonline.lifecycle import Exit, UserError
+from tfonline.lifecycle import Exit, Stop, UserError
 from tfonline.stream import listener
 from tfonline.stream.broker import KafkaTopic, RowsGone
 from tfonline.stream.properties import without_secrets
@@ -309,6 +309,11 @@ class MemorySource:
     def ends(self) -> list[int]:
         """The number of rows of each partition."""
         return [len(rows) for rows in self.partitions]
+
+    def wait_for_rows(self, ends: Sequence[int], stop: Stop, secs: float) -> bool:
+        """See Source; a row that is appended waits for a twentieth of a second at most."""
+        stop.wait(min(secs, 0.05))
+        return True
 
     def rows(self, partition: tf.Tensor, start: tf.Tensor, stop: tf.Tensor) -> tf.data.Dataset:
         """See the module."""

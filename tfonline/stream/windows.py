@@ -1,6 +1,7 @@
 """Windows: ranges of offsets, planned by count or by time before a row of them is read."""
 
 import dataclasses
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -57,6 +58,12 @@ class Source(Protocol):
     def ends(self) -> list[int]:
         """The offset behind the newest row that a read_committed reader sees; of the partitions that `begins` gave last."""
 
+    def wait_for_rows(self, ends: Sequence[int], stop: Stop, secs: float) -> bool:
+        """Waits until a row may have come behind `ends`, a stop is asked for, or `secs` are over; whether a row may have come.
+
+        A source that cannot tell waits for as long as its rows may wait, and says that one may have come.
+        """
+
 
 class WindowLog(Protocol):
     """Where a window is written down before it is read."""
@@ -107,8 +114,7 @@ class Policy:
           ends: end offset of each partition as the broker says now.
           due: whether `window_secs` have passed since the last plan.
         """
-        stops = [min(e, s) for e, s in zip(ends, self.stop_at, strict=True)] if self.stop_at else ends
-        backlog = [max(0, e - p) for p, e in zip(position, stops, strict=True)]
+        backlog = self.backlog(position, ends)
         total = sum(backlog)
         if self.lag_policy == "skip" and total > self.max_lag_rows:
             keep = share(backlog, self.max_lag_rows)
@@ -122,6 +128,11 @@ class Policy:
         else:
             return None
         return [p + t for p, t in zip(position, take, strict=True)], trigger
+
+    def backlog(self, position: Sequence[int], ends: Sequence[int]) -> list[int]:
+        """Rows of each partition that are there and not planned, as far as the run goes."""
+        stops = [min(e, s) for e, s in zip(ends, self.stop_at, strict=True)] if self.stop_at else ends
+        return [max(0, e - p) for p, e in zip(position, stops, strict=True)]
 
     def ended(self, position: Sequence[int]) -> bool:
         """Whether every partition has reached `stop_at`."""
@@ -143,7 +154,9 @@ class Planner:
       resolve_stop: asked while `policy.stop_at` is None: the stop offsets, once they can be known (--stop_at=timestamp:).
       stop: ends the plan.
       clock: seconds, monotonic.
-      poll_secs: how often an unfilled window asks the broker again.
+      poll_secs: so long at least between two looks at the broker's offsets, except behind a window.
+      look_secs: so long at most: retention and new partitions are noticed without a new row, too.
+      compare_secs: how often the end offsets alone are asked for meanwhile.
       tick_secs: how often an idle stream hands out a tick (None), so that saves, reports and stops still happen.
 
     Attributes:
@@ -168,13 +181,16 @@ class Planner:
         stop: Stop,
         clock: Callable[[], float] = time.monotonic,
         poll_secs: float = 0.05,
+        look_secs: float = 5.0,
+        compare_secs: float = 1.0,
         tick_secs: float = 0.5,
     ):
         self._source, self._policy, self._log, self._stop, self._clock = source, policy, log, stop, clock
         self._position, self._number = list(position), number
         self._journalled, self._replay, self._resolve_stop = journalled, replay, resolve_stop
         self._pass_over = pass_over
-        self._poll_secs, self._tick_secs = poll_secs, tick_secs
+        self._poll_secs, self._look_secs, self._compare_secs = poll_secs, look_secs, compare_secs
+        self._tick_secs = tick_secs
         self._planned: dict[int, Window] = {}
         # `begins` may find new partitions, of which `ends` is then asked, too. Another thread asks for `rows_lost_since_planned`:
         # between the two it would make the lists of unlike length.
@@ -221,38 +237,63 @@ class Planner:
             yield from self._replayed()
             return
         last_plan = last_row = last_tick = self._clock()
+        looked = compared = -math.inf  # at begin and end offsets, and at the end offsets
+        woken = True
         while not self._stop.requested():
             if self._policy.stop_at is None:
                 with self._asking:
                     resolved = self._resolve_stop()
                 if resolved:
-                    self._policy = dataclasses.replace(self._policy, stop_at=tuple(resolved))
+                    self._policy, woken = dataclasses.replace(self._policy, stop_at=tuple(resolved)), True
             if self._policy.ended(self._position):
                 self.ended = _REACHED
                 return
-            begins, self.ends = self._watermarks()
-            now = self._clock()
-            planned = self._over_what_is_lost(begins) or self._policy.plan(
-                self._position, self.ends, now - last_plan >= self._policy.window_secs
-            )
-            if planned:
-                window = Window(self._number, tuple(self._position), tuple(planned[0]), planned[1])
-                self._log.append(window)
-                last_plan = last_row = last_tick = now
-                self._follow(window)
-                if self._policy.ended(self._position):
-                    self.final, self.ended = window.number, _REACHED
-                yield window
+            due = looked if woken else self._look_due(looked, last_plan, last_row)
+            if self._clock() < due and self._clock() >= compared + self._compare_secs:
+                # A topic that was made anew has other ends, and one that is deleted none.
+                with self._asking:
+                    woken, compared = self._source.ends() != self.ends, self._clock()
                 continue
-            if self.ends != self._position:
-                last_row = now
-            if self._policy.max_idle_secs and now - last_row >= self._policy.max_idle_secs:
-                self.ended = f"no row came for --max_idle_secs={self._policy.max_idle_secs:g}"
-                return
+            if self._clock() >= due:
+                if self._stop.wait(max(0.0, looked + self._poll_secs - self._clock())):
+                    return
+                begins, self.ends = self._watermarks()
+                looked = compared = now = self._clock()
+                planned = self._over_what_is_lost(begins) or self._policy.plan(
+                    self._position, self.ends, now - last_plan >= self._policy.window_secs
+                )
+                if planned:
+                    window = Window(self._number, tuple(self._position), tuple(planned[0]), planned[1])
+                    self._log.append(window)
+                    last_plan = last_row = last_tick = now
+                    self._follow(window)
+                    if self._policy.ended(self._position):
+                        self.final, self.ended = window.number, _REACHED
+                    yield window
+                    looked, woken = -math.inf, True  # the next one may be there already
+                    continue
+                if self.ends != self._position:
+                    last_row = now
+                if self._policy.max_idle_secs and now - last_row >= self._policy.max_idle_secs:
+                    self.ended = f"no row came for --max_idle_secs={self._policy.max_idle_secs:g}"
+                    return
+                woken = False
+                continue
+            now = self._clock()
             if now - last_tick >= self._tick_secs:
                 last_tick = now
                 yield None
-            self._stop.wait(self._poll_secs)
+            secs = min(due, compared + self._compare_secs, last_tick + self._tick_secs) - self._clock()
+            woken = self._source.wait_for_rows(self.ends, self._stop, max(secs, 0.001))
+
+    def _look_due(self, looked: float, last_plan: float, last_row: float) -> float:
+        """When the broker is looked at though no row comes: now and then, and where a window or the end of the stream is due."""
+        times = [looked + self._look_secs]
+        if any(self._policy.backlog(self._position, self.ends)):
+            times.append(last_plan + self._policy.window_secs)
+        if self._policy.max_idle_secs:
+            times.append(last_row + self._policy.max_idle_secs)
+        return min(times)
 
     def _from_the_journal(self) -> Iterator[Window]:
         """The windows that an earlier run planned, as they were; from the first on that cannot be read any more, none."""
