@@ -10,7 +10,8 @@ from tfonline.lifecycle import Stop
 from tfonline.stream import new_rows
 from tfonline.stream.broker import KafkaTopic
 from tfonline.stream.new_rows import LONG_POLL, NewRows
-from tfonline.stream.windows import Planner, Policy, Window
+from tfonline.stream.policy import Policy
+from tfonline.stream.windows import Planner, Window
 
 
 class Told(Topic):

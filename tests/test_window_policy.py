@@ -4,7 +4,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tfonline.stream.windows import Policy, Window, share
+from tfonline.stream.policy import Policy, share
+from tfonline.stream.windows import Window
 
 # share
 

@@ -5,7 +5,8 @@ import threading
 import pytest
 
 from tfonline.lifecycle import Exit, UserError
-from tfonline.stream.windows import Planner, Policy, Window
+from tfonline.stream.policy import Policy
+from tfonline.stream.windows import Planner, Window
 
 POLL = 0.25
 START = 100.0  # what the clock says when a plan begins

@@ -9,7 +9,8 @@ from tfonline.lifecycle import Exit, Stop, UserError
 from tfonline.report.console import Console
 from tfonline.stream.broker import read_offsets_file
 from tfonline.stream.journal import Journal
-from tfonline.stream.windows import Planner, Policy, Window
+from tfonline.stream.policy import Policy
+from tfonline.stream.windows import Planner, Window
 
 
 def resolve_start(config: Config, source: Any, replay: list[Window] | None) -> list[int]:
