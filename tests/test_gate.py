@@ -111,3 +111,51 @@ def test_what_an_older_version_scored_counts_no_more_once_another_is_published()
     gate.add(labels[:300], logits[:300], logits[:300])
     report = gate.report()
     assert (report["rows"], report["served_rows"], report["regression"]) == (900, 300, 0)
+
+
+def test_scores_of_the_published_version_may_come_for_all_rows_at_once():
+    gate = Gate(Limits(gate_rows=4, gate_max_regression=0.01, gate_min_auc=0, gate_calibration=0))
+    labels, logits = np.array([1, 0], np.float32), np.array([0, 0], np.float32)
+    for i in range(3):
+        gate.add(labels, logits, kept=i)
+    assert (gate.full, gate.all_kept, gate.any_compared) == (True, True, False)
+    asked = []
+
+    def score(kept):
+        asked.append(kept)
+        return np.array([2, -2, np.nan, -2], np.float32)
+
+    judged = gate.copy()
+    judged.compare(score)
+    assert asked == [[1, 2]]  # the last 4 rows
+    report = judged.report()
+    # Of 3 rows: each log(1 + e^-2) by the published version, log 2 by the trainer.
+    assert (report["rows"], report["served_rows"]) == (4, 3)
+    assert report["served_log_loss"] == pytest.approx(0.126928, abs=1e-6)
+    assert report["regression"] == pytest.approx(0.693147 - 0.126928, abs=1e-6)
+    assert judged.refusals(report)[0].startswith(
+        "its log loss is above that of the published version by 0.56622 on the same 3 rows"
+    )
+    assert gate.report()["served_rows"] == 0  # the copy's alone
+
+
+def test_rows_from_before_it_was_asked_to_keep_them_are_not_compared():
+    gate = Gate(Limits(gate_rows=4, gate_max_regression=0.01, gate_min_auc=0, gate_calibration=0))
+    labels = np.zeros(2, np.float32)
+    gate.add(labels, labels)
+    gate.add(labels, labels, kept="a")
+    assert (gate.full, gate.all_kept) == (True, False)
+    gate.add(labels, labels, kept="b")
+    assert (gate.full, gate.all_kept) == (True, True)
+
+
+def test_whether_any_row_is_compared():
+    gate = Gate(LIMITS)
+    labels, logits = rows(10, 0.1)
+    gate.add(labels, logits, np.full(10, np.nan, np.float32))
+    assert not gate.any_compared
+    gate.add(labels, logits, np.where(np.arange(10) == 3, logits, np.nan).astype(np.float32))
+    gate.add(labels, logits)
+    assert gate.any_compared
+    gate.published()
+    assert not gate.any_compared

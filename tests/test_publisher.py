@@ -7,62 +7,28 @@ import os
 import pathlib
 import platform
 import shutil
-from concurrent.futures import Future
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from publisher_helpers import ROWS, trainer
 from rows import SCHEMA, make_rows
 from tensorboard_helpers import events_of
 from test_servable import make_features
 
 import tfonline
-from tfonline.config import Config
 from tfonline.evaluate.progressive import exact_auc
 from tfonline.lifecycle import UserError
 from tfonline.publish import publisher as publisher_module
 from tfonline.publish.servable import Servable
 from tfonline.publish.versions import Versions
-from tfonline.train import run
 
-ROWS = make_rows(4000)
 KINDS = [("label", "label"), *((f"I{i}", "integer") for i in range(1, 14)), *((f"C{i}", "category") for i in range(1, 27))]
-
-
-class AtOnce:
-    """An executor that has done its work when it is asked for, so that which checkpoints get published does not depend on speed."""
-
-    def __init__(self, *_):
-        pass
-
-    def submit(self, work, *arguments):
-        future = Future()
-        try:
-            future.set_result(work(*arguments))
-        except Exception as e:
-            future.set_exception(e)
-        return future
-
-    def shutdown(self, wait):
-        pass
 
 
 @pytest.fixture
 def train(dictionary_dir, tmp_path, capsys, monkeypatch):
-    """Trains on rows from a file; returns what it said and the versions."""
-    monkeypatch.setattr(publisher_module, "ThreadPoolExecutor", AtOnce)
-    settings = {"dictionary_dir": dictionary_dir, "model_dir": str(tmp_path / "model"), "export_dir": str(tmp_path / "export")}
-    settings |= {"stop_at": "latest", "batch_size": 50, "window_rows": 200, "checkpoint_every_steps": 1, "checkpoint_secs": 0}
-    settings |= {"export_every_windows": 5, "gate_rows": 400, "gate_min_auc": 0, "gate_calibration": 0, "gate_max_regression": 1}
-    settings |= {"deep_layers": "8", "embedding_dim": 4, "report_secs": 0.001, "background_save": False}
-
-    def train(rows=ROWS, **changed):
-        (tmp_path / "rows.tsv").write_bytes(b"\n".join(rows))
-        config = Config(**{**settings, "input_files": str(tmp_path / "rows.tsv"), **changed})
-        run(config)
-        return config, capsys.readouterr().out, Versions(config.export_dir)
-
-    return train
+    return trainer(dictionary_dir, tmp_path, capsys, monkeypatch)
 
 
 def scores(versions, number, rows=ROWS[:500]):
@@ -143,7 +109,7 @@ def test_the_stream_is_scored_by_what_is_published_also_after_a_restart(train):
     assert [value for at, value in events["train/serving/age_rows"] if at > step][-1] == 600
     # A model that is not this one's is left alone.
     _, said, _ = train(model_dir=f"{config.model_dir}-other", export_every_windows=100)
-    assert f"version {versions.numbers[-1]} is not of this model: the stream is not scored by it" in said
+    assert f"version {versions.numbers[-1]} is not of this model, or its checkpoint is gone or damaged: the stream is not" in said
 
 
 def test_a_refused_model_is_not_published_and_the_reason_is_kept(train):
@@ -189,7 +155,8 @@ def test_a_damaged_newest_version_stops_no_training(train, tmp_path):
         "version 1 is damaged": (versions.path(newest) / "manifest.json", b'{"version": '),
         "version 1 is damaged: the stream": (versions.path(newest) / "manifest.json", b"[]"),
         ".state.json cannot be understood": (folder / ".state.json", b""),
-        "the checkpoint of version 1 is damaged": (pinned, b"damaged"),
+        "its checkpoint is gone or damaged": (pinned, b"damaged"),
+        "the checkpoint of version 1 cannot be read": (pinned.with_suffix(".data-00000-of-00001"), b"damaged"),
         "published version 2": (versions.path(newest) / "saved_model.pb", b"damaged"),  # its checkpoint is whole
     }
     for said_of_it, (file, content) in damages.items():

@@ -145,6 +145,8 @@ class Config:
     gate_min_auc: float = flag(0.55, "Serving", "... nor where its AUC is not above this. 0: any.", lower=0)
     gate_calibration: float = flag(0.1, "Serving", "... nor where mean prediction / mean label is further from 1. 0: any.",
                                    lower=0)
+    replace_foreign: bool = flag(False, "Serving", "Publish also over a version that cannot be scored on the same rows: one for "
+                                 "other columns, or a damaged one. Without it, nothing is published over such a version.")
 
     metric_rows: int = flag(100_000, "Reporting", "The running metrics forget with this many rows (exponential decay).",
                             lower=1)

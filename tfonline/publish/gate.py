@@ -3,6 +3,8 @@
 import dataclasses
 import math
 from collections import deque
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -26,8 +28,22 @@ class Limits:
     gate_calibration: float
 
 
+class _Rows(NamedTuple):
+    """Rows that were scored together.
+
+    Attributes:
+      scores: float32 [3, n]: labels, the trainer's logits, the published version's logits or NaN.
+      kept: what the rows can be scored from later; None: nothing.
+    """
+
+    scores: np.ndarray
+    kept: Any
+
+
 class Gate:
     """Keeps the scores of the last rows: the trainer's, and those of the published version beside them.
+
+    The published version's come row by row, or for all rows at once, when the gate has to judge (`compare`).
 
     Both are progressive: each row was scored by a model that had not seen it. So the rows are fair to both, and what is compared is
     what users of the model would have got.
@@ -35,7 +51,7 @@ class Gate:
 
     def __init__(self, limits: Limits):
         self._limits = limits
-        self._rows: deque[np.ndarray] = deque()  # float32 [3, n]: labels, logits, the published version's logits or NaN
+        self._rows: deque[_Rows] = deque()
         self._num_rows = 0
 
     @property
@@ -43,24 +59,53 @@ class Gate:
         """Whether enough rows were scored to judge by."""
         return self._num_rows >= self._limits.gate_rows
 
-    def add(self, labels: np.ndarray, logits: np.ndarray, served: np.ndarray | None = None) -> None:
-        """Rows that were scored: float32 [n] each; `served` by the published version, None while there is none."""
+    @property
+    def any_compared(self) -> bool:
+        """Whether the published version has scored any of the rows, too."""
+        return any(not np.isnan(rows.scores[2]).all() for rows in reversed(self._rows))
+
+    @property
+    def all_kept(self) -> bool:
+        """Whether `compare` has what it needs of all rows."""
+        return all(rows.kept is not None for rows in self._rows)
+
+    def add(self, labels: np.ndarray, logits: np.ndarray, served: np.ndarray | None = None, kept: Any = None) -> None:
+        """Rows that were scored: float32 [n] each.
+
+        Args:
+          labels: 0 or 1.
+          logits: the trainer's.
+          served: the published version's; None while there is none, or while it is not asked row by row.
+          kept: for `compare`.
+        """
         served = np.full_like(logits, np.nan) if served is None else served
-        self._rows.append(np.stack([labels, logits, served]))
+        self._rows.append(_Rows(np.stack([labels, logits, served]), kept))
         self._num_rows += len(labels)
-        while self._rows and self._num_rows - self._rows[0].shape[1] >= self._limits.gate_rows:
-            self._num_rows -= self._rows.popleft().shape[1]
+        while self._rows and self._num_rows - self._rows[0].scores.shape[1] >= self._limits.gate_rows:
+            self._num_rows -= self._rows.popleft().scores.shape[1]
 
     def published(self) -> None:
         """From here on another version is the published one: its scores are compared, not those of the one before."""
         for rows in self._rows:
-            rows[2] = np.nan
+            rows.scores[2] = np.nan
 
     def copy(self) -> "Gate":
         """A gate with the rows as they are now. A report takes a while: a thread can make it of a copy."""
         copy = Gate(self._limits)
-        copy.add(*self._joined())
+        copy._rows.extend(_Rows(rows.scores.copy(), rows.kept) for rows in self._rows)
+        copy._num_rows = self._num_rows
         return copy
+
+    def compare(self, score: Callable[[list[Any]], np.ndarray]) -> None:
+        """Takes in the published version's scores of all rows.
+
+        Args:
+          score: gets what was kept of the rows, in their order; gives the published version's logits, float32 [all rows], NaN
+            where it has none.
+        """
+        scores = self._joined()
+        scores[2] = score([rows.kept for rows in self._rows])
+        self._rows = deque([_Rows(scores, None)])
 
     def served(self) -> dict[str, float]:
         """Of the rows that the published version scored, too: how many, its auc (to about 1e-5) and its log_loss, NaN where not
@@ -113,7 +158,7 @@ class Gate:
 
     def _joined(self) -> np.ndarray:
         """Labels, logits and the published version's logits of all rows, float32 [3, n]."""
-        return np.concatenate([*self._rows, np.zeros([3, 0], np.float32)], axis=1)
+        return np.concatenate([*(rows.scores for rows in self._rows), np.zeros([3, 0], np.float32)], axis=1)
 
 
 def _mean(numbers: np.ndarray) -> float:

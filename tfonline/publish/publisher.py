@@ -4,13 +4,12 @@ import contextlib
 import dataclasses
 import hashlib
 import json
-import os
 import pathlib
 import platform
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -19,15 +18,19 @@ import tensorflow as tf
 import tfonline
 from tfonline.config import Config
 from tfonline.evaluate.progressive import without_nan
-from tfonline.features.pipeline import Element, Features
+from tfonline.features.pipeline import Batch, Element, Features
 from tfonline.features.schema import Schema
 from tfonline.lifecycle import Every, UserError
 from tfonline.model.step import Learner
+from tfonline.publish import published
 from tfonline.publish.checkpoints import Position
 from tfonline.publish.gate import Gate, Limits
+from tfonline.publish.newest import Newest
+from tfonline.publish.pins import Pins
 from tfonline.publish.plain_path import plain_path
+from tfonline.publish.published import Kept
 from tfonline.publish.servable import Servable
-from tfonline.publish.versions import Versions
+from tfonline.publish.versions import Overtaken, Versions
 from tfonline.report.console import Console
 from tfonline.report.writers import Scalars
 
@@ -41,9 +44,17 @@ class _Refused(Exception):
 
 @dataclasses.dataclass
 class _Job:
-    """A model that may be published, as it is when it is saved: training has gone on when its checkpoint is on disk."""
+    """A model that may be published, as it is when it is saved: training has gone on when its checkpoint is on disk.
 
-    began: float  # time.monotonic
+    Attributes:
+      began: time.monotonic.
+      over: the newest version then, which the gate compares with; 0: there is none.
+      scored: whether the gate has the scores of that version, else they come from its SavedModel.
+    """
+
+    began: float
+    over: int
+    scored: bool
     manifest: dict[str, Any]
     start: list[int]
     gate: Gate
@@ -52,11 +63,20 @@ class _Job:
     logits: np.ndarray
 
 
+class _Done(NamedTuple):
+    """A version that was published: its number, how long that took, seconds, and what is to be said of it besides."""
+
+    number: int
+    secs: float
+    besides: str
+
+
 class Publisher:
     """What `--export_dir` asks for. A failure to publish is said and counted; it never ends the training.
 
     The files of a published checkpoint get a second name in `<model_dir>/published`, so that it stays for as long as its version,
-    however many newer ones there are.
+    however many newer ones there are. The newest version is scored beside the trainer where it is of this model. Where it is of
+    another one, the gate has it score the last rows through its SavedModel before it is replaced.
 
     Args:
       config: the flags.
@@ -93,62 +113,64 @@ class Publisher:
                 **{library.__name__: library.__version__ for library in (tf, keras, np, tfonline)},
             },
         }
+        self._replace_foreign = c.replace_foreign
         self._versions = Versions(c.export_dir, c.keep_exports)
         self._versions.make()
-        self._pins = pathlib.Path(c.model_dir) / "published"
-        self._pins.mkdir(exist_ok=True)
-        # In turn: while the stream is scored by one, the next version is loaded into the other.
-        self._served, self._next = Servable(c, schema, features), Servable(c, schema, features)
+        self._pins = Pins(pathlib.Path(c.model_dir) / "published", console.say)
         self._gate = Gate(Limits(c.gate_rows, c.gate_max_regression, c.gate_min_auc, c.gate_calibration))
         self._cadence = Every(steps=c.export_every_windows, secs=c.export_every_secs)
         self._cadence.done(position.window)
         self._thread = ThreadPoolExecutor(1, "publish")
-        self._running: Future[tuple[int, float]] | None = None
+        self._running: Future[_Done] | None = None
         self._counts = {"published": 0, "refused": 0, "failed": 0}
+        self._said = ""  # the last refusal or failure
         self._prepared: _Job | None = None
         self._stall_secs = 0.0  # how long training has stood still for the export that goes on
         self._last_export: Scalars = {}
         self._last: Element | None = None
-        self._number = 0  # of the version that `_served` holds
-        self._since = (time.time(), position.rows)
-        self._take_up_published()
+        self._newest: Newest | None = None
+        with self._guarded("nothing is published in this run"):
+            servables = Servable(c, schema, features), Servable(c, schema, features)
+            self._newest = Newest(self._versions, self._pins, servables, console.say)
+        if self._newest:
+            with self._guarded():
+                self._newest.look(position.rows)
 
     def follow(self, element: Element, good: np.ndarray, labels: np.ndarray, logits: np.ndarray) -> None:
         """A batch that was scored: float32 [n] labels and the trainer's logits of its `good` rows, bool [B]."""
-        self._collect()
-        served = None
-        if self._number:
-            batch = element.batch
-            served = self._served.score_inputs(batch.ids, batch.values, batch.numeric, batch.crosses).numpy()[good]
-        self._gate.add(labels, logits, served)
-        self._last = element
+        if not self._newest:
+            return
+        with self._guarded():
+            self._collect()
+            served = self._score_by_newest(element.batch)
+            by_saved_model = self._newest.number and not self._newest.scored
+            kept = Kept(element.message, good) if by_saved_model else None
+            self._gate.add(labels, logits, None if served is None else served[good], kept)
+            self._last = element
 
     def saving(self) -> None:
         """The model is about to be saved as it is now."""
         self._prepared = None
-        if self._last is None or not self._due():
-            return
-        began, self._stall_secs = time.monotonic(), 0.0
-        with self._stall():
-            batch, messages = self._last.batch, self._last.message.numpy().tolist()
-            inputs = (batch.ids, batch.values, batch.numeric, batch.crosses)
-            logits, good = self._learner.score(*inputs).numpy(), batch.weight.numpy() > 0
-            p = self._position
-            manifest = {"window": p.window, "step": p.step, "rows": p.rows, "next": list(p.next)}
-            manifest |= {"contract": p.contract, **self._about}
-            # As many rows as a batch has: then the scores are the same to the bit.
-            messages += [b""] * (len(good) - len(messages))
-            logits = np.where(good, logits, np.nan)
-            self._prepared = _Job(began, manifest, list(p.start), self._gate.copy(), inputs, messages, logits)
+        with self._guarded():
+            if self._last is None or self._running is not None:
+                return
+            if self._newest.look(self._position.rows):
+                self._gate.published()
+            if not self._cadence.due(self._position.window) or not self._can_judge():
+                return
+            began, self._stall_secs = time.monotonic(), 0.0
+            with self._stall():
+                self._prepared = self._prepare(began, self._last)
 
     def saved(self, checkpoint: str) -> None:
         """That checkpoint is on disk; begins to publish it where it is time."""
-        self._collect()
-        if self._prepared is None or self._paused():
-            return
-        with self._stall():
-            self._cadence.done(self._position.window)
-            self._running = self._thread.submit(self._publish, checkpoint, self._prepared)
+        with self._guarded():
+            self._collect()
+            if self._prepared is None or self._paused():
+                return
+            with self._stall():
+                self._cadence.done(self._position.window)
+                self._running = self._thread.submit(self._publish, pathlib.Path(checkpoint), self._prepared)
 
     def scalars(self) -> Scalars:
         """What TensorBoard shows: the served curve, its age, what was published, refused and failed, and what an export takes.
@@ -156,66 +178,100 @@ class Publisher:
         `export/secs` is how long the last one took from the save of its checkpoint on; `export/stall_secs` how long training stood
         still for it.
         """
-        scalars = {f"export/{name}": float(count) for name, count in self._counts.items()} | self._last_export
-        if self._number:
-            scalars |= {f"served/{name}": value for name, value in self._gate.served().items()}
-            scalars["served/version"] = float(self._number)
-            scalars["served/age_secs"] = time.time() - self._since[0]
-            scalars["served/age_rows"] = float(self._position.rows - self._since[1])
-        return scalars
+        scalars: Scalars = {}
+        with self._guarded():
+            if self._newest and self._newest.scored:
+                since, rows = self._newest.since
+                scalars = {f"served/{name}": value for name, value in self._gate.served().items()}
+                scalars["served/version"] = float(self._newest.number)
+                scalars["served/age_secs"] = time.time() - since
+                scalars["served/age_rows"] = float(self._position.rows - rows)
+        return {f"export/{name}": float(count) for name, count in self._counts.items()} | self._last_export | scalars
 
     def finish(self) -> None:
         """Waits for what is being published."""
-        if self._running:
-            wait([self._running])
-        self._collect()
+        with self._guarded():
+            if self._running:
+                wait([self._running])
+            self._collect()
 
     def close(self) -> None:
         """Begins nothing more. What is being published may be cut off: serving never sees half of it."""
         self._thread.shutdown(wait=False)
 
-    def _due(self) -> bool:
-        return self._gate.full and self._running is None and self._cadence.due(self._position.window)
+    @contextlib.contextmanager
+    def _guarded(self, so: str = "") -> Iterator[None]:
+        """What goes wrong within is said and counted: whatever it is, the model that is trained is whole."""
+        try:
+            yield
+        except Exception as e:
+            self._failed(e, so)
 
     @contextlib.contextmanager
     def _stall(self) -> Iterator[None]:
         """What training stands still for."""
         began = time.monotonic()
-        yield
-        self._stall_secs += time.monotonic() - began
+        try:
+            yield
+        finally:
+            self._stall_secs += time.monotonic() - began
 
-    def _publish(self, checkpoint: str, job: _Job) -> tuple[int, float]:
-        """In the thread: writes, looks at what was written, and publishes it; returns its number and how long it took, seconds."""
+    def _score_by_newest(self, batch: Batch) -> np.ndarray | None:
+        """See Newest.score. A version that cannot score is not asked again: before it is replaced, the gate asks its SavedModel."""
+        try:
+            return self._newest.score(batch)
+        except Exception as e:  # whatever it is: the model that is trained is whole
+            self._failed(e, f"the stream is not scored by version {self._newest.number} any more")
+            self._newest.scored = False
+            return None
+
+    def _can_judge(self) -> bool:
+        """Whether the gate has seen enough rows, and the newest version has scored some of them or can be asked for them all."""
+        compared = self._gate.any_compared if self._newest.scored else self._gate.all_kept
+        return self._gate.full and (compared or not self._newest.number)
+
+    def _prepare(self, began: float, last: Element) -> _Job:
+        batch, messages = last.batch, last.message.numpy().tolist()
+        inputs = (batch.ids, batch.values, batch.numeric, batch.crosses)
+        logits, good = self._learner.score(*inputs).numpy(), batch.weight.numpy() > 0
+        p = self._position
+        manifest = {"window": p.window, "step": p.step, "rows": p.rows, "next": list(p.next)}
+        manifest |= {"contract": p.contract, **self._about}
+        # As many rows as a batch has: then the scores are the same to the bit.
+        messages += [b""] * (len(good) - len(messages))
+        logits, over, scored = np.where(good, logits, np.nan), self._newest.number, self._newest.scored
+        return _Job(began, over, scored, manifest, list(p.start), self._gate.copy(), inputs, messages, logits)
+
+    def _publish(self, checkpoint: pathlib.Path, job: _Job) -> _Done:
+        """In the thread: judges, writes, looks at what was written, and publishes it."""
+        besides = self._compare(job) if job.over and not job.scored else ""
         report = job.gate.report()
         if refusals := job.gate.refusals(report):
             raise _Refused("; ".join(refusals))
-        self._next.load(checkpoint)
-        name = os.path.basename(checkpoint)
         # Before the version is there: a version always belongs to a checkpoint that is.
-        for file in pathlib.Path(checkpoint).parent.glob(f"{name}.*"):
-            pin = self._pins / file.name
-            pin.unlink(missing_ok=True)
-            os.link(file, pin)
-        about = {"checkpoint": name, "newest_row_time": self._newest_row_time(job.start, job.manifest["next"])}
+        kept, identity = self._pins.keep(checkpoint)
+        servable = self._newest.spare
+        servable.load(str(kept))
+        about = {**identity, "newest_row_time": self._newest_row_time(job.start, job.manifest["next"])}
         about |= {**job.manifest, "metrics": without_nan(report)}
-        self._next.score_inputs(*job.inputs)  # here it is traced, so that training need not wait for that
-        number = self._versions.publish(lambda beside: self._write(beside, job), about)
-        used = {self._checkpoint_of(n) for n in self._versions.numbers}
-        for pin in self._pins.iterdir():
-            if pin.name.partition(".")[0] not in used:
-                pin.unlink()
-        return number, time.monotonic() - job.began
+        servable.score_inputs(*job.inputs)  # here it is traced, so that training need not wait for that
+        number = self._versions.publish(lambda beside: _write(servable, beside, job), about, over=job.over)
+        self._pins.only({self._checkpoint_of(n) for n in self._versions.numbers})
+        return _Done(number, time.monotonic() - job.began, besides)
 
-    def _write(self, beside: pathlib.Path, job: _Job) -> None:
-        self._next.write(beside)
-        with plain_path(beside) as plain:
-            signature = tf.saved_model.load(plain).signatures["serving_default"]
-        found = signature(message=tf.constant(job.messages))
-        logits = found["logit"].numpy()
-        good = ~np.isnan(job.logits)
-        if not np.allclose(logits[good], job.logits[good], rtol=0, atol=_PROBE_TOLERANCE):
-            furthest = np.nanmax(np.abs(logits[good] - job.logits[good]), initial=0)
-            raise _Refused(f"the SavedModel does not score as the trainer does (logits differ by up to {furthest:.2g})")
+    def _compare(self, job: _Job) -> str:
+        """Has the published version score the gate's rows; returns what is to be said if it cannot, and may be replaced."""
+        try:
+            job.gate.compare(lambda rows: published.score(self._versions, job.over, rows, self._about))
+        except published.CannotScore as e:
+            if not self._replace_foreign:
+                raise _Refused(
+                    f"version {job.over} cannot be compared with ({e}), and nothing is published over it unseen. Publish into "
+                    "another --export_dir, go back to a good version (tools/models.py rollback), or have it replaced by "
+                    "--replace_foreign"
+                ) from e
+            return f", over version {job.over}, which could not be compared with ({e})"
+        return ""
 
     def _collect(self) -> None:
         """Takes up what the thread has done."""
@@ -227,27 +283,34 @@ class Publisher:
         if secs:
             self._last_export = {"export/secs": secs, "export/stall_secs": self._stall_secs}
 
-    def _take_up(self, done: Future[tuple[int, float]]) -> float | None:
+    def _take_up(self, done: Future[_Done]) -> float | None:
         """Says, counts and serves what the thread has done; returns how long the export took, seconds, or None for none."""
         try:
-            number, secs = done.result()
-        except _Refused as e:
+            number, secs, besides = done.result()
+        except (_Refused, Overtaken) as e:
             self._counts["refused"] += 1
-            self._console.say(f"not published: {e}. Version {self._number or 'none'} stays.")
+            self._say_once(f"not published: {e}. Version {self._newest.number or 'none'} stays.")
             self._record_refusal(str(e))
         except Exception as e:  # whatever it is: the model that is trained is whole
             self._failed(e)
         else:
             self._counts["published"] += 1
-            self._serve(number)
-            self._console.say(f"published version {number} in {self._versions.path(number)}")
+            self._newest.published(number, self._position.rows)
+            self._gate.published()
+            self._console.say(f"published version {number} in {self._versions.path(number)}{besides}")
             return secs
         return None
 
-    def _failed(self, error: Exception) -> None:
+    def _failed(self, error: Exception, so: str = "") -> None:
         self._counts["failed"] += 1
         why = getattr(error, "message", None) or (error if isinstance(error, OSError | UserError) else repr(error))
-        self._console.say(f"warning: publishing failed, training goes on: {why}")
+        self._say_once(f"warning: publishing failed, training goes on: {why}{so and f' ({so})'}")
+
+    def _say_once(self, text: str) -> None:
+        """Says it, unless it was said last: what goes wrong at each batch, or each export, is counted."""
+        if text != self._said:
+            self._console.say(text)
+        self._said = text
 
     def _paused(self) -> bool:
         """Whether nothing is to be published, because somebody said so or because the folder cannot be read."""
@@ -272,28 +335,21 @@ class Publisher:
         except OSError as e:
             self._console.say(f"warning: the refusal could not be recorded in {self._versions.folder}/refused.jsonl: {e}")
 
-    def _serve(self, number: int) -> None:
-        """From here on the stream is scored by this version, too: the one that was loaded last."""
-        self._served, self._next = self._next, self._served
-        self._number, self._since = number, (time.time(), self._position.rows)
-        self._gate.published()
 
-    def _take_up_published(self) -> None:
-        """After a restart: the version that is published goes on being scored."""
-        for number in self._versions.numbers[-1:]:
-            name = self._checkpoint_of(number)
-            if not name:
-                self._console.say(f"warning: version {number} is damaged: the stream is not scored by it")
-                return
-            if not (self._pins / f"{name}.index").exists():
-                self._console.say(f"version {number} is not of this model: the stream is not scored by it")
-                return
-            try:
-                self._next.load(str(self._pins / name))
-            except (tf.errors.OpError, IndexError, ValueError, TypeError) as e:
-                self._console.say(f"warning: the checkpoint of version {number} is damaged: the stream is not scored by it ({e})")
-                return
-            self._serve(number)
+def _write(servable: Servable, beside: pathlib.Path, job: _Job) -> None:
+    """Writes a SavedModel and holds what it gives, loaded back, against the trainer's scores.
+
+    Raises:
+      _Refused: they differ.
+    """
+    servable.write(beside)
+    with plain_path(beside) as plain:
+        signature = tf.saved_model.load(plain).signatures["serving_default"]
+    logits = signature(message=tf.constant(job.messages))["logit"].numpy()
+    good = ~np.isnan(job.logits)
+    if not np.allclose(logits[good], job.logits[good], rtol=0, atol=_PROBE_TOLERANCE):
+        furthest = np.nanmax(np.abs(logits[good] - job.logits[good]), initial=0)
+        raise _Refused(f"the SavedModel does not score as the trainer does (logits differ by up to {furthest:.2g})")
 
 
 def _fingerprint(schema: Schema) -> str:

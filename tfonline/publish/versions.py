@@ -136,7 +136,7 @@ class Versions:
 
     def problems(self, number: int) -> list[str]:
         """What of a version is not as its manifest says: files that differ, are missing or were added."""
-        expected, found = self.manifest(number)["files"], digests(self.path(number))
+        expected, found = self.manifest(number).get("files", {}), digests(self.path(number))
         differ = [f"{name} has changed" for name in sorted(expected.keys() & found.keys()) if expected[name] != found[name]]
         missing = [f"{name} is missing" for name in sorted(expected.keys() - found.keys())]
         return differ + missing + [f"{name} was added" for name in sorted(found.keys() - expected.keys())]

@@ -1,0 +1,80 @@
+"""Scores rows by a published version as those who serve it do: through its SavedModel, of whichever model it is."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from tfonline.lifecycle import UserError
+from tfonline.publish.plain_path import plain_path
+from tfonline.publish.versions import Versions
+
+_BATCH_ROWS = 1000
+# A model of other columns takes hardly any row for one of its own. One of an older tfonline may refuse a few that this one takes.
+_MIN_SCORED = 0.9
+
+
+class CannotScore(Exception):
+    """A published version gives no scores to compare with, for the reason in the text."""
+
+
+class Kept(NamedTuple):
+    """Rows to be scored later.
+
+    Attributes:
+      message: string [b], as they came.
+      good: bool [b] or longer: which of them count; what is longer is padding.
+    """
+
+    message: tf.Tensor
+    good: np.ndarray
+
+
+def score(versions: Versions, number: int, rows: Sequence[Kept], about: Mapping[str, Any]) -> np.ndarray:
+    """The logits that a version gives for rows: float32 [all that count], NaN for a row that it refuses.
+
+    Args:
+      versions: of the folder.
+      number: the version.
+      rows: at least one that counts.
+      about: the `schema_fingerprint` and `message_format` of the rows, as in a manifest.
+
+    Raises:
+      CannotScore: the version is made for other rows, or is damaged, or does not load.
+    """
+    try:
+        logits = _score(versions, number, rows, about)
+    except CannotScore:
+        raise
+    except Exception as e:  # it may be any model, or none
+        text = str(getattr(e, "message", None) or e) or type(e).__name__
+        raise CannotScore(f"it cannot be loaded and asked: {text.splitlines()[0]}") from e
+    scored = int((~np.isnan(logits)).sum())
+    if scored < _MIN_SCORED * len(logits):
+        raise CannotScore(f"of {len(logits):,} rows it scores {scored:,}: its columns are others")
+    return logits
+
+
+def _score(versions: Versions, number: int, rows: Sequence[Kept], about: Mapping[str, Any]) -> np.ndarray:
+    try:
+        manifest = versions.manifest(number)
+    except UserError:
+        manifest = None  # the model beside it may be whole: then its scores tell whether it is made for such rows
+    if manifest is not None:
+        for name in ("schema_fingerprint", "message_format"):
+            if manifest.get(name, about[name]) != about[name]:
+                raise CannotScore(f"its {name} is {manifest[name]}, that of this model's rows {about[name]}")
+        if problems := versions.problems(number):
+            raise CannotScore(f"it is damaged: {'; '.join(problems)}")
+    with plain_path(versions.path(number)) as plain:
+        loaded = tf.saved_model.load(plain)
+    good = np.concatenate([kept.good[: len(kept.message)] for kept in rows])
+    messages = tf.boolean_mask(tf.concat([kept.message for kept in rows], axis=0), good)
+    signature = loaded.signatures.get("serving_default")
+    if signature is None:
+        raise CannotScore("it has no signature serving_default")
+    found = [signature(message=messages[i : i + _BATCH_ROWS]) for i in range(0, len(messages), _BATCH_ROWS)]
+    if "logit" not in found[0]:
+        raise CannotScore("it gives no logit")
+    return np.concatenate([outputs["logit"].numpy() for outputs in found])
