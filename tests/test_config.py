@@ -332,7 +332,8 @@ def test_help_lists_every_flag_with_its_default_and_the_exit_codes(flag, capsys)
     assert text.count("(default: ") == len(FLAG_NAMES)
     assert "A window is planned when this many rows are there, over all partitions. (default: 10000)" in text
     assert "One of glorot, normal." in text
-    assert "64 flags, 65 data, 66 no_input, 69 unavailable, 70 not_finite, 73 cannot_write, 75 try_again, 78 config." in text
+    assert "69 unavailable, 70 not_finite, 71 step, 73 cannot_write, 75 try_again, 77 credentials, 78 config." in text
+    assert "64 flags, 65 data, 66 no_input, " in text
 
 
 @pytest.mark.parametrize(("flag", "code"), [("--help", 0), ("--window_rows=0", 64), ("--flagfile=/nowhere", 66)])

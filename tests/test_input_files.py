@@ -122,6 +122,14 @@ def test_a_named_file_that_is_gone_contradicts_the_checkpoint(train, day, tmp_pa
     assert e.value.code == 78
 
 
+def test_a_last_row_without_a_line_end_may_get_one_and_more_rows_behind_it(train, day, tmp_path):
+    (tmp_path / "day_1").write_bytes(b"\n".join(ROWS[:10]))
+    assert train()["next"] == [10]
+    with (tmp_path / "day_1").open("ab") as f:
+        f.write(b"\n" + ROWS[10] + b"\n")
+    assert train()["next"] == [11]
+
+
 def test_a_last_row_without_a_line_end_must_not_grow_once_it_is_trained(train, day, tmp_path):
     (tmp_path / "day_1").write_bytes(b"\n".join(ROWS[:10]))
     assert train()["next"] == [10]

@@ -1,5 +1,6 @@
 """tools/models.py, as the on-call engineer uses it: on a folder that a trainer has published into."""
 
+import gzip
 import shutil
 import subprocess
 import sys
@@ -74,6 +75,25 @@ def test_scores_of_a_file(published):
     assert np.isnan(scores[300:]).all()
     auc = exact_auc(scores[:300], np.array([row[:1] == b"1" for row in ROWS[:300]]))
     assert about.startswith(f"models: rows=302 bad=2 labelled=300 auc={auc:.4f} log_loss=0.")
+    assert "2 rows have no score: it is nan. Expected rows with the label's field (--labels)" in about
+
+
+def test_rows_without_labels_are_said_to_be_such(published):
+    """A row with the label's field among them is none: what has another width is not guessed at."""
+    unlabelled = [row.split(b"\t", 1)[1] for row in ROWS[:50]]
+    (published / "bare.tsv").write_bytes(b"\n".join([*unlabelled, ROWS[50]]) + b"\n")
+    (published / "whole.tsv").write_bytes(b"\n".join(ROWS[:50]) + b"\n")
+    out, about = models("score", published / "models", published / "bare.tsv", "--labels=no")
+    *scores, last = out.splitlines()
+    assert scores == models("score", published / "models", published / "whole.tsv")[0].splitlines()
+    assert last == "nan"
+    assert about.startswith("models: rows=51 bad=1 labelled=0\n")
+
+
+@pytest.mark.parametrize("data", [gzip.compress(b"\n".join(ROWS[:50]), mtime=0)[:-9], b"no gzip"])
+def test_a_gzip_file_that_is_not_whole_is_told(published, tmp_path, data):
+    (tmp_path / "rows.tsv.gz").write_bytes(data)
+    assert "rows.tsv.gz" in models("score", published / "models", tmp_path / "rows.tsv.gz", code=65)[1]
 
 
 def test_a_folder_whose_name_is_a_pattern_to_tensorflow(published, tmp_path):

@@ -5,11 +5,11 @@ python tools/models.py verify models [VERSION]         digests of all its files;
 python tools/models.py rollback models [VERSION]       publishes an older version again as a new one, marks those since as bad, and
                                                        pauses publishing
 python tools/models.py resume models                   lets the trainer publish again
-python tools/models.py score models FILE [--version=N] a probability a row; AUC and log loss where rows have labels
+python tools/models.py score models FILE [--version=N] a probability a row, AUC and log loss; --labels=no: rows without the label's
+                                                       field, probabilities only
 """
 
 import argparse
-import gzip
 import itertools
 import json
 import os
@@ -22,6 +22,7 @@ from command_line import Parser, at_least, run
 
 from tfonline.lifecycle import Exit, UserError
 from tfonline.publish.versions import Versions
+from tfonline.stream.row_files import open_rows
 
 _BATCH_ROWS = 1000
 
@@ -89,23 +90,35 @@ def _score(versions: Versions, args: argparse.Namespace) -> int:
 
     from tfonline.evaluate.progressive import exact_auc, log_losses
 
-    number = _which(versions, args.version)
-    manifest, signature = versions.manifest(number), _signatures(versions, number)["serving_default"]
+    number, labelled = _which(versions, args.version), args.labels == "yes"
+    manifest, signatures = versions.manifest(number), _signatures(versions, number)
+    name = "serving_default" if labelled else "unlabelled"
+    if name not in signatures:
+        raise UserError(
+            f"version {number} has no signature for rows without the label's field: an older tfonline has published it. Score rows "
+            "as in the topic, or another version.",
+            Exit.DATA,
+        )
     logits, labels, bad = [], [], 0
     for rows in _rows(args.file):
-        found = {name: value.numpy() for name, value in signature(message=tf.constant(rows)).items()}
-        bad += int((found["reason"] > 0).sum())
+        found = {name: value.numpy() for name, value in signatures[name](message=tf.constant(rows)).items()}
+        good = found["reason"] == 0
+        bad += int((~good).sum())
         print("\n".join(f"{p:.6g}" for p in found["probability"]))
-        logits.append(found["logit"])
-        labels.append(np.array([_label(row, manifest) for row in rows], np.float32))
-    logits, labels = (np.concatenate([*part, np.zeros(0, np.float32)]) for part in (logits, labels))
-    known = ~np.isnan(logits) & ~np.isnan(labels)
+        logits.append(found["logit"][good])
+        labels += [_label(row, manifest) for row, is_good in zip(rows, good, strict=True) if labelled and is_good]
+    logits, num_good = np.concatenate([*logits, np.zeros(0, np.float32)]), sum(map(len, logits))
     metrics = ""
-    if known.any():
-        metrics = (
-            f" auc={exact_auc(logits[known], labels[known]):.4f} log_loss={log_losses(logits[known], labels[known]).mean():.4f}"
+    if labels:
+        clicks = np.array(labels, np.float32)
+        metrics = f" auc={exact_auc(logits, clicks):.4f} log_loss={log_losses(logits, clicks).mean():.4f}"
+    print(f"models: rows={num_good + bad} bad={bad} labelled={len(labels)}{metrics}", file=sys.stderr)
+    if bad:
+        field = "with" if labelled else "without"
+        print(
+            f"models: {bad} rows have no score: their numbers are nan. Expected rows {field} the label's field (--labels).",
+            file=sys.stderr,
         )
-    print(f"models: rows={len(logits)} bad={bad} labelled={int(known.sum())}{metrics}", file=sys.stderr)
     return Exit.OK
 
 
@@ -128,24 +141,16 @@ def _which(versions: Versions, number: int | None) -> int:
 
 
 def _rows(path: str) -> Iterator[list[bytes]]:
-    try:
-        with gzip.open(path) if path.endswith(".gz") else open(path, "rb") as file:
-            while some := [line.rstrip(b"\n") for line in itertools.islice(file, _BATCH_ROWS)]:
-                yield some
-    except OSError as e:
-        raise UserError(
-            f"{path} cannot be read ({e.strerror or e}). Expected rows as in the topic, one a line.", Exit.NO_INPUT
-        ) from e
+    """Raises UserError where the file cannot be read (exit 66), or is no whole gzip file (65)."""
+    with open_rows(path) as file:
+        while some := [line.rstrip(b"\n") for line in itertools.islice(file, _BATCH_ROWS)]:
+            yield some
 
 
-def _label(row: bytes, manifest: dict[str, Any]) -> float:
-    """NaN where the row has none."""
-    columns = manifest["contract"]["columns"]
-    try:
-        fields = json.loads(row) if manifest["message_format"] == "json" else row.split(b"\t")
-        return float(fields[columns.index(manifest["label"])]) if len(fields) == len(columns) else float("nan")
-    except (ValueError, TypeError):  # a bad row has no score either
-        return float("nan")
+def _label(row: bytes, manifest: dict[str, Any]) -> bool:
+    """Of a row that the model has taken: its label is 0 or 1 then, and it has a field a column."""
+    fields = json.loads(row) if manifest["message_format"] == "json" else row.decode().split("\t")
+    return str(fields[manifest["contract"]["columns"].index(manifest["label"])]) == "1"
 
 
 def _number(value: float | None) -> str:
@@ -173,6 +178,9 @@ def _parse(argv: list[str]) -> argparse.Namespace:
             command.add_argument("--why", default="rolled back", help="kept beside the bad versions")
         if name == "score":
             command.add_argument("file", help="rows as in the topic, one a line, plain or .gz")
+            command.add_argument(
+                "--labels", choices=("yes", "no"), default="yes", help="whether the rows have the label's field (default: yes)"
+            )
             command.add_argument("--version", type=at_least(1), help="its number (default: the newest)")
     return parser.parse_args(argv)
 

@@ -238,9 +238,18 @@ def _why_changed(known: InputFile, now: InputFile, trained: int) -> str:
         return ""
     if now.rows < trained:
         return f"has {now.rows:,} rows, and {trained:,} of it have been trained"
-    if now.bytes > known.bytes and not known.ends_line and trained >= known.rows:
+    if now.bytes > known.bytes and not known.ends_line and trained >= known.rows and not _goes_on_with_a_line_end(known):
         return "has been added to; its last row had no line end when it was trained, and is another one now"
     return _why_another(known, 0)
+
+
+def _goes_on_with_a_line_end(known: InputFile) -> bool:
+    """Whether what was added to a file begins with the line end that its last row lacked: then that row is what it was."""
+    if known.name.endswith(".gz"):
+        return False
+    with open(known.name, "rb") as file:
+        file.seek(known.bytes)
+        return file.read(1) == b"\n"
 
 
 def _why_another(known: InputFile, least_bytes: int) -> str:
