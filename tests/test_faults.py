@@ -145,7 +145,7 @@ def test_a_topic_that_is_deleted_while_it_runs(topic, in_a_process, produce, adm
     admin.delete_topics([name])[name].result()
     if again:
         wait_until(lambda: name not in admin.list_topics(timeout=10).topics)
-        threading.Event().wait(1)  # the run asks within its poll, and finds no topic
+        threading.Event().wait(2)  # the run compares the ends each second, and finds no topic
         admin.create_topics([NewTopic(name, 1, 1)])[name].result()
         produce(name, ROWS[:300])
     trainer.wait_for_exit(code, 60, "its topic was deleted")

@@ -1,17 +1,18 @@
 """The admin side and the tensorflow-io reader against a real broker."""
 
+import concurrent.futures
 import json
 import resource
 
 import pytest
 import tensorflow as tf
-from confluent_kafka import Producer, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from tfonline.config import Config
 from tfonline.lifecycle import Stop, UserError
 from tfonline.positions import make_resolve_stop, resolve_start
-from tfonline.stream.broker import KafkaTopic, read_offsets_file
+from tfonline.stream.broker import KafkaTopic, RowsGone, read_offsets_file
 from tfonline.stream.readers import KafkaReader, make_raw_batches
 from tfonline.stream.windows import Window
 
@@ -167,6 +168,51 @@ def test_offsets_are_committed_for_lag_tools(broker, topic):
     assert admin.commit([2, 1]) == ""
     assert admin.commit([1, 0]) == ""
     assert admin.committed(f"{name}-group") == [1, 0]
+
+
+def test_the_late_answer_to_an_earlier_commit_is_not_taken_for_this_ones(broker, topic):
+    source = open_topic(broker, topic([[b"a"], []]))
+
+    class Consumer:
+        def commit(self, offsets, asynchronous):
+            self.answers = [(KafkaError(KafkaError._TIMED_OUT), [(1, 0), (0, 1)]), (None, [(1, 4), (0, 2)])]
+
+        def poll(self, secs):
+            error, positions = self.answers.pop(0)
+            source._on_commit(error, [TopicPartition(source.name, *position) for position in positions])
+
+    source._consumer = Consumer()
+    assert source.commit([2, 4]) == ""
+
+
+def test_a_range_that_retention_took_is_not_told_as_a_dead_broker(broker, topic):
+    """The training loop asks whose rows they are; the reader keeps no error of its own."""
+    name = topic([[b"a", b"b", b"c"]])
+    reader = open_reader(broker, name)
+    admin = AdminClient({"bootstrap.servers": broker.bootstrap, "log_level": 0})
+    admin.delete_records([TopicPartition(name, 0, 2)])[TopicPartition(name, 0)].result()
+    with pytest.raises(RowsGone, match=r"partition 0: \[0, 3\)"):
+        reader._topic.fetch(0, 0, 3)
+    with pytest.raises(RowsGone):
+        reader._rest(tf.constant(0), tf.constant(0, tf.int64), tf.constant(3, tf.int64))
+    assert reader.error is None
+
+
+def test_an_id_that_a_busy_broker_does_not_tell_is_asked_for_again(broker, topic, monkeypatch):
+    name = topic([[b"a"]])
+    told, busy = open_topic(broker, name).topic_id, [KafkaError._TIMED_OUT]
+
+    class Busy(AdminClient):
+        def describe_topics(self, *args, **kwargs):
+            if not busy:
+                return super().describe_topics(*args, **kwargs)
+            failed = concurrent.futures.Future()
+            failed.set_exception(KafkaException(KafkaError(busy.pop())))
+            return {name: failed}
+
+    monkeypatch.setattr("tfonline.stream.broker.AdminClient", Busy)
+    assert open_topic(broker, name).topic_id == told
+    assert busy == []
 
 
 def test_a_stop_ends_the_wait_for_a_broker():

@@ -351,6 +351,13 @@ def test_partitions_that_the_topic_gets_are_read_from_their_beginning():
     assert planner.ends == [150, 80]
 
 
+def test_an_end_may_be_known_of_partitions_that_no_look_has_seen():
+    topic = Topic([10, 5], begins=[0, 0])
+    planner = planner_of(topic, position=[0], resolve_stop=lambda: [10, 5])
+    assert [w.stop for w in planner] == [(10, 5)]
+    assert (planner.error, planner.ended) == (None, "reached --stop_at")
+
+
 def test_partitions_that_the_topic_gets_are_behind_the_end_of_a_run():
     topic = Topic([150], begins=[0, 0])
     planner = planner_of(topic, stop_at=(150,))

@@ -49,6 +49,10 @@ class RowsGone(Exception):
 class KafkaTopic:
     """One topic of a Kafka cluster.
 
+    Three threads use it: the planner's for offsets and to wait, the training loop's to commit, and the one that watches for rows
+    that do not come. librdkafka's clients may be shared, and any thread that polls may be called back for another; the planner
+    keeps its questions about offsets together, for `begins` may find new partitions.
+
     Attributes:
       num_partitions: as last seen; `begins` looks for more every few seconds.
       topic_id: tells the topic from another made later under its name; '' where the broker knows no ids.
@@ -87,9 +91,11 @@ class KafkaTopic:
         except KafkaException as e:
             raise UserError(f"a Kafka property is wrong: {without_secrets(e.args[0].str(), properties)}", Exit.FLAGS) from None
         self._new_rows = NewRows(lambda: self._new_consumer(group, **LONG_POLL), topic)
+        self.topic_id = ""  # not known yet; a broker that comes back while the topic is looked for is compared with it
         self.num_partitions = self._find_topic()
         self.topic_id = self._find_topic_id()
         self._refreshed = time.monotonic()
+        self._commits: dict[tuple[int, ...], str] = {}  # what came of a commit, by its offsets
 
     @property
     def timeout_secs(self) -> float:
@@ -158,19 +164,20 @@ class KafkaTopic:
         return [o.offset for o in offsets]
 
     def commit(self, offsets: list[int]) -> str:
-        """Commits next offsets under the group, for lag tools. Returns why it failed, or ''."""
+        """Commits next offsets under the group, for lag tools; one commit at a time. Returns why it failed, or ''."""
         positions = [TopicPartition(self._topic, p, o) for p, o in enumerate(offsets)]
-        self._committed = None
+        self._commits.clear()
         # Asynchronous, for a synchronous commit to a broker that is away waits far beyond any timeout of ours.
         self._consumer.commit(offsets=positions, asynchronous=True)
         deadline = time.monotonic() + _REQUEST_SECS
-        while self._committed is None and time.monotonic() < deadline:
-            self._consumer.poll(0.01)  # calls _on_commit
-        return "no answer" if self._committed is None else self._committed
+        while tuple(offsets) not in self._commits and time.monotonic() < deadline:
+            self._consumer.poll(0.01)  # calls _on_commit, be it of an earlier commit that was given up
+        return self._commits.get(tuple(offsets), "no answer")
 
     def _on_commit(self, error: Any, positions: list[TopicPartition]) -> None:
         errors = [error, *(p.error for p in positions)]
-        self._committed = next((e.str() for e in errors if e), "")
+        offsets = tuple(p.offset for p in sorted(positions, key=lambda p: p.partition))
+        self._commits[offsets] = next((e.str() for e in errors if e), "")
 
     def check_reachable(self) -> None:
         """Raises UserError (exit 69, or 77) where the broker does not answer; asks once, on a connection of its own."""

@@ -178,6 +178,7 @@ class Planner:
                 with self._asking:
                     resolved = self._resolve_stop()
                 if resolved:
+                    self._widen(len(resolved))  # another thread may have found partitions that no look has seen yet
                     self._policy, woken = dataclasses.replace(self._policy, stop_at=tuple(resolved)), True
             if self._policy.ended(self._position):
                 self.ended = _REACHED
