@@ -123,13 +123,17 @@ def test_a_disk_that_takes_no_more_stops_no_training(stream, tmp_path, fault):
 
 
 def test_two_that_publish_into_one_folder(start, tmp_path):
-    trainers = [start("one"), start("other")]
+    rows = tmp_path / "all.tsv"
+    rows.write_bytes(b"\n".join(ROWS))
+    trainers = [start("one", input_files=rows), start("other", input_files=rows)]
     for name, trainer in zip(("one", "other"), trainers, strict=True):
-        trainer.wait_for_exit(0, 120, f"{name} has begun")
-        assert rows_of(tmp_path / name) == 10_000
+        trainer.wait_for_exit(0, 200, f"{name} has begun")
+        assert rows_of(tmp_path / name) == 20_000
     versions = Versions(tmp_path / "export")
     one, other = (published_by(tmp_path / f"{name}.log") for name in ("one", "other"))
-    assert min(len(one), len(other)) >= 2
+    # Each is overtaken by the other now and then. From then on it keeps its rows, and judges against what comes meanwhile.
+    assert min(len(one), len(other)) >= 1
+    assert len(one + other) >= 4
     assert one == sorted(one)
     assert sorted(one + other) == versions.numbers == list(range(1, len(one + other) + 1))
     assert [versions.problems(number) for number in versions.numbers] == [[]] * len(versions.numbers)

@@ -157,20 +157,60 @@ def test_what_others_do_in_the_middle_of_a_run_is_noticed(train, monkeypatch):
     assert 3 in {value for _, value in events_of(f"{config.model_dir}/tensorboard")["served/version"]}
 
 
-def test_a_version_that_came_while_another_was_written_is_not_replaced_unseen(train, monkeypatch):
-    class Overtaken(Servable):
-        def write(self, folder):
-            super().write(folder)
-            versions = Versions(folder.parent.parent)
-            if not versions.numbers:
-                publish(versions.folder, 1.0)
+@pytest.fixture
+def meanwhile(monkeypatch):
+    """Has something done while each model is written: it gets the versions."""
 
-    monkeypatch.setattr(publisher_module, "Servable", Overtaken)
+    def do(work):
+        class Written(Servable):
+            def write(self, folder):
+                super().write(folder)
+                work(Versions(folder.parent.parent))
+
+        monkeypatch.setattr(publisher_module, "Servable", Written)
+
+    return do
+
+
+def test_a_version_that_came_while_another_was_written_is_not_replaced_unseen(train, meanwhile):
+    meanwhile(lambda versions: versions.numbers or publish(versions.folder, 1.0))
     config, said, versions = train()
-    assert "not published: version 1 has been published meanwhile" in said
-    assert refusals(config)[0] == "version 1 has been published meanwhile"
-    assert versions.numbers[:2] == [1, 2]
+    why = "version 1 has been published since the model was saved; the next model is compared with it"
+    assert f"not published: {why}. Version none stays." in said
+    assert refusals(config) == [why]
+    assert versions.numbers == [1, 2, 3]
     assert versions.manifest(2)["metrics"]["served_rows"] == 400
+
+
+def test_where_rows_are_kept_they_are_scored_by_the_version_that_came_meanwhile(train, tmp_path, meanwhile):
+    publish(tmp_path / "export", 1.0)
+    meanwhile(lambda versions: versions.numbers == [1] and publish(versions.folder, 0.001))
+    _, _, versions = train(export_every_windows=20)
+    assert versions.numbers == [1, 2, 3]
+    metrics = versions.manifest(3)["metrics"]
+    assert metrics["served_log_loss"] == pytest.approx(log_loss_of(versions, 2, ROWS[-400:]), abs=1e-5)
+    assert metrics["served_log_loss"] != pytest.approx(log_loss_of(versions, 1, ROWS[-400:]), abs=1e-5)
+
+
+def test_a_model_from_before_a_roll_back_is_not_published_after_it(train, meanwhile):
+    def roll_back(versions):
+        if versions.numbers == [1, 2]:
+            versions.roll_back(why="clicks fell")
+            versions.resume()
+
+    meanwhile(roll_back)
+    config, said, versions = train()
+    assert "not published: version 3 was gone back to since the model was saved" in said
+    assert len(refusals(config)) == 1
+    assert versions.numbers == [1, 2, 3, 4]
+
+
+def test_a_model_is_not_published_where_publishing_was_paused_while_it_was_written(train, meanwhile):
+    meanwhile(lambda versions: versions.numbers == [1, 2] and versions.roll_back(why="clicks fell"))
+    config, said, versions = train()
+    assert "not published: publishing is paused: clicks fell (version 3 is 1 again). Version 2 stays." in said
+    assert len(refusals(config)) == counted(config, "refused") == 1
+    assert versions.numbers == [1, 2, 3]
 
 
 # What fails

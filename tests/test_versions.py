@@ -18,7 +18,7 @@ import pytest
 from tfonline.lifecycle import Exit, UserError
 from tfonline.publish import links, staging
 from tfonline.publish import versions as versions_module
-from tfonline.publish.versions import MANIFEST, Overtaken, Versions
+from tfonline.publish.versions import MANIFEST, Paused, Versions
 
 
 def model(text):
@@ -255,7 +255,7 @@ def test_the_way_back_waits_for_no_one_who_writes(versions, monkeypatch, where):
     assert Versions(versions.folder, lock_secs=0).roll_back(why="clicks fell") == 3
     assert text_of(versions, 3) == "a"
     assert versions.numbers == [1, 2, 3]
-    with pytest.raises(Overtaken, match=r"publishing is paused: clicks fell \(version 3 is 1 again\)"):
+    with pytest.raises(Paused, match=r"publishing is paused: clicks fell \(version 3 is 1 again\)"):
         held.finish()
     assert versions.numbers == [1, 2, 3]
     assert versions.bad == {2: "clicks fell"}
@@ -264,25 +264,41 @@ def test_the_way_back_waits_for_no_one_who_writes(versions, monkeypatch, where):
     assert versions.publish(model("c"), {}) == 4
 
 
-def test_what_was_judged_against_another_version_is_not_published(versions, monkeypatch):
-    versions.publish(model("a"), {})
-    held = publishing(versions, monkeypatch, "write", over=1)
-    assert Versions(versions.folder, lock_secs=0).publish(model("b"), {}, over=1) == 2
-    with pytest.raises(Overtaken, match="version 2 has been published meanwhile"):
-        held.finish()
-    assert versions.numbers == [1, 2]
-    assert versions.publish(model("c"), {}, over=2) == 3
-    # Rolled back and resumed while it was written: it may be the model that was condemned.
-    held = publishing(versions, monkeypatch, "write", over=3)
-    versions.roll_back()
-    versions.resume()
-    with pytest.raises(Overtaken, match="version 4 has been published meanwhile"):
-        held.finish()
-    for number in versions.numbers:
-        shutil.rmtree(versions.path(number))
-    with pytest.raises(Overtaken, match="version 4 is gone"):
-        versions.publish(model("d"), {}, over=4)
-    assert versions.publish(model("d"), {}, over=0) == 5
+def test_nothing_is_published_over_a_version_that_was_not_judged(versions, monkeypatch):
+    seen = []
+
+    def judge(newest):
+        seen.append(newest)
+        if newest == 2:  # while it judges that one, too
+            Versions(versions.folder, lock_secs=0).publish(model("c"), {})
+        if newest > 3:
+            raise ValueError("not over this one")
+        return {"over": newest}
+
+    assert versions.publish(model("a"), {"step": 7}, judge) == 1
+    assert (versions.manifest(1)["step"], versions.manifest(1)["over"]) == (7, 0)
+    held = publishing(versions, monkeypatch, "write", judge=judge)
+    assert Versions(versions.folder, lock_secs=0).publish(model("b"), {}) == 2
+    assert held.finish() == 4
+    assert seen == [0, 2, 3]
+    assert versions.manifest(4)["over"] == 3
+    with pytest.raises(ValueError, match="not over this one"):
+        versions.publish(model("e"), {}, judge)
+    assert versions.numbers == [2, 3, 4]
+    assert not list(versions.folder.glob(".*.tmp"))
+
+
+def test_publishing_that_is_paused_while_it_is_judged(versions):
+    for text in "ab":
+        versions.publish(model(text), {})
+
+    def judge(newest):
+        versions.roll_back(why="clicks fell")
+        return {}
+
+    with pytest.raises(Paused, match="clicks fell"):
+        versions.publish(model("c"), {}, judge)
+    assert versions.numbers == [1, 2, 3]
 
 
 def test_what_is_being_written_is_not_removed_by_another(versions, monkeypatch):

@@ -30,7 +30,7 @@ from tfonline.publish.pins import Pins
 from tfonline.publish.plain_path import plain_path
 from tfonline.publish.published import Kept
 from tfonline.publish.servable import Servable
-from tfonline.publish.versions import Overtaken, Versions
+from tfonline.publish.versions import Paused, Versions
 from tfonline.report.console import Console
 from tfonline.report.writers import Scalars
 
@@ -50,6 +50,7 @@ class _Job:
       began: time.monotonic.
       over: the newest version then, which the gate compares with; 0: there is none.
       scored: whether the gate has the scores of that version, else they come from its SavedModel.
+      besides: what is to be said of the version that it replaces.
     """
 
     began: float
@@ -61,10 +62,11 @@ class _Job:
     inputs: tuple[tf.Tensor, ...]
     messages: list[bytes]
     logits: np.ndarray
+    besides: str = ""
 
 
 class _Done(NamedTuple):
-    """A version that was published: its number, how long that took, seconds, and what is to be said of it besides."""
+    """A version that was published: its number, how long that took, seconds, and what is to be said of the one that it replaces."""
 
     number: int
     secs: float
@@ -244,34 +246,60 @@ class Publisher:
 
     def _publish(self, checkpoint: pathlib.Path, job: _Job) -> _Done:
         """In the thread: judges, writes, looks at what was written, and publishes it."""
-        besides = self._compare(job) if job.over and not job.scored else ""
-        report = job.gate.report()
-        if refusals := job.gate.refusals(report):
-            raise _Refused("; ".join(refusals))
+        judged = self._judge(job, job.over)
         # Before the version is there: a version always belongs to a checkpoint that is.
         kept, identity = self._pins.keep(checkpoint)
         servable = self._newest.spare
         servable.load(str(kept))
         about = {**identity, "newest_row_time": self._newest_row_time(job.start, job.manifest["next"])}
-        about |= {**job.manifest, "metrics": without_nan(report)}
+        about |= job.manifest
         servable.score_inputs(*job.inputs)  # here it is traced, so that training need not wait for that
-        number = self._versions.publish(lambda beside: _write(servable, beside, job), about, over=job.over)
-        self._pins.only({self._checkpoint_of(n) for n in self._versions.numbers})
-        return _Done(number, time.monotonic() - job.began, besides)
 
-    def _compare(self, job: _Job) -> str:
-        """Has the published version score the gate's rows; returns what is to be said if it cannot, and may be replaced."""
-        try:
-            job.gate.compare(lambda rows: published.score(self._versions, job.over, rows, self._about))
-        except published.CannotScore as e:
-            if not self._replace_foreign:
-                raise _Refused(
-                    f"version {job.over} cannot be compared with ({e}), and nothing is published over it unseen. Publish into "
-                    "another --export_dir, go back to a good version (tools/models.py rollback), or have it replaced by "
-                    "--replace_foreign"
-                ) from e
-            return f", over version {job.over}, which could not be compared with ({e})"
-        return ""
+        def judge(newest: int) -> dict[str, Any]:
+            return judged if newest == job.over else self._judge(job, newest)
+
+        number = self._versions.publish(lambda beside: _write(servable, beside, job), about, judge)
+        self._pins.only({self._manifest_of(n).get("checkpoint", "") for n in self._versions.numbers})
+        return _Done(number, time.monotonic() - job.began, job.besides)
+
+    def _judge(self, job: _Job, newest: int) -> dict[str, Any]:
+        """Whether the model may be published over that version; what its manifest says of that.
+
+        Raises:
+          _Refused: it may not.
+        """
+        gate, job.besides = job.gate.copy(), ""
+        if newest != job.over:
+            self._check_overtaken(job, newest)
+        if newest and not (newest == job.over and job.scored):
+            try:
+                gate.compare(lambda rows: published.score(self._versions, newest, rows, self._about))
+            except published.CannotScore as e:
+                if not self._replace_foreign:
+                    raise _Refused(
+                        f"version {newest} cannot be compared with ({e}), and nothing is published over it unseen. Publish into "
+                        "another --export_dir, go back to a good version (tools/models.py rollback), or have it replaced by "
+                        "--replace_foreign"
+                    ) from e
+                job.besides = f", over version {newest}, which could not be compared with ({e})"
+        report = gate.report()
+        if refusals := gate.refusals(report):
+            raise _Refused("; ".join(refusals))
+        return {"metrics": without_nan(report)}
+
+    def _check_overtaken(self, job: _Job, newest: int) -> None:
+        """Whether the model may be judged against a version that is the newest only since it was saved.
+
+        Raises:
+          _Refused: it may not.
+        """
+        if not newest:
+            raise _Refused(f"version {job.over} is gone since the model was saved")
+        since = [n for n in self._versions.numbers if n > job.over]
+        if any("rolled_back_to" in self._manifest_of(n) for n in since):
+            raise _Refused(f"version {newest} was gone back to since the model was saved, which may be as bad as what was left")
+        if not job.gate.all_kept:
+            raise _Refused(f"version {newest} has been published since the model was saved; the next model is compared with it")
 
     def _collect(self) -> None:
         """Takes up what the thread has done."""
@@ -287,7 +315,7 @@ class Publisher:
         """Says, counts and serves what the thread has done; returns how long the export took, seconds, or None for none."""
         try:
             number, secs, besides = done.result()
-        except (_Refused, Overtaken) as e:
+        except (_Refused, Paused) as e:
             self._counts["refused"] += 1
             self._say_once(f"not published: {e}. Version {self._newest.number or 'none'} stays.")
             self._record_refusal(str(e))
@@ -320,12 +348,12 @@ class Publisher:
             self._failed(e)
             return True
 
-    def _checkpoint_of(self, number: int) -> str:
-        """The name of the checkpoint that a version is of; '' where its manifest does not say, or it has just been removed."""
+    def _manifest_of(self, number: int) -> dict[str, Any]:
+        """What a version is; {} where that cannot be read, or it has just been removed."""
         try:
-            return self._versions.manifest(number)["checkpoint"]
-        except (UserError, KeyError):
-            return ""
+            return self._versions.manifest(number)
+        except UserError:
+            return {}
 
     def _record_refusal(self, why: str) -> None:
         line = {"time": time.time(), "window": self._position.window, "step": self._position.step, "why": why}

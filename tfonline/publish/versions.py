@@ -36,8 +36,8 @@ class _State:
     bad: dict[str, str] = dataclasses.field(default_factory=dict)  # number to reason
 
 
-class Overtaken(Exception):
-    """What was written is not published: somebody has changed the folder meanwhile, as the text says."""
+class Paused(Exception):
+    """What was written is not published: publishing is paused, for the reason in the text."""
 
 
 class Versions:
@@ -103,18 +103,25 @@ class Versions:
         except (OSError, ValueError) as e:
             raise UserError(f"version {number} has no readable {MANIFEST}: {e}. Roll back to another one.", Exit.DATA) from e
 
-    def publish(self, write: Callable[[pathlib.Path], object], manifest: dict[str, Any], over: int | None = None) -> int:
+    def publish(
+        self,
+        write: Callable[[pathlib.Path], object],
+        manifest: dict[str, Any],
+        judge: Callable[[int], dict[str, Any]] | None = None,
+    ) -> int:
         """Publishes what `write` puts into a folder that is not there yet; returns its number.
 
-        What `write` raises leaves the folder as it was. So does a kill, but for a `.tmp` that the next call removes.
+        What `write` or `judge` raises leaves the folder as it was. So does a kill, but for a `.tmp` that the next call removes.
 
         Args:
           write: gets the path beside, and makes it.
           manifest: what the version is; `version`, `published` (seconds since 1970) and `files` (SHA-256 by name) are added.
-          over: the newest version that the caller knows of, 0 for none: only over this one is it published. None: over any.
+          judge: gets the number of the newest version, 0 for none, and gives what the manifest says besides, or raises. It is asked
+            once all is written, and again where another version has come while it judged: nothing is published over a version that
+            it has not seen. None: over any.
 
         Raises:
-          Overtaken: publishing is paused, or another version has been published since `over`.
+          Paused: publishing was paused, at the latest while this was written.
           OSError: it could not be written.
           UserError: another holds the folder for too long (exit 75).
         """
@@ -122,17 +129,20 @@ class Versions:
             write(beside.version)
             files = digests(beside.version)
             _flush(beside.version)
-            with self._locked():
-                state, newest = self._state(), max(self.numbers, default=0)
-                if state.paused:
-                    raise Overtaken(f"publishing is paused: {state.paused}")
-                if over is not None and newest != over:
-                    raise Overtaken(f"version {newest} has been published meanwhile" if newest else f"version {over} is gone")
-                number = self._add(beside, manifest, files, state)
-                for old in self.numbers[: -self._keep]:
-                    # Serving sees it whole or not at all.
-                    self.path(old).rename(beside.path / str(old))
-            return number
+            judged = None
+            while True:
+                with self._locked():
+                    state, newest = self._state(), max(self.numbers, default=0)
+                    if state.paused:
+                        raise Paused(f"publishing is paused: {state.paused}")
+                    if judge is None or newest == judged:
+                        number = self._add(beside, manifest, files, state)
+                        for old in self.numbers[: -self._keep]:
+                            # Serving sees it whole or not at all.
+                            self.path(old).rename(beside.path / str(old))
+                        return number
+                # Without the lock: it may take long.
+                judged, manifest = newest, manifest | judge(newest)
 
     def problems(self, number: int) -> list[str]:
         """What of a version is not as its manifest says: files that differ, are missing or were added."""
