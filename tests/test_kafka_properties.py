@@ -180,7 +180,7 @@ def test_an_error_of_a_library_is_shown_without_the_secret_that_it_quotes():
     secrets = {"sasl.oauthbearer.client.secret": SECRET, "ssl.key.password": "", "client.id": "me"}
     said = f"sasl.oauthbearer.client.secret={SECRET}error:No such configuration property of me"
     assert without_secrets(said, secrets) == "sasl.oauthbearer.client.secret=(hidden)error:No such configuration property of me"
-    topic = types.SimpleNamespace(name="clicks")
+    topic = types.SimpleNamespace(name="clicks", num_partitions=1)
     for properties, quoted in (
         (secrets, "Failed to do global configuration: sasl.oauthbearer.client.secret=(hidden)error:No such configuration property"),
         ({"sasl.oauthbearer.config": f"a={SECRET}"}, "Invalid global configuration: sasl.oauthbearer.config=(hidden)"),

@@ -11,7 +11,7 @@ import tensorflow as tf
 from publisher_helpers import ROWS, trainer
 from rows import make_rows
 from serving_helpers import publish
-from test_report import events_of
+from tensorboard_helpers import events_of
 
 from tfonline.evaluate.progressive import PREDICTION
 from tfonline.model.step import Learner
@@ -53,7 +53,7 @@ def refusals(config):
 
 
 def counted(config, name):
-    return events_of(f"{config.model_dir}/tensorboard")[f"export/{name}"][-1][1]
+    return events_of(f"{config.model_dir}/tensorboard")[f"train/serving/export_{name}"][-1][1]
 
 
 # Over a version of another model
@@ -153,8 +153,8 @@ def test_what_others_do_in_the_middle_of_a_run_is_noticed(train, monkeypatch):
     config, _, versions = train()
     assert versions.numbers == [1, 2, 3, 4, 5]
     assert versions.manifest(3)["rolled_back_to"] == 1
-    assert [value for _, value in events_of(f"{config.model_dir}/tensorboard")["served/version"]][-1] == 5
-    assert 3 in {value for _, value in events_of(f"{config.model_dir}/tensorboard")["served/version"]}
+    assert [value for _, value in events_of(f"{config.model_dir}/tensorboard")["train/serving/version"]][-1] == 5
+    assert 3 in {value for _, value in events_of(f"{config.model_dir}/tensorboard")["train/serving/version"]}
 
 
 @pytest.fixture
