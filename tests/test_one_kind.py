@@ -105,7 +105,7 @@ def trainers_scores(config, rows):
     features = Features(schema, dictionaries, config.numeric, config.message_format, config.oov_buckets, config.cross_buckets)
     learner = make_learner(make_strategy(1, "cpu"), config, features.num_ids, features.shape)
     newest = tf.train.latest_checkpoint(config.model_dir)
-    tf.train.Checkpoint(learner=learner).restore(newest).assert_existing_objects_matched().expect_partial()
+    tf.train.Checkpoint(learner=learner).read(newest).assert_existing_objects_matched().expect_partial()
     row = features(tf.constant(rows))
     return learner.score(row.ids, row.values, row.numeric, row.crosses)
 
