@@ -201,5 +201,5 @@ def test_folders_whose_names_are_patterns_to_tensorflow(train, tmp_path):
 
 def test_the_folder_must_be_one(train, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match=r"--export_dir=.*cannot be written"):
+    with pytest.raises(UserError, match=r"--export_dir=.*cannot be made or written"):
         train(export_dir=str(tmp_path / "file" / "x"))
