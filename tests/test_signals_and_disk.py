@@ -35,7 +35,8 @@ def wait_for(trainer, phase, log):
     elif phase == "idle":
         trainer.wait_until(lambda found, window, _: (found, window) == ("reading", 60), 60, "all is trained")
     else:
-        trainer.wait_until(lambda found, window, _: found == phase and window > 0, 60, phase)
+        # The first save comes before the loop; the first step is the longest, and so the one that is seen to go on.
+        trainer.wait_until(lambda found, window, _: found == phase and (window > 0 or phase in ("training", "reading")), 60, phase)
 
 
 @pytest.mark.parametrize("phase", ["starting", "idle", "reading", "training", "saving", "committing"])
