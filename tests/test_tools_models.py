@@ -75,7 +75,7 @@ def test_scores_of_a_file(published):
     assert np.isnan(scores[300:]).all()
     auc = exact_auc(scores[:300], np.array([row[:1] == b"1" for row in ROWS[:300]]))
     assert about.startswith(f"models: rows=302 bad=2 labelled=300 auc={auc:.4f} log_loss=0.")
-    assert "2 rows have no score: it is nan. Expected rows with the label's field (--labels)" in about
+    assert "2 rows have no score: their numbers are nan. Expected rows with the label's field (--labels)." in about
 
 
 def test_rows_without_labels_are_said_to_be_such(published):
