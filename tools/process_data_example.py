@@ -7,11 +7,10 @@ from collections.abc import Iterable, Iterator
 from process_data_files import read_blocks
 from process_data_sql import FIELDS
 
-from tfonline.features.recognise import guess
+from tfonline.features.recognise import guess, shown
 from tfonline.features.schema import Schema
 
 _SEARCHED_ROWS = 10_000_000  # about a minute
-_SHOWN_CHARACTERS = 200
 _GUESSED_ROWS = 1000
 
 
@@ -33,7 +32,7 @@ def describe_first_bad_row(files: Iterable[str], schema: Schema, head_rows: int)
             # The rows behind it tell a CSV file from one line with commas.
             others = (other for _, _, other in itertools.islice(rows, _GUESSED_ROWS - 1) if check.problem(other))
             looks = guess([row, *others], schema, "tsv")
-            return f" The first is {path}, line {number}: {_shown(row)}. {problem}.{looks and ' '}{looks}"
+            return f" The first is {path}, line {number}: {shown(row)}. {problem}.{looks and ' '}{looks}"
     return ""
 
 
@@ -64,7 +63,7 @@ class _Check:
         # The label's mistake before a number's, as the reasons are counted.
         in_order = sorted(zip(columns, values, strict=True), key=lambda pair: pair[0].kind != "label")
         column, value = next((c, v) for c, v in in_order if not self._fields[c.kind].fullmatch(v))
-        return f"{column.name} is {_shown(value.encode())}, expected is {kinds[column.kind]}"
+        return f"{column.name} is {shown(value.encode())}, expected is {kinds[column.kind]}"
 
 
 def _rows(files: Iterable[str]) -> Iterator[tuple[str, int, bytes]]:
@@ -76,13 +75,3 @@ def _rows(files: Iterable[str]) -> Iterator[tuple[str, int, bytes]]:
                 number += 1
                 if line:
                     yield path, number, line
-
-
-def _shown(row: bytes) -> str:
-    """In quotes, with tabs and other characters that cannot be seen written out."""
-    try:
-        text: str | bytes = row.decode()
-    except UnicodeDecodeError:
-        text = row
-    more = f"... ({len(row)} bytes)" if len(text) > _SHOWN_CHARACTERS else ""
-    return f"{text[:_SHOWN_CHARACTERS]!r}{more}"

@@ -19,6 +19,7 @@ _BEGINNINGS = {
     b"\xff\xfe": "UTF-16 text",
     b"\xfe\xff": "UTF-16 text",
 }
+_SHOWN_CHARACTERS = 200
 _FRAME_BYTES = 5  # Confluent's: a zero byte, then the schema's id in four bytes, the highest first
 _CONTROLS = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 _NAME = re.compile(r"[A-Za-z_][\w .:/-]*")
@@ -44,6 +45,16 @@ def guess(rows: Sequence[bytes], schema: Schema, message_format: str) -> str:
     form = f"JSON lists of {num_fields} values" if message_format == "json" else f"{num_fields} fields separated by tabs, no quotes"
     found = f"The rows look like {look}{header and ', with '}{header}" if look else f"One of the rows looks like {header}"
     return f"{found}; expected: {form}, no header line."
+
+
+def shown(message: bytes) -> str:
+    """The beginning of a message, in quotes, and what cannot be seen is written out."""
+    try:
+        text: str | bytes = message.decode()
+    except UnicodeDecodeError:
+        text = message
+    more = f"... ({len(message):,} bytes)" if len(text) > _SHOWN_CHARACTERS else ""
+    return f"{text[:_SHOWN_CHARACTERS]!r}{more}"
 
 
 def _look(row: bytes, schema: Schema, message_format: str) -> str:

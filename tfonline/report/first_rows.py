@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from tfonline.config import Config
 from tfonline.features.parse import IN_WORDS, REASONS, Fields
-from tfonline.features.recognise import guess
+from tfonline.features.recognise import guess, shown
 from tfonline.features.schema import Schema
 from tfonline.lifecycle import Exit, UserError
 from tfonline.stream.readers import Reader, make_raw_batches
@@ -17,7 +17,6 @@ _ROWS = 100
 _PARTITIONS = 4  # that share them: each has to be opened
 # With fewer, all of them refused is no proof that the topic holds something else: its first rows may be somebody's trial.
 _ENOUGH = 10
-_SHOWN_CHARACTERS = 200
 
 
 class FirstRows(NamedTuple):
@@ -83,16 +82,6 @@ def check(config: Config, first: FirstRows, schema: Schema) -> None:
         "--message_format, or mend the producer. Nothing was made; --max_rejected_ratio=1 would go on all the same.",
         Exit.DATA,
     )
-
-
-def shown(message: bytes) -> str:
-    """The beginning of a message, in quotes, and what cannot be seen is written out."""
-    try:
-        text: str | bytes = message.decode()
-    except UnicodeDecodeError:
-        text = message
-    more = f"... ({len(message):,} bytes)" if len(text) > _SHOWN_CHARACTERS else ""
-    return f"{text[:_SHOWN_CHARACTERS]!r}{more}"
 
 
 def _window(position: list[int], begins: list[int], ends: list[int]) -> Window:
