@@ -8,7 +8,7 @@ import process_data
 import pytest
 import synthetic
 from kafka_helpers import ROOT
-from test_publisher import AtOnce
+from publisher_helpers import AtOnce
 from test_servable import clients_scores, trainers_scores
 
 from tfonline.config import parse

@@ -53,7 +53,8 @@ def test_sigterm_ends_the_run_in_time_in_every_phase(trainer, tmp_path, phase):
         return
     said = "no window is open, ending" if phase == "idle" else "(finishing the window|no window is open, ending)"
     assert re.search(rf"SIGTERM: {said}, 10 s at most", output)
-    assert "stopped by SIGTERM" in output
+    # tensorflow-io's reader may take seconds to close a window's consumers: then the run does not wait for it.
+    assert "stopped by SIGTERM" in output or "no window is open, and the next rows do not come: leaving" in output
     _, position = saved(tmp_path / "model")  # whole, and at a window's end
     assert position["rows"] == sum(position["next"]) == 50 * position["window"]
 

@@ -92,8 +92,8 @@ def saved(folder: pathlib.Path) -> tuple[dict[str, bytes], dict]:
     reader = tf.train.load_checkpoint(tf.train.latest_checkpoint(str(folder)))
     tensors = {n: np.asarray(reader.get_tensor(n)).tobytes() for n in reader.get_variable_to_shape_map()}
     position = json.loads(reader.get_tensor("position/.ATTRIBUTES/py_state"))
-    for name in ("position/.ATTRIBUTES/py_state", "_CHECKPOINTABLE_OBJECT_GRAPH", "save_counter/.ATTRIBUTES/VARIABLE_VALUE"):
-        tensors.pop(name)  # compared field by field; how often was saved is no part of the model
+    for name in ("position/.ATTRIBUTES/py_state", "_CHECKPOINTABLE_OBJECT_GRAPH"):
+        del tensors[name]  # the position is compared field by field
     tensors["metrics"] = reader.get_tensor("metrics/.ATTRIBUTES/py_state")
     return tensors, position
 
