@@ -3,9 +3,8 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from learner_helpers import as_one, random_batches, values_of
 from rows import make_rows
-from test_model import random_batches, values_of
-from test_steps import as_one
 
 from tfonline.config import Config
 from tfonline.evaluate.progressive import PREDICTION
@@ -28,12 +27,13 @@ def learner_of(jit_compile, num_ids, num_replicas=1, **flags):
     return make_learner(make_strategy(num_replicas, "cpu"), config, num_ids, Shape(FIELDS, NUMBERS))
 
 
-def batches_of(count, num_ids):
+def batches_of(count, num_ids, flags=ALL):
     draw = np.random.default_rng(3)
-    for label, ids, values, _, _, weight in random_batches(count, ROWS, num_ids, FIELDS):  # some padded, down to one row
+    for b in random_batches(count, ROWS, num_ids, FIELDS):  # some padded, down to one row
         numeric = draw.normal(size=(ROWS, NUMBERS)).astype(np.float32)
-        crosses = np.where(weight[:, None] > 0, draw.integers(0, 50, [ROWS, PAIRS]), 50).astype(np.int32)
-        yield label, ids, values, tf.constant(numeric), tf.constant(crosses), weight
+        crosses = np.where(b.weight[:, None] > 0, draw.integers(0, 50, [ROWS, PAIRS]), 50).astype(np.int32)
+        more = {"numeric": tf.constant(numeric), "crosses": tf.constant(crosses)}
+        yield b._replace(features=b.features | (more if flags is ALL else {"numeric": more["numeric"]}))
 
 
 # 36 ids a batch, 18 a replica: fewer than there are, more, and more only of both replicas.
@@ -57,10 +57,10 @@ def batches_of(count, num_ids):
 def test_compiled_steps_learn_what_the_others_learn(monkeypatch, num_ids, num_replicas, flags):
     monkeypatch.setattr(embeddings, "_FEW_IDS", 0)  # as large batches are added up
     plain, compiled = (learner_of(jit, num_ids, num_replicas, **flags) for jit in (False, True))
-    batches = list(batches_of(8, num_ids))
+    batches = list(batches_of(8, num_ids, flags))
     # A call of nothing but steps, and one whose third batch is none.
     for num_steps, which, group in ((4, [0, 1, 2, 3], batches[:4]), (3, [0, 1, 3, 2], batches[4:])):
-        want, got = (x.train_steps(tf.constant(num_steps), tf.constant(which), *as_one(group)) for x in (plain, compiled))
+        want, got = (x.train_steps(tf.constant(num_steps), tf.constant(which), as_one(group)) for x in (plain, compiled))
         for a, b in zip(want, got, strict=True):
             np.testing.assert_allclose(b, a, rtol=2e-5, atol=2e-6)
     assert compiled._train_steps.experimental_get_tracing_count() == 1
@@ -72,9 +72,9 @@ def test_compiled_steps_learn_what_the_others_learn(monkeypatch, num_ids, num_re
 def test_many_replicas_exchange_by_a_collective_what_few_send_each_other(monkeypatch, num_ids, jit_compile):
     direct, reduced = (learner_of(jit_compile, num_ids, 2, **ALL) for _ in range(2))
     batches = list(batches_of(4, num_ids))
-    want = [direct.train(*b) for b in batches]
+    want = [direct.train(b) for b in batches]
     monkeypatch.setattr(exchange, "_MOST_DIRECT", 1)
-    got = [reduced.train(*b) for b in batches]
+    got = [reduced.train(b) for b in batches]
     np.testing.assert_allclose([r.deep_loss for r in got], [r.deep_loss for r in want], rtol=1e-6)
     for variable, a, b in zip(direct.variables, values_of(direct), values_of(reduced), strict=True):
         np.testing.assert_allclose(b, a, rtol=1e-5, atol=1e-6, err_msg=variable.name)
@@ -89,8 +89,8 @@ def test_replicas_that_exchange_within_their_step_learn_what_the_others_learn(mo
     batches = list(batches_of(7, num_ids))
     # A call of one, a full one, and one whose second batch is no step.
     for steps, which, group in (([0], [0], batches[:1]), ([0, 1, 2], [0, 1, 2], batches[1:4]), ([0, 2], [0, 2, 1], batches[4:])):
-        want, order[:] = [plain.train(*group[i]) for i in steps], steps
-        got = learner.train_steps(tf.constant(len(steps)), tf.constant(which), *learner.inputs(*as_one(group)))
+        want, order[:] = [plain.train(group[i]) for i in steps], steps
+        got = learner.train_steps(tf.constant(len(steps)), tf.constant(which), learner.inputs(as_one(group)))
         logits = got.logits.numpy().reshape(len(which), ROWS)
         np.testing.assert_allclose(logits[steps], [r.logits for r in want], rtol=2e-5, atol=2e-6)
         np.testing.assert_allclose(got.deep_loss.numpy()[steps], [r.deep_loss for r in want], rtol=2e-5)
@@ -192,8 +192,8 @@ def met(precision, in_tables, dense, logits, wide, deep, ids, jit_compile=False)
 def test_a_full_call_is_given_nothing_from_the_host(monkeypatch):
     monkeypatch.setattr(step.Learner, "on_gpu", True)
     learner = learner_of(True, 1000, 2, **ALL)
-    inputs = learner.inputs(*as_one(list(batches_of(3, 1000))))
-    outer = learner._train_steps.get_concrete_function(3, None, *inputs).graph  # not run: on CPUs XLA has no exchange
+    inputs = learner.inputs(as_one(list(batches_of(3, 1000))))
+    outer = learner._train_steps.get_concrete_function(3, None, inputs).graph  # not run: on CPUs XLA has no exchange
     assert {x.dtype for x in outer.inputs} == {tf.resource, tf.float32, tf.int64}
     assert not outer.deferred_external_captures
 
@@ -202,9 +202,9 @@ def test_no_replica_waits_for_another_outside_of_their_exchange(monkeypatch):
     monkeypatch.setattr(step.Learner, "on_gpu", True)
     monkeypatch.setattr(exchange.Exchange, "meet", lambda _, packed, logits: (packed, tf.tile(logits, [2])))  # none
     learner = learner_of(True, 1000, 2)
-    batches = list(batches_of(3, 1000))
-    learner.train_steps(tf.constant(3), tf.range(3), *learner.inputs(*as_one(batches)))
-    outer = learner._train_steps.get_concrete_function(3, None, *learner.inputs(*as_one(batches))).graph
+    batches = list(batches_of(3, 1000, {}))
+    learner.train_steps(tf.constant(3), tf.range(3), learner.inputs(as_one(batches)))
+    outer = learner._train_steps.get_concrete_function(3, None, learner.inputs(as_one(batches))).graph
     assert not [op.name for op in outer.get_operations() if op.control_inputs]
     # Yet each has learned, the second too, whose results nobody takes.
     assert [int(x) for x in learner._strategy.experimental_local_results(learner.deep_optimizer.step)] == [3, 3]
@@ -213,7 +213,7 @@ def test_no_replica_waits_for_another_outside_of_their_exchange(monkeypatch):
 def test_replicas_stay_alike():
     learner = learner_of(True, 1000, 2, **ALL)
     for b in batches_of(5, 1000):
-        learner.train(*b)
+        learner.train(b)
     for variable in learner.variables:
         one, other = learner._strategy.experimental_local_results(variable)
         np.testing.assert_array_equal(one, other, err_msg=variable.name)
@@ -223,7 +223,7 @@ def test_the_padding_stays_zero():
     learner = learner_of(True, 20, **ALL)
     start = values_of(learner)
     for b in batches_of(5, 20):
-        learner.train(*b)
+        learner.train(b)
     for variable, before, now in zip(learner.variables, start, values_of(learner), strict=True):
         if before.ndim and len(before) == 21:  # a table's weights, slots and counts
             np.testing.assert_array_equal(now[20], before[20], err_msg=variable.name)

@@ -5,10 +5,11 @@ import collections
 import numpy as np
 import pytest
 import tensorflow as tf
+from learner_helpers import FOUR_ROWS, random_batches, values_of
 from tensorflow.python.framework import kernels
-from test_model import random_batches, values_of
 
 from tfonline.config import Config
+from tfonline.features.batch import Examples
 from tfonline.features.pipeline import Shape
 from tfonline.model.replicas import make_strategy
 from tfonline.model.step import make_learner
@@ -50,16 +51,11 @@ def step_of(ids, num_replicas=1, **flags):
     config = Config(batch_size=ROWS, embedding_dim=5, deep_layers="16,4", num_replicas=num_replicas, **flags)
     learner = make_learner(make_strategy(num_replicas, "cpu"), config, NUM_IDS, Shape(FIELDS, NUMBERS))
     spec = lambda dtype, *shape: tf.TensorSpec([ROWS, *shape], dtype)  # noqa: E731
-    return learner._train_steps.get_concrete_function(
-        None,
-        None,
-        spec(tf.float32),
-        spec(ids, FIELDS),
-        spec(tf.float32, FIELDS),
-        spec(tf.float32, NUMBERS),
-        spec(ids, CROSSES),
-        spec(tf.float32),
-    )
+    features = {"ids": spec(ids, FIELDS), "values": spec(tf.float32, FIELDS), "numeric": spec(tf.float32, NUMBERS)}
+    if config.cross_buckets:
+        features["crosses"] = spec(ids, CROSSES)
+    batch = Examples({"label": spec(tf.float32)}, spec(tf.float32), features)
+    return learner._train_steps.get_concrete_function(None, None, batch)
 
 
 def what_leaves_the_gpu(step):
@@ -92,8 +88,9 @@ def test_ids_of_64_bits_are_the_same_ids():
     config = Config(batch_size=ROWS, embedding_dim=5, deep_layers="16,4", l2=1e-3, history=True)
     learners = [make_learner(make_strategy(1, "cpu"), config, 30, Shape(3)) for _ in range(2)]
     for b in random_batches(5, ROWS, 30, 3):
-        want = learners[0].train(*b)
-        got = learners[1].train(*(tf.cast(tf.bitcast(t, tf.uint32), tf.int64) if t.dtype == tf.int32 else t for t in b))
+        want = learners[0].train(b)
+        ids = tf.cast(b.features["ids"], tf.int64)
+        got = learners[1].train(b._replace(features=b.features | {"ids": ids}))
         np.testing.assert_array_equal(got.logits, want.logits)
     for a, b in zip(*map(values_of, learners), strict=True):
         np.testing.assert_array_equal(a, b)
@@ -101,6 +98,5 @@ def test_ids_of_64_bits_are_the_same_ids():
 
 def test_where_there_is_no_gpu_nothing_is_copied():
     learner = make_learner(make_strategy(1, "cpu"), Config(embedding_dim=2, deep_layers="4"), 30, Shape(3))
-    tensors = tf.constant([1]), tf.constant([2.0])
     assert not learner.on_gpu
-    assert all(a is b for a, b in zip(learner.inputs(*tensors), tensors, strict=True))
+    assert learner.inputs(FOUR_ROWS) is FOUR_ROWS

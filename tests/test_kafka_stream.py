@@ -29,7 +29,7 @@ def read(reader, windows, batch_size=1000):
     """All rows of the windows, as (window, partition, offset, message), in the order of reading."""
     rows = []
     for raw, number, _ in make_raw_batches(windows, reader, batch_size):
-        columns = zip(raw.partition.numpy(), raw.offset.numpy(), raw.message.numpy(), strict=True)
+        columns = zip(*(t.numpy() for t in (*raw.origin, raw.message)), strict=True)
         rows += [(int(number), int(p), int(o), m) for p, o, m in columns]
     return rows
 

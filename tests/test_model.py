@@ -3,45 +3,13 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from learner_helpers import SEED_RATES, examples, make_learner, random_batches, values_of
 
-from tfonline.features.pipeline import Shape
 from tfonline.lifecycle import UserError
 from tfonline.model.embeddings import Distinct
 from tfonline.model.optimizers import Ftrl, LazyAdam
 from tfonline.model.replicas import make_strategy
-from tfonline.model.step import Learner, Rates
-from tfonline.model.wide_deep import WideDeep
-
-SEED_RATES = Rates(
-    wide_learning_rate=5e-2,
-    wide_l1=1e-8,
-    wide_l2=1e-8,
-    wide_initial_accumulator=1.0,
-    wide_reduction="mean",
-    deep_learning_rate=3.5e-4,
-    l2=8e-5,
-)
-
-
-def make_learner(num_replicas=1, num_ids=6, fields=3, dim=2, layers=(4,), rates=SEED_RATES, stddev=0.1):
-    strategy = make_strategy(num_replicas, "cpu")
-    with strategy.scope():
-        model = WideDeep(num_ids, Shape(fields), dim, layers, "glorot", stddev, seed=3)
-    return Learner(strategy, model, rates)
-
-
-def values_of(learner, replica=0):
-    """All weights and slots of a replica."""
-    strategy = learner._strategy
-    return [strategy.experimental_local_results(v)[replica].numpy() for v in learner.variables]
-
-
-def batch(ids, label, values=None, weight=None):
-    ids = np.asarray(ids, np.int32)
-    values = np.ones(ids.shape, np.float32) if values is None else np.asarray(values, np.float32)
-    weight = np.ones(len(ids), np.float32) if weight is None else np.asarray(weight, np.float32)
-    numeric, crosses = np.zeros((len(ids), 0), np.float32), np.zeros((len(ids), 0), np.int32)
-    return tuple(map(tf.constant, (np.asarray(label, np.float32), ids, values, numeric, crosses, weight)))
+from tfonline.model.step import Rates
 
 
 class SeedInNumpy:
@@ -99,7 +67,7 @@ def test_three_steps_are_the_formulas_of_the_replaced_system():
         ids = np.array([[0, 1, 2], [3, 4, 5], [5, 4, 0], [1, 1, 2]])  # every row of the table, some repeatedly
         label, values = random.integers(0, 2, 4).astype(float), random.random((4, 3)).round(2)
         want_wide, want_deep = plain.step(label, ids, values)
-        result = learner.train(*batch(ids, label, values))
+        result = learner.train(examples(ids, label, values))
         assert float(result.wide_loss) == pytest.approx(want_wide, rel=1e-6)
         assert float(result.deep_loss) == pytest.approx(want_deep, rel=1e-6)
     model = learner.model
@@ -108,24 +76,13 @@ def test_three_steps_are_the_formulas_of_the_replaced_system():
         np.testing.assert_allclose(np.array(g), want, atol=1e-6)
 
 
-def random_batches(steps, rows=12, num_ids=30, fields=3):
-    """Batches with repeated ids; now and then the second half, or all but one row, is padding."""
-    random = np.random.default_rng(5)
-    for step in range(steps):
-        weight = np.ones(rows, np.float32)
-        weight[{0: rows, 1: rows - 5, 2: 1, 3: rows // 2}[step % 4] :] = 0
-        ids = random.zipf(1.5, (rows, fields)) % num_ids
-        values = random.random((rows, fields)) * weight[:, None]
-        yield batch(np.where(weight[:, None] > 0, ids, num_ids), random.integers(0, 2, rows) * weight, values, weight)
-
-
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
 def test_two_replicas_end_with_the_weights_of_one(reduction):
     rates = Rates(**{**SEED_RATES.__dict__, "wide_reduction": reduction})
     one, two = (make_learner(n, num_ids=30, rates=rates) for n in (1, 2))
     start = values_of(one)
     for b in random_batches(20):
-        first, second = one.train(*b), two.train(*b)
+        first, second = one.train(b), two.train(b)
         np.testing.assert_allclose(first.logits, second.logits, atol=1e-6)
         assert float(first.wide_loss) == pytest.approx(float(second.wide_loss), abs=1e-6)
         assert float(first.deep_loss) == pytest.approx(float(second.deep_loss), abs=1e-6)
@@ -139,8 +96,8 @@ def test_two_replicas_end_with_the_weights_of_one(reduction):
 def test_padding_changes_nothing():
     padded, plain = make_learner(), make_learner()
     ids, label = [[0, 1, 2], [3, 3, 4]], [1, 0]
-    plain.train(*batch(ids, label))
-    padded.train(*batch([*ids, [6, 6, 6], [6, 6, 6]], [*label, 0, 0], values=[[1] * 3] * 2 + [[0] * 3] * 2, weight=[1, 1, 0, 0]))
+    plain.train(examples(ids, label))
+    padded.train(examples([*ids, [6, 6, 6], [6, 6, 6]], [*label, 0, 0], values=[[1] * 3] * 2 + [[0] * 3] * 2, weight=[1, 1, 0, 0]))
     for a, b in zip(values_of(plain), values_of(padded), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-7)
     assert not np.array(padded.model.embedding.table)[6].any()
@@ -149,9 +106,9 @@ def test_padding_changes_nothing():
 
 def test_rows_that_a_batch_does_not_touch_keep_weights_and_slots():
     learner = make_learner()
-    learner.train(*batch([[0, 1, 2]], [1]))
+    learner.train(examples([[0, 1, 2]], [1]))
     before = [v for v in values_of(learner) if v.shape[:1] == (7,)]
-    learner.train(*batch([[0, 1, 1]], [0]))
+    learner.train(examples([[0, 1, 1]], [0]))
     after = [v for v in values_of(learner) if v.shape[:1] == (7,)]
     assert len(before) == 6  # two tables, each with two slots
     for b, a in zip(before, after, strict=True):
@@ -161,23 +118,23 @@ def test_rows_that_a_batch_does_not_touch_keep_weights_and_slots():
 
 def test_a_row_is_scored_before_it_is_learned_from():
     learner = make_learner()
-    label, *inputs, weight = batch([[0, 1, 2], [3, 4, 5]], [1, 1])
-    before = learner.score(*inputs).numpy()
-    np.testing.assert_array_equal(learner.train(label, *inputs, weight).logits.numpy(), before)
-    after = learner.score(*inputs).numpy()
+    clicks = examples([[0, 1, 2], [3, 4, 5]], [1, 1])
+    before = learner.score(clicks.features).numpy()
+    np.testing.assert_array_equal(learner.train(clicks).logits.numpy(), before)
+    after = learner.score(clicks.features).numpy()
     assert (after > before).all()  # both were clicks
-    np.testing.assert_array_equal(learner.score(*inputs).numpy(), after)  # scoring learns nothing
+    np.testing.assert_array_equal(learner.score(clicks.features).numpy(), after)  # scoring learns nothing
 
 
 def test_the_wide_sum_is_the_mean_times_the_rows():
     mean, total = (make_learner(rates=Rates(**{**SEED_RATES.__dict__, "wide_reduction": r})) for r in ("mean", "sum"))
     for learner in (mean, total):
-        learner.train(*batch([[0, 0, 0], [6, 6, 6]], [1, 0], weight=[1, 0]))
+        learner.train(examples([[0, 0, 0], [6, 6, 6]], [1, 0], weight=[1, 0]))
     np.testing.assert_array_equal(np.array(mean.model.wide.table), np.array(total.model.wide.table))  # one row: the same
     mean, total = (make_learner(rates=Rates(**{**SEED_RATES.__dict__, "wide_reduction": r})) for r in ("mean", "sum"))
     accumulators = []
     for learner in (mean, total):
-        learner.train(*batch([[0, 0, 0]] * 4, [1] * 4))
+        learner.train(examples([[0, 0, 0]] * 4, [1] * 4))
         accumulators.append(np.array(learner.wide_optimizer.accumulators[0])[0, 0] - 1)
     assert accumulators[1] / accumulators[0] == pytest.approx(16, rel=1e-3)  # gradient times 4, its square times 16
 
@@ -216,7 +173,7 @@ def test_gpus_that_are_not_there_are_an_error():
 def test_a_step_never_reads_a_whole_table(num_replicas):
     """Its cost must not grow with the table: rows are gathered from it and scattered into it."""
     learner = make_learner(num_replicas, num_ids=777)
-    step = learner._train_steps.get_concrete_function(None, None, *batch([[0, 1, 2], [3, 4, 5]], [1, 0]))
+    step = learner._train_steps.get_concrete_function(None, None, examples([[0, 1, 2], [3, 4, 5]], [1, 0]))
     reads = [tuple(op.outputs[0].shape) for op in step.graph.get_operations() if op.type == "ReadVariableOp"]
     assert (4, 6) in reads  # a dense layer is read whole
     assert not [shape for shape in reads if shape[:1] == (778,)]

@@ -10,11 +10,9 @@ import shutil
 import numpy as np
 import pytest
 import tensorflow as tf
+from learner_helpers import FOUR_ROWS, make_learner
 from rows import make_rows
 from test_faults import contents
-from test_model import make_learner as make_learner_of_ids
-from test_tower import ROWS as BATCH
-from test_tower import make_learner
 
 from tfonline.evaluate.progressive import ProgressiveMetrics
 from tfonline.lifecycle import UserError
@@ -33,8 +31,8 @@ def save(checkpoints, window, position):
 
 @pytest.fixture(scope="module")
 def learner():
-    learner = make_learner(100)
-    learner.train(*BATCH)
+    learner = make_learner(average_rows=100)
+    learner.train(FOUR_ROWS)
     return learner
 
 
@@ -59,7 +57,7 @@ def test_a_folder_of_any_name_keeps_its_own_and_touches_no_neighbour(tmp_path, l
     assert contents(tmp_path / neighbour) == before
     assert saved_position(str(tmp_path / name)).start == [0]  # the neighbour's is [7]
     found = Position(next=[], start=[])
-    again = checkpoints_of(tmp_path / name, make_learner(100), found)
+    again = checkpoints_of(tmp_path / name, make_learner(average_rows=100), found)
     assert again.restore() == []
     assert (again.latest, found.next, found.start) == (str(tmp_path / name / "ckpt-3"), [30], [0])
 
@@ -130,10 +128,10 @@ def test_what_is_no_damage_touches_nothing(tmp_path, learner, monkeypatch, error
 
 def test_weights_of_another_shape_are_no_damage(tmp_path):
     position = Position(next=[0], start=[0])
-    save(checkpoints_of(tmp_path, make_learner_of_ids(num_ids=6), position), 1, position)
+    save(checkpoints_of(tmp_path, make_learner(num_ids=6), position), 1, position)
     before = contents(tmp_path)
     with pytest.raises(UserError, match="ckpt-1 is whole, but it does not hold what this version of tfonline expects") as e:
-        checkpoints_of(tmp_path, make_learner_of_ids(num_ids=7)).restore()
+        checkpoints_of(tmp_path, make_learner(num_ids=7)).restore()
     assert e.value.code == 78
     assert contents(tmp_path) == before
 
@@ -254,7 +252,7 @@ def test_the_form_before_is_read(tmp_path, learner, background):
     state = ProgressiveMetrics(100)
     state.add(np.zeros(4, np.float32), np.array([1, 0, 0, 1], np.float32))
     as_before(tmp_path, learner, old, base64.b64encode(state.state()).decode())
-    position, metrics, other = Position(next=[], start=[]), ProgressiveMetrics(100), make_learner(100)
+    position, metrics, other = Position(next=[], start=[]), ProgressiveMetrics(100), make_learner(average_rows=100)
     checkpoints = Checkpoints(str(tmp_path), 2, other, position, metrics, background)
     assert checkpoints.restore() == []
     assert dataclasses.asdict(position) == {**dataclasses.asdict(old), "format": 1}

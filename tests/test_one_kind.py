@@ -107,7 +107,7 @@ def trainers_scores(config, rows):
     newest = tf.train.latest_checkpoint(config.model_dir)
     tf.train.Checkpoint(learner=learner).read(newest).assert_existing_objects_matched().expect_partial()
     row = features(tf.constant(rows))
-    return learner.score(row.ids, row.values, row.numeric, row.crosses)
+    return learner.score(row.features)
 
 
 @pytest.mark.parametrize("kind", ["integer", "category"])

@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 from rows import SMALL_SCHEMA as SCHEMA
 
+from tfonline.features.batch import Batch
 from tfonline.features.dictionaries import Dictionaries
 from tfonline.features.parse import REASONS
 from tfonline.features.pipeline import Features, make_batches
@@ -14,6 +15,7 @@ from tfonline.features.schema import Schema
 from tfonline.features.transforms import row_fingerprints
 from tfonline.lifecycle import Exit, UserError
 from tfonline.stream.file_source import FileSource
+from tfonline.stream.raw import Origin
 from tfonline.stream.readers import MemorySource, make_raw_batches
 from tfonline.stream.windows import Window
 
@@ -28,12 +30,12 @@ BATCH_SIZE = 4
 
 @pytest.fixture(scope="module")
 def features():
-    return Features(SCHEMA, DICTIONARIES, "minmax")
+    return Features(SCHEMA, DICTIONARIES, "minmax", vocab_size=PADDING_ID)
 
 
 def elements_of(features, windows, source, batch_size=BATCH_SIZE):
     raw = make_raw_batches(windows, source, batch_size)
-    return list(make_batches(raw, features, batch_size, PADDING_ID))
+    return list(make_batches(raw, features, batch_size))
 
 
 def raw_rows(windows, source, batch_size=100):
@@ -41,7 +43,7 @@ def raw_rows(windows, source, batch_size=100):
     return [
         row
         for raw, _, _ in make_raw_batches(windows, source, batch_size)
-        for row in zip(*(t.numpy().tolist() for t in raw), strict=True)
+        for row in zip(*(t.numpy().tolist() for t in tf.nest.flatten(raw)), strict=True)
     ]
 
 
@@ -53,18 +55,19 @@ def good_rows(n: int, partition: int = 0) -> list[bytes]:
 
 
 def test_a_message_becomes_label_ids_values_and_reason(features):
-    label, ids, values, numeric, crosses, reason = features(tf.constant(["1\t5\t1\tab\tab", "0\t\t4\tx\tx", "bad"]))
-    assert label.numpy().tolist() == [1.0, 0.0, 0.0]
-    assert ids.numpy()[:2].tolist() == [[0, 1, 4, 5], [0, 1, 2, 6]]
-    assert values.numpy()[:2].tolist() == [[0.5, 0.25, 1.0, 1.0], [0.0, 1.0, 1.0, 1.0]]
+    label, inputs, reason = features(tf.constant(["1\t5\t1\tab\tab", "0\t\t4\tx\tx", "bad"]))
+    assert list(label) == ["label"]
+    assert label["label"].numpy().tolist() == [1.0, 0.0, 0.0]
+    assert inputs["ids"].numpy()[:2].tolist() == [[0, 1, 4, 5], [0, 1, 2, 6]]
+    assert inputs["values"].numpy()[:2].tolist() == [[0.5, 0.25, 1.0, 1.0], [0.0, 1.0, 1.0, 1.0]]
     assert [REASONS[r] for r in reason] == ["", "", "fields"]
-    assert (numeric.shape, crosses.shape) == ((3, 0), (3, 0))
+    assert sorted(inputs) == sorted(features.padding) == ["ids", "values"]
     assert (features.num_ids, features.shape) == (7, (4, 0, 2))
 
 
 def test_buckets_come_with_the_logarithms_of_the_numbers():
     features = Features(SCHEMA, DICTIONARIES, "bucket")
-    numeric = features(tf.constant(["1\t5\t\tab\tab", "0\t-1\t0\tx\tx"])).numeric
+    numeric = features(tf.constant(["1\t5\t\tab\tab", "0\t-1\t0\tx\tx"])).features["numeric"]
     np.testing.assert_allclose(numeric.numpy(), [[np.log(6), np.nan], [-np.log(2), 0.0]], rtol=1e-6)
     assert features.shape == (4, 2, 0)
 
@@ -72,7 +75,7 @@ def test_buckets_come_with_the_logarithms_of_the_numbers():
 def test_values_that_the_dictionary_does_not_hold_share_buckets():
     features = Features(SCHEMA, DICTIONARIES, "minmax", oov_buckets=1000)
     rows = ["1\t5\t1\tab\tx", "1\t5\t1\tnew\tnew", "1\t5\t1\tnewer\tx", "1\t5\t1\t\t", "1\t5\t1\tnew\tnew"]
-    ids = features(tf.constant(rows)).ids
+    ids = features(tf.constant(rows)).features["ids"]
     known, new, newer, missing, again = ids.numpy()[:, 2:].tolist()
     assert (known, missing) == ([4, 6], [2, 3])  # a missing value is no unknown one
     assert features.num_ids == 7 + 1000
@@ -84,7 +87,7 @@ def test_values_that_the_dictionary_does_not_hold_share_buckets():
 @pytest.mark.parametrize(("numeric", "num_ids"), [("minmax", 7), ("log", 7 + 2), ("bucket", 7 + (5 + 5) + (5 + 1))])
 def test_num_ids_covers_every_id(numeric, num_ids):
     features = Features(SCHEMA, DICTIONARIES, numeric)
-    _, ids, *_ = features(tf.constant([f"0\t{n}\t{n}\tab\tx" for n in ["", *range(-1, 50)]]))
+    ids = features(tf.constant([f"0\t{n}\t{n}\tab\tx" for n in ["", *range(-1, 50)]])).features["ids"]
     assert features.num_ids == num_ids
     assert ids.numpy().min() >= 0
     assert ids.numpy().max() < num_ids
@@ -92,8 +95,8 @@ def test_num_ids_covers_every_id(numeric, num_ids):
 
 def test_features_of_json_equal_those_of_tsv():
     tsv, json = (Features(SCHEMA, DICTIONARIES, "bucket", form) for form in ("tsv", "json"))
-    for a, b in zip(tsv(tf.constant(["1\t5\t\tab\tx"])), json(tf.constant(['["1", 5, null, "ab", "x"]'])), strict=True):
-        np.testing.assert_array_equal(a.numpy(), b.numpy())
+    rows = tsv(tf.constant(["1\t5\t\tab\tx"])), json(tf.constant(['["1", 5, null, "ab", "x"]']))
+    tf.nest.map_structure(np.testing.assert_array_equal, *rows)
 
 
 @pytest.mark.parametrize("numeric", ["minmax", "log", "bucket"])
@@ -103,9 +106,9 @@ def test_a_data_set_may_have_columns_of_one_kind_alone(numeric):
         return Features(Schema.model_validate({"name": "one", "columns": columns}), dictionaries, numeric)
 
     numbers = features_of("integer", Dictionaries({"A1": 9, "A2": 9}, {"A1": 0, "A2": 0}, {"A1": 0, "A2": 1}))
-    assert numbers(tf.constant(["1\t0\t9"]))[1].shape == [1, 2]
+    assert numbers(tf.constant(["1\t0\t9"])).features["ids"].shape == [1, 2]
     texts = features_of("category", Dictionaries({}, {}, {"OOVA1": 0, "OOVA2": 1, "A2_x": 2}))
-    assert texts(tf.constant(["1\tx\tx"]))[1].numpy().tolist() == [[0, 2]]
+    assert texts(tf.constant(["1\tx\tx"])).features["ids"].numpy().tolist() == [[0, 2]]
 
 
 # Batches
@@ -114,18 +117,15 @@ def test_a_data_set_may_have_columns_of_one_kind_alone(numeric):
 def test_shapes_are_static(features):
     source = MemorySource([good_rows(1)])
     raw = make_raw_batches([], source, BATCH_SIZE)
-    batch, rejected, fingerprint, message, window, last = make_batches(raw, features, BATCH_SIZE, PADDING_ID).element_spec
-    assert {name: (spec.shape.as_list(), spec.dtype) for name, spec in batch._asdict().items()} == {
-        "label": ([4], tf.float32),
-        "ids": ([4, 4], tf.int32),
-        "values": ([4, 4], tf.float32),
-        "numeric": ([4, 0], tf.float32),
-        "crosses": ([4, 0], tf.int32),
-        "weight": ([4], tf.float32),
-        "partition": ([4], tf.int32),
-        "offset": ([4], tf.int64),
-    }
-    assert [spec.shape.as_list() for spec in rejected] == [[None]] * 4
+    batch, rejected, fingerprint, message, window, last = make_batches(raw, features, BATCH_SIZE).element_spec
+    assert tf.nest.map_structure(lambda spec: (spec.dtype, *spec.shape.as_list()), batch) == Batch(
+        label={"label": (tf.float32, 4)},
+        weight=(tf.float32, 4),
+        valid=(tf.bool, 4),
+        features={"ids": (tf.int32, 4, 4), "values": (tf.float32, 4, 4)},
+        origin=Origin((tf.int32, 4), (tf.int64, 4)),
+    )
+    assert [spec.shape.as_list() for spec in tf.nest.flatten(rejected)] == [[None]] * 4
     assert [(spec.shape.as_list(), spec.dtype) for spec in (fingerprint, message, window, last)] == [
         ([], tf.int64), ([None], tf.string), ([], tf.int64), ([], tf.bool),
     ]  # fmt: skip
@@ -134,24 +134,26 @@ def test_shapes_are_static(features):
 def test_a_short_batch_is_padded_and_a_window_ends_with_no_rows(features):
     rows = [b"1\t5\t1\tab\tab", b"0\t10\t4\tx\tx", b"1\t0\t0\tab\tx", b"0\t\t\t\t", b"1\t10\t2\tab\tzz"]
     full, short, end = elements_of(features, [Window(7, (0,), (5,), "rows")], MemorySource([rows]))
-    assert full.batch.label.numpy().tolist() == [1.0, 0.0, 1.0, 0.0]
-    assert full.batch.ids.numpy().tolist() == [[0, 1, 4, 5], [0, 1, 2, 6], [0, 1, 4, 6], [0, 1, 2, 3]]
-    assert full.batch.values.numpy().tolist() == [
+    assert full.batch.label["label"].numpy().tolist() == [1.0, 0.0, 1.0, 0.0]
+    assert full.batch.features["ids"].numpy().tolist() == [[0, 1, 4, 5], [0, 1, 2, 6], [0, 1, 4, 6], [0, 1, 2, 3]]
+    assert full.batch.features["values"].numpy().tolist() == [
         [0.5, 0.25, 1.0, 1.0], [1.0, 1.0, 1.0, 1.0], [0.0, 0.0, 1.0, 1.0], [0.0, 0.0, 1.0, 1.0],
     ]  # fmt: skip
     assert full.batch.weight.numpy().tolist() == [1.0] * 4
-    assert full.batch.offset.numpy().tolist() == [0, 1, 2, 3]
+    assert full.batch.valid.numpy().all()
+    assert full.batch.origin.offset.numpy().tolist() == [0, 1, 2, 3]
 
-    assert short.batch.label.numpy().tolist() == [1.0, 0.0, 0.0, 0.0]
-    assert short.batch.ids.numpy().tolist() == [[0, 1, 4, 3]] + [[PADDING_ID] * 4] * 3
-    assert short.batch.values.numpy().tolist() == [[1.0, 0.5, 1.0, 1.0]] + [[0.0] * 4] * 3
+    assert short.batch.label["label"].numpy().tolist() == [1.0, 0.0, 0.0, 0.0]
+    assert short.batch.features["ids"].numpy().tolist() == [[0, 1, 4, 3]] + [[PADDING_ID] * 4] * 3
+    assert short.batch.features["values"].numpy().tolist() == [[1.0, 0.5, 1.0, 1.0]] + [[0.0] * 4] * 3
     assert short.batch.weight.numpy().tolist() == [1.0, 0.0, 0.0, 0.0]
-    assert short.batch.partition.numpy().tolist() == [0, -1, -1, -1]
-    assert short.batch.offset.numpy().tolist() == [4, -1, -1, -1]
+    assert short.batch.valid.numpy().tolist() == [True, False, False, False]
+    assert short.batch.origin.partition.numpy().tolist() == [0, -1, -1, -1]
+    assert short.batch.origin.offset.numpy().tolist() == [4, -1, -1, -1]
 
     assert end.batch.weight.numpy().tolist() == [0.0] * 4
-    assert end.batch.partition.numpy().tolist() == [-1] * 4
-    assert end.batch.ids.numpy().tolist() == [[PADDING_ID] * 4] * 4
+    assert end.batch.origin.partition.numpy().tolist() == [-1] * 4
+    assert end.batch.features["ids"].numpy().tolist() == [[PADDING_ID] * 4] * 4
     assert [(int(e.window), bool(e.last)) for e in (full, short, end)] == [(7, False), (7, False), (7, True)]
 
 
@@ -160,13 +162,14 @@ def test_refused_rows_have_no_weight_and_are_recorded(features):
     source = MemorySource([[b"skipped"] * 3, [b"skipped"] + rows])
     first, second, end = elements_of(features, [Window(0, (3, 1), (3, 7), "secs")], source)
     assert first.batch.weight.numpy().tolist() == [1.0, 0.0, 0.0, 1.0]
-    assert first.batch.ids.numpy().tolist() == [[0, 1, 4, 6], [PADDING_ID] * 4, [PADDING_ID] * 4, [0, 1, 4, 6]]
-    assert first.batch.values.numpy()[1:3].tolist() == [[0.0] * 4] * 2
-    assert first.batch.label.numpy().tolist() == [1.0, 0.0, 0.0, 0.0]
-    assert first.batch.offset.numpy().tolist() == [1, 2, 3, 4]  # a refused row keeps its place
+    assert first.batch.valid.numpy().tolist() == [True, False, False, True]
+    assert first.batch.features["ids"].numpy().tolist() == [[0, 1, 4, 6], [PADDING_ID] * 4, [PADDING_ID] * 4, [0, 1, 4, 6]]
+    assert first.batch.features["values"].numpy()[1:3].tolist() == [[0.0] * 4] * 2
+    assert first.batch.label["label"].numpy().tolist() == [1.0, 0.0, 0.0, 0.0]
+    assert first.batch.origin.offset.numpy().tolist() == [1, 2, 3, 4]  # a refused row keeps its place
 
     def rejected(element):
-        partition, offset, reason, message = (t.numpy().tolist() for t in element.rejected)
+        partition, offset, reason, message = (t.numpy().tolist() for t in tf.nest.flatten(element.rejected))
         return list(zip(partition, offset, [REASONS[r] for r in reason], message, strict=True))
 
     assert rejected(first) == [(1, 2, "empty", b""), (1, 3, "label", b"2\t5\t1\tab\tx")]
@@ -200,7 +203,7 @@ def test_windows_ticks_and_skips_come_in_order(features):
         (3, False), (3, True), (4, True), (5, False), (5, True), (6, False), (6, True),
     ]  # fmt: skip
     assert [int(e.window) for e in elements] == [3, 3, -1, 4, 5, 5, -1, 6, 6]
-    rows = [list(zip(e.batch.partition.numpy(), e.batch.offset.numpy(), strict=True)) for e in elements]
+    rows = [list(zip(e.batch.origin.partition.numpy(), e.batch.origin.offset.numpy(), strict=True)) for e in elements]
     assert [r[: r.index((-1, -1))] for r in rows] == [
         [(0, 0), (0, 1), (1, 0)], [], [], [], [(0, 10), (0, 11)], [], [], [(1, 2)], [],
     ]  # fmt: skip
@@ -229,7 +232,7 @@ def test_only_the_ranges_of_a_window_are_read():
 def test_batches_do_not_cross_windows():
     windows = [Window(0, (0,), (5,), "rows"), Window(1, (5,), (9,), "rows")]
     raw = make_raw_batches(windows, MemorySource([good_rows(9)]), BATCH_SIZE)
-    assert [r.offset.numpy().tolist() for r, _, _ in raw] == [[0, 1, 2, 3], [4], [], [5, 6, 7, 8], []]
+    assert [r.origin.offset.numpy().tolist() for r, _, _ in raw] == [[0, 1, 2, 3], [4], [], [5, 6, 7, 8], []]
 
 
 def places(partition, *ranges):

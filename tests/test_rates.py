@@ -4,20 +4,21 @@ import dataclasses
 
 import numpy as np
 import pytest
-from test_model import SEED_RATES, batch, make_learner
+from learner_helpers import SEED_RATES, examples, make_learner
 
 from tfonline.publish.contract import CONVERTED
 
 RATES = dataclasses.replace(SEED_RATES, wide_reduction="sum")
 IDS = [[0, 2, 4], [1, 2, 4], [0, 3, 4], [1, 3, 4]]
-NO_ROW = batch(IDS, [1, 0, 0, 0], values=np.zeros([4, 3]))  # its gradients are 0: an update that changes nothing but by its rates
+# Its gradients are 0: an update that changes nothing but by its rates.
+NO_ROW = examples(IDS, [1, 0, 0, 0], values=np.zeros([4, 3]))
 
 
 def by_other_rates(num_replicas=1, **changed):
     """A learner that has learned by RATES, and one that has taken it over by changed ones."""
     old = make_learner(num_replicas, rates=RATES)
     for _ in range(20):
-        old.train(*batch(IDS, [1, 0, 0, 0]))
+        old.train(examples(IDS, [1, 0, 0, 0]))
     new = make_learner(num_replicas, rates=dataclasses.replace(RATES, **changed))
     for mine, theirs in zip(new.variables, old.variables, strict=True):
         mine.assign(theirs)
@@ -46,7 +47,7 @@ def test_what_was_learned_stays_at_the_next_update(changed, num_replicas):
     old, new = by_other_rates(num_replicas, **changed)
     learned = wide(old)
     np.testing.assert_array_equal(wide(new), learned)
-    new.train(*NO_ROW)
+    new.train(NO_ROW)
     np.testing.assert_allclose(wide(new)[:5], learned[:5], rtol=0, atol=1e-6)  # id 5 and the padding: never seen
     np.testing.assert_array_equal(wide(new)[5:7], learned[5:7])
 
@@ -56,7 +57,7 @@ def test_without_it_the_weights_jump():
     new = make_learner(rates=dataclasses.replace(RATES, wide_learning_rate=0.005))
     for mine, theirs in zip(new.variables, old.variables, strict=True):
         mine.assign(theirs)
-    new.train(*NO_ROW)
+    new.train(NO_ROW)
     np.testing.assert_allclose(wide(new)[:5] / wide(old)[:5], 0.1, rtol=1e-4)
 
 
@@ -87,7 +88,7 @@ def test_a_weight_that_l1_holds_at_zero_stays_there():
 
 def test_the_same_rates_touch_nothing():
     learner = make_learner(rates=RATES)
-    learner.train(*batch(IDS, [1, 0, 0, 0]))
+    learner.train(examples(IDS, [1, 0, 0, 0]))
     before = [v.numpy().tobytes() for v in learner.variables]
     assert not learner.carry_over(learner.rates)
     assert not learner.carry_over({})

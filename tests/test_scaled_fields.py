@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from test_model import batch
+from learner_helpers import examples
 
 from tfonline.config import Config
 from tfonline.features.pipeline import Shape
@@ -27,7 +27,7 @@ def batches(count=20):
         values = np.ones((ROWS, FIELDS), np.float32)
         values[:, :SCALED] = random.random((ROWS, SCALED)) * (random.random((ROWS, SCALED)) < 0.8)  # a missing one is 0
         ids[-3:], values[-3:] = NUM_IDS, 0
-        yield batch(ids, random.integers(0, 2, ROWS), values, [1.0] * (ROWS - 3) + [0.0] * 3)
+        yield examples(ids, random.integers(0, 2, ROWS), values, [1.0] * (ROWS - 3) + [0.0] * 3)
 
 
 def split(learner, variables):
@@ -57,7 +57,7 @@ def test_it_learns_the_same(num_replicas, flags):
     for a, b in zip(*starts, strict=True):
         np.testing.assert_array_equal(a, b)
     for some in batches():
-        of_plain, of_scaled = plain.train(*some), scaled.train(*some)
+        of_plain, of_scaled = plain.train(some), scaled.train(some)
         for a, b in zip(of_plain, of_scaled, strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
     for start, a, b in zip(starts[0], everything(plain), everything(scaled), strict=True):
@@ -69,23 +69,23 @@ def test_rows_that_a_batch_does_not_have_stay():
     learner = make(SCALED)
     before = learner.model.embedding.table.numpy()
     some = next(batches(1))
-    learner.train(*some)
+    learner.train(some)
     moved = np.flatnonzero((learner.model.embedding.table.numpy() != before).any(axis=1))
-    assert moved.tolist() == sorted(set(some[1].numpy().ravel()) - {NUM_IDS})
+    assert moved.tolist() == sorted(set(some.features["ids"].numpy().ravel()) - {NUM_IDS})
 
 
 def test_columns_of_numbers_only():
     shape = Shape(SCALED, scaled_fields=SCALED)
     learner = make_learner(make_strategy(1, "cpu"), Config(embedding_dim=DIM, deep_layers=str(UNITS)), SCALED, shape)
     ids, values = np.tile(np.arange(SCALED), (ROWS, 1)), np.random.default_rng(1).random((ROWS, SCALED))
-    some = batch(ids, values[:, 0] > 0.5, values)
-    losses = [float(learner.train(*some).wide_loss) for _ in range(60)]
+    some = examples(ids, values[:, 0] > 0.5, values)
+    losses = [float(learner.train(some).wide_loss) for _ in range(60)]
     assert losses[-1] < losses[0] - 0.01
 
 
 def test_the_average_has_both_parts_of_the_kernel():
     learner = make(SCALED, average_rows=1)  # of the last step alone
     for some in batches(3):
-        learner.train(*some)
+        learner.train(some)
     towers = learner.model.average, learner.model.tower
     np.testing.assert_allclose(*(split(learner, [w.value for w in t.weights])[0] for t in towers), rtol=1e-6)

@@ -63,7 +63,7 @@ def trained(request, tmp_path_factory):
 def make_features(config, folder=None):
     """The trainer's, the table in a file where a folder is given."""
     c, dictionaries = config, load_dictionaries(config.dictionary_dir, SCHEMA)
-    features = Features(SCHEMA, dictionaries, c.numeric, c.message_format, c.oov_buckets, c.cross_buckets)
+    features = Features(SCHEMA, dictionaries, c.numeric, c.message_format, c.oov_buckets, c.cross_buckets, c.vocab_size)
     if folder:
         features.lookup.keep_in(folder)
     return features
@@ -72,11 +72,11 @@ def make_features(config, folder=None):
 def trainers_scores(config, rows, size, *checkpoints):
     """The logits that the trainer itself gives from each of its checkpoints."""
     features = make_features(config)
-    learner = make_learner(make_strategy(1, "cpu"), config, features.num_ids, features.shape)
+    learner = make_learner(make_strategy(1, "cpu"), config, features.vocab_size, features.shape)
     made = list(tf.data.Dataset.from_tensor_slices(rows).batch(size, drop_remainder=True).map(features))
     for checkpoint in checkpoints:
         tf.train.Checkpoint(learner=learner).read(checkpoint).assert_existing_objects_matched().expect_partial()
-        yield np.concatenate([learner.score(row.ids, row.values, row.numeric, row.crosses) for row in made])
+        yield np.concatenate([learner.score(row.features) for row in made])
 
 
 def clients_scores(folder, rows, *asked):

@@ -6,7 +6,7 @@ import threading
 import numpy as np
 import pytest
 import tensorflow as tf
-from test_tower import ROWS, make_learner
+from learner_helpers import FOUR_ROWS, make_learner
 
 from tfonline.evaluate.progressive import ProgressiveMetrics
 from tfonline.publish.checkpoints import Checkpoints, Position
@@ -25,14 +25,14 @@ def write(path, learner):
 
 @pytest.mark.parametrize("num_replicas", [1, 2])
 def test_a_copy_is_the_model_as_it_was_under_the_same_names(num_replicas, tmp_path):
-    learner = make_learner(100, num_replicas)
-    learner.train(*ROWS)
+    learner = make_learner(num_replicas, average_rows=100)
+    learner.train(FOUR_ROWS)
     snapshot = Snapshot(learner)
-    learner.train(*ROWS)
+    learner.train(FOUR_ROWS)
     snapshot.take()
     then = content(write(tmp_path / "then", learner))
     for _ in range(3):
-        learner.train(*ROWS)
+        learner.train(FOUR_ROWS)
     assert content(write(tmp_path / "now", learner)) != then
     assert content(write(tmp_path / "copy", snapshot.copy)) == then
     snapshot.give_back()
@@ -43,9 +43,9 @@ def test_a_copy_is_the_model_as_it_was_under_the_same_names(num_replicas, tmp_pa
 
 @pytest.mark.parametrize("background", [True, False])
 def test_a_save_holds_the_moment_at_which_it_began(background, tmp_path):
-    learner, position, disk_is_free = make_learner(100), Position(next=[7], start=[0], window=3), threading.Lock()
+    learner, position, disk_is_free = make_learner(average_rows=100), Position(next=[7], start=[0], window=3), threading.Lock()
     checkpoints = Checkpoints(str(tmp_path), 2, learner, position, ProgressiveMetrics(100), background)
-    learner.train(*ROWS)
+    learner.train(FOUR_ROWS)
     then = content(write(tmp_path / "then", learner))
     if background:
         disk_is_free.acquire()
@@ -53,14 +53,14 @@ def test_a_save_holds_the_moment_at_which_it_began(background, tmp_path):
     if background:
         assert checkpoints.writing
         assert checkpoints.finished() is None
-        learner.train(*ROWS)
+        learner.train(FOUR_ROWS)
         position.next, position.window = [9], 4
         disk_is_free.release()
     path = checkpoints.finished(wait=True)
     assert path == str(tmp_path / "ckpt-3")
     assert checkpoints.finished() is None
     assert content(path) == then
-    learner.train(*ROWS)
+    learner.train(FOUR_ROWS)
     checkpoints.restore()
     assert (position.next, position.window) == ([7], 3)
     assert content(write(tmp_path / "restored", learner)) == then
@@ -70,12 +70,12 @@ def test_a_save_holds_the_moment_at_which_it_began(background, tmp_path):
 def test_either_way_of_saving_reads_what_the_other_wrote(tmp_path):
     weights = []
     for background in (True, False, True):
-        learner = make_learner(100)
+        learner = make_learner(average_rows=100)
         checkpoints = Checkpoints(str(tmp_path), 2, learner, Position(next=[0], start=[0]), ProgressiveMetrics(100), background)
         if weights:
             checkpoints.restore()
             assert np.array_equal(weights[-1], learner.model.embedding.table.numpy())
-        learner.train(*ROWS)
+        learner.train(FOUR_ROWS)
         checkpoints.begin(contextlib.nullcontext())
         checkpoints.finished(wait=True)
         weights.append(learner.model.embedding.table.numpy())

@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 import tensorflow as tf
+from learner_helpers import as_one, examples, random_batches, values_of
 from rows import make_rows
-from test_model import batch, random_batches, values_of
 from test_recovery import saved
 
 from tfonline.ahead import ahead
@@ -26,18 +26,14 @@ def learner_of(num_replicas, **flags):
     return make_learner(make_strategy(num_replicas, "cpu"), config, NUM_IDS, Shape(FIELDS))
 
 
-def as_one(batches):
-    return [tf.concat(columns, axis=0) for columns in zip(*batches, strict=True)]
-
-
 @pytest.mark.parametrize("num_replicas", [1, 2])
 def test_steps_of_one_call_are_those_of_single_calls_to_the_last_bit(num_replicas):
     single, grouped = learner_of(num_replicas), learner_of(num_replicas)
     batches = list(random_batches(7, ROWS, NUM_IDS, FIELDS))  # some padded, down to one row
-    want = [single.train(*b) for b in batches]
-    got = [grouped.train_steps(tf.constant(4), tf.constant([0, 1, 2, 3]), *as_one(batches[:4]))]
-    empty = batch(np.full((ROWS, FIELDS), NUM_IDS), np.zeros(ROWS), np.zeros((ROWS, FIELDS)), np.zeros(ROWS))
-    got.append(grouped.train_steps(tf.constant(3), tf.constant([0, 2, 3, 1]), *as_one([batches[4], empty, *batches[5:]])))
+    want = [single.train(b) for b in batches]
+    got = [grouped.train_steps(tf.constant(4), tf.constant([0, 1, 2, 3]), as_one(batches[:4]))]
+    empty = examples(np.full((ROWS, FIELDS), NUM_IDS), np.zeros(ROWS), np.zeros((ROWS, FIELDS)), np.zeros(ROWS))
+    got.append(grouped.train_steps(tf.constant(3), tf.constant([0, 2, 3, 1]), as_one([batches[4], empty, *batches[5:]])))
     logits = np.concatenate([r.logits.numpy().reshape(4, ROWS) for r in got])
     losses = np.concatenate([np.stack([r.wide_loss, r.deep_loss], axis=1) for r in got])
     np.testing.assert_array_equal(logits[5], 0)  # of the batch that was no step
@@ -53,7 +49,7 @@ def test_steps_of_one_call_are_those_of_single_calls_to_the_last_bit(num_replica
 def test_one_step_a_call_is_a_step():
     single, other = learner_of(1), learner_of(1)
     for b in random_batches(3, ROWS, NUM_IDS, FIELDS):
-        want, got = single.train(*b), other.train_steps(tf.constant(1), tf.constant([0]), *b)
+        want, got = single.train(b), other.train_steps(tf.constant(1), tf.constant([0]), b)
         np.testing.assert_array_equal(got.logits, want.logits)
         assert got.wide_loss.numpy().tolist() == [float(want.wide_loss)]
     np.testing.assert_array_equal(single.model.embedding.table, other.model.embedding.table)

@@ -3,34 +3,19 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from test_model import SEED_RATES, batch
-
-from tfonline.features.pipeline import Shape
-from tfonline.model.replicas import make_strategy
-from tfonline.model.step import Learner
-from tfonline.model.wide_deep import WideDeep
-
-
-def make_learner(average_rows, num_replicas=1, precision="float32"):
-    strategy = make_strategy(num_replicas, "cpu")
-    with strategy.scope():
-        model = WideDeep(6, Shape(3), 2, (4,), "glorot", 0.1, seed=3, average_rows=average_rows, precision=precision)
-    return Learner(strategy, model, SEED_RATES)
+from learner_helpers import FOUR_ROWS, make_learner
 
 
 def weights(tower):
     return [np.array(w.value) for w in tower.weights]
 
 
-ROWS = batch([[0, 1, 2], [3, 4, 5], [0, 4, 2], [6, 6, 6]], [1, 0, 1, 1], weight=[1, 1, 1, 0])
-
-
 @pytest.mark.parametrize("num_replicas", [1, 2])
 def test_the_average_by_hand(num_replicas):
-    learner = make_learner(10, num_replicas)
+    learner = make_learner(num_replicas, average_rows=10)
     want, shift, information = weights(learner.model.average), 0.0, 0.0
     for step in range(1, 15):
-        logits = learner.train(*ROWS).logits.numpy()[:3]
+        logits = learner.train(FOUR_ROWS).logits.numpy()[:3]
         part = min(1, 3 / (0.3 * min(3 * step, 10 / 0.3)))  # of the 3 rows that count; in the end 3 of 10
         want = [a + part * (w - a) for a, w in zip(want, weights(learner.model.tower), strict=True)]
         p = 1 / (1 + np.exp(-logits.astype(np.float64)))
@@ -45,32 +30,32 @@ def test_the_average_by_hand(num_replicas):
 
 
 def test_the_average_scores_and_changes_nothing_of_what_is_learned():
-    plain, averaged = make_learner(0), make_learner(1000)
+    plain, averaged = make_learner(), make_learner(average_rows=1000)
     for _ in range(3):
-        plain_result, result = plain.train(*ROWS), averaged.train(*ROWS)
+        plain_result, result = plain.train(FOUR_ROWS), averaged.train(FOUR_ROWS)
     assert result.wide_loss == plain_result.wide_loss  # of the weights that learn
     for one, other in zip((*plain._wide, *plain._deep), (*averaged._wide, *averaged._deep), strict=True):
         np.testing.assert_array_equal(np.array(one), np.array(other))
-    before = averaged.score(*ROWS[1:5])
-    np.testing.assert_allclose(averaged.train(*ROWS).logits, before, rtol=1e-6)
-    wide, inputs = averaged.model.inputs_of_sides(averaged.model.rows(ROWS[1]), *ROWS[1:5])
-    np.testing.assert_allclose(averaged.score(*ROWS[1:5]), wide + averaged.model.average(inputs), rtol=1e-6)
-    assert not np.allclose(averaged.score(*ROWS[1:5]), plain.score(*ROWS[1:5]), rtol=1e-4)
+    before = averaged.score(FOUR_ROWS.features)
+    np.testing.assert_allclose(averaged.train(FOUR_ROWS).logits, before, rtol=1e-6)
+    wide, inputs = averaged.model.inputs_of_sides(averaged.model.rows(FOUR_ROWS.features["ids"]), FOUR_ROWS.features)
+    np.testing.assert_allclose(averaged.score(FOUR_ROWS.features), wide + averaged.model.average(inputs), rtol=1e-6)
+    assert not np.allclose(averaged.score(FOUR_ROWS.features), plain.score(FOUR_ROWS.features), rtol=1e-4)
 
 
 def test_the_shift_brings_the_scores_to_the_share_of_clicks():
-    learner = make_learner(10_000)
+    learner = make_learner(average_rows=10_000)
     learner.model.average.dense_1.bias.assign([3.0])
-    off = abs(tf.sigmoid(learner.score(*ROWS[1:5])[:3]).numpy().mean() - 2 / 3)
+    off = abs(tf.sigmoid(learner.score(FOUR_ROWS.features)[:3]).numpy().mean() - 2 / 3)
     for _ in range(300):
-        learner.train(*ROWS)
-    assert abs(tf.sigmoid(learner.score(*ROWS[1:5])[:3]).numpy().mean() - 2 / 3) < off / 5
+        learner.train(FOUR_ROWS)
+    assert abs(tf.sigmoid(learner.score(FOUR_ROWS.features)[:3]).numpy().mean() - 2 / 3) < off / 5
 
 
 def test_bfloat16_multiplies_roughly_and_keeps_exact_weights():
-    exact, rough = make_learner(0), make_learner(0, precision="bfloat16")
+    exact, rough = make_learner(), make_learner(precision="bfloat16")
     for _ in range(3):
-        exact_logits, logits = exact.train(*ROWS).logits, rough.train(*ROWS).logits
+        exact_logits, logits = exact.train(FOUR_ROWS).logits, rough.train(FOUR_ROWS).logits
     assert logits.dtype == tf.float32
     assert {w.dtype for w in rough._deep} == {tf.float32}
     np.testing.assert_allclose(logits, exact_logits, atol=2e-3)

@@ -20,10 +20,10 @@ from tfonline.ahead import ahead
 from tfonline.cluster.plan import Follower
 from tfonline.config import Config
 from tfonline.evaluate.progressive import PREDICTION, ProgressiveMetrics
+from tfonline.features.batch import Element, Examples
 from tfonline.features.parse import REASONS
-from tfonline.features.pipeline import Element
 from tfonline.lifecycle import DRAIN_SHARE, Every, Exit, Stop, UserError
-from tfonline.model.step import Input, Learner, StepResult
+from tfonline.model.step import Learner, StepResult
 from tfonline.publish.checkpoints import Checkpoints, Position
 from tfonline.publish.publisher import Publisher
 from tfonline.report.columns import ColumnShares
@@ -130,7 +130,7 @@ class Loop:
         p = self._p
         p.stop.activity.began = True
         try:
-            for element, inputs in ahead(self._read(elements), self._inputs, threaded=p.learner.on_gpu and not self.in_step):
+            for element, examples in ahead(self._read(elements), self._inputs, threaded=p.learner.on_gpu and not self.in_step):
                 if element.window.numpy() < 0:
                     self._between_windows()
                 elif element.last.numpy():
@@ -138,7 +138,7 @@ class Loop:
                     self._end_window(int(element.window))
                     self._between_windows()
                 else:
-                    self._learn(element, inputs)
+                    self._learn(element, examples)
                     self._report()
                     if p.stop.requested() and time.monotonic() > self._drain():
                         return self._drop_window(int(element.window))
@@ -241,23 +241,22 @@ class Loop:
                 return
             yield element
 
-    def _inputs(self, element: Element) -> tuple[Input, ...]:
-        batch = element.batch
-        return self._p.learner.inputs(batch.label, batch.ids, batch.values, batch.numeric, batch.crosses, batch.weight)
+    def _inputs(self, element: Element) -> Examples:
+        return self._p.learner.inputs(element.batch.examples)
 
-    def _learn(self, element: Element, inputs: tuple[Input, ...]) -> None:
+    def _learn(self, element: Element, examples: Examples) -> None:
         """Calls the train step for an element's batches; they are counted while the next ones are learned from."""
         p = self._p
         p.status.set("training", p.position.window, p.position.step)
         self._reports.rows_came(element.message)
         p.stop.activity.window_open = True
-        good = element.batch.weight.numpy().reshape(p.config.steps_per_call, -1) > 0
+        good = element.batch.valid.numpy().reshape(p.config.steps_per_call, -1)
         self._rejections.record(element, self._refused(element), int(good.sum()))
         has_rows = good.any(axis=1)
         num_steps, which = np.int32(has_rows.sum()), np.argsort(~has_rows, kind="stable").astype(np.int32)
         if not num_steps:
             return  # no step at all: neither momentum nor l2 without a row
-        result = p.learner.train_steps(tf.constant(num_steps), tf.constant(which), *inputs)
+        result = p.learner.train_steps(tf.constant(num_steps), tf.constant(which), examples)
         self._count()
         self._learned = _Learned(element, good, which[:num_steps], result, time.monotonic())
 
@@ -267,7 +266,8 @@ class Loop:
             return
         p, (element, good, steps, result, when), self._learned = self._p, self._learned, None
         batch = element.batch
-        logits, labels = (t.numpy().reshape(good.shape) for t in (result.logits, batch.label))
+        (label,) = batch.label.values()
+        logits, labels = (t.numpy().reshape(good.shape) for t in (result.logits, label))
         wide_losses, deep_losses = result.wide_loss.numpy(), result.deep_loss.numpy()
         for i in steps:
             wide_loss, deep_loss = float(wide_losses[i]), float(deep_losses[i])
@@ -282,12 +282,12 @@ class Loop:
         self._last_losses = {"wide_loss": wide_loss, "deep_loss": deep_loss}
         logits, labels, rows = logits[good], labels[good], int(good.sum())
         if p.publisher:
-            p.publisher.follow(element, good.ravel(), labels, logits)
+            p.publisher.observe(element, good.ravel(), labels, logits)
         p.position.rows += rows
         p.position.fingerprint = (p.position.fingerprint + int(element.fingerprint)) % 2**64
         if "predictions.bin" in self._files:
             scored = np.empty(rows, PREDICTION)
-            scored["partition"], scored["offset"] = batch.partition.numpy()[good.ravel()], batch.offset.numpy()[good.ravel()]
+            scored["partition"], scored["offset"] = (x.numpy()[good.ravel()] for x in batch.origin)
             scored["label"], scored["logit"] = labels, logits
             self._files["predictions.bin"].write(scored.tobytes())
         self._last_step = (when, p.position.rows)

@@ -192,8 +192,9 @@ def _train(
     else:
         source = reader = open_files(config.input_files, config.model_dir, saved, config.replay_journal, console.say)
 
-    features = Features(schema, dictionaries, config.numeric, config.message_format, config.oov_buckets, config.cross_buckets)
-    vocab_size = config.vocab_size or features.num_ids
+    c = config
+    features = Features(schema, dictionaries, c.numeric, c.message_format, c.oov_buckets, c.cross_buckets, c.vocab_size)
+    vocab_size = features.vocab_size
     if vocab_size < features.num_ids:
         raise UserError(
             f"--vocab_size={vocab_size} is too small: dictionaries and --numeric={config.numeric} need {features.num_ids} ids. "
@@ -270,7 +271,7 @@ def _train(
     groups, own = (len(cluster.workers), cluster.index) if cluster else (config.partition_groups, None)
     rows_a_call = config.batch_size * config.steps_per_call
     raw = make_raw_batches(windows, reader, rows_a_call, groups, own)
-    elements = make_batches(raw, features, rows_a_call // (groups if cluster else 1), learner.model.padding_id)
+    elements = make_batches(raw, features, rows_a_call // (groups if cluster else 1))
     if chief:
         console.expect(None if position.stop is None else sum(position.stop) - sum(position.start), position.rows)
     dead_letters = _open_dead_letters(config, stop, console) if config.dead_letter_topic else None

@@ -19,12 +19,12 @@ def measure(context: dict) -> dict[str, float]:
     rows = 65_536 // context["shrink"] // 4 * 4
     learner = make_learner("default", "bfloat16", jit_compile=context["jit_compile"])
     inputs = make_inputs(learner, "default", rows, 1)[0]
-    single = lambda: learner.train_steps(tf.constant(1), tf.range(1), *inputs)  # noqa: E731
+    single = lambda: learner.train_steps(tf.constant(1), tf.range(1), inputs)  # noqa: E731
     if context["jit_compile"]:  # one operation
         return {f"compiled: {name}": value for name, value in _kernels(single, context).items()}
     found = {}
     for steps in (1, 4):
-        call = lambda n=steps: learner.train_steps(tf.constant(n), tf.range(n), *inputs)  # noqa: E731
+        call = lambda n=steps: learner.train_steps(tf.constant(n), tf.range(n), inputs)  # noqa: E731
         eager.context().enable_graph_collection()
         call()
         graphs = eager.context().export_run_metadata().function_graphs

@@ -45,7 +45,7 @@ def _trained(context: dict) -> dict[str, float]:
     from tfonline.features.pipeline import Features, make_batches
     from tfonline.features.schema import load_schema
     from tfonline.model import replicas, step
-    from tfonline.stream.readers import RawBatch
+    from tfonline.stream.raw import Origin, RawBatch
 
     strategy = replicas.make_strategy(1, "auto")
     path = make_rows(context, _ROWS)
@@ -62,9 +62,9 @@ def _trained(context: dict) -> dict[str, float]:
         config = make_config("default", "bfloat16", numeric=numeric, jit_compile=jit_compile)
         learner = step.make_learner(strategy, config, config.vocab_size, features.shape)
         messages = (lines * (rows // len(lines) + 1))[:rows]
-        raw = RawBatch(tf.constant(messages), tf.zeros([rows], tf.int32), tf.range(rows, dtype=tf.int64))
+        raw = RawBatch(tf.constant(messages), Origin(tf.zeros([rows], tf.int32), tf.range(rows, dtype=tf.int64)))
         batches = tf.data.Dataset.from_tensors((raw, tf.constant(0, tf.int64), tf.constant(False))).repeat()
-        elements = make_batches(batches, features, rows, learner.model.padding_id)
+        elements = make_batches(batches, features, rows)
         named = f"{numeric}, batch {batch:,}{how(steps, jit_compile)}"
         for what, num_steps in (("to the device", 0), ("to trained", steps)):
             rate, busy = _follow(elements, learner, num_steps, 4 * context["secs"])
@@ -80,22 +80,18 @@ def _follow(elements, learner, num_steps: int, secs: float) -> tuple[float, floa
     from tfonline.ahead import ahead
     from tfonline.evaluate.progressive import ProgressiveMetrics
 
-    def inputs(element):
-        b = element.batch
-        return learner.inputs(b.label, b.ids, b.values, b.numeric, b.crosses, b.weight)
-
     metrics, before, rows = ProgressiveMetrics(100_000), None, 0
-    pairs = ahead(elements, inputs, threaded=learner.on_gpu)
+    pairs = ahead(elements, lambda element: learner.inputs(element.batch.examples), threaded=learner.on_gpu)
     for number, (element, on_device) in enumerate(pairs):
         if number == _WARM_CALLS:
             began, used, rows = time.perf_counter(), _cpu_secs(), 0
-        good = element.batch.weight.numpy() > 0
+        good = element.batch.valid.numpy()
         rows += int(good.sum())
         if num_steps:
-            result = learner.train_steps(tf.constant(num_steps), tf.range(num_steps), *on_device)
+            result = learner.train_steps(tf.constant(num_steps), tf.range(num_steps), on_device)
             if before:  # read while the next call runs
                 metrics.add(before[0].logits.numpy()[before[2]], before[1].numpy()[before[2]])
-            before = result, element.batch.label, good
+            before = result, *element.batch.label.values(), good
         if number > _WARM_CALLS and time.perf_counter() - began > secs:
             break
     if before:

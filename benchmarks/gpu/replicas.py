@@ -42,7 +42,7 @@ def measure(context: dict) -> dict[str, float]:
 
 
 def _call(learner, steps: tuple, ready: list[tuple], i: int):
-    return learner.train_steps(*steps, *ready[i % len(ready)]).deep_loss
+    return learner.train_steps(*steps, ready[i % len(ready)]).deep_loss
 
 
 def _copied_meanwhile(learner, steps: int, rows: int):
@@ -55,10 +55,10 @@ def _copied_meanwhile(learner, steps: int, rows: int):
     from tfonline.ahead import ahead
 
     calls = itertools.cycle(on_host("default", rows, 2))
-    pairs, before = ahead(calls, lambda batch: learner.inputs(*batch), threaded=learner.on_gpu), []
+    pairs, before = ahead(calls, lambda batch: learner.inputs(batch), threaded=learner.on_gpu), []
 
     def call(_: int):
-        result = learner.train_steps(tf.constant(steps), tf.range(steps), *next(pairs)[1])
+        result = learner.train_steps(tf.constant(steps), tf.range(steps), next(pairs)[1])
         before.append(result.deep_loss)
         return before.pop(0).numpy() if len(before) > 1 else result.deep_loss
 

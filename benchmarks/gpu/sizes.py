@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from benchmarks.speed.data import EMBEDDING, FIELDS, LAYERS, NUMBERS, VOCAB, batches
+from benchmarks.speed.training import examples
 
 
 class Size(NamedTuple):
@@ -46,19 +47,17 @@ def make_learner(size: str, precision: str, **changed: object):
     return step.make_learner(strategy, config, config.vocab_size, Shape(FIELDS, scaled_fields=NUMBERS))
 
 
-def make_inputs(learner: Any, size: str, rows: int, count: int) -> list[tuple]:
+def make_inputs(learner: Any, size: str, rows: int, count: int) -> list:
     """So many batches as Learner.train takes them, on the GPU."""
-    return [learner.inputs(*batch) for batch in on_host(size, rows, count)]
+    return [learner.inputs(batch) for batch in on_host(size, rows, count)]
 
 
-def on_host(size: str, rows: int, count: int) -> list[tuple]:
+def on_host(size: str, rows: int, count: int) -> list:
     """So many batches as Learner.inputs takes them."""
     import tensorflow as tf
 
     with tf.device("CPU:0"):
-        # no numbers and no crosses
-        others = tf.zeros([rows, 0]), tf.zeros([rows, 0], tf.int32), tf.ones([rows])
-        return [(*map(tf.constant, batch), *others) for batch in batches(rows, count, SIZES[size].vocab)]
+        return [examples(batch) for batch in batches(rows, count, SIZES[size].vocab)]
 
 
 def how(steps: int, jit_compile: bool) -> str:

@@ -29,6 +29,7 @@ class _Stream:
     def __init__(self, rows: pathlib.Path, dictionaries: pathlib.Path, flagfile: pathlib.Path):
         import tensorflow as tf
 
+        from tfonline.features.batch import Examples
         from tfonline.features.dictionaries import load_dictionaries
         from tfonline.features.pipeline import Features
         from tfonline.features.schema import load_schema
@@ -36,7 +37,7 @@ class _Stream:
         self._config = c = flags.parse(["", f"--flagfile={flagfile}"])
         schema = load_schema(c.columns)
         known = load_dictionaries(str(dictionaries), schema)
-        self._features = Features(schema, known, c.numeric, c.message_format, c.oov_buckets, c.cross_buckets)
+        self._features = Features(schema, known, c.numeric, c.message_format, c.oov_buckets, c.cross_buckets, c.vocab_size)
         make = tf.function(self._features.__call__, reduce_retracing=True)
         lines = rows.read_bytes().splitlines()
         self._batches = []
@@ -44,23 +45,21 @@ class _Stream:
             part = lines[first : first + c.batch_size]
             if len(part) == c.batch_size:  # the last few rows of a stream are no batch
                 row = make(tf.constant(part))
-                self._batches.append((row.label, row.ids, row.values, row.numeric, row.crosses))
-        self._weight = tf.ones([c.batch_size])
+                self._batches.append(Examples(row.label, tf.ones([c.batch_size]), row.features))
 
     def auc(self, num_shards: int) -> float:
         """The AUC over the last 2/7, scored shard by shard; 0 shards: by the model of the first 5/7."""
         learner, head = self._learner(), int(len(self._batches) * HEAD)
-        for label, *inputs in self._batches[:head]:
-            learner.train(label, *inputs, self._weight)
+        for batch in self._batches[:head]:
+            learner.train(batch)
         logits, labels = [], []
         for shard in np.array_split(np.arange(head, len(self._batches)), max(num_shards, 1)):
             for i in shard:
-                label, *inputs = self._batches[i]
-                logits.append(learner.score(*inputs).numpy())
+                (label,) = self._batches[i].label.values()
+                logits.append(learner.score(self._batches[i].features).numpy())
                 labels.append(label.numpy())
             for i in shard if num_shards else ():
-                label, *inputs = self._batches[i]
-                learner.train(label, *inputs, self._weight)
+                learner.train(self._batches[i])
         return exact_auc(np.concatenate(logits), np.concatenate(labels))
 
     def _learner(self):
@@ -68,4 +67,4 @@ class _Stream:
         from tfonline.model.step import make_learner
 
         f = self._features
-        return make_learner(make_strategy(1, "cpu"), self._config, f.num_ids, f.shape)
+        return make_learner(make_strategy(1, "cpu"), self._config, f.vocab_size, f.shape)

@@ -26,17 +26,18 @@ class Trainer:
         schema = load_schema(c.columns)
         dictionaries = load_dictionaries(c.dictionary_dir, schema)
         self._folder = model_dir / "published"
-        self._features = f = Features(schema, dictionaries, c.numeric, c.message_format, c.oov_buckets, c.cross_buckets)
-        vocab_size = c.vocab_size or f.num_ids
-        self._learner = make_learner(make_strategy(1, "cpu"), c, vocab_size, f.shape)
+        self._features = f = Features(
+            schema, dictionaries, c.numeric, c.message_format, c.oov_buckets, c.cross_buckets, c.vocab_size
+        )
+        self._learner = make_learner(make_strategy(1, "cpu"), c, f.vocab_size, f.shape)
 
     def logits(self, checkpoint: str, rows: list[str], batch: int) -> np.ndarray:
         """float32 [n], by the weights of `checkpoint`; all its other objects are left out."""
         import tensorflow as tf
 
-        tf.train.Checkpoint(learner=self._learner).restore(str(self._folder / checkpoint)).expect_partial()
+        tf.train.Checkpoint(learner=self._learner).read(str(self._folder / checkpoint)).expect_partial()
         made = (self._features(tf.constant(rows[i : i + batch])) for i in range(0, len(rows), batch))
-        return np.concatenate([self._learner.score(r.ids, r.values, r.numeric, r.crosses) for r in made])
+        return np.concatenate([self._learner.score(r.features) for r in made])
 
 
 def saved_logits(version: pathlib.Path, rows: list[str], batch: int) -> np.ndarray:

@@ -19,7 +19,7 @@ def measure(context: dict) -> dict[str, float]:
     learner = make_learner(embedding_dim=16, vocab_size=vocab)
     ready = tensors(_ROWS, vocab)
     name = f"vocabulary {vocab:,}"
-    secs = median_secs(lambda i: learner.train(*ready[i % 8]).logits.numpy(), secs=6)
+    secs = median_secs(lambda i: learner.train(ready[i % 8]).logits.numpy(), secs=6)
     with tempfile.TemporaryDirectory(dir=context["folder"]) as folder:
         checkpoint = tf.train.Checkpoint(learner=learner)
         began = time.perf_counter()

@@ -25,7 +25,7 @@ def measure(context: dict) -> dict[str, float]:
     found = {}
 
     def train(i: int) -> None:
-        learner.train(*ready[i % 8]).logits.numpy()
+        learner.train(ready[i % 8]).logits.numpy()
 
     for background in (True, False):
         folder = tempfile.mkdtemp(dir=context["folder"])

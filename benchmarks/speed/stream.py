@@ -92,7 +92,7 @@ def read_rows_per_sec(topic, servers: str, planned: list, secs: float = float("i
 
     rows, began = 0, time.perf_counter()
     for raw, _, _ in make_raw_batches(planned, KafkaReader(topic, servers, "benchmark", {}), _BATCH_ROWS).prefetch(2):
-        rows += len(raw.offset)
+        rows += len(raw.message)
         if time.perf_counter() - began > secs:
             break
     else:
@@ -117,7 +117,7 @@ def end_to_end(context: dict) -> dict[str, float]:
         command += ["--checkpoint_every_steps=0", "--checkpoint_secs=15"]  # by default every minute
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         kafka.append(json.loads((model_dir / "summary.json").read_text())["rows_per_sec"])
-        secs = median_secs(lambda i: learner.train(*ready[i % 8]).logits.numpy(), secs=6)
+        secs = median_secs(lambda i: learner.train(ready[i % 8]).logits.numpy(), secs=6)
         alone.append(_BATCH_ROWS / secs)
     return {"Kafka to trained, rows/s": float(np.median(kafka)), "training alone beside it, rows/s": float(np.median(alone))}
 
@@ -139,7 +139,7 @@ def freshness(context: dict) -> dict[str, float]:
     def timed(self, element, inputs):
         learn(self, element, inputs)
         now = time.time()
-        for place in zip(element.batch.partition.numpy().tolist(), element.batch.offset.numpy().tolist(), strict=True):
+        for place in zip(*(x.numpy().tolist() for x in element.batch.origin), strict=True):
             trained[place] = now
 
     loop.Loop._learn = timed

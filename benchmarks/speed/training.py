@@ -17,15 +17,19 @@ def make_learner(precision: str = "float32", **changed: object):
     return step.make_learner(replicas.make_strategy(1, "auto"), config, config.vocab_size, Shape(FIELDS, scaled_fields=NUMBERS))
 
 
-def tensors(rows: int, vocab: int = VOCAB) -> list[tuple]:
+def tensors(rows: int, vocab: int = VOCAB) -> list:
     """Batches as Learner.train takes them."""
+    return [examples(batch) for batch in batches(rows, vocab=vocab)]
+
+
+def examples(batch: tuple):
+    """A batch of data.batches as Learner.train takes it."""
     import tensorflow as tf
 
-    empty = tf.zeros([rows, 0]), tf.zeros([rows, 0], tf.int32)  # no numbers and no crosses
-    return [
-        (tf.constant(label), tf.constant(ids), tf.constant(values), *empty, tf.ones([rows]))
-        for label, ids, values in batches(rows, vocab=vocab)
-    ]
+    from tfonline.features.batch import Examples
+
+    label, ids, values = map(tf.constant, batch)
+    return Examples({"label": label}, tf.ones_like(label), {"ids": ids, "values": values})
 
 
 def measure(context: dict) -> dict[str, float]:
@@ -37,12 +41,12 @@ def measure(context: dict) -> dict[str, float]:
         learner = make_learner(precision)
         for rows in (100, 1000, 16_384):
             ready = tensors(rows)
-            secs = median_secs(lambda i, learner=learner, ready=ready: learner.train(*ready[i % 8]).logits.numpy(), at_least=3)
+            secs = median_secs(lambda i, learner=learner, ready=ready: learner.train(ready[i % 8]).logits.numpy(), at_least=3)
             found[f"training {precision} {rows}, rows/s"] = rows / secs
         ready = tensors(_SMALL * _STEPS)
 
         def several(i: int, learner=learner, ready=ready) -> None:
-            learner.train_steps(tf.constant(_STEPS), tf.range(_STEPS), *ready[i % 8]).logits.numpy()
+            learner.train_steps(tf.constant(_STEPS), tf.range(_STEPS), ready[i % 8]).logits.numpy()
 
         secs = median_secs(several)
         found[f"training {precision} {_SMALL}, {_STEPS} steps a call, rows/s"] = _SMALL * _STEPS / secs

@@ -10,7 +10,7 @@ import tensorflow as tf
 from tfonline.cluster.members import Cluster
 from tfonline.cluster.rounds import Rounds
 from tfonline.evaluate.progressive import Counts
-from tfonline.features.pipeline import Element
+from tfonline.features.batch import Element
 from tfonline.lifecycle import Exit, UserError
 from tfonline.loop import Loop, Parts
 from tfonline.publish.publisher import Publisher
@@ -109,15 +109,16 @@ class _OfChief:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._publisher, name)
 
-    def follow(self, element: Element, good: Any, labels: Any, logits: Any) -> None:
+    def observe(self, element: Element, good: Any, labels: Any, logits: Any) -> None:
         """See Publisher."""
         batch = element.batch
-        rows = batch.ids.shape[0]
-        batch = batch._replace(label=batch.label[:rows], weight=batch.weight[:rows])
+        rows = next(iter(batch.features.values())).shape[0]
+        label, weight, valid = tf.nest.map_structure(lambda x: x[:rows], (batch.label, batch.weight, batch.valid))
         good = good[:rows]
         known = int(good.sum())
         if known:
-            self._publisher.follow(element._replace(batch=batch), good, labels[:known], logits[:known])
+            element = element._replace(batch=batch._replace(label=label, weight=weight, valid=valid))
+            self._publisher.observe(element, good, labels[:known], logits[:known])
 
 
 class FollowedCheckpoints:

@@ -12,15 +12,19 @@ import enum
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
 
 import numpy as np
 import tensorflow as tf
 
 from tfonline.cluster.collectives import gather, of_workers
 from tfonline.cluster.members import Cluster
+from tfonline.features.batch import Batch, Element
 from tfonline.features.parse import REASONS
-from tfonline.features.pipeline import Batch, Element
 from tfonline.lifecycle import Exit, Stop, UserError
+from tfonline.stream.raw import Origin
+
+T = TypeVar("T")
 
 
 class _Has(enum.IntEnum):
@@ -65,8 +69,8 @@ class Rounds:
         self.moved = time.monotonic()
 
     def follow(self, elements: Iterable[Element]) -> Iterator[Element]:
-        """This worker's part of what all do. A batch's label, weight, partition and offset are those of all workers, [B], and so is
-        the fingerprint; its features and refused rows are this worker's.
+        """This worker's part of what all do. A batch's label, weight, valid and origin are those of all workers, [B], and so is the
+        fingerprint; its features and refused rows are this worker's.
 
         Raises:
           UserError: a worker's rows ended in the middle of a window (exit 75).
@@ -91,8 +95,7 @@ class Rounds:
                 continue
             if counts[_Has.BATCH]:
                 inside = True
-                columns = self._gathered(held.batch)
-                yield held._replace(batch=held.batch._replace(**columns), fingerprint=fingerprint, last=tf.constant(False))
+                yield held._replace(batch=self._gathered(held.batch), fingerprint=fingerprint, last=tf.constant(False))
                 held = None if has == _Has.BATCH else held
                 continue
             yield held
@@ -133,12 +136,20 @@ class Rounds:
             self._stop.request(self._local.reason if self._local.requested() else "another worker's signal")
         return has, counts, failed, last, tf.constant(fingerprint, tf.int64)
 
-    def _gathered(self, batch: Batch) -> dict[str, tf.Tensor]:
-        label, weight = tf.unstack(self._gather(tf.stack([batch.label, batch.weight], axis=1)), axis=1)
-        if not self._offsets:
-            return {"label": label, "weight": weight}
-        partition, offset = tf.unstack(self._gather(tf.stack([tf.cast(batch.partition, tf.int64), batch.offset], axis=1)), axis=1)
-        return {"label": label, "weight": weight, "partition": partition, "offset": offset}
+    def _gathered(self, batch: Batch) -> Batch:
+        """The batch with what `follow` says of all workers' rows: in as few collectives as there are types."""
+        of_rows = (batch.label, batch.weight, tf.cast(batch.valid, tf.float32))
+        label, weight, valid = self._of_all(of_rows)
+        batch = batch._replace(label=label, weight=weight, valid=valid > 0)
+        if self._offsets:
+            origin = self._of_all(tf.nest.map_structure(lambda x: tf.cast(x, tf.int64), batch.origin))
+            batch = batch._replace(origin=Origin(*origin))
+        return batch
+
+    def _of_all(self, nest: T) -> T:
+        """Tensors of one type, [b] each, as those of all workers' rows, [B]."""
+        columns = tf.stack(tf.nest.flatten(nest), axis=1)
+        return tf.nest.pack_sequence_as(nest, tf.unstack(self._gather(columns), axis=1))
 
     @tf.function(autograph=False, reduce_retracing=True)
     def _sum(self, numbers: tf.Tensor) -> tf.Tensor:

@@ -1,14 +1,15 @@
 """The train step and the score step, under a strategy of tf.distribute."""
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from typing import NamedTuple, TypeVar
 
 import tensorflow as tf
 
 from tfonline.cluster.collectives import gather
 from tfonline.cluster.members import Cluster
 from tfonline.config import Config
+from tfonline.features.batch import Examples
 from tfonline.features.pipeline import Shape
 from tfonline.model.embeddings import this_replica
 from tfonline.model.exchange import Exchange, Learned, Packed
@@ -16,7 +17,7 @@ from tfonline.model.optimizers import Ftrl, LazyAdam
 from tfonline.model.replicas import try_xla
 from tfonline.model.wide_deep import WideDeep
 
-Input = tf.Tensor | tf.distribute.DistributedValues  # of all replicas, or of each, as Learner.inputs has it
+T = TypeVar("T")
 
 # Of a function that has nothing but a compiled function for each replica. TensorFlow would have what it returns wait for all of
 # them, on one GPU for another, and Python with it. Without, TensorFlow leaves out a replica whose results are not returned.
@@ -167,56 +168,50 @@ class Learner(tf.Module):
         return [self.model.embedding.table, *(w.value for w in self.model.tower.weights)]
 
     @tf.function(autograph=False)
-    def score(self, ids: tf.Tensor, values: tf.Tensor, numeric: tf.Tensor, crosses: tf.Tensor) -> tf.Tensor:
+    def score(self, features: dict[str, tf.Tensor]) -> tf.Tensor:
         """The model's inputs (WideDeep.call) to logits float32 [B]; learns nothing."""
-        return self.model((ids, values, numeric, crosses))
+        return self.model(features)
 
-    def train(self, label: Input, ids: Input, values: Input, numeric: Input, crosses: Input, weight: Input) -> StepResult:
+    def train(self, examples: Examples) -> StepResult:
         """Scores a global batch, then learns from it. At least one weight must be above 0; B divides over the replicas.
 
-        In a cluster, label and weight are of the global batch, and the others of this worker's part of it, [B / workers, ...].
-
         Args:
-          label: float32 [B].
-          ids: int32 [B, F]; the padding id where the weight is 0.
-          values: float32 [B, F].
-          numeric: float32 [B, N], NaN where missing.
-          crosses: int32 [B, W]; their padding where the weight is 0.
-          weight: float32 [B]; rows with 0 change nothing.
+          examples: B rows. One of weight 0 changes nothing; its features are the padding. In a cluster, label and weight are of the
+            global batch, and the features of this worker's part of it, [B / workers, ...].
         """
-        return self._train_steps(None, None, label, ids, values, numeric, crosses, weight)[0]
+        return self._train_steps(None, None, examples)[0]
 
-    def train_steps(self, num_steps: tf.Tensor, which: tf.Tensor, *batches: Input) -> StepResult:
+    def train_steps(self, num_steps: tf.Tensor, which: tf.Tensor, examples: Examples) -> StepResult:
         """N batches, one after the other, as so many calls of `train` would do; Python is left and entered once.
 
         Args:
           num_steps: int32 [], how many of the batches hold a row and so are a step; at least 1.
           which: int32 [N], their numbers first, in order, 0 to N - 1.
-          *batches: what `train` takes, [N B, ...] each.
+          examples: of all N batches, [N B, ...] each.
         """
         if self._whole and self.on_gpu and tf.get_static_value(num_steps) == which.shape[0]:
             # XLA, which knows it beforehand, need not ask the GPU after each step; and a copy from the host would wait for the
             # call before.
             num_steps, which = which.shape[0], None
-        return self._train_steps(num_steps, which, *batches)[0]
+        return self._train_steps(num_steps, which, examples)[0]
 
-    def _steps(self, num_steps: tf.Tensor | int | None, which: tf.Tensor | None, *batches: Input) -> list[StepResult]:
+    def _steps(self, num_steps: tf.Tensor | int | None, which: tf.Tensor | None, examples: Examples) -> list[StepResult]:
         """`train_steps`; of all batches where `which` is None; `train` where num_steps is, too.
 
         Of each replica, where XLA compiles what each does.
         """
         if self._whole:
-            of_each = self._strategy.run(self._steps_of_replica, (num_steps, which, *batches))
+            of_each = self._strategy.run(self._steps_of_replica, (num_steps, which, examples))
             return [StepResult(*r) for r in zip(*map(self._strategy.experimental_local_results, of_each), strict=True)]
-        total, batches = _apart(num_steps, which, batches)
+        total, batches = _apart(num_steps, which, examples)
         # Split here, not at each step: what is done between two steps holds up the second.
         return [_in_turn(self._step, num_steps, which, total, batches, self._split(int(total.shape.rank), batches))]
 
-    def _steps_of_replica(self, num_steps: tf.Tensor | int | None, which: tf.Tensor | None, *batches: tf.Tensor) -> StepResult:
+    def _steps_of_replica(self, num_steps: tf.Tensor | int | None, which: tf.Tensor | None, examples: Examples) -> StepResult:
         """`_steps` in the context of a replica, which is given the whole batches."""
-        return _in_turn(self._step_of_replica, num_steps, which, *_apart(num_steps, which, batches))
+        return _in_turn(self._step_of_replica, num_steps, which, *_apart(num_steps, which, examples))
 
-    def _step(self, i: tf.Tensor | None, total: tf.Tensor, batches: Sequence[tf.Tensor], parts: Sequence) -> StepResult:
+    def _step(self, i: tf.Tensor | None, total: tf.Tensor, batches: Examples, parts: Examples) -> StepResult:
         """A step of all replicas on the i-th batch, or on the only one (None).
 
         Args:
@@ -225,39 +220,44 @@ class Learner(tf.Module):
           batches: what `train` takes, with N before it or not.
           parts: the same, each replica's rows.
         """
-        logits, learned = self._strategy.run(self._forward_backward, (i, total, *parts))
+        logits, learned = self._strategy.run(self._forward_backward, (i, total, parts))
         logits = self._of_all_workers(tf.concat(self._strategy.experimental_local_results(logits), axis=0))
-        followed = self._followed(i, batches, logits)
-        losses = self._strategy.run(self._update, (self._exchange.between(learned), *followed))
+        observed = self._observed(_at(i, batches), logits)
+        losses = self._strategy.run(self._update, (self._exchange.between(learned), *observed))
         return StepResult(logits, *(self._strategy.experimental_local_results(x)[0] for x in losses))
 
-    def _step_of_replica(self, i: tf.Tensor | None, total: tf.Tensor, batches: Sequence[tf.Tensor]) -> StepResult:
+    def _step_of_replica(self, i: tf.Tensor | None, total: tf.Tensor, batches: Examples) -> StepResult:
         """`_step` in the context of a replica, which is given the whole batches."""
-        total, *batch = _at(i, (total, *batches))
-        part = (_share(this_replica(), self._replicas, x) for x in batch)
-        logits, learned = self._forward_backward(None, total, *part)
+        total, batch = _at(i, (total, batches))
+        part = tf.nest.map_structure(lambda x: _share(this_replica(), self._replicas, x), batch)
+        logits, learned = self._forward_backward(None, total, part)
         learned, logits = self._exchange.meet(learned, logits)
-        return StepResult(logits, *self._update(learned, *self._followed(None, batch, logits)))
+        return StepResult(logits, *self._update(learned, *self._observed(batch, logits)))
 
-    def _followed(self, i: tf.Tensor | None, batches: Sequence[tf.Tensor], logits: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        """What WideDeep.follow takes, of all rows of the i-th batch or of the only one (None); nothing where it has no use."""
-        if not self.model.followed:
+    def _observed(self, batch: Examples, logits: tf.Tensor) -> tuple[Examples, tf.Tensor] | tuple[()]:
+        """What WideDeep.observe takes, of all workers' rows; nothing where the model has no use for it."""
+        if not self.model.statistics:
             return ()
-        label, ids, _, numeric, crosses, weight = _at(i, batches)
-        return (label, *map(self._of_all_workers, (ids, numeric, crosses)), weight, logits)
+        features = {name: self._of_all_workers(batch.features[name]) for name in self.model.observed_features}
+        return batch._replace(features=features), logits
 
-    def inputs(self, *tensors: tf.Tensor) -> tuple[Input, ...]:
+    def inputs(self, examples: Examples) -> Examples:
         """What `train` takes, copied to the GPU where the model is on one, to each where XLA compiles for several; else as it is.
 
         TensorFlow keeps int32 in the host's memory, and would copy ids to the GPU anew for each use: there they are int64.
         """
         if not self.on_gpu:
-            return tensors
+            return examples
+
+        def copied(t: tf.Tensor) -> tf.Tensor:  # int32 as uint32, which is half of int64 on the way
+            return tf.cast(tf.bitcast(t, tf.uint32), tf.int64) if t.dtype == tf.int32 else tf.identity(t)
+
         with tf.device(self._strategy.extended.worker_devices[0]):
-            # As uint32, which is half of int64 on the way.
-            tensors = [tf.cast(tf.bitcast(t, tf.uint32), tf.int64) if t.dtype == tf.int32 else tf.identity(t) for t in tensors]
+            examples = tf.nest.map_structure(copied, examples)
+        if not self._each:
+            return examples
         # A replica takes its rows from the whole: split in the step, they would be waited for.
-        return tuple(self._of_each(lambda _, x=t: x) if self._each else t for t in tensors)
+        return tf.nest.map_structure(lambda t: self._of_each(lambda _: t), examples)
 
     @property
     def on_gpu(self) -> bool:
@@ -269,17 +269,17 @@ class Learner(tf.Module):
         """Whether no weight and no slot is NaN or infinite, bool []; looks at all of them."""
         return tf.reduce_all([tf.reduce_all(tf.math.is_finite(v)) for v in self.variables if v.dtype.is_floating])
 
-    def _forward_backward(self, i: tf.Tensor | None, total: tf.Tensor, *parts: tf.Tensor) -> tuple[tf.Tensor, Packed | Learned]:
+    def _forward_backward(self, i: tf.Tensor | None, total: tf.Tensor, parts: Examples) -> tuple[tf.Tensor, Packed | Learned]:
         """One replica's logits, and its share of the loss and of the gradients; see `_step`.
 
         The tables' gradients are IndexedSlices, each id once, in the same order for both.
         """
-        total, label, ids, values, numeric, crosses, weight = _at(i, (total, *parts))
-        distinct = self.model.distinct(ids, self._fixed_rows, self._strategy.num_replicas_in_sync)
-        rows = self.model.rows(ids, distinct)
+        total, ((label,), weight, features) = _at(i, (total, parts._replace(label=tuple(parts.label.values()))))
+        distinct = self.model.distinct(features["ids"], self._fixed_rows, self._strategy.num_replicas_in_sync)
+        rows = self.model.rows(features["ids"], distinct)
         with tf.GradientTape() as tape:
             tape.watch(rows)
-            wide, inputs = self.model.inputs_of_sides(rows, ids, values, numeric, crosses)
+            wide, inputs = self.model.inputs_of_sides(rows, features)
             logits = wide + self.model.tower(inputs)
         # Divided by the global batch, not the replica's: the number of replicas changes the speed, and the result by rounding only.
         weight /= total
@@ -298,24 +298,24 @@ class Learner(tf.Module):
             wide = [_scale(g, total) for g in wide]
         return logits, self._exchange.pack(Learned(loss, wide, [of_deep_table, *deep_dense]))
 
-    def _update(self, learned: Packed | Learned, *followed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def _update(self, learned: Packed | Learned, *observed: Examples | tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """One replica's weights by what all have learned; to the wide and the deep loss, float32 []."""
         loss, wide, deep = self._exchange.unpack(learned)
         self.wide_optimizer.apply(self._wide, wide)
         penalty = self.deep_optimizer.apply(self._deep, deep)
-        if followed:
-            self.model.follow(*followed)
+        if observed:
+            self.model.observe(*observed)
         return loss, loss + penalty
 
-    def _split(self, axis: int, tensors: Sequence[tf.Tensor]) -> tuple:
+    def _split(self, axis: int, batches: Examples) -> Examples:
         """Each replica's rows of [B, ...] tensors, or of [N, B, ...] where the axis is 1."""
         if self._workers > 1:
-            label, ids, values, numeric, crosses, weight = tensors
-            label, weight = (_share(self._worker, self._workers, x) for x in (label, weight))
-            tensors = label, ids, values, numeric, crosses, weight
+            of_all = (batches.label, batches.weight)
+            label, weight = tf.nest.map_structure(lambda x: _share(self._worker, self._workers, x), of_all)
+            batches = Examples(label, weight, batches.features)
         if self._replicas == 1:
-            return tuple(tensors)
-        return tuple(self._of_each(lambda copy, x=x: _share(copy, self._replicas, x, axis)) for x in tensors)
+            return batches
+        return tf.nest.map_structure(lambda x: self._of_each(lambda copy: _share(copy, self._replicas, x, axis)), batches)
 
     def _of_each(self, of_copy: Callable[[int], tf.Tensor]) -> tf.distribute.DistributedValues:
         """What it gives for each of this worker's replicas, brought to its device."""
@@ -333,9 +333,6 @@ class Learner(tf.Module):
         """Each worker's [b, ...] to [B, ...], in the workers' order."""
         if self._workers == 1:
             return x
-        if not all(x.shape[1:]):  # nothing in it, which no collective takes
-            return tf.zeros([x.shape[0] * self._workers, *x.shape[1:]], x.dtype)
-
         found = gather(self._strategy, self._workers, x)
         return tf.ensure_shape(found, [x.shape[0] * self._workers, *x.shape[1:]])
 
@@ -344,15 +341,13 @@ def _num_batches(num_steps: tf.Tensor | int | None, which: tf.Tensor | None) -> 
     return num_steps if which is None else which.shape[0]
 
 
-def _apart(
-    num_steps: tf.Tensor | int | None, which: tf.Tensor | None, batches: Sequence[tf.Tensor]
-) -> tuple[tf.Tensor, Sequence[tf.Tensor]]:
+def _apart(num_steps: tf.Tensor | int | None, which: tf.Tensor | None, examples: Examples) -> tuple[tf.Tensor, Examples]:
     """The sums of batches' weights, float32 [N], and the batches as [N, B, ...]; or [] of the only one, which stays as it is."""
     n = _num_batches(num_steps, which)
     if n in (None, 1):
-        return tf.reduce_sum(batches[-1]), batches
-    batches = [tf.reshape(x, [n, x.shape[0] // n, *x.shape[1:]]) for x in batches]
-    return tf.reduce_sum(batches[-1], axis=1), batches
+        return tf.reduce_sum(examples.weight), examples
+    batches = tf.nest.map_structure(lambda x: tf.reshape(x, [n, x.shape[0] // n, *x.shape[1:]]), examples)
+    return tf.reduce_sum(batches.weight, axis=1), batches
 
 
 def _share(part: int, of: int, x: tf.Tensor, axis: int = 0) -> tf.Tensor:
@@ -367,8 +362,8 @@ def _in_turn(
     num_steps: tf.Tensor | int | None,
     which: tf.Tensor | None,
     total: tf.Tensor,
-    batches: Sequence[tf.Tensor],
-    *parts: Sequence,
+    batches: Examples,
+    *parts: Examples,
 ) -> StepResult:
     """`step(i, total, batches, *parts)` for the first num_steps of `which`, to logits [N B] and losses [N]; or one, without N."""
     num_batches = _num_batches(num_steps, which)
@@ -377,7 +372,7 @@ def _in_turn(
     if num_batches == 1:
         logits, *losses = step(None, total, batches, *parts)
         return StepResult(logits, *(loss[None] for loss in losses))
-    logits = tf.TensorArray(tf.float32, num_batches, element_shape=[batches[0].shape[1]])
+    logits = tf.TensorArray(tf.float32, num_batches, element_shape=[batches.weight.shape[1]])
     losses = tf.TensorArray(tf.float32, num_batches, element_shape=[2])
 
     def one(j: tf.Tensor, logits: tf.TensorArray, losses: tf.TensorArray) -> tuple:
@@ -390,8 +385,9 @@ def _in_turn(
     return StepResult(tf.reshape(logits.stack(), [-1]), *tf.unstack(losses.stack(), axis=1))
 
 
-def _at(i: tf.Tensor | None, tensors: Sequence[tf.Tensor]) -> Sequence[tf.Tensor]:
-    return tensors if i is None else [x[i] for x in tensors]
+def _at(i: tf.Tensor | None, batches: T) -> T:
+    """The i-th of [N, ...] tensors in a nest; the nest as it is where i is None."""
+    return batches if i is None else tf.nest.map_structure(lambda x: x[i], batches)
 
 
 def _compiled(of_replica: Callable) -> Callable:

@@ -175,14 +175,14 @@ class AverageTower(Tower):
 
     @property
     def state(self) -> list[tf.Variable]:
-        """All that `follow` moves."""
+        """All that `move` moves."""
         return [self.seen, self.shift, *(w.value for w in self.weights)]
 
     def call(self, inputs: DeepInput) -> tf.Tensor:
         """To logits float32 [B]."""
         return tf.squeeze(bias_add(super().call(inputs)[:, None], self.shift[:1]), 1)  # not `+`, as in WideDeep
 
-    def follow(self, tower: Tower, logits: tf.Tensor, label: tf.Tensor, weight: tf.Tensor) -> None:
+    def move(self, tower: Tower, logits: tf.Tensor, label: tf.Tensor, weight: tf.Tensor) -> None:
         """Moves this replica's copy towards the tower's weights after a step.
 
         Args:

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import keras
 import tensorflow as tf
 
+from tfonline.features.batch import Examples
 from tfonline.features.pipeline import Shape
 from tfonline.model.embeddings import Distinct, Table
 from tfonline.model.history import CrossHistory, IdHistory, Standardise
@@ -93,21 +94,26 @@ class WideDeep(keras.Model):
         self.built = True
 
     @property
-    def followed(self) -> list[tf.Variable]:
-        """What is counted or averaged and not learned by gradients."""
+    def statistics(self) -> list[tf.Variable]:
+        """What `observe` counts or averages: nothing that is learned by gradients."""
         counted = [v for h in (self.history, self.cross_history) if h for v in (h.counts, h.total)]
         counted += [self.standardise.sums] if self.standardise else []
         return counted + (self.average.state if self.average else [])
 
     @property
-    def all_weights(self) -> list[tf.Variable]:
-        """All that is learned, then `followed`: what its scores depend on, and what they will."""
-        return [self.wide.table, self.bias, self.embedding.table, *(w.value for w in self.tower.weights), *self.followed]
+    def observed_features(self) -> list[str]:
+        """The features that `observe` looks at."""
+        parts = {"ids": self.history, "crosses": self.cross_history, "numeric": self.standardise}
+        return [name for name, part in parts.items() if part]
 
-    def call(self, inputs: tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]) -> tf.Tensor:
-        """ids int32 [B, F], values float32 [B, F], numeric float32 [B, N], crosses int32 [B, W] to logits float32 [B]."""
-        ids, *others = inputs
-        wide, deep = self.inputs_of_sides(self.rows(ids), ids, *others)
+    @property
+    def all_weights(self) -> list[tf.Variable]:
+        """All that is learned, then `statistics`: what its scores depend on, and what they will."""
+        return [self.wide.table, self.bias, self.embedding.table, *(w.value for w in self.tower.weights), *self.statistics]
+
+    def call(self, features: dict[str, tf.Tensor]) -> tf.Tensor:
+        """Features, as pipeline.Features makes them, to logits float32 [B]."""
+        wide, deep = self.inputs_of_sides(self.rows(features["ids"]), features)
         return wide + self.scorer(deep)
 
     @property
@@ -163,11 +169,9 @@ class WideDeep(keras.Model):
     def _scaled_ids(self, dtype: tf.DType) -> tf.Tensor:
         return tf.range(self._scaled_fields, dtype=dtype)  # of the ids' own type: what is int32 a GPU would be sent at each step
 
-    def inputs_of_sides(
-        self, rows: Rows, ids: tf.Tensor, values: tf.Tensor, numeric: tf.Tensor, crosses: tf.Tensor
-    ) -> tuple[tf.Tensor, DeepInput]:
+    def inputs_of_sides(self, rows: Rows, features: dict[str, tf.Tensor]) -> tuple[tf.Tensor, DeepInput]:
         """The wide side's logits, float32 [B], and what the deep side's dense layers get."""
-        wide, deep = rows.wide, rows.deep
+        wide, deep, values = rows.wide, rows.deep, features["values"]
         if self._any_values:
             wide, deep = wide * values[:, :, None], deep * values[:, :, None]
         wide = tf.reduce_sum(wide, axis=1)
@@ -178,23 +182,22 @@ class WideDeep(keras.Model):
         wide = tf.squeeze(bias_add(wide, tf.reshape(self.bias, [1])), 1)
         deep = [tf.reshape(deep, [tf.shape(deep)[0], deep.shape[1] * self.embedding_dim])]
         if self.history:
-            deep.append(self.history(ids))
+            deep.append(self.history(features["ids"]))
         if self.cross_history:
-            deep.append(self.cross_history(crosses))
+            deep.append(self.cross_history(features["crosses"]))
         if self.standardise:
-            deep.append(self.standardise(numeric))
+            deep.append(self.standardise(features["numeric"]))
         deep = [tf.cast(d, deep[0].dtype) for d in deep]
         return wide, DeepInput(tf.concat(deep, axis=1), scaled, rows.scaled_deep)
 
-    def follow(
-        self, label: tf.Tensor, ids: tf.Tensor, numeric: tf.Tensor, crosses: tf.Tensor, weight: tf.Tensor, logits: tf.Tensor
-    ) -> None:
+    def observe(self, examples: Examples, logits: tf.Tensor) -> None:
         """Counts a global batch that was scored with `logits` and learned from, and moves the average: this replica's copies."""
+        ((label,), weight, features) = examples._replace(label=tuple(examples.label.values()))
         if self.history:
-            self.history.count(ids, label, weight)
+            self.history.count(features["ids"], label, weight)
         if self.cross_history:
-            self.cross_history.count(crosses, label, weight)
+            self.cross_history.count(features["crosses"], label, weight)
         if self.standardise:
-            self.standardise.count(numeric, weight)
+            self.standardise.count(features["numeric"], weight)
         if self.average:
-            self.average.follow(self.tower, logits, label, weight)
+            self.average.move(self.tower, logits, label, weight)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from tfonline.features.pipeline import Batch
+from tfonline.features.batch import Batch
 from tfonline.lifecycle import UserError
 from tfonline.publish.pins import Pins
 from tfonline.publish.servable import Servable
@@ -67,7 +67,7 @@ class Newest:
         """
         if not self.scored:
             return None
-        return self._servable.score_inputs(batch.ids, batch.values, batch.numeric, batch.crosses).numpy()
+        return self._servable.score_features(batch.features).numpy()
 
     def _load(self, number: int) -> bool:
         """Loads the version's checkpoint into `spare`, if that is kept here and whole."""

@@ -18,7 +18,8 @@ import tensorflow as tf
 import tfonline
 from tfonline.config import Config
 from tfonline.evaluate.progressive import without_nan
-from tfonline.features.pipeline import Batch, Element, Features
+from tfonline.features.batch import Batch, Element
+from tfonline.features.pipeline import Features
 from tfonline.features.schema import Schema
 from tfonline.lifecycle import Every, UserError
 from tfonline.model.step import Learner
@@ -59,7 +60,7 @@ class _Job:
     manifest: dict[str, Any]
     start: list[int]
     gate: Gate
-    inputs: tuple[tf.Tensor, ...]
+    features: dict[str, tf.Tensor]
     messages: list[bytes]
     logits: np.ndarray
     besides: str = ""
@@ -138,7 +139,7 @@ class Publisher:
             with self._guarded():
                 self._newest.look(position.rows)
 
-    def follow(self, element: Element, good: np.ndarray, labels: np.ndarray, logits: np.ndarray) -> None:
+    def observe(self, element: Element, good: np.ndarray, labels: np.ndarray, logits: np.ndarray) -> None:
         """A batch that was scored: float32 [n] labels and the trainer's logits of its `good` rows, bool [B]."""
         if not self._newest:
             return
@@ -234,15 +235,14 @@ class Publisher:
 
     def _prepare(self, began: float, last: Element) -> _Job:
         batch, messages = last.batch, last.message.numpy().tolist()
-        inputs = (batch.ids, batch.values, batch.numeric, batch.crosses)
-        logits, good = self._learner.score(*inputs).numpy(), batch.weight.numpy() > 0
+        logits, good = self._learner.score(batch.features).numpy(), batch.valid.numpy()
         p = self._position
         manifest = {"window": p.window, "step": p.step, "rows": p.rows, "next": list(p.next)}
         manifest |= {"contract": p.contract, **self._about}
         # As many rows as a batch has: then the scores are the same to the bit.
         messages += [b""] * (len(good) - len(messages))
         logits, over, scored = np.where(good, logits, np.nan), self._newest.number, self._newest.scored
-        return _Job(began, over, scored, manifest, list(p.start), self._gate.copy(), inputs, messages, logits)
+        return _Job(began, over, scored, manifest, list(p.start), self._gate.copy(), batch.features, messages, logits)
 
     def _publish(self, checkpoint: pathlib.Path, job: _Job) -> _Done:
         """In the thread: judges, writes, looks at what was written, and publishes it."""
@@ -253,7 +253,7 @@ class Publisher:
         servable.load(str(kept))
         about = {**identity, "newest_row_time": self._newest_row_time(job.start, job.manifest["next"])}
         about |= job.manifest
-        servable.score_inputs(*job.inputs)  # here it is traced, so that training need not wait for that
+        servable.score_features(job.features)  # here it is traced, so that training need not wait for that
 
         def judge(newest: int) -> dict[str, Any]:
             return judged if newest == job.over else self._judge(job, newest)

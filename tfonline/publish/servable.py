@@ -38,7 +38,7 @@ class Servable(tf.Module):
         self._config, self._schema, self._features = config, schema, features
         self._parse = Parse(schema, config.message_format)
         self._parse_unlabelled = Parse(schema, config.message_format, labelled=False)
-        self.model = make_model(config, config.vocab_size or features.num_ids, features.shape)
+        self.model = make_model(config, features.vocab_size, features.shape)
         self.model.build()
         self.signatures = {
             "serving_default": self.score.get_concrete_function(),
@@ -83,9 +83,9 @@ class Servable(tf.Module):
         return self._score(self._parse_unlabelled(message))
 
     @tf.function(autograph=False)
-    def score_inputs(self, *inputs: tf.Tensor) -> tf.Tensor:
-        """The model's inputs (WideDeep.call), as the trainer has them, to logits float32 [B]."""
-        return self.model(inputs)
+    def score_features(self, features: dict[str, tf.Tensor]) -> tf.Tensor:
+        """Features, as the trainer has them, to logits float32 [B]."""
+        return self.model(features)
 
     @tf.function(autograph=False)
     def _of_columns(self, **columns: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -100,7 +100,7 @@ class Servable(tf.Module):
 
     def _score(self, fields: Fields) -> dict[str, tf.Tensor]:
         row = self._features.of_fields(fields)
-        logit = self.model((row.ids, row.values, row.numeric, row.crosses))
+        logit = self.model(row.features)
         logit = tf.where(row.reason == 0, logit, float("nan"))
         return {"logit": logit, "probability": tf.sigmoid(logit), "reason": row.reason}
 

@@ -44,9 +44,8 @@ def read_first_rows(source: Source, reader: Reader, position: list[int], parse: 
         if reader.error:
             raise reader.error from e
         raise UserError(f"the first rows could not be read: {e.message}", Exit.TRY_AGAIN) from e
-    message, partition, offset = (tf.concat(parts, axis=0) for parts in zip(*batches, strict=True))
-    reasons = parse(message).reason.numpy()
-    rows = zip(partition.numpy().tolist(), offset.numpy().tolist(), reasons.tolist(), message.numpy().tolist(), strict=True)
+    message, origin = tf.nest.map_structure(lambda *parts: tf.concat(parts, axis=0), *batches)
+    rows = zip(*(t.numpy().tolist() for t in (*origin, parse(message).reason, message)), strict=True)
     return FirstRows(message.numpy().tolist(), [row for row in rows if row[2]])
 
 

@@ -3,9 +3,11 @@
 from collections import deque
 from collections.abc import Callable, Sequence
 
+import tensorflow as tf
+
 from tfonline.config import Config
+from tfonline.features.batch import Element
 from tfonline.features.parse import REASONS
-from tfonline.features.pipeline import Element
 from tfonline.features.recognise import guess
 from tfonline.features.schema import load_schema
 from tfonline.lifecycle import Exit, UserError
@@ -57,7 +59,7 @@ class Rejections:
                 self._counts[REASONS[reason]] = self._counts.get(REASONS[reason], 0) + int(count)
         self._rows += rows
         self._rejected += int(sum(counts))
-        for partition, offset, reason, message in zip(*(t.numpy() for t in element.rejected), strict=True):
+        for partition, offset, reason, message in zip(*(t.numpy() for t in tf.nest.flatten(element.rejected)), strict=True):
             name = REASONS[reason]
             self._file.write(rejected_line(int(element.window), int(partition), int(offset), name, message))
             self._newest.append(message[:_GUESSED_BYTES])

@@ -9,7 +9,7 @@ import contextlib
 import resource
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import numpy as np
 import tensorflow as tf
@@ -18,6 +18,7 @@ from tfonline.lifecycle import Exit, Stop, UserError
 from tfonline.stream import listener
 from tfonline.stream.broker import KafkaTopic, RowsGone
 from tfonline.stream.properties import without_secrets
+from tfonline.stream.raw import Origin, RawBatch
 from tfonline.stream.windows import check_partitions
 
 # Part of the order of rows: partitions take turns by chunks, so another size trains the same rows in another order.
@@ -51,14 +52,6 @@ class Reader(Protocol):
         """Chunks `(message string [k], offset int64 [k])` of `[start, stop)`."""
 
 
-class RawBatch(NamedTuple):
-    """Rows as they came. b is the batch size, or less at a window's end."""
-
-    message: tf.Tensor  # string [b]
-    partition: tf.Tensor  # int32 [b]
-    offset: tf.Tensor  # int64 [b]
-
-
 def make_raw_batches(
     planner: Iterable, reader: Reader, batch_size: int, groups: int = 1, own: int | None = None
 ) -> tf.data.Dataset:
@@ -88,7 +81,7 @@ def make_raw_batches(
 
     def rows_of(partition, start, stop):
         chunks = reader.rows(partition, start, stop)
-        return chunks.map(lambda m, o: RawBatch(m, tf.fill(tf.shape(m), tf.cast(partition, tf.int32)), o))
+        return chunks.map(lambda m, o: RawBatch(m, Origin(tf.fill(tf.shape(m), tf.cast(partition, tf.int32)), o)))
 
     def group(number, partitions, starts, stops):
         mine = partitions % groups == number
@@ -100,7 +93,7 @@ def make_raw_batches(
 
     @tf.autograph.experimental.do_not_convert  # generators inside; nothing here needs converting
     def window(number, partitions, starts, stops):
-        nothing = RawBatch(tf.zeros([0], tf.string), tf.zeros([0], tf.int32), tf.zeros([0], tf.int64))
+        nothing = RawBatch(tf.zeros([0], tf.string), Origin(tf.zeros([0], tf.int32), tf.zeros([0], tf.int64)))
         parts = [group(g, partitions, starts, stops) for g in (range(groups) if own is None else [own])]
         batches = parts[0] if len(parts) == 1 else _side_by_side(parts, nothing)
         end = tf.data.Dataset.from_tensors((nothing, number, True))
@@ -115,7 +108,7 @@ def _side_by_side(parts: Sequence[tf.data.Dataset], nothing: RawBatch) -> tf.dat
     """The first batches of all parts as one, then the second ones, and so on until the longest part ends."""
     padding = tf.data.Dataset.from_tensors(nothing).repeat()
     rows = tf.data.Dataset.zip(tuple(part.concatenate(padding) for part in parts))
-    rows = rows.map(lambda *raw: RawBatch(*(tf.concat(columns, axis=0) for columns in zip(*raw, strict=True))))
+    rows = rows.map(lambda *parts: tf.nest.map_structure(lambda *x: tf.concat(x, axis=0), *parts))
     return rows.take_while(lambda raw: tf.size(raw.message) > 0)
 
 

@@ -1,0 +1,96 @@
+"""What passes from the features to the training loop. All of it are nests, as tf.nest maps over them.
+
+Only formats, feature ops and networks know the names in `label` and `features`. Who pads, splits, copies or gathers rows maps over
+the nest, whatever stands in it.
+"""
+
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from tfonline.stream.raw import Origin
+
+
+class Row(NamedTuple):
+    """What Features makes of b messages.
+
+    Attributes:
+      label: by the column's name, float32 [b], 0 or 1.
+      features: the network's inputs by name, [b, ...] each; see Features.
+      reason: int32 [b], an index into parse.REASONS; 0 for a good row.
+    """
+
+    label: dict[str, tf.Tensor]
+    features: dict[str, tf.Tensor]
+    reason: tf.Tensor
+
+
+class Examples(NamedTuple):
+    """What is learned from: B rows, or N batches of B rows one after the other, [N B, ...].
+
+    Attributes:
+      label: as in Batch.
+      weight: as in Batch.
+      features: as in Batch.
+    """
+
+    label: dict[str, tf.Tensor]
+    weight: tf.Tensor
+    features: dict[str, tf.Tensor]
+
+
+class Batch(NamedTuple):
+    """B rows, padded to the batch size; padding stands last. A place without a row has Features.padding for its features.
+
+    Attributes:
+      label: by the column's name, float32 [B], 0 or 1; 0 in a place without a row.
+      weight: float32 [B], how much a row counts in the loss; 0 in a place without a row.
+      valid: bool [B], whether a place holds a row to learn from; False for padding and for a refused row.
+      features: the network's inputs by name, [B, ...] each.
+      origin: where each row stands in the stream; that of a refused row, too.
+    """
+
+    label: dict[str, tf.Tensor]
+    weight: tf.Tensor
+    valid: tf.Tensor
+    features: dict[str, tf.Tensor]
+    origin: Origin
+
+    @property
+    def examples(self) -> Examples:
+        """The part of it that is learned from."""
+        return Examples(self.label, self.weight, self.features)
+
+
+class Rejected(NamedTuple):
+    """The refused rows of a batch, k of them.
+
+    Attributes:
+      origin: of each.
+      reason: int32 [k], an index into parse.REASONS.
+      message: string [k], as they came.
+    """
+
+    origin: Origin
+    reason: tf.Tensor
+    message: tf.Tensor
+
+
+class Element(NamedTuple):
+    """What the pipeline hands to the training loop.
+
+    Attributes:
+      batch: the rows.
+      rejected: those of them that were refused.
+      fingerprint: int64 [], the sum of the row fingerprints of the good rows, wrapping around.
+      message: string [b], the rows as they came, without padding.
+      window: int64 [], the window's number; -1 for a tick.
+      last: bool [], the window ends here; such an element holds no rows.
+    """
+
+    batch: Batch
+    rejected: Rejected
+    fingerprint: tf.Tensor
+    message: tf.Tensor
+    window: tf.Tensor
+    last: tf.Tensor
