@@ -1,6 +1,7 @@
 """How fast tfonline is on this machine, and of what is possible how much: make bench, or
 
     python -m benchmarks.speed [--only=training,reading] [--folder=runs/speed]
+    python -m benchmarks.speed --against=PATH       this checkout beside another one, in turns
 
 Each part is a process of its own, one after the other, so that none disturbs another; peers run in .venv-peers. Figures go to
 <folder>/results.jsonl as they come, the table against the targets, of medians, to <folder>/table.md, and a picture of where an
@@ -19,6 +20,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from benchmarks.commands import PEERS_PYTHON, ROOT, run, tool
+from benchmarks.speed import against
 
 sys.path.insert(0, str(ROOT / "tools"))
 
@@ -106,6 +108,9 @@ def main() -> None:
         return
     folder = pathlib.Path(args.folder)
     folder.mkdir(parents=True, exist_ok=True)
+    if args.against:
+        against.main(str(pathlib.Path(args.against).resolve()), folder)
+        return
     parts = [p for p in _PARTS if p in args.only.split(",")]
     if unknown := set(args.only.split(",")) - set(_PARTS):
         sys.exit(f"--only={args.only}: no part {', '.join(sorted(unknown))}. There are {', '.join(_PARTS)}.")
@@ -186,6 +191,7 @@ def _parse() -> argparse.Namespace:
     usual = ",".join(part for part in _PARTS if part not in _UNLESS_ASKED_FOR)
     parser.add_argument("--only", default=usual, help=f"parts, comma separated, of {', '.join(_PARTS)} (default: {usual})")
     parser.add_argument("--folder", default=str(ROOT / "runs" / "speed"), help="of results and table (default runs/speed)")
+    parser.add_argument("--against", help="another checkout of tfonline: measures both, in turns, and nothing else")
     parser.add_argument("--part", help=argparse.SUPPRESS)
     parser.add_argument("--context", help=argparse.SUPPRESS)
     return parser.parse_args()

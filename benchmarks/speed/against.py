@@ -1,0 +1,138 @@
+"""This checkout beside another one: make bench BENCH=--against=PATH. In turns, so that a slow minute is slow for both.
+
+Each turn is a process in each of the two, with that checkout's modules. What is asked of both is the same; where an older one wants
+batches in another form (a tensor an argument, not a nest), they are given so.
+"""
+
+import json
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+from benchmarks.commands import ROOT, tool
+
+TURNS = 5
+_FLAG_FILES = ("mindrec", "criteo")
+_SECS = 2.0
+_ROWS, _FIRST = 60_000, 200
+
+
+def main(rival: str, folder: pathlib.Path) -> None:
+    """Prints and writes the medians of both, and their ratio: above 1, this checkout is the faster one."""
+    with tempfile.TemporaryDirectory(prefix="tfonline-against-") as temporary:
+        rows = pathlib.Path(temporary) / "rows.tsv"
+        tool("synthetic.py", f"--rows={_ROWS}", f"--output={rows}")
+        tool("process_data.py", rows, f"--output_dir={temporary}/dictionaries")
+        (pathlib.Path(temporary) / "first.tsv").write_bytes(b"".join(rows.open("rb").readlines()[:_FIRST]))
+        found: dict[str, list[dict[str, float]]] = {"this": [], "other": []}
+        for turn in range(TURNS):
+            sides = {"this": str(ROOT), "other": rival}
+            for side in sides if turn % 2 else reversed(sides):
+                found[side].append(_measure(sides[side], temporary))
+                print(f"turn {turn + 1}, {side}: {json.dumps(found[side][-1])}", flush=True)
+    lines = [f"| median of {TURNS} turns | this | other | this / other |", "|---|---|---|---|"]
+    for name in found["this"][0]:
+        this, other = (statistics.median(turn[name] for turn in found[side]) for side in ("this", "other"))
+        ratio = other / this if name.endswith(", s") else this / other  # seconds: fewer are better
+        lines.append(f"| {name} | {this:,.2f} | {other:,.2f} | {ratio:.3f} |")
+    (folder / "against.md").write_text("\n".join(lines) + "\n")
+    print("\n".join(lines))
+
+
+def _measure(checkout: str, folder: str) -> dict[str, float]:
+    """All figures of one turn of one checkout."""
+    environment = {**os.environ, "PYTHONPATH": checkout, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    done = subprocess.run(
+        [sys.executable, __file__, folder], cwd=checkout, env=environment, stdout=subprocess.PIPE, text=True, check=True
+    )
+    found = json.loads(done.stdout.splitlines()[-1])
+    for flags in _FLAG_FILES:
+        summary, _ = _run(checkout, environment, folder, flags, "rows.tsv")
+        found[f"end to end, {flags}, rows/s"] = summary["rows_per_sec"]
+        _, secs = _run(checkout, environment, folder, flags, "first.tsv")
+        found[f"a run of {_FIRST} rows, {flags}, s"] = secs
+    return found
+
+
+def _run(checkout: str, environment: dict[str, str], folder: str, flags: str, rows: str) -> tuple[dict, float]:
+    """The summary of a run from files, and the seconds from its start to its end."""
+    with tempfile.TemporaryDirectory(dir=folder) as model_dir:
+        command = [sys.executable, "-m", "tfonline.train", f"--flagfile=configs/{flags}.flags", f"--input_files={folder}/{rows}"]
+        command += [f"--dictionary_dir={folder}/dictionaries", f"--model_dir={model_dir}", "--stop_at=latest", "--batch_size=1000"]
+        command += ["--checkpoint_every_steps=0", "--checkpoint_secs=3600", "--report_secs=3600", "--window_rows=20000"]
+        began = time.perf_counter()
+        subprocess.run(command, cwd=checkout, env=environment, stdout=subprocess.DEVNULL, check=True)
+        return json.loads((pathlib.Path(model_dir) / "summary.json").read_text()), time.perf_counter() - began
+
+
+def _in_this_process(folder: str) -> dict[str, float]:
+    """Training and features of the checkout whose modules are on the path."""
+    import tensorflow as tf
+
+    from tfonline.config import parse
+    from tfonline.features.dictionaries import load_dictionaries
+    from tfonline.features.pipeline import Features
+    from tfonline.features.schema import load_schema
+    from tfonline.model.replicas import make_strategy
+
+    try:
+        from tfonline.model.learner import make_learner
+    except ModuleNotFoundError:  # an older checkout
+        from tfonline.model.step import make_learner
+
+    lines = pathlib.Path(folder, "rows.tsv").read_bytes().splitlines()[:8000]
+    found = {}
+    for flags in _FLAG_FILES:
+        c = parse(["", f"--flagfile=configs/{flags}.flags", f"--dictionary_dir={folder}/dictionaries"])
+        schema = load_schema(c.columns)
+        dictionaries = load_dictionaries(c.dictionary_dir, schema)
+        features = Features(schema, dictionaries, c.numeric, c.message_format, c.oov_buckets, c.cross_buckets)
+        make = tf.function(features.__call__)
+        messages = [tf.constant(lines[i : i + 1000]) for i in range(0, len(lines), 1000)]
+        found[f"features, {flags}, rows/s"] = 1000 / _median_secs(lambda i, make=make, m=messages: make(m[i % 8]))
+        about = getattr(features, "spec", None) or getattr(features, "shape", None)
+        learner = _make_learner(make_learner, make_strategy(1, "cpu"), c, features, about)
+        for rows in (100, 1000):
+            ready = [_examples(make(m[:rows]), rows) for m in messages]
+            secs = _median_secs(lambda i, ready=ready, learner=learner: learner.train(*ready[i % 8]).logits)
+            found[f"training {rows}, {flags}, rows/s"] = rows / secs
+    return found
+
+
+def _make_learner(make_learner, strategy, config, features, about):
+    import inspect
+
+    if "num_ids" in inspect.signature(make_learner).parameters:
+        return make_learner(strategy, config, config.vocab_size or features.num_ids, about)
+    return make_learner(strategy, config, about)
+
+
+def _examples(row, rows: int) -> tuple:
+    """What Learner.train takes."""
+    import tensorflow as tf
+
+    try:
+        from tfonline.features.batch import Examples
+    except ModuleNotFoundError:  # an older checkout
+        return row.label, row.ids, row.values, row.numeric, row.crosses, tf.ones([rows])
+    return (Examples(row.label, tf.ones([rows]), row.features),)
+
+
+def _median_secs(step) -> float:
+    for i in range(8):
+        step(i)
+    times: list[float] = []
+    while sum(times) < _SECS or len(times) < 8:
+        began = time.perf_counter()
+        result = step(len(times))
+        getattr(result, "numpy", lambda: None)()
+        times.append(time.perf_counter() - began)
+    return statistics.median(times)
+
+
+if __name__ == "__main__":
+    print(json.dumps(_in_this_process(sys.argv[1])))
