@@ -2,7 +2,7 @@
 
 import sys
 
-from tfonline.publish.checkpoints import Checkpoints
+from tfonline.keep.checkpoints import Checkpoints
 from tfonline.train import main
 
 _begin = Checkpoints.begin

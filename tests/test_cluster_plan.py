@@ -17,7 +17,7 @@ def stop():
 
 
 def follow(tmp_path, stop, number=0, **options):
-    follower = plan.Follower(str(tmp_path), number, stop, poll_secs=0.001, **options)
+    follower = plan.ChiefsWindows(str(tmp_path), number, stop, poll_secs=0.001, **options)
     return follower, iter(follower)
 
 

@@ -7,11 +7,11 @@ import time
 import numpy as np
 import pytest
 import tensorflow as tf
+from checkpoint_helpers import saved
 from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
 from kafka_helpers import read_messages
 from rows import make_rows
-from test_recovery import saved
 
 from benchmarks.chaos.poison import MUTATIONS
 from benchmarks.chaos.trainer import Trainer, command_of
@@ -19,7 +19,7 @@ from tfonline import train, waits
 from tfonline.lifecycle import Stop, UserError
 from tfonline.model.step import Learner
 from tfonline.positions import add_new_partitions
-from tfonline.publish.checkpoints import Position
+from tfonline.state import Position
 from tfonline.stream import broker as admin_side
 from tfonline.stream.journal import read_journal
 from tfonline.stream.readers import MemorySource
@@ -99,7 +99,7 @@ def test_rows_that_retention_took_stop_the_run_or_are_passed_over_and_counted(to
     assert "--on_lost_rows=skip" in str(e.value)
     summary = start(topic=name, on_lost_rows="skip", stop_at="never", max_idle_secs=0.5)
     assert (summary["rows"], summary["skipped"], summary["next"]) == (400, {"lost": 100}, [500])
-    assert "100 offsets from (200,) to (300,): LOST: retention had removed them" in capfd.readouterr().out
+    assert "100 offsets from [200] to [300]: LOST: retention had removed them" in capfd.readouterr().out
     assert [w.trigger for w in read_journal(tmp_path / "model" / "windows.jsonl")].count("lost") == 1
 
 
@@ -358,7 +358,7 @@ def test_a_window_that_breaks_the_model_can_be_passed_over_once(topic, start, tm
     assert e.value.code == 64
     summary = start(**settings, skip_window=2)
     assert (summary["rows"], summary["skipped"], summary["next"]) == (160, {"passed": 40}, [200])
-    assert "window 2, 40 offsets from (80,) to (120,): PASSED OVER by --skip_window" in capfd.readouterr().out
+    assert "window 2, 40 offsets from [80] to [120]: PASSED OVER by --skip_window" in capfd.readouterr().out
     assert [w.trigger for w in read_journal(tmp_path / "model" / "windows.jsonl")] == ["rows", "rows", "passed", "rows", "rows"]
     start(**settings, skip_window=2)
     assert "--skip_window=2 lies behind the checkpoint" in capfd.readouterr().out
@@ -407,8 +407,8 @@ def test_a_read_that_hangs_while_the_broker_answers_ends_the_run(monkeypatch, ca
     left = []
     monkeypatch.setattr(waits, "leave", left.append)
     stop, console = Stop(), train.Console()
-    waits.stuck(30, 30, Reachable(), None, stop, console)
+    waits.stuck(30, 30, Reachable(), lambda: None, stop, console)
     assert left == []
-    waits.stuck(120, 30, Reachable(), None, stop, console)
+    waits.stuck(120, 30, Reachable(), lambda: None, stop, console)
     assert left == [75]
     assert "the broker answers, but a read of topic clicks hangs: no row for 120 s" in capfd.readouterr().err

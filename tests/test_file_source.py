@@ -5,8 +5,9 @@ import gzip
 
 import pytest
 
+from tfonline.keep.contents import Contents
 from tfonline.lifecycle import UserError
-from tfonline.publish.checkpoints import Position
+from tfonline.state import Position
 from tfonline.stream.file_source import FileSource, InputFile, open_files
 from tfonline.stream.journal import Journal, files_in_journal
 from tfonline.stream.windows import Window
@@ -31,9 +32,10 @@ def names(paths):
     return [path.rpartition("/")[2] for path in paths]
 
 
-def an_old_checkpoint(folder, next_offsets):
-    """As it was before a checkpoint named its files."""
-    return Position(next=next_offsets, start=[0] * len(next_offsets), contract={"topic": f"{folder}/day_*"})
+def a_checkpoint(folder, next_offsets, files=()):
+    """Without files: as it was before a checkpoint named them."""
+    position = Position(next=next_offsets, start=[0] * len(next_offsets), files_read=list(files))
+    return Contents(1, {"topic": f"{folder}/day_*"}, {"position": (1, position.get_state())})
 
 
 def test_what_is_known_of_a_file(tmp_path):
@@ -48,7 +50,7 @@ def test_what_is_known_of_a_file(tmp_path):
 
 def test_a_checkpoint_without_names_is_taken_in_the_order_of_letters_and_that_is_said(folder):
     said = []
-    source = opened(folder, an_old_checkpoint(folder, [1, 2, 0]), say=said.append)
+    source = opened(folder, a_checkpoint(folder, [1, 2, 0]), say=said.append)
     assert names(source.paths) == ["day_10", "day_8", "day_9"]
     assert said == [
         "the checkpoint does not name the files that its offsets are of: they are taken for "
@@ -58,7 +60,7 @@ def test_a_checkpoint_without_names_is_taken_in_the_order_of_letters_and_that_is
 
 def test_a_checkpoint_without_names_and_with_fewer_offsets_than_files_is_not_guessed(folder):
     with pytest.raises(UserError, match="the checkpoint has offsets of 2 files but not their names") as e:
-        opened(folder, an_old_checkpoint(folder, [1, 2]))
+        opened(folder, a_checkpoint(folder, [1, 2]))
     assert e.value.code == 78
     assert "means 3 now: " in str(e.value)
 
@@ -78,7 +80,7 @@ def test_a_journal_of_other_files_contradicts_the_checkpoint(folder):
     journal = Journal(folder, files=files[1:])
     journal.append(Window(0, (0, 0), (2, 0), "rows"))
     journal.close()
-    saved = dataclasses.replace(an_old_checkpoint(folder, [2, 0]), files_read=files[:2])
+    saved = a_checkpoint(folder, [2, 0], files[:2])
     with pytest.raises(UserError, match=r"lists other files than the checkpoint: .*day_9, .*day_10 against .*day_8, .*day_9") as e:
         opened(folder, saved)
     assert e.value.code == 78
@@ -87,7 +89,7 @@ def test_a_journal_of_other_files_contradicts_the_checkpoint(folder):
 def test_a_file_of_which_no_row_was_trained_may_be_another_one(folder):
     files = [dataclasses.asdict(file) for file in opened(folder).files]
     (folder / "day_9").write_bytes(b"others\n")
-    saved = dataclasses.replace(an_old_checkpoint(folder, [2, 0, 2]), files_read=files)
+    saved = a_checkpoint(folder, [2, 0, 2], files)
     assert opened(folder, saved).ends() == [2, 1, 2]
 
 

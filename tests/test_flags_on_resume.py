@@ -5,7 +5,7 @@ import pathlib
 import re
 
 from tfonline.config import Config
-from tfonline.publish.contract import CONVERTED, ONLY_A_NEW_MODEL, REFUSED
+from tfonline.keep.contract import CONVERTED, ONLY_A_NEW_MODEL, REFUSED
 
 DOCS = (pathlib.Path(__file__).parents[1] / "docs/operations.md").read_text()
 

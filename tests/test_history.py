@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from checkpoint_helpers import saved
 from rows import SCHEMA, make_rows
-from test_recovery import saved
 
 from tfonline.evaluate.progressive import PREDICTION, exact_auc
 from tfonline.features.dictionaries import Dictionaries, save_dictionaries

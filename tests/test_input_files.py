@@ -5,9 +5,9 @@ import json
 
 import numpy as np
 import pytest
+from checkpoint_helpers import saved
 from kafka_helpers import run_tool
 from rows import make_dictionaries, make_rows
-from test_recovery import saved
 
 from tfonline import config as flags
 from tfonline.evaluate.progressive import PREDICTION

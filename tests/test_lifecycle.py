@@ -354,7 +354,7 @@ def test_a_wait_for_the_next_element_is_told_again_and_again():
         yield "b"
 
     seen = []
-    for element in liveness.follow(elements()):
+    for element in liveness.watch(elements()):
         seen.append(element)
         before = list(told)
         now[0] += 100.0  # learning may take as long as it likes
@@ -368,5 +368,5 @@ def test_a_wait_for_the_next_element_is_told_again_and_again():
 def test_a_wait_is_watched_by_a_thread():
     stuck = threading.Event()
     with Liveness(0.01, lambda _: stuck.set()) as liveness:
-        assert list(liveness.follow(iter(lambda: None if stuck.wait(10) else 1, None))) == []
+        assert list(liveness.watch(iter(lambda: None if stuck.wait(10) else 1, None))) == []
     assert stuck.is_set()

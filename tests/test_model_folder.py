@@ -1,32 +1,29 @@
 """What stands in a model folder: which checkpoint a run takes up, what it removes, and when it begins a new model."""
 
-import base64
 import contextlib
-import dataclasses
 import json
 import pathlib
 import shutil
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from checkpoint_helpers import as_format_1, as_format_2, checkpoints_of, parts_of, save, saved
 from learner_helpers import FOUR_ROWS, make_learner
 from rows import make_rows
 from test_faults import contents
 
 from tfonline.evaluate.progressive import ProgressiveMetrics
+from tfonline.keep.checkpoints import Checkpoints, saved_contents
+from tfonline.keep.contents import FORMAT
+from tfonline.keep.learned import Learned
 from tfonline.lifecycle import UserError
-from tfonline.publish.checkpoints import FORMAT, Checkpoints, Position, saved_position
+from tfonline.state import Position
 
 ROWS = make_rows(400)
 # TensorFlow takes each for a pattern, which fits the neighbour's name and not its own.
 NAMES = {"lr=[0.1,0.2]": "lr=1", "run*[x]": "run1x", "v?[!2]": "v12", "a b [ab]": "a b a", "back\\slash": "backslash"}
-
-
-def save(checkpoints, window, position):
-    position.window, position.next = window, [10 * window]
-    checkpoints.begin(contextlib.nullcontext())
-    return checkpoints.finished(wait=True)
 
 
 @pytest.fixture(scope="module")
@@ -34,11 +31,6 @@ def learner():
     learner = make_learner(average_rows=100)
     learner.train(FOUR_ROWS)
     return learner
-
-
-def checkpoints_of(folder, learner, position=None, keep=2):
-    folder.mkdir(exist_ok=True)
-    return Checkpoints(str(folder), keep, learner, position or Position(next=[0], start=[0]), ProgressiveMetrics(100))
 
 
 @pytest.mark.parametrize(("name", "neighbour"), NAMES.items())
@@ -55,7 +47,7 @@ def test_a_folder_of_any_name_keeps_its_own_and_touches_no_neighbour(tmp_path, l
     assert sorted(p.name for p in (tmp_path / name).glob("*.data-*")) == [f"ckpt-{n}.data-00000-of-00001" for n in (2, 3)]
     assert ours.oldest_window == 2
     assert contents(tmp_path / neighbour) == before
-    assert saved_position(str(tmp_path / name)).start == [0]  # the neighbour's is [7]
+    assert saved_contents(str(tmp_path / name)).position.start == [0]  # the neighbour's is [7]
     found = Position(next=[], start=[])
     again = checkpoints_of(tmp_path / name, make_learner(average_rows=100), found)
     assert again.restore() == []
@@ -116,7 +108,7 @@ def test_what_is_no_damage_touches_nothing(tmp_path, learner, monkeypatch, error
     def fail(*_):
         raise error
 
-    for name, read in {"read": checkpoints.restore, "load_checkpoint": lambda: saved_position(str(tmp_path))}.items():
+    for name, read in {"read": checkpoints.restore, "load_checkpoint": lambda: saved_contents(str(tmp_path))}.items():
         with monkeypatch.context() as patched:
             patched.setattr(tf.train.Checkpoint if name == "read" else tf.train, name, fail)
             with pytest.raises(UserError, match=rf"ckpt-2 .*{said}") as e:
@@ -186,9 +178,9 @@ def test_a_folder_where_another_model_has_learned_begins_none(tmp_path, trace):
     (tmp_path / trace).parent.mkdir(exist_ok=True)
     (tmp_path / trace).write_text("something")
     with pytest.raises(UserError, match=rf"has no checkpoint, but {trace.split('/')[0]}: another model has learned there") as e:
-        saved_position(str(tmp_path))
+        saved_contents(str(tmp_path))
     assert e.value.code == 78
-    assert saved_position(str(tmp_path), new_model=True) is None
+    assert saved_contents(str(tmp_path), new_model=True) is None
 
 
 def test_what_a_kill_before_checkpoint_0_leaves_is_no_trace(tmp_path):
@@ -197,8 +189,8 @@ def test_what_a_kill_before_checkpoint_0_leaves_is_no_trace(tmp_path):
     (tmp_path / "ckpt-0_temp" / "part").write_bytes(b"half")
     for name in ("windows.jsonl", "rejected.jsonl", "config.json", "status", "ckpt-0.data-00000-of-00001"):
         (tmp_path / name).write_bytes(b"x" if name in ("config.json", "status") else b"")
-    assert saved_position(str(tmp_path)) is None
-    assert saved_position(str(tmp_path / "missing")) is None
+    assert saved_contents(str(tmp_path)) is None
+    assert saved_contents(str(tmp_path / "missing")) is None
 
 
 def test_a_new_model_is_begun_beside_what_another_left_only_where_it_is_asked_for(topic, start, produce, tmp_path, capfd):
@@ -226,53 +218,76 @@ def test_a_new_model_is_begun_beside_what_another_left_only_where_it_is_asked_fo
 # Formats
 
 
-def as_before(folder: pathlib.Path, learner, position, metrics):
-    """A checkpoint in the form that had no number, by TensorFlow's manager."""
-
-    class Text(tf.train.experimental.PythonState):
-        def __init__(self, text):
-            self.text = text
-
-        def serialize(self):
-            return self.text
-
-        def deserialize(self, _):
-            raise AssertionError
-
-    fields = dataclasses.asdict(position)
-    del fields["rates"], fields["format"]
-    texts = {"position": Text(json.dumps(fields)), "metrics": Text(metrics)}
-    checkpoint = tf.train.Checkpoint(learner=learner, **texts)
-    return tf.train.CheckpointManager(checkpoint, str(folder), 5, checkpoint_name="ckpt").save(checkpoint_number=position.window)
+FIELDS = {
+    "next": [7, 9], "start": [1, 2], "stop": None, "stop_at": "", "window": 3, "step": 11, "rows": 40, "rejected": {"json": 2},
+    "skipped": {}, "fingerprint": 5, "contract": {"topic": "t"}, "files": {"loss.log": 5}, "files_read": [],
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("background", [True, False])
-def test_the_form_before_is_read(tmp_path, learner, background):
-    old = Position(next=[7, 9], start=[1, 2], window=3, step=11, rows=40, contract={"topic": "t"}, files={"loss.log": 5})
+@pytest.mark.parametrize("form", [1, 2])
+def test_the_forms_before_are_read(tmp_path, learner, form, background):
     state = ProgressiveMetrics(100)
     state.add(np.zeros(4, np.float32), np.array([1, 0, 0, 1], np.float32))
-    as_before(tmp_path, learner, old, base64.b64encode(state.state()).decode())
-    position, metrics, other = Position(next=[], start=[]), ProgressiveMetrics(100), make_learner(average_rows=100)
-    checkpoints = Checkpoints(str(tmp_path), 2, other, position, metrics, background)
+    if form == 1:
+        as_format_1(tmp_path, learner, FIELDS, state)
+    else:
+        as_format_2(tmp_path, learner, {**FIELDS, "rates": learner.rates}, state)
+    other = make_learner(average_rows=100)
+    learned, position, metrics, lengths = parts = parts_of(other)
+    checkpoints = Checkpoints(str(tmp_path), 2, parts, {"topic": "t"}, background)
     assert checkpoints.restore() == []
-    assert dataclasses.asdict(position) == {**dataclasses.asdict(old), "format": 1}
+    assert {**position.get_state(), "contract": {"topic": "t"}, "files": lengths.by_name} == FIELDS
+    assert learned.rates == ({} if form == 1 else learner.rates)
     assert metrics.report("total")["rows"] == 4
     assert [v.numpy().tobytes() for v in other.variables] == [v.numpy().tobytes() for v in learner.variables]
+    held = saved_contents(str(tmp_path))
+    assert (held.format, held.contract, held.position) == (form, {"topic": "t"}, position)
     position.window = 4
     checkpoints.begin(contextlib.nullcontext())
     checkpoints.finished(wait=True)
-    assert saved_position(str(tmp_path)).format == FORMAT == 2
+    assert saved_contents(str(tmp_path)).format == FORMAT == 3
+
+
+def test_an_older_version_finds_a_form_above_its_own_where_it_looks(tmp_path, learner):
+    path = save(checkpoints_of(tmp_path, learner, position := Position(next=[0], start=[0])), 1, position)
+    assert json.loads(tf.train.load_checkpoint(path).get_tensor("position/.ATTRIBUTES/py_state"))["format"] == 3
+
+
+def test_a_variable_that_a_checkpoint_would_leave_out_is_an_error():
+    """Keras 3 hides layers that stand in a list from TensorFlow's checkpoints."""
+
+    class InAList(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.dense = [keras.layers.Dense(2)]
+
+        def build(self, _):
+            self.dense[0].build((None, 3))
+
+    class OfAList(tf.Module):
+        def __init__(self):
+            super().__init__()
+            self.rates, self.model = {}, InAList()
+            self.model.build(None)
+
+        @property
+        def variables(self):
+            return [w.value for w in self.model.weights]
+
+    with pytest.raises(ValueError, match=r"checkpoints would leave them out: .*kernel.*bias.* Make each layer an attribute"):
+        Learned(OfAList())
 
 
 def test_a_newer_form_is_refused_with_both_numbers(tmp_path, learner, monkeypatch):
     position = Position(next=[0], start=[0])
     checkpoints = checkpoints_of(tmp_path, learner, position)
-    monkeypatch.setattr("tfonline.publish.checkpoints.FORMAT", 9)
+    monkeypatch.setattr("tfonline.keep.contents.FORMAT", 9)
     save(checkpoints, 1, position)
     monkeypatch.undo()
     before = contents(tmp_path)
-    for read in (checkpoints.restore, lambda: saved_position(str(tmp_path))):
-        with pytest.raises(UserError, match="ckpt-1 has format 9; this version of tfonline reads formats 1 to 2") as e:
+    for read in (checkpoints.restore, lambda: saved_contents(str(tmp_path))):
+        with pytest.raises(UserError, match="ckpt-1 has format 9; this version of tfonline reads formats 1 to 3") as e:
             read()
         assert e.value.code == 78
         assert contents(tmp_path) == before
@@ -317,15 +332,14 @@ def test_what_cannot_be_carried_over_is_refused(topic, start):
     assert e.value.code == 78
 
 
-def test_a_checkpoint_of_the_form_before_resumes_by_its_own_rates_only(topic, start, produce, tmp_path):
+def test_a_checkpoint_of_the_first_form_resumes_by_its_own_rates_only(topic, start, produce, tmp_path):
     name, model = topic([ROWS[:100]]), tmp_path / "model"
     start(topic=name, wide_learning_rate=0.04)
-    learner_of_run = tf.train.load_checkpoint(tf.train.latest_checkpoint(str(model)))
-    position = json.loads(learner_of_run.get_tensor("position/.ATTRIBUTES/py_state"))
-    assert position["rates"]["wide_learning_rate"] == 0.04
-    rewrite_position(
-        model, lambda p: [p.pop("rates"), p.pop("format"), p["contract"].pop("kinds"), p["contract"].pop("wide_reduction")]
-    )
+    _, state = saved(model)
+    assert state.pop("rates")["wide_learning_rate"] == 0.04
+    for name_of_later_forms in ("kinds", "wide_reduction"):
+        del state["contract"][name_of_later_forms]
+    rewrite_as_format_1(model, state)
     before = contents(model)
     with pytest.raises(
         UserError, match=r"--wide_learning_rate was 0.04 and is 0.4 now. Resume it once with the flags as they were"
@@ -338,14 +352,14 @@ def test_a_checkpoint_of_the_form_before_resumes_by_its_own_rates_only(topic, st
     assert start(topic=name, wide_learning_rate=0.4)["rows"] == 150
 
 
-def rewrite_position(model: pathlib.Path, change):
-    """Writes the newest checkpoint again, with another position and the same numbers."""
+def rewrite_as_format_1(model: pathlib.Path, fields):
+    """Writes the newest checkpoint again in the first form, with the same numbers."""
     path = tf.train.latest_checkpoint(str(model))
     reader = tf.train.load_checkpoint(path)
     tensors = {n: reader.get_tensor(n) for n in reader.get_variable_to_shape_map()}
-    position = json.loads(tensors["position/.ATTRIBUTES/py_state"])
-    change(position)
-    tensors["position/.ATTRIBUTES/py_state"] = json.dumps(position).encode()
+    state = json.loads(tensors.pop("state/.ATTRIBUTES/py_state"))
+    tensors["position/.ATTRIBUTES/py_state"] = json.dumps(fields).encode()
+    tensors["metrics/.ATTRIBUTES/py_state"] = state["parts"]["metrics"]["state"].encode()
     names = sorted(tensors)
     for file in model.glob(f"{pathlib.Path(path).name}.*"):
         file.unlink()

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from serving_helpers import publish
 
-from tfonline.publish.plain_path import plain_path
+from tfonline.keep.plain_path import plain_path
 from tfonline.publish.versions import Versions
 from tfonline.serving.models import Models
 

@@ -70,7 +70,7 @@ def test_a_manifest_is_of_its_checkpoint_though_training_has_gone_on_since(train
             super().saved(checkpoint)
             self._position.step -= 1000
 
-    monkeypatch.setattr(publisher_module, "Publisher", Slow)
+    monkeypatch.setattr("tfonline.actions.make.Publisher", Slow)
     _, _, versions = train(background_save=True)
     for number in versions.numbers:
         manifest = versions.manifest(number)

@@ -14,12 +14,12 @@ from serving_helpers import publish
 from tensorboard_helpers import events_of
 
 from tfonline.evaluate.progressive import PREDICTION
+from tfonline.keep.plain_path import plain_path
 from tfonline.model.step import Learner
 from tfonline.publish import links
 from tfonline.publish import publisher as publisher_module
 from tfonline.publish.gate import Gate
 from tfonline.publish.newest import Newest
-from tfonline.publish.plain_path import plain_path
 from tfonline.publish.servable import Servable
 from tfonline.publish.versions import Versions
 
@@ -149,7 +149,7 @@ def test_what_others_do_in_the_middle_of_a_run_is_noticed(train, monkeypatch):
                 self._versions.resume()
             super().saving()
 
-    monkeypatch.setattr(publisher_module, "Publisher", Watched)
+    monkeypatch.setattr("tfonline.actions.make.Publisher", Watched)
     config, _, versions = train()
     assert versions.numbers == [1, 2, 3, 4, 5]
     assert versions.manifest(3)["rolled_back_to"] == 1

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from learner_helpers import SEED_RATES, examples, make_learner
 
-from tfonline.publish.contract import CONVERTED
+from tfonline.keep.contract import CONVERTED
 
 RATES = dataclasses.replace(SEED_RATES, wide_reduction="sum")
 IDS = [[0, 2, 4], [1, 2, 4], [0, 3, 4], [1, 3, 4]]

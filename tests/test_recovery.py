@@ -10,6 +10,7 @@ import time
 import numpy as np
 import pytest
 import tensorflow as tf
+from checkpoint_helpers import saved
 from kafka_helpers import read_all
 from rows import make_dictionaries, make_rows
 
@@ -54,15 +55,6 @@ def wait_for_windows(process, model_dir, number):
         if journal.exists() and journal.read_bytes().count(b"\n") >= number:
             return
         time.sleep(0.005)
-
-
-def saved(model_dir):
-    """All tensors of the newest checkpoint, and its position."""
-    reader = tf.train.load_checkpoint(tf.train.latest_checkpoint(str(model_dir)))
-    tensors = {n: reader.get_tensor(n) for n in reader.get_variable_to_shape_map()}
-    position = json.loads(tensors.pop("position/.ATTRIBUTES/py_state"))
-    tensors.pop("_CHECKPOINTABLE_OBJECT_GRAPH")
-    return tensors, position
 
 
 def assert_same_model(one, other):

@@ -6,16 +6,15 @@ import subprocess
 import sys
 
 import pytest
+from checkpoint_helpers import checkpoints_of
 
 from tfonline import folders
 from tfonline.config import Config
-from tfonline.evaluate.progressive import ProgressiveMetrics
 from tfonline.features.pipeline import Shape
 from tfonline.lifecycle import Exit, Stop, UserError
 from tfonline.model.replicas import make_strategy
 from tfonline.model.sizes import Sizes, reckon
 from tfonline.model.step import make_learner
-from tfonline.publish.checkpoints import Checkpoints, Position
 from tfonline.room import Needs, amount, check_room, free_gpu_memory, free_memory, needs
 
 ALL = {"history": True, "cross_buckets": 5, "average_rows": 100}
@@ -47,7 +46,7 @@ def test_a_checkpoint_is_as_large_as_reckoned(tmp_path, flags, shape):
     sizes = reckon(config, 20_000, shape)
     assert sum(v.shape.num_elements() * v.dtype.size for v in learner.variables) == sizes.checkpoint
     assert sum(v.shape.num_elements() * v.dtype.size for v in learner.model.all_weights) == sizes.version
-    checkpoints = Checkpoints(str(tmp_path), 2, learner, Position(next=[0], start=[0]), ProgressiveMetrics(1000))
+    checkpoints = checkpoints_of(tmp_path, learner)
     checkpoints.begin(Stop().saving)
     checkpoints.finished(wait=True)
     checkpoints.close()

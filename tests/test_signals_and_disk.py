@@ -7,8 +7,8 @@ import sys
 import time
 
 import pytest
+from checkpoint_helpers import saved
 from rows import make_rows
-from test_recovery import saved
 
 from benchmarks.chaos.trainer import Trainer, command_of
 

@@ -6,11 +6,12 @@ import threading
 import numpy as np
 import pytest
 import tensorflow as tf
+from checkpoint_helpers import checkpoints_of
 from learner_helpers import FOUR_ROWS, make_learner
 
-from tfonline.evaluate.progressive import ProgressiveMetrics
-from tfonline.publish.checkpoints import Checkpoints, Position
-from tfonline.publish.snapshot import Snapshot
+from tfonline.keep.snapshot import Snapshot
+from tfonline.keep.variables import as_objects, named_variables
+from tfonline.state import Position
 
 
 def content(path):
@@ -27,14 +28,15 @@ def write(path, learner):
 def test_a_copy_is_the_model_as_it_was_under_the_same_names(num_replicas, tmp_path):
     learner = make_learner(num_replicas, average_rows=100)
     learner.train(FOUR_ROWS)
-    snapshot = Snapshot(learner)
+    snapshot = Snapshot(named_variables(learner))
     learner.train(FOUR_ROWS)
     snapshot.take()
     then = content(write(tmp_path / "then", learner))
     for _ in range(3):
         learner.train(FOUR_ROWS)
     assert content(write(tmp_path / "now", learner)) != then
-    assert content(write(tmp_path / "copy", snapshot.copy)) == then
+    copy = tf.train.Checkpoint(**as_objects(snapshot.copies))
+    assert content(write(tmp_path / "copy", copy)) == then
     snapshot.give_back()
     assert content(write(tmp_path / "back", learner)) == then
     for copy in learner._strategy.experimental_local_results(learner.model.embedding.table):
@@ -44,7 +46,7 @@ def test_a_copy_is_the_model_as_it_was_under_the_same_names(num_replicas, tmp_pa
 @pytest.mark.parametrize("background", [True, False])
 def test_a_save_holds_the_moment_at_which_it_began(background, tmp_path):
     learner, position, disk_is_free = make_learner(average_rows=100), Position(next=[7], start=[0], window=3), threading.Lock()
-    checkpoints = Checkpoints(str(tmp_path), 2, learner, position, ProgressiveMetrics(100), background)
+    checkpoints = checkpoints_of(tmp_path, learner, position, background=background)
     learner.train(FOUR_ROWS)
     then = content(write(tmp_path / "then", learner))
     if background:
@@ -71,7 +73,7 @@ def test_either_way_of_saving_reads_what_the_other_wrote(tmp_path):
     weights = []
     for background in (True, False, True):
         learner = make_learner(average_rows=100)
-        checkpoints = Checkpoints(str(tmp_path), 2, learner, Position(next=[0], start=[0]), ProgressiveMetrics(100), background)
+        checkpoints = checkpoints_of(tmp_path, learner, background=background)
         if weights:
             checkpoints.restore()
             assert np.array_equal(weights[-1], learner.model.embedding.table.numpy())

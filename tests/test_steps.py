@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 import tensorflow as tf
+from checkpoint_helpers import saved
 from learner_helpers import as_one, examples, random_batches, values_of
 from rows import make_rows
-from test_recovery import saved
 
 from tfonline.ahead import ahead
 from tfonline.config import Config

@@ -5,9 +5,9 @@ import threading
 
 import numpy as np
 import pytest
+from checkpoint_helpers import saved
 from confluent_kafka import Producer
 from rows import make_rows
-from test_recovery import saved
 
 from tfonline.evaluate.progressive import PREDICTION, exact_auc
 from tfonline.features.message import write_message
@@ -87,7 +87,7 @@ def test_a_backlog_is_skipped_only_where_that_is_asked_for(topic, start, tmp_pat
     name = topic([ROWS[:300], ROWS[300:]])
     summary = start(topic=name, lag_policy="skip", max_lag_rows=100, window_rows=60)
     assert (summary["rows"], summary["skipped"], summary["next"]) == (100, {"skip": 300}, [300, 100])
-    assert "window 0, 300 offsets from (0, 0) to (225, 75): SKIPPED by --lag_policy=skip" in capfd.readouterr().out
+    assert "window 0, 300 offsets from [0, 0] to [225, 75]: SKIPPED by --lag_policy=skip" in capfd.readouterr().out
     first = read_journal(tmp_path / "model" / "windows.jsonl")[0]
     assert (first.trigger, first.start, first.stop) == ("skip", (0, 0), (225, 75))
 

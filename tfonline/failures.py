@@ -3,14 +3,76 @@
 import dataclasses
 import json
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
 from tfonline.config import Config
 from tfonline.lifecycle import Exit, UserError
-from tfonline.publish.checkpoints import Position
+from tfonline.state import Position
 from tfonline.stream.windows import Window
+
+
+class Failures:
+    """The errors of a run.
+
+    Args:
+      config: the flags.
+      position: where the model is.
+      known: the error that has ended the plan or a read, if there is one.
+      lost: what retention has removed of windows that are still to be read, as Planner.rows_lost_since_planned says it.
+      last_saved: the path of the newest checkpoint; waits for one that is being written. None: the chief knows.
+      with_others: whether other workers learn in step with this one.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        position: Position,
+        known: Callable[[], Exception | None],
+        lost: Callable[[], str],
+        last_saved: Callable[[], str] | None,
+        with_others: bool,
+    ):
+        self._config, self._position, self._known, self._lost = config, position, known, lost
+        self._last_saved, self._with_others = last_saved, with_others
+
+    def reading(self, error: tf.errors.OpError) -> Exception:
+        """The error to end with where rows could not be read or prepared; asks the broker whether retention has overtaken them."""
+        return (
+            (self._with_others and self._another_is_gone(error))
+            or self._known()
+            or self.rows_lost()
+            or UserError(f"reading or preparing rows failed: {error.message}", Exit.TRY_AGAIN)
+        )
+
+    def step(self, error: tf.errors.OpError) -> Exception:
+        """The error to end with where TensorFlow could not score, learn or copy the model."""
+        if self._with_others and (gone := self._another_is_gone(error)):
+            return gone
+        return step_failed(error, self._config, self._position, self._newest())
+
+    def not_finite(self, what: str, windows: Sequence[Window]) -> UserError:
+        """The error to end with where the loss or a weight is NaN or infinite."""
+        if not self._last_saved:
+            return UserError(f"{what}: see the chief's log", Exit.NOT_FINITE)
+        return not_finite(what, windows, self._config.model_dir, self._position.step, self._newest())
+
+    def rows_lost(self) -> UserError | None:
+        """The error where retention has removed rows of a window that is still to be read."""
+        return rows_lost(self._lost(), self._config.on_lost_rows)
+
+    def _newest(self) -> str:
+        return self._last_saved() if self._last_saved else "the chief's last checkpoint"
+
+    def _another_is_gone(self, error: tf.errors.OpError) -> Exception | None:
+        """The error to end with where another worker is gone, or this one's rows have failed meanwhile."""
+        known = self._known() or self.rows_lost()
+        if known or "ollective" not in error.message:
+            return known or None
+        # Why it is gone stands in its own log; here there is only how that was noticed.
+        how = error.message.partition("Collective ops is aborted by: ")[2].splitlines()[:1]
+        return UserError(f"another worker is gone, see its log ({''.join(how)})", Exit.TRY_AGAIN)
 
 
 def step_failed(error: tf.errors.OpError, config: Config, position: Position, last_saved: str) -> UserError:

@@ -268,7 +268,7 @@ class Liveness:
 
     def __enter__(self) -> "Liveness":
         self._ended.clear()
-        threading.Thread(target=self._watch, name="liveness", daemon=True).start()
+        threading.Thread(target=self._look, name="liveness", daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -283,7 +283,7 @@ class Liveness:
         finally:
             self._since = None
 
-    def follow(self, elements: Iterable[T]) -> Iterator[T]:
+    def watch(self, elements: Iterable[T]) -> Iterator[T]:
         """The same elements, with the waits for them watched."""
         iterator = iter(elements)
         while True:
@@ -301,6 +301,6 @@ class Liveness:
             self._told += 1
             self._stuck(waited)
 
-    def _watch(self) -> None:
+    def _look(self) -> None:
         while not self._ended.wait(min(1.0, self._limit_secs / 4)):
             self.check()

@@ -13,6 +13,7 @@ What resumes how: weights, slots, next offsets, counters and metrics come from t
 the journal, as they were; rejected.jsonl, loss.log and predictions.bin are cut back to their length at the checkpoint.
 """
 
+import contextlib
 import dataclasses
 import errno
 import gc
@@ -27,14 +28,13 @@ from tfonline import config as flags
 from tfonline import folders
 from tfonline.cluster.members import Cluster, find
 from tfonline.lifecycle import Exit, FolderLock, Liveness, Stop, UserError, block_signals, stop_on_signals
-from tfonline.positions import add_new_partitions, make_planner, resolve_start
+from tfonline.positions import add_new_partitions, resolve_start
 from tfonline.report.before_run import check_machine, say_what_a_run_would_do, say_what_changed
 from tfonline.report.console import Console
 from tfonline.report.status import Status
 from tfonline.stream.broker import KafkaTopic
 from tfonline.stream.dead_letters import DeadLetters
-from tfonline.stream.journal import Journal, read_journal
-from tfonline.stream.offsets import short
+from tfonline.stream.journal import read_journal
 from tfonline.stream.windows import Window
 from tfonline.waits import all_come, alone, leave, stuck
 
@@ -43,8 +43,8 @@ _CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EP
 if TYPE_CHECKING:
     from tfonline.features.dictionaries import Dictionaries
     from tfonline.features.schema import Schema
-    from tfonline.model.step import Learner
-    from tfonline.publish.checkpoints import Position
+    from tfonline.keep.contents import Contents
+    from tfonline.stream.readers import Reader
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,164 +153,135 @@ def _train(
     if os.environ["TF_CPP_MIN_LOG_LEVEL"] == "0":  # at 0 the reader logs every Kafka property, passwords included
         os.environ["TF_CPP_MIN_LOG_LEVEL"] = "1"
 
+    from tfonline.actions.make import make_all
+    from tfonline.beginning import begin, join
     from tfonline.cluster.job import Job
-    from tfonline.cluster.loop import ClusterLoop, Silent
-    from tfonline.evaluate.progressive import ProgressiveMetrics
+    from tfonline.failures import Failures
     from tfonline.features.pipeline import Features, make_batches
-    from tfonline.loop import Loop, Parts
+    from tfonline.keep.contract import make_contract
+    from tfonline.loop import Drain, train
     from tfonline.model.replicas import make_strategy
     from tfonline.model.sizes import reckon
     from tfonline.model.step import make_learner
-    from tfonline.publish import checkpoint_files
-    from tfonline.publish.checkpoints import FORMAT, Checkpoints, Position, saved_position
-    from tfonline.publish.contract import check_contract, make_contract, of_format_1
-    from tfonline.publish.publisher import Publisher
-    from tfonline.report.columns import ColumnShares
     from tfonline.report.first_rows import check as check_first_rows
     from tfonline.report.first_rows import describe, read_first_rows
-    from tfonline.report.tensorboard import TensorBoard
-    from tfonline.stream.file_source import FileSource, open_files
-    from tfonline.stream.readers import MOST_PARTITIONS, KafkaReader, make_raw_batches
+    from tfonline.state import Position
+    from tfonline.stream.readers import make_raw_batches
 
-    with all_come(cluster, config.worker_timeout_secs, console):
-        strategy = make_strategy(config.num_replicas, config.devices, cluster)  # first of all: it makes logical devices
-    job, local = Job(config, cluster, strategy, stop) if cluster else None, stop
-    stop = job.stop if job else stop
-    limit_secs = max(config.broker_timeout_secs, 1.0)
-    chief, num_workers = not cluster or cluster.chief, len(cluster.workers) if cluster else 1
-    model_dir = pathlib.Path(config.model_dir)
-    saved = saved_position(config.model_dir, config.new_model) if chief else None
-    if chief and not saved and not config.dry_run and checkpoint_files.traces(model_dir):
-        console.say(f"--new_model: what another model left is in {checkpoint_files.put_aside(model_dir)} now")
-    liveness = Liveness(limit_secs, lambda secs: stuck(secs, limit_secs, topic, None, stop, console))
-    if topic:
-        source, reader = topic, KafkaReader(topic, config.bootstrap_servers, config.group, flags.kafka_properties(config))
-        with liveness, liveness.waiting():
-            reader.check(num_workers)
-    elif not chief:
-        source = reader = FileSource(config.input_files)  # in the chief's order once that is known
-    else:
-        source = reader = open_files(config.input_files, config.model_dir, saved, config.replay_journal, console.say)
+    c, local = config, stop
+    with all_come(cluster, c.worker_timeout_secs, console):
+        strategy = make_strategy(c.num_replicas, c.devices, cluster)  # first of all: it makes logical devices
+    job = Job(c, cluster, strategy, local) if cluster else None
+    stop = job.stop if job else local
+    chief = not cluster or cluster.chief
+    limit_secs = max(c.broker_timeout_secs, 1.0)
+    failures: Failures | None = None  # until there is something to fail
 
-    c = config
+    def watch(secs: float) -> None:
+        stuck(secs, limit_secs, topic, lambda: failures and failures.rows_lost(), stop, console)
+
+    liveness = Liveness(limit_secs, watch)
+    saved = _what_is_saved(c, console) if chief else None
+    source, reader = _open_stream(c, topic, saved, chief, len(cluster.workers) if cluster else 1, liveness, console)
+
     features = Features(schema, dictionaries, c.numeric, c.message_format, c.oov_buckets, c.cross_buckets, c.vocab_size)
-    vocab_size = features.vocab_size
-    if vocab_size < features.num_ids:
+    if features.vocab_size < features.num_ids:
         raise UserError(
-            f"--vocab_size={vocab_size} is too small: dictionaries and --numeric={config.numeric} need {features.num_ids} ids. "
+            f"--vocab_size={c.vocab_size} is too small: dictionaries and --numeric={c.numeric} need {features.num_ids} ids. "
             f"Use 0, or at least {features.num_ids}.",
             Exit.FLAGS,
         )
-    contract = make_contract(config, schema, dictionaries, vocab_size, source)
-
+    contract = make_contract(c, schema, dictionaries, features.vocab_size, source)
     if saved:
-        made_for = saved.contract
-        if saved.format == 1:
-            made_for = of_format_1(model_dir, made_for, contract, config.resolved())
-        check_contract(config.model_dir, made_for, contract)
-        add_new_partitions(saved, source)
-    needs = check_machine(config, reckon(config, vocab_size, features.shape), strategy, cluster)
-    start, first = None if saved or not chief else resolve_start(config, source, replay), None
-    if start or config.dry_run:
-        with liveness, liveness.waiting():
-            first = read_first_rows(source, reader, start or saved.next, features.parse)
-    if config.dry_run:
-        position = saved or Position(next=start, start=[])
-        about = [needs, describe(first, schema, config.message_format)]
-        say_what_a_run_would_do(config, console, source, position, features, vocab_size, about)
+        _check_saved(c, saved, contract)
+        position = saved.position
+        add_new_partitions(position, source)
+    needs = check_machine(c, reckon(c, features.vocab_size, features.shape), strategy, cluster)
+    start, first = None if saved or not chief else resolve_start(c, source, replay), None
     if start:
-        check_first_rows(config, first, schema)
-    if config.dry_run:
+        position = Position(next=start, start=[])
+    if start or c.dry_run:
+        with liveness, liveness.waiting():
+            first = read_first_rows(source, reader, position.next, features.parse)
+    if c.dry_run:
+        about = [needs, describe(first, schema, c.message_format)]
+        say_what_a_run_would_do(c, console, source, position, features, features.vocab_size, about)
+    if start:
+        check_first_rows(c, first, schema)
+    if c.dry_run:
         return RunResult("dry run", {})
     console.say(needs)
     if first and first.refused:
-        console.say(f"warning: {describe(first, schema, config.message_format)}")
-
+        console.say(f"warning: {describe(first, schema, c.message_format)}")
+    model_dir = pathlib.Path(c.model_dir)
     if chief:
-        say_what_changed(model_dir / "config.json", config, console)
-        (model_dir / "config.json").write_text(json.dumps(config.resolved(), indent=2) + "\n")
-    publishes = config.export_dir and chief
-    if publishes:
+        say_what_changed(model_dir / "config.json", c, console)
+        (model_dir / "config.json").write_text(json.dumps(c.resolved(), indent=2) + "\n")
+    if c.export_dir and chief:
         features.lookup.keep_in(model_dir)  # what is published takes the lookup table along, as a file
 
-    console.say(f"making the model: {vocab_size:,} ids, {strategy.num_replicas_in_sync} replica(s)")
-    learner = make_learner(strategy, config, vocab_size, features.shape, cluster)
-    metrics = ProgressiveMetrics(config.metric_rows)
-    position = Position(next=[], start=[], contract=contract)
-    journal = publisher = None
+    console.say(f"making the model: {features.vocab_size:,} ids, {strategy.num_replicas_in_sync} replica(s)")
+    learner = make_learner(strategy, c, features.vocab_size, features.shape, cluster)
     if chief:
-        checkpoints = Checkpoints(config.model_dir, config.keep_checkpoints, learner, position, metrics, config.background_save)
-        if saved:
-            for damaged in checkpoints.restore():
-                console.say(f"warning: {damaged}")
-            _carry_over(learner, position, contract, console)
-            add_new_partitions(position, source)
-            at = f"window {position.window}, step {position.step}, next {short(position.next)}"
-            console.say(f"resumed from {checkpoints.latest}: {at}")
-        else:
-            position.next = position.start = start
-            position.rates = learner.rates
-            console.say(f"a new model, from offsets {short(position.start)}")
-        position.files_read = [] if topic else [dataclasses.asdict(file) for file in source.files]
-        journal = Journal(config.model_dir, files=position.files_read)
-        most = MOST_PARTITIONS * num_workers if topic else 0
-        planner = make_planner(config, source, journal, position, replay, local, console, most)
-        windows, writer = (
-            job.announce(planner, position.files_read) if job else planner,
-            TensorBoard(str(model_dir / "tensorboard")),
-        )
+        begun = begin(c, learner, contract, source, start, replay, local, job, console)
     else:
-        checkpoints, planner = job.follow(learner, position, metrics)
-        if not topic:
-            source.take_order(job.files())
-        if position.format == FORMAT:  # else the chief has looked
-            check_contract(config.model_dir, position.contract, contract)
-        _carry_over(learner, position, contract, console)
-        windows, writer = planner, Silent()
-        console.say(f"follows the chief from window {position.window}, step {position.step}")
-    groups, own = (len(cluster.workers), cluster.index) if cluster else (config.partition_groups, None)
-    rows_a_call = config.batch_size * config.steps_per_call
-    raw = make_raw_batches(windows, reader, rows_a_call, groups, own)
+        begun = join(c, learner, contract, source, job, console)
+    plan, checkpoints = begun.plan, begun.checkpoints
+
+    def newest_checkpoint() -> str:
+        checkpoints.wait()
+        return checkpoints.latest
+
+    lost = plan.rows_lost_since_planned if chief else str
+    known = lambda: plan.error or reader.error  # noqa: E731
+    failures = Failures(c, begun.position, known, lost, newest_checkpoint if chief else None, with_others=bool(job))
+
+    rows_a_call = c.batch_size * c.steps_per_call
+    groups, own = (len(cluster.workers), cluster.index) if cluster else (c.partition_groups, None)
+    raw = make_raw_batches(begun.windows, reader, rows_a_call, groups, own)
     elements = make_batches(raw, features, rows_a_call // (groups if cluster else 1))
-    if chief:
-        console.expect(None if position.stop is None else sum(position.stop) - sum(position.start), position.rows)
-    dead_letters = _open_dead_letters(config, stop, console) if config.dead_letter_topic else None
-    if publishes:
-        newest_row_time = topic.newest_row_time if topic else None
-        publisher = Publisher(config, schema, features, learner, position, console, newest_row_time)
-    parts = Parts(
-        config=config, source=source, reader=reader, planner=planner, journal=journal, dead_letters=dead_letters,
-        learner=learner, checkpoints=checkpoints, publisher=publisher, position=position, metrics=metrics, writer=writer,
-        console=console, status=status, stop=stop,
-        column_shares=ColumnShares(schema, dictionaries, features, config.oov_buckets) if chief else None,
-    )  # fmt: skip
-    loop = ClusterLoop(parts, cluster, job.rounds) if job else Loop(parts)
-    # What is there now stays. No later collection looks at it: one in the middle of an export would stop training for 0.3 s.
-    gc.collect()
-    gc.freeze()
-    try:
-        if chief and not saved:
-            loop.save(wait=True)  # checkpoint 0: a crash before the first ordinary save starts from the same weights and offsets
-        with Liveness(limit_secs, lambda secs: stuck(secs, limit_secs, topic, loop, stop, console)) as liveness:
-            followed = liveness.follow(elements)  # named, so that it closes its reads when all is saved and said
-            if chief and job:
-                job.begin(checkpoints)
-            if job:
-                job.watch(lambda secs: alone(secs, stop))
-            ended = loop.train(job.rounds.follow(followed) if job else followed)
-        alone_asked = stop.requested() and not local.requested()
-        summary = loop.summarise(ended)
-        status.set("ended", position.window, position.step)
-    finally:
-        gc.unfreeze()
-        for each in (stop, local):
-            each.request("the run has ended")  # whatever still reads ahead ends, too
-        loop.close()
-        source.close()
+    drain = Drain(stop, c.drain_secs)
+    with contextlib.ExitStack() as closing:
+        closing.callback(source.close)
         if job:
-            job.close()
-    if planner.error:
-        raise planner.error
+            closing.callback(job.close)
+        doing = make_all(
+            c, schema, dictionaries, features, learner, source, begun, failures, stop, console, status, job, closing,
+            dead_letters=_open_dead_letters(c, stop, console) if c.dead_letter_topic else None,
+        )  # fmt: skip
+        # What is there now stays. No later collection looks at it: one in the middle of an export would stop training for 0.3 s.
+        gc.collect()
+        gc.freeze()
+        closing.callback(gc.unfreeze)
+        for each in (stop, local):
+            closing.callback(each.request, "the run has ended")  # whatever still reads ahead ends, too
+        if chief and not saved:
+            doing.save(wait=True)  # checkpoint 0: a crash before the first ordinary save starts from the same weights and offsets
+        with liveness:
+            watched = liveness.watch(elements)  # named, so that it closes its reads when all is saved and said
+            if job:
+                if chief:
+                    job.begin(checkpoints)
+                    job.rounds.leave_due, job.rounds.save_due = drain.over, doing.save_due
+                    job.rounds.final = lambda: plan.final
+                job.rounds.failed = lambda: bool(known())
+                job.watch(lambda secs: alone(secs, stop))
+            whole = train(
+                job.rounds.join(watched) if job else watched,
+                learner, plan, begun.position, doing.actions, failures, stop, status,
+                batch_size=c.batch_size,
+                overdue=(lambda: job.rounds.leave) if job else drain.over,
+                refused=(lambda _: job.rounds.rejected) if job else None,
+            )  # fmt: skip
+        alone_asked = stop.requested() and not local.requested()
+        if stop.requested():
+            ended = f"stopped by {stop.reason}" + ("" if whole else f", window {begun.position.window} dropped")
+        else:
+            ended = plan.ended or "the stream failed"
+        summary = doing.summarise(ended)
+        status.set("ended", begun.position.window, begun.position.step)
+    if plan.error:
+        raise plan.error
     if job and job.rounds.peer_failed:
         raise UserError("another worker's rows have failed, see its log; all that was learned is saved", Exit.TRY_AGAIN)
     if job and alone_asked:
@@ -318,11 +289,51 @@ def _train(
     return RunResult(ended, summary)
 
 
-def _carry_over(learner: "Learner", position: "Position", contract: dict[str, Any], console: Console) -> None:
-    """Has what was learned by other rates go on by those of today, and says so."""
-    if learner.carry_over(position.rates):
-        console.say("rates of the wide side have changed: what was learned is converted to them")
-    position.rates, position.contract = learner.rates, contract
+def _what_is_saved(config: flags.Config, console: Console) -> "Contents | None":
+    """What the newest checkpoint holds; None where a new model begins, for which another one's files are put aside."""
+    from tfonline.keep import checkpoint_files
+    from tfonline.keep.checkpoints import saved_contents
+
+    model_dir = pathlib.Path(config.model_dir)
+    saved = saved_contents(config.model_dir, config.new_model)
+    if not saved and not config.dry_run and checkpoint_files.traces(model_dir):
+        console.say(f"--new_model: what another model left is in {checkpoint_files.put_aside(model_dir)} now")
+    return saved
+
+
+def _check_saved(config: flags.Config, saved: "Contents", contract: dict[str, Any]) -> None:
+    """Raises UserError where the checkpoint was made for another configuration (exit 78)."""
+    from tfonline.keep.contract import check_contract, of_format_1
+
+    made_for = saved.contract
+    if saved.format == 1:
+        made_for = of_format_1(pathlib.Path(config.model_dir), made_for, contract, config.resolved())
+    check_contract(config.model_dir, made_for, contract)
+
+
+def _open_stream(
+    config: flags.Config,
+    topic: KafkaTopic | None,
+    saved: "Contents | None",
+    chief: bool,
+    num_workers: int,
+    liveness: Liveness,
+    console: Console,
+) -> tuple[Any, "Reader"]:
+    """The admin side of the stream, and what reads its rows."""
+    from tfonline.stream.file_source import FileSource, open_files
+    from tfonline.stream.readers import KafkaReader
+
+    if topic:
+        reader = KafkaReader(topic, config.bootstrap_servers, config.group, flags.kafka_properties(config))
+        with liveness, liveness.waiting():
+            reader.check(num_workers)
+        return topic, reader
+    if chief:
+        source = open_files(config.input_files, config.model_dir, saved, config.replay_journal, console.say)
+    else:
+        source = FileSource(config.input_files)  # in the chief's order once that is known
+    return source, source
 
 
 def _open_dead_letters(config: flags.Config, stop: Stop, console: Console) -> DeadLetters:

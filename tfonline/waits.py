@@ -7,16 +7,13 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, NoReturn
+from collections.abc import Callable, Iterator
+from typing import NoReturn
 
 from tfonline.cluster.members import Cluster
 from tfonline.lifecycle import Exit, Stop, UserError
 from tfonline.report.console import Console
 from tfonline.stream.broker import KafkaTopic
-
-if TYPE_CHECKING:
-    from tfonline.loop import Loop
 
 # The broker answers, but a read gives nothing for so many times --broker_timeout_secs: it hangs.
 _HUNG_AFTER = 4
@@ -58,7 +55,14 @@ def alone(secs: float, stop: Stop) -> None:
         leave(Exit.TRY_AGAIN)
 
 
-def stuck(secs: float, limit_secs: float, topic: KafkaTopic | None, loop: "Loop | None", stop: Stop, console: Console) -> None:
+def stuck(
+    secs: float,
+    limit_secs: float,
+    topic: KafkaTopic | None,
+    rows_lost: Callable[[], UserError | None],
+    stop: Stop,
+    console: Console,
+) -> None:
     """No rows came for that long. Ends the process where the broker is away, rows are gone, or the read hangs all the same.
 
     The reader waits in C++ and cannot be called back; all that counts is saved.
@@ -68,7 +72,7 @@ def stuck(secs: float, limit_secs: float, topic: KafkaTopic | None, loop: "Loop 
         return
     try:
         topic.check_reachable()
-        error = loop and loop.rows_lost()
+        error = rows_lost()
         if not error and secs < _HUNG_AFTER * limit_secs:
             return
         error = error or UserError(

@@ -8,7 +8,6 @@ python tools/inspect_checkpoint.py runs/clicks --diff runs/replayed             
 """
 
 import argparse
-import base64
 import json
 import os
 import pathlib
@@ -73,8 +72,9 @@ def _read(name: str) -> tuple[str, dict[str, Any], dict[str, Any], dict[str, Any
     import tensorflow as tf
 
     from tfonline.evaluate.progressive import ProgressiveMetrics, without_nan
-    from tfonline.publish import checkpoint_files
-    from tfonline.publish.plain_path import plain_path
+    from tfonline.keep import checkpoint_files
+    from tfonline.keep.checkpoints import read_contents
+    from tfonline.keep.plain_path import plain_path
 
     path = name
     if pathlib.Path(name).is_dir():
@@ -87,12 +87,13 @@ def _read(name: str) -> tuple[str, dict[str, Any], dict[str, Any], dict[str, Any
     try:
         with plain_path(path) as plain:
             reader = tf.train.load_checkpoint(plain)
-            position = json.loads(reader.get_tensor("position/.ATTRIBUTES/py_state"))
-            counted = ProgressiveMetrics(1)
-            counted.restore(base64.b64decode(reader.get_tensor("metrics/.ATTRIBUTES/py_state")))
+            held, counted = read_contents(pathlib.Path(path)), ProgressiveMetrics(1)
+            held.give(counted)
+            parts = {name: state for name, (_, state) in held.parts.items()}
+            position = {"contract": held.contract, **parts["position"], **parts["learner"], "files": parts["files"]}
             variables = (n for n in reader.get_variable_to_shape_map() if n.endswith("/.ATTRIBUTES/VARIABLE_VALUE"))
             tensors = {n: reader.get_tensor(n) for n in variables if "save_counter" not in n}
-    except (tf.errors.OpError, ValueError, IndexError) as e:
+    except (tf.errors.OpError, ValueError, IndexError, KeyError) as e:
         raise UserError(f"{path} is damaged, or was not written by the trainer: {str(e).splitlines()[0]}", Exit.DATA) from e
     metrics = {scope: without_nan(counted.report(scope)) for scope in ("total", "running")}
     return path, position, metrics, tensors

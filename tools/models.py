@@ -126,7 +126,7 @@ def _signatures(versions: Versions, number: int) -> Mapping[str, Callable[..., d
     """What a version can be asked, by name."""
     import tensorflow as tf
 
-    from tfonline.publish.plain_path import plain_path
+    from tfonline.keep.plain_path import plain_path
 
     with plain_path(versions.path(number)) as plain:
         return tf.saved_model.load(plain).signatures

@@ -84,17 +84,19 @@ def check(bootstrap: str, topic: str, dead_letters: str, model_dir: pathlib.Path
     return verdict
 
 
-def saved(folder: pathlib.Path) -> tuple[dict[str, bytes], dict]:
+def saved(folder: pathlib.Path) -> tuple[dict[str, bytes | str], dict]:
     """All tensors of the newest checkpoint as bytes, metric state among them, and its position."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import tensorflow as tf
 
     reader = tf.train.load_checkpoint(tf.train.latest_checkpoint(str(folder)))
     tensors = {n: np.asarray(reader.get_tensor(n)).tobytes() for n in reader.get_variable_to_shape_map()}
-    position = json.loads(reader.get_tensor("position/.ATTRIBUTES/py_state"))
-    for name in ("position/.ATTRIBUTES/py_state", "_CHECKPOINTABLE_OBJECT_GRAPH"):
-        del tensors[name]  # the position is compared field by field
-    tensors["metrics"] = reader.get_tensor("metrics/.ATTRIBUTES/py_state")
+    state = json.loads(reader.get_tensor("state/.ATTRIBUTES/py_state"))
+    parts = {name: part["state"] for name, part in state["parts"].items()}
+    for name in ("state/.ATTRIBUTES/py_state", "position/.ATTRIBUTES/py_state", "_CHECKPOINTABLE_OBJECT_GRAPH"):
+        del tensors[name]  # what they hold is compared field by field
+    tensors["metrics"] = parts["metrics"]
+    position = {"contract": state["contract"], **parts["position"], **parts["learner"], "files": parts["files"]}
     return tensors, position
 
 

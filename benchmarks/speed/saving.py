@@ -18,7 +18,9 @@ def measure(context: dict) -> dict[str, float]:
     In the background, training stands still for the copy in memory. It is late by more: the writing thread takes a core from it.
     """
     from tfonline.evaluate.progressive import ProgressiveMetrics
-    from tfonline.publish.checkpoints import Checkpoints, Position
+    from tfonline.keep.checkpoints import Checkpoints
+    from tfonline.keep.learned import Learned
+    from tfonline.state import Position
 
     learner = make_learner(embedding_dim=16, vocab_size=_VOCAB, deep_layers="256,128")
     ready = tensors(_ROWS, _VOCAB)
@@ -30,7 +32,7 @@ def measure(context: dict) -> dict[str, float]:
     for background in (True, False):
         folder = tempfile.mkdtemp(dir=context["folder"])
         position = Position(next=[], start=[])
-        checkpoints = Checkpoints(folder, 2, learner, position, ProgressiveMetrics(1000), background)
+        checkpoints = Checkpoints(folder, 2, [Learned(learner), position, ProgressiveMetrics(1000)], {}, background)
         stands, late, saves = [], [], []
         for position.window in range(4):
             times = []

@@ -134,15 +134,15 @@ def freshness(context: dict) -> dict[str, float]:
     tool("topic.py", "create", f"--bootstrap_servers={context['bootstrap']}", f"--topic={topic}")
     lines = pathlib.Path(context["rows"]).read_bytes().splitlines()[: rows_per_sec * secs]
     trained: dict[tuple[int, int], float] = {}
-    learn = loop.Loop._learn
+    learn = loop._learn
 
-    def timed(self, element, inputs):
-        learn(self, element, inputs)
-        now = time.time()
-        for place in zip(*(x.numpy().tolist() for x in element.batch.origin), strict=True):
+    def timed(rows, *args):
+        begun, now = learn(rows, *args), time.time()
+        for place in zip(*(x.numpy().tolist() for x in rows.element.batch.origin), strict=True):
             trained[place] = now
+        return begun
 
-    loop.Loop._learn = timed
+    loop._learn = timed
     stop = Stop()
 
     def produce():

@@ -6,18 +6,19 @@ import shutil
 import threading
 import time
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
 
 from tfonline.cluster import plan
-from tfonline.cluster.loop import FollowedCheckpoints
 from tfonline.cluster.members import Cluster
 from tfonline.cluster.rounds import Rounds
 from tfonline.config import Config
+from tfonline.keep.checkpoints import Checkpoints, take_over
+from tfonline.keep.contents import Contents
 from tfonline.lifecycle import Exit, Stop, UserError
-from tfonline.publish.checkpoints import Checkpoints, Metrics, Position, take_over
+from tfonline.state import Stateful
 from tfonline.stream.journal import Journal
 from tfonline.stream.windows import Planner
 
@@ -80,10 +81,23 @@ class Job:
                 shutil.rmtree(met, ignore_errors=True)
         return f"ckpt-{number}"
 
-    def follow(self, learner: tf.Module, position: Position, metrics: Metrics) -> tuple[FollowedCheckpoints, plan.Follower]:
-        """On the others: takes over the model from which the chief begins, and hears of its windows."""
-        take_over(f"{self._config.model_dir}/{self.begin()}", learner, position, metrics)
-        return FollowedCheckpoints(), plan.Follower(self._config.model_dir, position.window, self.stop)
+    def join(self, parts: Sequence[Stateful]) -> Contents:
+        """On the others: takes over the model from which the chief begins; returns what its checkpoint holds beside variables."""
+        return take_over(f"{self._config.model_dir}/{self.begin()}", parts)
+
+    def windows(self, number: int) -> plan.ChiefsWindows:
+        """On the others: the windows that the chief plans, from this number on."""
+        return plan.ChiefsWindows(self._config.model_dir, number, self.stop)
+
+    def lengths(self, own: Mapping[str, int]) -> dict[str, int]:
+        """The lengths of side files, with those of all workers' files of refused rows; waits for all.
+
+        That all have come so far is known afterwards: no dead letter is still on its way.
+        """
+        index, n = self.cluster.index, len(self.cluster.workers)
+        mine = own["rejected.jsonl" if self.cluster.chief else rejected_name(index)]
+        rejected = self.rounds.sum([mine * (i == index) for i in range(n)])
+        return {**own, **{rejected_name(i): rejected[i] for i in range(1, n)}}
 
     def files(self) -> list[dict[str, Any]]:
         """On the others: the chief's list of files, once the chief has begun."""
@@ -105,3 +119,8 @@ class Job:
         """Ends the plan."""
         if self._plan:
             self._plan.close()
+
+
+def rejected_name(index: int) -> str:
+    """The file of the rows that another worker than the chief has refused."""
+    return f"rejected.worker-{index}.jsonl"

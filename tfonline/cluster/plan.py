@@ -1,4 +1,4 @@
-"""The plan of a job: the windows that the chief has planned in this run, which the other workers follow. Imports no TensorFlow.
+"""The plan of a job: the windows that the chief has planned in this run, which the other workers read, too. Imports no TensorFlow.
 
 It is a file in the model folder, which all workers share, written before a window is handed out, as the journal is. Other than the
 journal it holds only what this run has decided: an old line of the journal may still be planned anew. A worker opens it anew at
@@ -20,7 +20,7 @@ _FILES = "files.json"
 
 
 def begin(model_dir: str, files: Sequence[dict[str, Any]] = ()) -> "Journal":
-    """On the chief, before the other workers follow: an empty plan, and the list of files that are read, where files are."""
+    """On the chief, before the other workers look: an empty plan, and the list of files that are read, where files are."""
     folder = pathlib.Path(model_dir) / _FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     for file in folder.iterdir():
@@ -42,8 +42,8 @@ def announced(planner: Iterable[Window | None], plan: Journal) -> Iterator[Windo
         yield window
 
 
-class Follower:
-    """On the other workers: what the planner is on the chief.
+class ChiefsWindows:
+    """On the other workers: the windows that the chief has planned, as it hands them out.
 
     Args:
       model_dir: the folder that all workers share.
@@ -56,8 +56,7 @@ class Follower:
 
     error: Exception | None = None
     ended = "the chief has ended"
-    final: int | None = None
-    stop_at: list[int] | None = None
+    final: int | None = None  # the chief says it in a round
 
     def __init__(
         self,
@@ -72,7 +71,6 @@ class Follower:
         self._number, self._stop, self._clock, self._poll_secs, self._tick_secs = number, stop, clock, poll_secs, tick_secs
         self._read = 0  # bytes
         self._planned: dict[int, Window] = {}
-        self.ends: list[int] = []
 
     def __iter__(self) -> Iterator[Window | None]:
         """Windows in order, and None for a tick. Never raises, as the planner."""
@@ -106,7 +104,3 @@ class Follower:
     def take(self, number: int) -> Window:
         """The window of this number; forgotten afterwards."""
         return self._planned.pop(number)
-
-    def rows_lost_since_planned(self) -> str:
-        """The chief looks after that."""
-        return ""

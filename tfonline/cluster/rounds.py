@@ -68,7 +68,7 @@ class Rounds:
         self.over = threading.Event()
         self.moved = time.monotonic()
 
-    def follow(self, elements: Iterable[Element]) -> Iterator[Element]:
+    def join(self, elements: Iterable[Element]) -> Iterator[Element]:
         """This worker's part of what all do. A batch's label, weight, valid and origin are those of all workers, [B], and so is the
         fingerprint; its features and refused rows are this worker's.
 
@@ -137,7 +137,7 @@ class Rounds:
         return has, counts, failed, last, tf.constant(fingerprint, tf.int64)
 
     def _gathered(self, batch: Batch) -> Batch:
-        """The batch with what `follow` says of all workers' rows: in as few collectives as there are types."""
+        """The batch with what `join` says of all workers' rows: in as few collectives as there are types."""
         of_rows = (batch.label, batch.weight, tf.cast(batch.valid, tf.float32))
         label, weight, valid = self._of_all(of_rows)
         batch = batch._replace(label=label, weight=weight, valid=valid > 0)

@@ -4,6 +4,7 @@ Scores are counted in a histogram of logits, so the state has a fixed size, can 
 number of rows costs the same. Imports no TensorFlow.
 """
 
+import base64
 import io
 import math
 from collections.abc import Sequence
@@ -140,13 +141,16 @@ class Counts:
 
 
 class ProgressiveMetrics:
-    """Metrics of the current window, of the last rows and of all rows. Its state is part of the checkpoint.
+    """Metrics of the current window, of the last rows and of all rows. A part of the checkpoint, see state.Stateful.
 
     Args:
       metric_rows: the running metrics weigh a row by exp(-(rows since) / metric_rows).
     """
 
     SCOPES = ("window", "running", "total")
+
+    name = "metrics"
+    version = 1
 
     def __init__(self, metric_rows: int):
         self._metric_rows = metric_rows
@@ -168,8 +172,12 @@ class ProgressiveMetrics:
         """The report of a scope."""
         return self.counts[scope].report()
 
-    def state(self) -> bytes:
-        """Everything counted at a window's end, as an .npz; the window's own counts are empty then."""
+    def variables(self) -> dict[str, Any]:
+        """None."""
+        return {}
+
+    def get_state(self) -> str:
+        """Everything counted at a window's end: an .npz in base64. The window's own counts are empty then."""
         arrays: dict[str, Any] = {}
         for scope in ("running", "total"):
             c = self.counts[scope]
@@ -177,11 +185,11 @@ class ProgressiveMetrics:
             arrays[f"{scope}_sums"] = np.array([c.loss, c.predicted])
         file = io.BytesIO()
         np.savez_compressed(file, **arrays)
-        return file.getvalue()
+        return base64.b64encode(file.getvalue()).decode()
 
-    def restore(self, state: bytes) -> None:
-        """Takes over what `state` gave."""
-        with np.load(io.BytesIO(state)) as arrays:
+    def set_state(self, state: str, version: int) -> None:
+        """Takes over what `get_state` gave."""
+        with np.load(io.BytesIO(base64.b64decode(state))) as arrays:
             for scope in ("running", "total"):
                 c = Counts()
                 c.negatives, c.positives = arrays[f"{scope}_histogram"]

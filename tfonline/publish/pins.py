@@ -5,7 +5,7 @@ import pathlib
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
-from tfonline.publish import checkpoint_files
+from tfonline.keep import checkpoint_files
 from tfonline.publish.links import link_or_copy
 
 

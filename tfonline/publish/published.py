@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from tfonline.keep.plain_path import plain_path
 from tfonline.lifecycle import UserError
-from tfonline.publish.plain_path import plain_path
 from tfonline.publish.versions import Versions
 
 _BATCH_ROWS = 1000

@@ -21,19 +21,19 @@ from tfonline.evaluate.progressive import without_nan
 from tfonline.features.batch import Batch, Element
 from tfonline.features.pipeline import Features
 from tfonline.features.schema import Schema
+from tfonline.keep.plain_path import plain_path
 from tfonline.lifecycle import Every, UserError
 from tfonline.model.step import Learner
 from tfonline.publish import published
-from tfonline.publish.checkpoints import Position
 from tfonline.publish.gate import Gate, Limits
 from tfonline.publish.newest import Newest
 from tfonline.publish.pins import Pins
-from tfonline.publish.plain_path import plain_path
 from tfonline.publish.published import Kept
 from tfonline.publish.servable import Servable
 from tfonline.publish.versions import Paused, Versions
 from tfonline.report.console import Console
 from tfonline.report.writers import Scalars
+from tfonline.state import Position
 
 # Of the trainer's logits, by the SavedModel that was loaded back: the same operations on the same weights.
 _PROBE_TOLERANCE = 1e-5
@@ -86,6 +86,7 @@ class Publisher:
       schema: the columns.
       features: the trainer's, see Servable.
       learner: what is trained.
+      contract: what it is made for, see keep.contract.
       position: where it is.
       console: where lines go.
       newest_row_time: see KafkaTopic; None where rows have no time.
@@ -100,6 +101,7 @@ class Publisher:
         schema: Schema,
         features: Features,
         learner: Learner,
+        contract: dict[str, Any],
         position: Position,
         console: Console,
         newest_row_time: Callable[[list[int], list[int]], float | None] | None = None,
@@ -107,6 +109,7 @@ class Publisher:
         c = config
         self._learner, self._position, self._console = learner, position, console
         self._newest_row_time = newest_row_time or (lambda start, stop: None)
+        self._contract = contract
         self._about = {
             "label": schema.label,
             "message_format": c.message_format,
@@ -238,7 +241,7 @@ class Publisher:
         logits, good = self._learner.score(batch.features).numpy(), batch.valid.numpy()
         p = self._position
         manifest = {"window": p.window, "step": p.step, "rows": p.rows, "next": list(p.next)}
-        manifest |= {"contract": p.contract, **self._about}
+        manifest |= {"contract": self._contract, **self._about}
         # As many rows as a batch has: then the scores are the same to the bit.
         messages += [b""] * (len(good) - len(messages))
         logits, over, scored = np.where(good, logits, np.nan), self._newest.number, self._newest.scored

@@ -8,9 +8,9 @@ from tfonline.config import Config
 from tfonline.features.parse import REASONS, Fields, Parse
 from tfonline.features.pipeline import Features
 from tfonline.features.schema import Schema
+from tfonline.keep.plain_path import plain_path
 from tfonline.model.step import make_model
 from tfonline.publish import warmup
-from tfonline.publish.plain_path import plain_path
 
 _LARGEST = 2.0**53  # from here on float64, in which the numbers of `columns` come, has no longer every whole number
 

@@ -10,8 +10,8 @@ from typing import Any
 from tfonline import folders
 from tfonline.cluster.members import Cluster
 from tfonline.config import Config
+from tfonline.keep.contract import ONLY_A_NEW_MODEL
 from tfonline.model.sizes import Sizes
-from tfonline.publish.contract import ONLY_A_NEW_MODEL
 from tfonline.report.console import Console
 from tfonline.room import check_room, needs
 

@@ -18,7 +18,7 @@ class Console:
     """
 
     def __init__(self, out: TextIO | None = None):
-        self._out, self._bar = out or sys.stdout, None
+        self._out, self._bar, self._warned = out or sys.stdout, None, set()
 
     def expect(self, total_rows: int | None, done_rows: int) -> None:
         """The run has this many rows from the model's beginning to its end, of which some are done. None: no end."""
@@ -37,6 +37,12 @@ class Console:
             self._bar.write(line, file=self._out)
         else:
             print(line, file=self._out, flush=True)
+
+    def warn_once(self, text: str) -> None:
+        """A warning that is said once, however often it is given."""
+        if text not in self._warned:
+            self._warned.add(text)
+            self.say(f"warning: {text}")
 
     def write(self, step: int, scalars: Scalars) -> None:
         """The line that an operator reads: the running metrics, speed, lag, how long a backlog still takes, and rejections."""

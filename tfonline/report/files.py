@@ -4,11 +4,13 @@ import contextlib
 import json
 import os
 import pathlib
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
 _MESSAGE_BYTES = 1000  # of a refused row, in rejected.jsonl
 _PRIVATE = 0o600
+_NOT_PRIVATE = "loss.log"  # it says nothing of a single row
 
 
 class SideFile:
@@ -45,6 +47,50 @@ class SideFile:
         """Closes the file. What does not fit on the disk any more stands beyond the last checkpoint: the next run writes it."""
         with contextlib.suppress(OSError):
             self._file.close()
+
+
+class SideFiles:
+    """The side files of a run, by name.
+
+    Args:
+      folder: the model folder.
+      lengths: of the files in bytes, from the checkpoint, by name.
+      limits: the files that this run writes, with the size at which each is full; None: never.
+      left_behind: names of files that this run does not write, and that are cut back all the same.
+    """
+
+    def __init__(
+        self,
+        folder: pathlib.Path,
+        lengths: Mapping[str, int],
+        limits: Mapping[str, int | None],
+        left_behind: Iterable[str] = (),
+    ):
+        self._lengths = dict(lengths)
+        self._files = {
+            name: SideFile(folder / name, lengths.get(name, 0), limit, private=name != _NOT_PRIVATE)
+            for name, limit in limits.items()
+        }
+        for name in left_behind:
+            make_private(folder / name)
+            os.truncate(folder / name, min((folder / name).stat().st_size, lengths.get(name, 0)))
+        make_private(folder / "predictions.bin")  # of an older run, where this one writes none
+
+    def __getitem__(self, name: str) -> SideFile:
+        return self._files[name]
+
+    def get(self, name: str) -> SideFile | None:
+        """The file of this name, or None where this run does not write it."""
+        return self._files.get(name)
+
+    def lengths(self) -> dict[str, int]:
+        """Of all files in bytes, by name, with what is buffered written out."""
+        return self._lengths | {name: file.flushed_length() for name, file in self._files.items()}
+
+    def close(self) -> None:
+        """Closes all."""
+        for file in self._files.values():
+            file.close()
 
 
 def make_private(file: str | os.PathLike | int) -> None:

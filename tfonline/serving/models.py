@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfonline.keep.plain_path import plain_path
 from tfonline.lifecycle import Exit, UserError
-from tfonline.publish.plain_path import plain_path
 from tfonline.publish.versions import Versions
 
 # A version that could not be loaded is looked at again: what failed may have been the disk.

@@ -155,7 +155,7 @@ def open_files(pattern: str, model_dir: str, saved: Any, replay_journal: str, sa
     Args:
       pattern: as in the flag.
       model_dir: the model folder.
-      saved: the position of its newest checkpoint; None for a new model.
+      saved: what its newest checkpoint holds; None for a new model.
       replay_journal: as in the flag: a new model takes the places of the files from this journal.
       say: told of new files, and of a list whose names are not known.
 
@@ -168,7 +168,7 @@ def open_files(pattern: str, model_dir: str, saved: Any, replay_journal: str, sa
     if saved is not None:
         if saved.contract.get("topic") != pattern:
             return FileSource(pattern)  # the contract is checked next, and says it better
-        position, of_checkpoint = saved.next, [InputFile(**file) for file in saved.files_read]
+        position, of_checkpoint = saved.position.next, [InputFile(**file) for file in saved.position.files_read]
         if [a.name for a in known[: len(of_checkpoint)]] != [b.name for b in of_checkpoint[: len(known)]]:
             raise UserError(
                 f"the journal in {model_dir} lists other files than the checkpoint: {', '.join(a.name for a in known)} against "

@@ -14,6 +14,6 @@ def short(offsets: Sequence[int]) -> str:
     `[0: 12, 1: 30, ... 998 more], 1,234,567 in all`.
     """
     if len(offsets) <= _MOST_WRITTEN_OUT:
-        return str(offsets)
+        return str(list(offsets))
     shown = ", ".join(f"{partition}: {offset}" for partition, offset in enumerate(offsets[:_NUM_SHOWN]))
     return f"[{shown}, ... {len(offsets) - _NUM_SHOWN} more], {sum(offsets):,} in all"

@@ -201,7 +201,7 @@ class Planner:
                     window = Window(self._number, tuple(self._position), tuple(planned[0]), planned[1])
                     self._log.append(window)
                     last_plan = last_row = last_tick = now
-                    self._follow(window)
+                    self._advance(window)
                     if self._policy.ended(self._position):
                         self.final, self.ended = window.number, _REACHED
                     yield window
@@ -249,7 +249,7 @@ class Planner:
                 return  # no saved model knows them: they are planned anew, and the new lines take their place in the journal
             if window.number == self._pass_over:
                 window, logged = dataclasses.replace(window, trigger="passed"), False
-            self._follow(window)
+            self._advance(window)
             if not logged:  # the changed line takes the place of those behind it as well
                 self._log.append(window)
             yield window
@@ -259,7 +259,7 @@ class Planner:
         for window in (w for w in self._replay if w.number >= self._number):
             if lost := _lost(window.start, begins, window.read):
                 raise _rows_lost(lost)
-            self._follow(window)
+            self._advance(window)
             self._log.append(window)
             if window.number == self._replay[-1].number:
                 self.final, self.ended = window.number, _REPLAYED
@@ -277,7 +277,7 @@ class Planner:
             raise _rows_lost(lost)
         return ([max(n, b) for n, b in zip(self._position, begins, strict=True)], "lost") if lost else None
 
-    def _follow(self, window: Window) -> None:
+    def _advance(self, window: Window) -> None:
         """Takes over a window's end as the new position; a gap in the chain is an error."""
         self._widen(len(window.start))
         window = window.widened(len(self._position))

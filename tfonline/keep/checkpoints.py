@@ -7,100 +7,23 @@ A save is on disk (fsync) before it counts. TensorFlow keeps a checksum of each 
 read: the one before it is used, and then the damaged one is put aside as `damaged-<name>`. Any other error touches nothing.
 """
 
-import base64
 import concurrent.futures
-import dataclasses
-import json
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import tensorflow as tf
 
+from tfonline.keep import checkpoint_files, contents
+from tfonline.keep.plain_path import plain_path
+from tfonline.keep.snapshot import Snapshot
+from tfonline.keep.variables import as_objects
 from tfonline.lifecycle import Exit, UserError
-from tfonline.publish import checkpoint_files
-from tfonline.publish.plain_path import plain_path
-from tfonline.publish.snapshot import Snapshot
+from tfonline.state import Position, Stateful
 
 T = TypeVar("T")
-
-# Of what a checkpoint holds. Format 1 has no number in it, no `rates` and a shorter contract. It is read, too.
-FORMAT = 2
-
-_POSITION = "position/.ATTRIBUTES/py_state"
-
-
-@dataclasses.dataclass
-class Position:
-    """Where in the stream the model is, and what it has learned from. Plain data; changed only by the training loop.
-
-    Attributes:
-      next: the next offset of each partition.
-      start: the offsets at which the model's first window began.
-      stop: the offsets at which the run ends, or None.
-      stop_at: the flag that `stop` was resolved from.
-      window: the next window's number.
-      step: train steps done.
-      rows: rows trained.
-      rejected: rows refused, by reason.
-      skipped: offsets passed over unread, by trigger of the window (skip, lost, passed).
-      fingerprint: sum of the fingerprints of the trained rows, mod 2^64.
-      contract: what the weights were made for: schema, dictionaries, sizes, topic.
-      files: length in bytes of the files beside the checkpoint, to cut them back to.
-      files_read: with --input_files, the file of each partition, as `stream.file_source.InputFile` has it; else empty.
-      rates: the optimizers' settings that the slots' units hang on (optimizers.Ftrl.rescale), by flag; {} in format 1.
-      format: of the checkpoint that it was read from, see FORMAT.
-    """
-
-    next: list[int]
-    start: list[int]
-    stop: list[int] | None = None
-    stop_at: str = ""
-    window: int = 0
-    step: int = 0
-    rows: int = 0
-    rejected: dict[str, int] = dataclasses.field(default_factory=dict)
-    skipped: dict[str, int] = dataclasses.field(default_factory=dict)
-    fingerprint: int = 0
-    contract: dict[str, Any] = dataclasses.field(default_factory=dict)
-    files: dict[str, int] = dataclasses.field(default_factory=dict)
-    files_read: list[dict[str, Any]] = dataclasses.field(default_factory=list)
-    rates: dict[str, float] = dataclasses.field(default_factory=dict)
-    format: int = FORMAT
-
-    @classmethod
-    def parse(cls, text: str | bytes, where: str | pathlib.Path) -> "Position":
-        """The position in a checkpoint.
-
-        Args:
-          text: JSON, as in the checkpoint.
-          where: the checkpoint's path, for the error.
-
-        Raises:
-          json.JSONDecodeError: it is none.
-          UserError: a newer version of tfonline has written it (exit 78).
-        """
-        fields = json.loads(text)
-        found = fields.setdefault("format", 1)
-        if found > FORMAT:
-            raise UserError(
-                f"{where} has format {found}; this version of tfonline reads formats 1 to {FORMAT}. A newer version has written "
-                "it. Use that version. Nothing was changed.",
-                Exit.CONFIG,
-            )
-        return cls(**fields)
-
-
-class Metrics(Protocol):
-    """What goes on counting after a restart."""
-
-    def state(self) -> bytes:
-        """Its state."""
-
-    def restore(self, state: bytes) -> None:
-        """Takes over a state."""
 
 
 class _Text(tf.train.experimental.PythonState):
@@ -121,20 +44,21 @@ class Checkpoints:
     Args:
       folder: the model folder.
       keep: how many are kept; at least 2, for the newest is only safe once it is on disk.
-      learner: weights and slots.
-      position: saved as it is at the save.
-      metrics: likewise.
+      parts: what is saved and restored, one of them the position.
+      contract: what the model is made for; saved with it.
       background: writes from a copy in memory, by a thread, while the learner goes on; else a save waits for the disk.
     """
 
-    def __init__(self, folder: str, keep: int, learner: tf.Module, position: Position, metrics: Metrics, background: bool = False):
-        self._folder, self._keep, self._metrics, self._position = pathlib.Path(folder), keep, metrics, position
-        self._snapshot = Snapshot(learner) if background else None
-        self._learner = self._snapshot.copy if self._snapshot else learner
+    def __init__(self, folder: str, keep: int, parts: Sequence[Stateful], contract: Mapping[str, Any], background: bool = False):
+        self._folder, self._keep, self._parts, self._contract = pathlib.Path(folder), keep, parts, contract
+        (self._position,) = (part for part in parts if isinstance(part, Position))
+        variables = _variables(parts)
+        self._snapshot = Snapshot(variables) if background else None
+        self._written = self._snapshot.copies if self._snapshot else variables
         self._writer = ThreadPoolExecutor(1, "checkpoint")
         self._writing: Future[str] | None = None
-        self._parts = _parts(self._learner)
-        self._checkpoint = tf.train.Checkpoint(**self._parts)
+        self._texts = {name: _Text() for name in contents.write(contract, [])}
+        self._checkpoint = tf.train.Checkpoint(**as_objects(self._written), **self._texts)
         checkpoint_files.remove_leftovers(self._folder)
         self._latest = ""
 
@@ -156,13 +80,13 @@ class Checkpoints:
         Args:
           undisturbed: entered while files are written: who ends the process enters it first.
         """
-        self._parts["position"].value = json.dumps(dataclasses.asdict(self._position) | {"format": FORMAT})
-        self._parts["metrics"].value = base64.b64encode(self._metrics.state()).decode()
+        for name, text in contents.write(self._contract, self._parts).items():
+            self._texts[name].value = text
         if self._snapshot:
             self._snapshot.take()
         self._writing = self._writer.submit(self._write, self._position.window, undisturbed)
         if not self._snapshot:
-            concurrent.futures.wait([self._writing])
+            self.wait()
 
     @property
     def writing(self) -> bool:
@@ -182,6 +106,11 @@ class Checkpoints:
             return None
         writing, self._writing = self._writing, None
         return writing.result()
+
+    def wait(self) -> None:
+        """Waits for what is being written; `finished` tells of it later."""
+        if self._writing is not None:
+            concurrent.futures.wait([self._writing])
 
     def close(self) -> None:
         """Waits for what is being written."""
@@ -206,7 +135,7 @@ class Checkpoints:
         return self._latest
 
     def restore(self) -> list[str]:
-        """Takes over everything from the newest whole checkpoint; `saved_position` has said beforehand that it fits.
+        """Takes over everything from the newest whole checkpoint; `saved_contents` has said beforehand that it fits.
 
         Returns:
           What was found damaged and put aside, a line each.
@@ -217,7 +146,7 @@ class Checkpoints:
         """
 
         def take_over_all(path: pathlib.Path) -> None:
-            _take_over(path, self._learner, self._position, self._metrics)
+            _take_over(path, self._written, self._parts)
 
         path, _, damaged = _newest_whole(self._folder, take_over_all)
         if path is None:
@@ -230,13 +159,13 @@ class Checkpoints:
         return [f"{each} is damaged and was put aside as damaged-{each.name} ({why})" for each, why in damaged.items()]
 
 
-def take_over(path: str, learner: tf.Module, position: Position, metrics: Metrics) -> None:
-    """Takes over everything from a checkpoint that is known to be whole and to fit."""
-    _take_over(pathlib.Path(path), learner, position, metrics)
+def take_over(path: str, parts: Sequence[Stateful]) -> contents.Contents:
+    """Takes over everything from a checkpoint that is known to be whole and to fit; returns what it holds beside the variables."""
+    return _take_over(pathlib.Path(path), _variables(parts), parts)
 
 
-def saved_position(folder: str, new_model: bool = False) -> Position | None:
-    """The position in a model folder's newest readable checkpoint, read without a model; None where a new model begins.
+def saved_contents(folder: str, new_model: bool = False) -> contents.Contents | None:
+    """What a model folder's newest readable checkpoint holds beside the variables; None where a new model begins.
 
     Args:
       folder: the model folder; it need not be there.
@@ -246,9 +175,9 @@ def saved_position(folder: str, new_model: bool = False) -> Position | None:
       UserError: none of the checkpoints can be read, or there is none, and a model has left something else (exit 78).
     """
     found = pathlib.Path(folder)
-    path, position, damaged = _newest_whole(found, _read_position)
+    path, held, damaged = _newest_whole(found, read_contents)
     if path is not None or new_model:
-        return position
+        return held
     if damaged:
         raise _none_whole(found, [f"{each}: {why}" for each, why in damaged.items()])
     if left := checkpoint_files.traces(found):
@@ -272,27 +201,38 @@ def _none_whole(folder: pathlib.Path, problems: list[str]) -> UserError:
     )
 
 
-def _parts(learner: tf.Module) -> dict[str, Any]:
-    """The objects of a tf.train.Checkpoint, by their names in it. Made anew for each: one that failed to restore does not
-    restore another.
+def read_contents(path: pathlib.Path) -> contents.Contents:
+    """What a checkpoint holds beside the variables, of any format, read without a model.
+
+    Raises:
+      UserError: a newer version of tfonline has written it (exit 78).
+      tf.errors.OpError, IndexError, ValueError: it is damaged, or no checkpoint of tfonline's.
     """
-    return {"learner": learner, "position": _Text(), "metrics": _Text()}
+    with plain_path(path) as plain:
+        reader = tf.train.load_checkpoint(plain)
+        there = reader.get_variable_to_shape_map()
+
+        def text(name: str) -> bytes | None:
+            key = f"{name}/.ATTRIBUTES/py_state"
+            return reader.get_tensor(key) if key in there else None
+
+        return contents.read(text, path)
 
 
-def _take_over(path: pathlib.Path, learner: tf.Module, position: Position, metrics: Metrics) -> None:
-    parts = _parts(learner)
+def _variables(parts: Sequence[Stateful]) -> dict[str, Any]:
+    return {f"{part.name}/{name}": variable for part in parts for name, variable in part.variables().items()}
+
+
+def _take_over(path: pathlib.Path, variables: Mapping[str, Any], parts: Sequence[Stateful]) -> contents.Contents:
+    held = read_contents(path)
     with plain_path(path) as plain:
         # Not `restore`, which wants a save_counter. Only format 1 has one: it stays unread, and nobody is warned of that.
-        tf.train.Checkpoint(**parts).read(plain).assert_existing_objects_matched().expect_partial()
-    saved = Position.parse(parts["position"].value, path)
-    metrics.restore(base64.b64decode(parts["metrics"].value))
-    for field in dataclasses.fields(saved):
-        setattr(position, field.name, getattr(saved, field.name))
-
-
-def _read_position(path: pathlib.Path) -> Position:
-    with plain_path(path) as plain:
-        return Position.parse(tf.train.load_checkpoint(plain).get_tensor(_POSITION), path)
+        # Made anew: a tf.train.Checkpoint that failed to read does not read another.
+        read = tf.train.Checkpoint(**as_objects(variables)).read(plain)
+        read.assert_existing_objects_matched().expect_partial()
+    for part in parts:
+        held.give(part)
+    return held
 
 
 def _newest_whole(

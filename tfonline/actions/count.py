@@ -1,0 +1,75 @@
+"""Counts the rows that were scored and learned from: metrics, the model's counters, loss.log and predictions.bin."""
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tfonline.evaluate.progressive import PREDICTION, ProgressiveMetrics
+from tfonline.events import Event, Rows, Seen, WindowEnd
+from tfonline.lifecycle import UserError
+from tfonline.report.files import SideFile, loss_line
+from tfonline.report.writers import Writer
+from tfonline.state import Position
+from tfonline.stream.windows import Window
+
+if TYPE_CHECKING:
+    from tfonline.features.batch import Element
+
+
+class Count:
+    """An action.
+
+    Args:
+      position: whose rows, steps and fingerprint are counted on.
+      metrics: of the scores.
+      planned: the window of a number, to name it in an error.
+      not_finite: makes the error for a loss that is none.
+      writer: gets each window's metrics; None: they go nowhere.
+      loss_log: gets a line every so many steps, or None.
+      loss_log_every_steps: 0: no line.
+      predictions: gets each row's score, or None.
+    """
+
+    def __init__(
+        self,
+        position: Position,
+        metrics: ProgressiveMetrics,
+        planned: Callable[[int], Window],
+        not_finite: Callable[[str, list[Window]], UserError],
+        writer: Writer | None = None,
+        loss_log: SideFile | None = None,
+        loss_log_every_steps: int = 0,
+        predictions: SideFile | None = None,
+    ):
+        self._position, self._metrics, self._planned, self._not_finite = position, metrics, planned, not_finite
+        self._writer, self._loss_log, self._every, self._predictions = writer, loss_log, loss_log_every_steps, predictions
+
+    def __call__(self, event: Event, seen: Seen | None) -> None:
+        """Raises UserError where the loss is not finite (exit 70)."""
+        if isinstance(event, Rows) and seen:
+            self._count(event.element, seen)
+        elif isinstance(event, WindowEnd):
+            report = self._metrics.end_window()
+            if self._writer and report["rows"]:
+                self._writer.write(self._position.step, {f"window/{name}": value for name, value in report.items()})
+
+    def _count(self, element: "Element", seen: Seen) -> None:
+        position, valid = self._position, seen.valid
+        for i in seen.steps:
+            wide_loss, deep_loss = (float(seen.losses[name][i]) for name in ("wide_loss", "deep_loss"))
+            if not math.isfinite(deep_loss):
+                what = f"the loss is {deep_loss} at step {position.step + 1}"
+                raise self._not_finite(what, [self._planned(int(element.window))])
+            self._metrics.add(seen.logits[i][valid[i]], seen.labels[i][valid[i]])
+            position.step += 1
+            if self._loss_log and self._every and position.step % self._every == 0:
+                self._loss_log.write(loss_line(position.step, wide_loss, deep_loss))
+        position.rows += int(valid.sum())
+        position.fingerprint = (position.fingerprint + int(element.fingerprint)) % 2**64
+        if self._predictions:
+            scored = np.empty(int(valid.sum()), PREDICTION)
+            scored["partition"], scored["offset"] = (x.numpy()[valid.ravel()] for x in element.batch.origin)
+            scored["label"], scored["logit"] = seen.labels[valid], seen.logits[valid]
+            self._predictions.write(scored.tobytes())

@@ -1,0 +1,165 @@
+"""Makes the actions of a run: all of them on the chief or where there is one process only, and fewer on another worker."""
+
+import contextlib
+import pathlib
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+from tfonline.actions import Actions
+from tfonline.actions.commit import make_commit
+from tfonline.actions.count import Count
+from tfonline.actions.note import make_note
+from tfonline.actions.publish import Publish
+from tfonline.actions.refuse import Refuse
+from tfonline.actions.report import Report
+from tfonline.actions.save import Save, SaveWithChief, Unsaved
+from tfonline.actions.unread import make_say_unread
+from tfonline.beginning import Beginning
+from tfonline.cluster.job import Job, rejected_name
+from tfonline.config import Config
+from tfonline.failures import Failures
+from tfonline.features.dictionaries import Dictionaries
+from tfonline.features.pipeline import Features
+from tfonline.features.recognise import guess
+from tfonline.features.schema import Schema
+from tfonline.lifecycle import Every, Stop
+from tfonline.model.step import Learner
+from tfonline.publish.publisher import Publisher
+from tfonline.report.columns import ColumnShares
+from tfonline.report.console import Console
+from tfonline.report.files import SideFile, SideFiles
+from tfonline.report.reports import Reports
+from tfonline.report.status import Status
+from tfonline.report.tensorboard import TensorBoard
+from tfonline.stream.broker import KafkaTopic
+from tfonline.stream.dead_letters import DeadLetters
+
+
+class Doing(NamedTuple):
+    """What is done beside learning.
+
+    Attributes:
+      actions: told of each event.
+      summarise: sums up the run, given why it has ended.
+      save: makes a checkpoint; only on the chief.
+      save_due: whether it is time for one; only on the chief.
+    """
+
+    actions: Actions
+    summarise: Callable[[str], dict[str, Any]]
+    save: Callable[..., None] | None = None
+    save_due: Callable[[], bool] | None = None
+
+
+def make_all(
+    config: Config,
+    schema: Schema,
+    dictionaries: Dictionaries,
+    features: Features,
+    learner: Learner,
+    source: Any,
+    run: Beginning,
+    failures: Failures,
+    stop: Stop,
+    console: Console,
+    status: Status,
+    job: Job | None,
+    closing: contextlib.ExitStack,
+    dead_letters: DeadLetters | None,
+) -> Doing:
+    """The actions of this process.
+
+    Args:
+      closing: gets what is to be closed at the run's end.
+      dead_letters: see Refuse.
+      (others): what the actions work with.
+    """
+    actions, position = Actions(), run.position
+    unsaved = Unsaved(lambda: bool(learner.all_finite()), failures.not_finite)
+    of_all_workers = job.lengths if job else None
+
+    def refuse(file: SideFile) -> Refuse:
+        describe, path = (lambda rows: guess(rows, schema, config.message_format)), f"{config.model_dir}/rejected.jsonl"
+        return Refuse(position.rejected, file, dead_letters, console, config.max_rejected_ratio, describe, path)
+
+    if not run.checkpoints:
+        name = rejected_name(job.cluster.index)
+        files = closing.enter_context(_side_files(config, run.lengths.by_name, {name: config.rejected_max_bytes}))
+        actions.begin(
+            [
+                refuse(files[name]),
+                make_note(position, run.lengths, files, of_all_workers=of_all_workers),
+                Count(position, run.metrics, run.plan.planned, failures.not_finite),
+                make_say_unread(console),
+                SaveWithChief(unsaved, lambda: job.rounds.save, actions),
+            ]
+        )
+
+        def say_ended(ended: str) -> dict[str, Any]:
+            console.say(ended)
+            return {}
+
+        return Doing(actions, say_ended)
+
+    closing.callback(console.close)
+    writer = TensorBoard(str(pathlib.Path(config.model_dir) / "tensorboard"))
+    closing.callback(writer.close)
+    closing.callback(run.journal.close)
+    limits = {"rejected.jsonl": config.rejected_max_bytes, "loss.log": None}
+    limits |= {"predictions.bin": None} if config.save_predictions else {}
+    others = [rejected_name(i) for i in range(1, len(job.cluster.workers))] if job else []
+    files = closing.enter_context(_side_files(config, run.lengths.by_name, limits, others))
+    publisher = None
+    if config.export_dir:
+        newest_row_time = source.newest_row_time if isinstance(source, KafkaTopic) else None
+        publisher = Publisher(config, schema, features, learner, run.contract, position, console, newest_row_time)
+        closing.callback(publisher.close)
+    closing.callback(run.checkpoints.close)
+    reports = Reports(
+        config, writer, console, len(schema.columns) - 1, step=position.step, rows=position.rows,
+        column_shares=ColumnShares(schema, dictionaries, features, config.oov_buckets),
+    )  # fmt: skip
+    more = publisher.scalars if publisher else dict
+    report = Report(reports, position, run.metrics, run.plan, console, config.model_dir, more)
+    cadence = Every(steps=config.checkpoint_every_steps, secs=config.checkpoint_secs)
+    cadence.done(position.step)
+
+    def due() -> bool:
+        return cadence.due(position.step)
+
+    save = Save(
+        run.checkpoints, unsaved, position, run.journal, (lambda: job.rounds.save) if job else due, cadence.done, actions,
+        stop.saving, console, status, config.drain_secs,
+    )  # fmt: skip
+    predictions, every = files.get("predictions.bin"), config.loss_log_every_steps
+    actions.begin(
+        [
+            refuse(files["rejected.jsonl"]),
+            make_note(position, run.lengths, files, lambda: run.plan.stop_at, of_all_workers),
+            Count(position, run.metrics, run.plan.planned, failures.not_finite, writer, files["loss.log"], every, predictions),
+            make_say_unread(console),
+            save,
+            *([Publish(publisher, stop)] if publisher else []),
+            *([make_commit(source, config.group, console)] if isinstance(source, KafkaTopic) else []),
+            report,
+        ]
+    )
+    return Doing(actions, lambda ended: report.summarise(ended, run.checkpoints.latest), save.save, due)
+
+
+@contextlib.contextmanager
+def _side_files(
+    config: Config, lengths: dict[str, int], limits: dict[str, int | None], others: list[str] | None = None
+) -> Iterator[SideFiles]:
+    """The side files; those of workers that there are no more are cut back to the checkpoint, too, but none of the `others`.
+
+    Args:
+      others: files that other workers write now; None: this process is not the chief, and leaves all others as they are.
+    """
+    folder = pathlib.Path(config.model_dir)
+    found = [] if others is None else [p.name for p in folder.glob("rejected.worker-*.jsonl") if p.name not in others]
+    files = SideFiles(folder, lengths, limits, found)
+    try:
+        yield files
+    finally:
+        files.close()

@@ -1,0 +1,46 @@
+"""Variables by their names in checkpoints."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+
+def named_variables(module: tf.Module) -> dict[str, Any]:
+    """All tf.Variables that a module holds, by the path of attributes to each, such as `model/wide/table`; each once.
+
+    Of a Keras variable, the tf.Variable within.
+    """
+    found: dict[str, Any] = {}
+    _collect(module, "", found, set())
+    return found
+
+
+def _collect(node: Any, path: str, found: dict[str, Any], seen: set[int]) -> None:
+    if id(node) in seen:
+        return
+    seen.add(id(node))
+    if hasattr(node, "assign"):
+        found[path] = node.value if isinstance(node, keras.Variable) else node
+        return
+    for name, child in tf.train.TrackableView.children(node).items():
+        _collect(child, f"{path}/{name}" if path else name, found, seen)
+
+
+def as_objects(variables: Mapping[str, Any]) -> dict[str, Any]:
+    """What a tf.train.Checkpoint takes as its attributes to write variables under their names: a part of a path is an attribute."""
+    tree: dict[str, Any] = {}
+    for path, variable in variables.items():
+        *parents, name = path.split("/")
+        node = tree
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[name] = variable
+    return {name: _as_object(child) for name, child in tree.items()}
+
+
+def _as_object(node: Any) -> Any:
+    if not isinstance(node, dict):
+        return node
+    return tf.train.Checkpoint(**{name: _as_object(child) for name, child in node.items()})
