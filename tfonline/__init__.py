@@ -1,8 +1,11 @@
 """tfonline: a resident online-learning trainer for click-through rates.
 
-`python -m tfonline.train` is the main job. Data goes one way: `stream` plans and reads windows of a Kafka topic, `features`
-turns raw rows into a `Batch`, `model` learns from it, `evaluate` scores each row before it is learned from, `publish` keeps
-checkpoints and `report` tells people. Only `train.py` knows all of them; the rooms do not import each other.
+`python -m tfonline.train` is the main job; train.py is the story of a run. A row's way: `stream` plans windows of a topic and reads
+them, `features` makes batches of raw rows, `model` scores a batch and then learns from it. The loop (loop.py) tells each event to
+the `actions`: they refuse, count (`evaluate`), save (`keep`), publish (`publish`) and report (`report`). With `cluster`, several
+processes train one model. `serving` is another program: it answers by what was published.
+
+docs/design.md says what holds, by which tests, and where something new goes.
 """
 
 import contextlib

@@ -1,4 +1,4 @@
-"""What a run keeps: checkpoints that hold the weights together with the position in the stream that they belong to.
+"""What serving gets: SavedModels under rising numbers, each of a checkpoint that has passed the gate.
 
-Nothing here reads the stream or computes; it saves and restores what it is given.
+A failure to publish is said and counted, and never ends the training.
 """
