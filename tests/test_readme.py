@@ -1,4 +1,4 @@
-"""What the README says of the program, held against the program."""
+"""What the README and the documents beside it say of the program, held against the program."""
 
 import re
 
@@ -8,7 +8,7 @@ from tfonline.features.parse import REASONS
 
 
 def test_every_reason_is_explained():
-    table = re.findall(r"^\| (\d) \| (?:`(\w+)`)? ?\| \S", (ROOT / "README.md").read_text(), re.MULTILINE)
+    table = re.findall(r"^\| (\d) \| (?:`(\w+)`)? ?\| \S", (ROOT / "docs" / "data.md").read_text(), re.MULTILINE)
     assert table == [(str(number), name) for number, name in enumerate(REASONS)]
     page = (ROOT / "tfonline" / "serving" / "page.html").read_text()
     assert re.findall(r"^  (\w+): \"", page, re.MULTILINE) == list(REASONS[1:])
