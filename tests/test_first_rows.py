@@ -8,7 +8,7 @@ from tfonline.features.parse import Parse
 from tfonline.features.recognise import shown
 from tfonline.lifecycle import Exit, UserError
 from tfonline.report.first_rows import check, describe, read_first_rows
-from tfonline.stream.readers import MemorySource
+from tfonline.stream.readers.memory import MemorySource
 
 GOOD = b"1\t5\t1\tab\tx"
 
@@ -47,7 +47,7 @@ def test_rows_that_retention_has_removed_are_not_asked_for():
 @pytest.mark.parametrize("partitions", [[[]], [numbered(0, 3), []]])
 def test_a_stream_without_rows_is_not_read(partitions):
     class Unread(MemorySource):
-        def _chunks(self, *_):
+        def _pieces(self, *_):
             raise AssertionError("nothing is there to be read")
 
     source = Unread(partitions)

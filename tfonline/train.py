@@ -170,7 +170,8 @@ def _train(
     from tfonline.report.first_rows import describe, read_first_rows
     from tfonline.report.tensorboard import TensorBoard
     from tfonline.stream.file_source import FileSource, open_files
-    from tfonline.stream.readers import MOST_PARTITIONS, KafkaReader, make_raw_batches
+    from tfonline.stream.order import make_raw_batches
+    from tfonline.stream.readers.tfio import MOST_PARTITIONS, TfioReader
 
     with all_come(cluster, config.worker_timeout_secs, console):
         strategy = make_strategy(config.num_replicas, config.devices, cluster)  # first of all: it makes logical devices
@@ -184,13 +185,15 @@ def _train(
         console.say(f"--new_model: what another model left is in {checkpoint_files.put_aside(model_dir)} now")
     liveness = Liveness(limit_secs, lambda secs: stuck(secs, limit_secs, topic, None, stop, console))
     if topic:
-        source, reader = topic, KafkaReader(topic, config.bootstrap_servers, config.group, flags.kafka_properties(config))
+        source, reader = topic, TfioReader(topic, config.bootstrap_servers, config.group, flags.kafka_properties(config))
         with liveness, liveness.waiting():
             reader.check(num_workers)
     elif not chief:
-        source = reader = FileSource(config.input_files)  # in the chief's order once that is known
+        source = FileSource(config.input_files)  # in the chief's order once that is known
+        reader = source.reader
     else:
-        source = reader = open_files(config.input_files, config.model_dir, saved, config.replay_journal, console.say)
+        source = open_files(config.input_files, config.model_dir, saved, config.replay_journal, console.say)
+        reader = source.reader
 
     c = config
     features = Features(schema, dictionaries, c.numeric, c.message_format, c.oov_buckets, c.cross_buckets, c.vocab_size)

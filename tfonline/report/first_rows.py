@@ -10,7 +10,8 @@ from tfonline.features.parse import IN_WORDS, REASONS, Fields
 from tfonline.features.recognise import guess, shown
 from tfonline.features.schema import Schema
 from tfonline.lifecycle import Exit, UserError
-from tfonline.stream.readers import Reader, make_raw_batches
+from tfonline.stream.order import make_raw_batches
+from tfonline.stream.readers import Reader
 from tfonline.stream.windows import Source, Window
 
 _ROWS = 100
