@@ -5,7 +5,7 @@ from rows import SMALL_SCHEMA as SCHEMA
 
 from tfonline.config import Config
 from tfonline.features.parse import Parse
-from tfonline.features.recognise import shown
+from tfonline.formats.recognise import shown
 from tfonline.lifecycle import Exit, UserError
 from tfonline.report.first_rows import check, describe, read_first_rows
 from tfonline.stream.readers.memory import MemorySource

@@ -10,10 +10,10 @@ from rows import SMALL_SCHEMA as SCHEMA
 
 from tfonline.features.batch import Batch
 from tfonline.features.dictionaries import Dictionaries
-from tfonline.features.parse import REASONS
 from tfonline.features.pipeline import Features, make_batches
 from tfonline.features.schema import Schema
 from tfonline.features.transforms import row_fingerprints
+from tfonline.formats.reasons import REASONS
 from tfonline.lifecycle import Exit, UserError
 from tfonline.stream.file_source import FileSource
 from tfonline.stream.order import make_raw_batches

@@ -1,8 +1,9 @@
 """tfonline: a resident online-learning trainer for click-through rates.
 
-`python -m tfonline.train` is the main job. Data goes one way: `stream` plans and reads windows of a Kafka topic, `features`
-turns raw rows into a `Batch`, `model` learns from it, `evaluate` scores each row before it is learned from, `publish` keeps
-checkpoints and `report` tells people. Only `train.py` knows all of them; the rooms do not import each other.
+`python -m tfonline.train` is the main job. Data goes one way: `stream` plans and reads windows of a Kafka topic, `formats`
+finds the columns of their messages, `features` turns them into a `Batch`, `model` learns from it, `evaluate` scores each row
+before it is learned from, `publish` keeps checkpoints and `report` tells people. Only `train.py` knows all of them; the rooms
+do not import each other.
 """
 
 import contextlib

@@ -21,7 +21,7 @@ from tfonline.cluster.plan import Follower
 from tfonline.config import Config
 from tfonline.evaluate.progressive import PREDICTION, ProgressiveMetrics
 from tfonline.features.batch import Element, Examples
-from tfonline.features.parse import REASONS
+from tfonline.formats.reasons import REASONS
 from tfonline.lifecycle import DRAIN_SHARE, Every, Exit, Stop, UserError
 from tfonline.model.step import Learner, StepResult
 from tfonline.publish.checkpoints import Checkpoints, Position

@@ -7,9 +7,9 @@ import tensorflow as tf
 
 from tfonline.config import Config
 from tfonline.features.batch import Element
-from tfonline.features.parse import REASONS
-from tfonline.features.recognise import guess
 from tfonline.features.schema import load_schema
+from tfonline.formats.reasons import REASONS
+from tfonline.formats.recognise import guess
 from tfonline.lifecycle import Exit, UserError
 from tfonline.report.files import SideFile, rejected_line
 from tfonline.stream.dead_letters import DeadLetters
