@@ -23,11 +23,11 @@ from kafka_helpers import make_topic
 from secure_kafka import PASSWORD
 
 from tfonline.lifecycle import Stop, UserError
-from tfonline.stream import readers
 from tfonline.stream.broker import KafkaTopic
 from tfonline.stream.broker_errors import ClientEvents
 from tfonline.stream.dead_letters import DeadLetters
-from tfonline.stream.readers import KafkaReader
+from tfonline.stream.readers import tfio
+from tfonline.stream.readers.tfio import TfioReader
 
 WRONG = "wrong-48"
 
@@ -252,19 +252,19 @@ def test_the_reader_logs_in_before_anything_is_trained(kafka, clicks, kind):
         else (kafka.tls, {"security.protocol": "SSL", "ssl.ca.location": kafka.certificate})
     )
     topic = KafkaTopic(servers, clicks, "test", properties, 30.0, Stop(), print)
-    KafkaReader(topic, servers, "test", properties).check()
+    TfioReader(topic, servers, "test", properties).check()
 
 
 CHECK = """
 import json, os, sys
 from tfonline.lifecycle import Stop, UserError
 from tfonline.stream.broker import KafkaTopic
-from tfonline.stream.readers import KafkaReader
+from tfonline.stream.readers.tfio import TfioReader
 servers, name, properties, secs = json.loads(sys.argv[1])
 topic = KafkaTopic(servers, name, "test", properties, secs, Stop(), print)
 print(topic.ends(), flush=True)
 try:
-    KafkaReader(topic, servers, "test", properties).check()
+    TfioReader(topic, servers, "test", properties).check()
 except UserError as e:
     print(f"{e.code} {e}", flush=True)
 os._exit(0)  # the op waits inside C++, where nothing reaches it
@@ -288,11 +288,11 @@ def test_scram_with_kafka_4_is_refused_before_anything_is_trained(kafka, clicks)
 def test_a_reader_that_gets_no_answer_for_another_reason_may_be_tried_again(kafka, clicks, monkeypatch):
     properties = kafka.log_in_by("PLAIN")
     topic = KafkaTopic(kafka.log_in, clicks, "test", properties, 0.2, Stop(), print)
-    reader, asked = KafkaReader(topic, kafka.log_in, "test", properties), threading.Event()
+    reader, asked = TfioReader(topic, kafka.log_in, "test", properties), threading.Event()
     op = reader._op
     monkeypatch.setattr(reader, "_op", lambda spec, rows: asked.wait(60) and [] if spec.numpy().endswith(b":3") else op(spec, rows))
     with pytest.raises(UserError, match=r"cannot log in to .*: no answer for 0.2 s") as e:
         reader.check()
     asked.set()
     assert e.value.code == 75
-    assert readers._LOG_IN_SECS == 10.0
+    assert tfio._LOG_IN_SECS == 10.0

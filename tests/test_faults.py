@@ -22,7 +22,7 @@ from tfonline.positions import add_new_partitions
 from tfonline.state import Position
 from tfonline.stream import broker as admin_side
 from tfonline.stream.journal import read_journal
-from tfonline.stream.readers import MemorySource
+from tfonline.stream.readers.memory import MemorySource
 
 ROWS = make_rows(600)
 

@@ -5,10 +5,10 @@ from rows import SMALL_SCHEMA as SCHEMA
 
 from tfonline.config import Config
 from tfonline.features.parse import Parse
-from tfonline.features.recognise import shown
+from tfonline.formats.recognise import shown
 from tfonline.lifecycle import Exit, UserError
 from tfonline.report.first_rows import check, describe, read_first_rows
-from tfonline.stream.readers import MemorySource
+from tfonline.stream.readers.memory import MemorySource
 
 GOOD = b"1\t5\t1\tab\tx"
 
@@ -47,7 +47,7 @@ def test_rows_that_retention_has_removed_are_not_asked_for():
 @pytest.mark.parametrize("partitions", [[[]], [numbered(0, 3), []]])
 def test_a_stream_without_rows_is_not_read(partitions):
     class Unread(MemorySource):
-        def _chunks(self, *_):
+        def _pieces(self, *_):
             raise AssertionError("nothing is there to be read")
 
     source = Unread(partitions)

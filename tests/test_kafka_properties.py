@@ -13,7 +13,7 @@ from kafka_helpers import run_tool
 from tfonline.config import Config, kafka_properties
 from tfonline.lifecycle import Exit, UserError
 from tfonline.stream.properties import read_properties, without_secrets
-from tfonline.stream.readers import KafkaReader
+from tfonline.stream.readers.tfio import TfioReader
 
 
 def test_a_properties_file_is_read_and_flags_win(tmp_path):
@@ -186,7 +186,7 @@ def test_an_error_of_a_library_is_shown_without_the_secret_that_it_quotes():
         ({"sasl.oauthbearer.config": f"a={SECRET}"}, "Invalid global configuration: sasl.oauthbearer.config=(hidden)"),
     ):
         with pytest.raises(UserError) as e:
-            KafkaReader(topic, "localhost:1", "test", properties).check()
+            TfioReader(topic, "localhost:1", "test", properties).check()
         assert e.value.code == 64
         assert str(e.value).startswith(f"the tensorflow-io reader refuses a Kafka property: {quoted}")
         assert e.value.__suppress_context__  # the op's own error quotes it

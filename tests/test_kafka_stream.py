@@ -13,7 +13,8 @@ from tfonline.config import Config
 from tfonline.lifecycle import Stop, UserError
 from tfonline.positions import make_resolve_stop, resolve_start
 from tfonline.stream.broker import KafkaTopic, RowsGone, read_offsets_file
-from tfonline.stream.readers import KafkaReader, make_raw_batches
+from tfonline.stream.order import make_raw_batches
+from tfonline.stream.readers.tfio import TfioReader
 from tfonline.stream.windows import Window
 
 
@@ -22,7 +23,7 @@ def open_topic(broker, name):
 
 
 def open_reader(broker, name):
-    return KafkaReader(open_topic(broker, name), broker.bootstrap, "test", {})
+    return TfioReader(open_topic(broker, name), broker.bootstrap, "test", {})
 
 
 def read(reader, windows, batch_size=1000):
@@ -257,7 +258,7 @@ def test_offsets_from_a_file(tmp_path):
 
 def test_more_partitions_than_the_reader_can_hold_are_refused_at_the_start(broker, topic, monkeypatch):
     reader = open_reader(broker, topic([[b"a"], [b"b"], [b"c"]]))
-    monkeypatch.setattr("tfonline.stream.readers.MOST_PARTITIONS", 2)
+    monkeypatch.setattr("tfonline.stream.readers.tfio.MOST_PARTITIONS", 2)
     with pytest.raises(UserError, match="the topic has 3 partitions, and this run can read 2 of them at most") as e:
         reader.check()
     assert e.value.code == 64

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from process_data_helpers import SMALL_YAML
 from rows import SMALL_SCHEMA
 
-from tfonline.features.message import write_message
-from tfonline.features.parse import REASONS, Parse
+from tfonline import formats
+from tfonline.features.parse import Parse
+from tfonline.formats.reasons import REASONS
 
 # A value of a category, as TSV can hold it: any text but tabs and line ends.
 VALUE = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\t\r\n"), max_size=8)
@@ -30,7 +31,7 @@ def encode(tmp_path_factory):
     """produce.py's writer of JSON messages: a line to its key and value."""
     path = tmp_path_factory.mktemp("columns") / "small.yaml"
     path.write_text(SMALL_YAML)
-    return produce_tool.json_encoder(str(path))
+    return produce_tool.encoder("json", str(path))
 
 
 @settings(max_examples=200, deadline=None)
@@ -85,6 +86,6 @@ def test_a_line_that_is_not_utf8_is_not_written_as_another_one(encode):
 
 
 def test_tsv_messages():
-    assert write_message(["1", "5", "", 'a,"b\\', "é"], "tsv") == b'1\t5\t\ta,"b\\\t\xc3\xa9'
+    assert formats.find("tsv").encode(["1", "5", "", 'a,"b\\', "é"]) == b'1\t5\t\ta,"b\\\t\xc3\xa9'
     with pytest.raises(ValueError, match="field 2, 'a\\\\tb', holds a tab, which the trainer does not read in a tsv message"):
-        write_message(["1", "a\tb"], "tsv")
+        formats.find("tsv").encode(["1", "a\tb"])

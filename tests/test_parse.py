@@ -7,8 +7,9 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tfonline.features.parse import REASONS, Parse
+from tfonline.features.parse import Parse
 from tfonline.features.schema import Schema, load_schema
+from tfonline.formats.reasons import REASONS
 
 
 def schema_of(*columns: str) -> Schema:

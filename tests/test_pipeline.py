@@ -1,6 +1,7 @@
 """Windows to batches: which rows, in which order, how padded, and what is set aside."""
 
 import gzip
+import itertools
 
 import numpy as np
 import pytest
@@ -9,14 +10,16 @@ from rows import SMALL_SCHEMA as SCHEMA
 
 from tfonline.features.batch import Batch
 from tfonline.features.dictionaries import Dictionaries
-from tfonline.features.parse import REASONS
 from tfonline.features.pipeline import Features, make_batches
 from tfonline.features.schema import Schema
 from tfonline.features.transforms import row_fingerprints
+from tfonline.formats.reasons import REASONS
 from tfonline.lifecycle import Exit, UserError
 from tfonline.stream.file_source import FileSource
+from tfonline.stream.order import make_raw_batches
 from tfonline.stream.raw import Origin
-from tfonline.stream.readers import MemorySource, make_raw_batches
+from tfonline.stream.readers.generated import generated_rows
+from tfonline.stream.readers.memory import MemorySource
 from tfonline.stream.windows import Window
 
 DICTIONARIES = Dictionaries(
@@ -38,11 +41,11 @@ def elements_of(features, windows, source, batch_size=BATCH_SIZE):
     return list(make_batches(raw, features, batch_size))
 
 
-def raw_rows(windows, source, batch_size=100):
+def raw_rows(windows, source, batch_size=100, groups=1):
     """(message, partition, offset) of all rows, in order."""
     return [
         row
-        for raw, _, _ in make_raw_batches(windows, source, batch_size)
+        for raw, _, _ in make_raw_batches(windows, source, batch_size, groups)
         for row in zip(*(t.numpy().tolist() for t in tf.nest.flatten(raw)), strict=True)
     ]
 
@@ -211,9 +214,9 @@ def test_windows_ticks_and_skips_come_in_order(features):
 
 def test_only_the_ranges_of_a_window_are_read():
     class Watched(MemorySource):
-        def _chunks(self, *asked):
+        def _pieces(self, *asked):
             reads.append(asked)
-            return super()._chunks(*asked)
+            return super()._pieces(*asked)
 
     reads = []
     windows = [
@@ -247,6 +250,45 @@ def test_partitions_take_turns_by_512_rows():
         *places(0, (0, 512)), *places(2, (100, 612)), *places(0, (512, 600)), *places(2, (612, 1124), (1124, 1300)),
     ]  # fmt: skip
     assert all(message == source.partitions[p][o] for message, p, o in rows)
+
+
+class Pieces:
+    """A reader that gives the rows of a MemorySource in pieces of one size after the other, an empty one before each."""
+
+    error = None
+
+    def __init__(self, source, sizes):
+        self._source, self._sizes = source, sizes
+
+    def rows(self, partition, start, stop):
+        return generated_rows(self._pieces, partition, start, stop)
+
+    def _pieces(self, partition, start, stop):
+        for size in itertools.cycle(self._sizes):
+            yield []
+            yield self._source.partitions[partition][start : min(start + size, stop)]
+            start += size
+            if start >= stop:
+                return
+
+
+@pytest.mark.parametrize("sizes", [(1,), (7,), (512,), (1000,), (511, 1, 1025)], ids=str)
+@pytest.mark.parametrize("groups", [1, 2])
+def test_the_order_does_not_depend_on_the_pieces_that_a_reader_gives(sizes, groups):
+    source = MemorySource([good_rows(1100, 0), good_rows(5, 1), good_rows(1700, 2), []])
+    windows = [
+        Window(0, (3, 0, 100, 0), (700, 1, 1300, 0), "rows"),
+        None,
+        Window(1, (700, 1, 1300, 0), (701, 5, 1700, 0), "secs"),
+        Window(2, (701, 5, 1700, 0), (1100, 5, 1700, 0), "end"),
+    ]
+    rows, expected = (raw_rows(windows, reader, 96, groups) for reader in (Pieces(source, sizes), source))
+    assert rows == expected
+    if groups == 1:
+        assert [(p, o) for _, p, o in rows] == [
+            *places(0, (3, 515)), (1, 0), *places(2, (100, 612)), *places(0, (515, 700)), *places(2, (612, 1124), (1124, 1300)),
+            (0, 700), *places(1, (1, 5)), *places(2, (1300, 1700)), *places(0, (701, 1100)),
+        ]  # fmt: skip
 
 
 def test_the_order_is_the_same_every_time():
@@ -292,18 +334,18 @@ def pattern(tmp_path):
 def test_files_are_partitions_with_their_lines_as_rows(pattern):
     source = FileSource(pattern)
     assert (source.num_partitions, source.begins(), source.ends(), source.name) == (3, [0, 0, 0], [1300, 5, 700], pattern)
-    rows = raw_rows(CHAIN, source)
+    rows = raw_rows(CHAIN, source.reader)
     assert rows == raw_rows(CHAIN, MemorySource(LINES))
     assert len(rows) == 1300 + 5 + 700 - 49 - 3
 
 
 def test_a_new_source_reads_on_from_the_middle(pattern):
-    assert raw_rows(CHAIN[3:], FileSource(pattern)) == raw_rows(CHAIN[3:], MemorySource(LINES))
+    assert raw_rows(CHAIN[3:], FileSource(pattern).reader) == raw_rows(CHAIN[3:], MemorySource(LINES))
 
 
 def test_a_source_may_be_read_again_from_the_beginning(pattern):
     again = [CHAIN[0], CHAIN[0], CHAIN[3]]
-    assert raw_rows(again, FileSource(pattern)) == raw_rows(again, MemorySource(LINES))
+    assert raw_rows(again, FileSource(pattern).reader) == raw_rows(again, MemorySource(LINES))
 
 
 def test_the_files_of_a_glob_are_in_the_order_of_their_names(tmp_path):
@@ -311,12 +353,12 @@ def test_the_files_of_a_glob_are_in_the_order_of_their_names(tmp_path):
         (tmp_path / name).write_bytes(name.encode())
     source = FileSource(f"{tmp_path}/day_[12],{tmp_path}/day_0")
     assert [p.rpartition("/")[2] for p in source.paths] == ["day_1", "day_2", "day_0"]
-    assert [m for m, _, _ in raw_rows([Window(0, (0, 0, 0), (1, 1, 1), "end")], source)] == [b"day_1", b"day_2", b"day_0"]
+    assert [m for m, _, _ in raw_rows([Window(0, (0, 0, 0), (1, 1, 1), "end")], source.reader)] == [b"day_1", b"day_2", b"day_0"]
 
 
 def test_lines_are_passed_on_as_they_are(tmp_path):
     (tmp_path / "a").write_bytes(b"\n\r\n\xff\x00\n\n a \n")
-    rows = raw_rows([Window(0, (0,), (5,), "end")], FileSource(str(tmp_path / "a")))
+    rows = raw_rows([Window(0, (0,), (5,), "end")], FileSource(str(tmp_path / "a")).reader)
     assert [m for m, _, _ in rows] == [b"", b"\r", b"\xff\x00", b"", b" a "]
 
 
@@ -348,8 +390,9 @@ def test_a_file_that_is_cut_while_it_is_trained_from_keeps_its_error_for_the_loo
     assert source.ends() == [50_000]
     path.write_bytes(path.read_bytes()[:-9])
     with pytest.raises(tf.errors.OpError):
-        raw_rows([Window(0, (0,), (50_000,), "end")], source)
-    assert (source.error.code, str(source.error).split(":")[0]) == (65, f"{path} is no whole gzip file")
+        raw_rows([Window(0, (0,), (50_000,), "end")], source.reader)
+    error = source.reader.error
+    assert (error.code, str(error).split(":")[0]) == (65, f"{path} is no whole gzip file")
 
 
 def test_a_file_that_loses_rows_while_it_is_trained_from_does_not_end_quietly(tmp_path):
@@ -358,9 +401,9 @@ def test_a_file_that_loses_rows_while_it_is_trained_from_does_not_end_quietly(tm
     assert source.ends() == [3]
     (tmp_path / "a").write_bytes(b"1\n2\n")
     with pytest.raises(tf.errors.OpError):
-        raw_rows([Window(0, (0,), (3,), "end")], source)
-    assert source.error.code == 78
-    assert f"{tmp_path}/a has no rows [2, 3) any more, which were there when their window was planned" in str(source.error)
+        raw_rows([Window(0, (0,), (3,), "end")], source.reader)
+    assert source.reader.error.code == 78
+    assert f"{tmp_path}/a has no rows [2, 3) any more, which were there when their window was planned" in str(source.reader.error)
 
 
 def test_memory_grows():

@@ -4,7 +4,7 @@ import re
 
 from kafka_helpers import ROOT
 
-from tfonline.features.parse import REASONS
+from tfonline.formats.reasons import REASONS
 
 
 def test_every_reason_is_explained():

@@ -6,7 +6,7 @@ import json
 import pytest
 from rows import SMALL_SCHEMA
 
-from tfonline.features.recognise import guess
+from tfonline.formats.recognise import guess
 
 TSV = "expected: 5 fields separated by tabs, no quotes, no header line."
 GOOD = b"1\t3\t\tred\tblue"

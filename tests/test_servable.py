@@ -11,11 +11,11 @@ import tensorflow as tf
 from rows import SCHEMA, make_dictionaries, make_rows
 from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
+from tfonline import formats
 from tfonline.config import parse
 from tfonline.features.dictionaries import load_dictionaries
-from tfonline.features.message import write_message
-from tfonline.features.parse import REASONS
 from tfonline.features.pipeline import Features
+from tfonline.formats.reasons import REASONS
 from tfonline.model.replicas import make_strategy
 from tfonline.model.step import make_learner
 from tfonline.publish.servable import Servable
@@ -42,7 +42,7 @@ assert "tfonline" not in sys.modules
 
 
 def as_json(row: bytes) -> bytes:
-    return write_message(row.decode().split("\t"), "json")
+    return formats.find("json").encode(row.decode().split("\t"))
 
 
 @pytest.fixture(scope="module", params=MODELS.values(), ids=MODELS)

@@ -9,8 +9,8 @@ from checkpoint_helpers import saved
 from confluent_kafka import Producer
 from rows import make_rows
 
+from tfonline import formats
 from tfonline.evaluate.progressive import PREDICTION, exact_auc
-from tfonline.features.message import write_message
 from tfonline.lifecycle import Stop, UserError
 from tfonline.stream.broker import KafkaTopic
 from tfonline.stream.journal import read_journal
@@ -97,7 +97,7 @@ def test_the_way_rows_come_does_not_change_the_model(topic, start, tmp_path):
     (tmp_path / "a.tsv").write_bytes(b"\n".join(parts[0]))  # no newline at the end
     with gzip.open(tmp_path / "b.tsv.gz", "wb") as f:
         f.write(b"".join(row + b"\n" for row in parts[1]))
-    as_json = [[write_message(row.decode().split("\t"), "json") for row in rows] for rows in parts]
+    as_json = [[formats.find("json").encode(row.decode().split("\t")) for row in rows] for rows in parts]
     ways = [
         {"topic": topic(parts)},
         {"topic": topic(as_json), "message_format": "json"},

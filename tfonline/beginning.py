@@ -19,7 +19,7 @@ from tfonline.state import FileLengths, Position
 from tfonline.stream.broker import KafkaTopic
 from tfonline.stream.journal import Journal
 from tfonline.stream.offsets import short
-from tfonline.stream.readers import MOST_PARTITIONS
+from tfonline.stream.readers.tfio import MOST_PARTITIONS
 from tfonline.stream.windows import Planner, Window
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from tfonline import flags
 from tfonline.flags import flag, wrong
+from tfonline.formats import FORMATS
 from tfonline.lifecycle import Exit
 from tfonline.stream import properties
 
@@ -22,7 +23,7 @@ class Config:
     bootstrap_servers: str = flag("localhost:9092", "Stream", "Kafka brokers, host:port[,host:port].")
     topic: str = flag("python_test1", "Stream", "Kafka topic that holds the rows.")
     message_format: str = flag("tsv", "Stream", "How a message holds a row: tsv, or a JSON list of the values.",
-                               choices=("tsv", "json"))
+                               choices=tuple(FORMATS))
     input_files: str = flag("", "Stream", "Train from these TSV files (comma separated, globs, .gz) and not from Kafka; "
                             "each file is a partition. New files may come between two runs.")
     kafka_property: tuple[str, ...] = flag((), "Stream", "A librdkafka property, key=value. May be repeated. Secrets belong "

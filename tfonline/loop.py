@@ -12,7 +12,7 @@ from tfonline.ahead import ahead
 from tfonline.events import Dropped, Ended, Event, Rows, Seen, Tick, WindowEnd
 from tfonline.failures import Failures
 from tfonline.features.batch import Element, Examples
-from tfonline.features.parse import REASONS
+from tfonline.formats.reasons import REASONS
 from tfonline.lifecycle import DRAIN_SHARE, Stop
 from tfonline.model.step import Learner
 from tfonline.report.status import Status

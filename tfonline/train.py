@@ -166,7 +166,7 @@ def _train(
     from tfonline.report.first_rows import check as check_first_rows
     from tfonline.report.first_rows import describe, read_first_rows
     from tfonline.state import Position
-    from tfonline.stream.readers import make_raw_batches
+    from tfonline.stream.order import make_raw_batches
 
     c, local = config, stop
     with all_come(cluster, c.worker_timeout_secs, console):
@@ -322,10 +322,10 @@ def _open_stream(
 ) -> tuple[Any, "Reader"]:
     """The admin side of the stream, and what reads its rows."""
     from tfonline.stream.file_source import FileSource, open_files
-    from tfonline.stream.readers import KafkaReader
+    from tfonline.stream.readers.tfio import TfioReader
 
     if topic:
-        reader = KafkaReader(topic, config.bootstrap_servers, config.group, flags.kafka_properties(config))
+        reader = TfioReader(topic, config.bootstrap_servers, config.group, flags.kafka_properties(config))
         with liveness, liveness.waiting():
             reader.check(num_workers)
         return topic, reader
@@ -333,7 +333,7 @@ def _open_stream(
         source = open_files(config.input_files, config.model_dir, saved, config.replay_journal, console.say)
     else:
         source = FileSource(config.input_files)  # in the chief's order once that is known
-    return source, source
+    return source, source.reader
 
 
 def _open_dead_letters(config: flags.Config, stop: Stop, console: Console) -> DeadLetters:

@@ -11,7 +11,6 @@ python tools/models.py score models FILE [--version=N] a probability a row, AUC 
 
 import argparse
 import itertools
-import json
 import os
 import sys
 import time
@@ -106,7 +105,8 @@ def _score(versions: Versions, args: argparse.Namespace) -> int:
         bad += int((~good).sum())
         print("\n".join(f"{p:.6g}" for p in found["probability"]))
         logits.append(found["logit"][good])
-        labels += [_label(row, manifest) for row, is_good in zip(rows, good, strict=True) if labelled and is_good]
+        if labelled:
+            labels += itertools.compress(_labels(rows, manifest), good)
     logits, num_good = np.concatenate([*logits, np.zeros(0, np.float32)]), sum(map(len, logits))
     metrics = ""
     if labels:
@@ -147,10 +147,18 @@ def _rows(path: str) -> Iterator[list[bytes]]:
             yield some
 
 
-def _label(row: bytes, manifest: dict[str, Any]) -> bool:
-    """Of a row that the model has taken: its label is 0 or 1 then, and it has a field a column."""
-    fields = json.loads(row) if manifest["message_format"] == "json" else row.decode().split("\t")
-    return str(fields[manifest["contract"]["columns"].index(manifest["label"])]) == "1"
+def _labels(rows: list[bytes], manifest: dict[str, Any]) -> list[bool]:
+    """Whether each row is a click; only meaningful of rows that the model has taken."""
+    import tensorflow as tf
+
+    from tfonline.features.schema import Column
+    from tfonline.formats import find
+
+    # What the other columns hold the model has checked.
+    names, label = manifest["contract"]["columns"], manifest["label"]
+    columns = [Column(name=name, kind="label" if name == label else "category") for name in names]
+    text, _ = find(manifest["message_format"]).decode(tf.constant(rows), columns)
+    return (text[:, names.index(label)] == "1").numpy().tolist()
 
 
 def _number(value: float | None) -> str:

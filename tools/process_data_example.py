@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator
 from process_data_files import read_blocks
 from process_data_sql import FIELDS
 
-from tfonline.features.recognise import guess, shown
 from tfonline.features.schema import Schema
+from tfonline.formats.recognise import guess, shown
 
 _SEARCHED_ROWS = 10_000_000  # about a minute
 _GUESSED_ROWS = 1000

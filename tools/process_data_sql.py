@@ -14,7 +14,7 @@ from typing import Protocol
 from tfonline.features.dictionaries import Dictionaries
 from tfonline.features.schema import Schema
 
-# What a field may hold, as a regular expression of RE2 and Java; the trainer has the same rules (tfonline/features/parse.py).
+# What a field may hold, as a regular expression of RE2 and Java; the trainer has the same rules (tfonline/formats/separated.py).
 FIELDS = {"label": "[01]", "integer": "(?:-?[0-9]{1,18})?", "category": r"[^\t]*"}
 
 # One pass over the whole line checks all its fields; only a good row is split. The reason of a line that is none has no tab, so

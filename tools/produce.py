@@ -25,6 +25,7 @@ from command_line import Parser, at_least, run
 from kafka_cli import Connection, add_connection_options, connection
 from produce_rows import Files, Rows, Synthetic, bursts
 
+from tfonline.formats import FORMATS, find
 from tfonline.lifecycle import Exit, UserError
 
 _COLUMNS = str(pathlib.Path(__file__).resolve().parent.parent / "configs" / "criteo.yaml")
@@ -179,23 +180,22 @@ class Pace:
         return max(0.0, self._due - now)
 
 
-def json_encoder(columns: str) -> Encode:
-    """The form of the program that tfonline replaces: the column names as key, the fields as value, both JSON lists.
+def encoder(message_format: str, columns: str) -> Encode:
+    """Lines as messages of another format, with a key as of the program that tfonline replaces: a JSON list of the column names.
 
     Raises:
       UserError: the file of columns cannot be read (exit 66) or is wrong (exit 64).
     """
-    from tfonline.features.message import write_message
     from tfonline.features.schema import load_schema
 
-    key = json.dumps(load_schema(columns).names).encode()
+    key, write = json.dumps(load_schema(columns).names).encode(), find(message_format).encode
 
     def encode(line: bytes) -> tuple[bytes, bytes]:
         try:
             fields = line.decode().split("\t")
         except UnicodeDecodeError as e:
             raise ValueError(f"it is not UTF-8 text (byte {e.start + 1} is 0x{line[e.start]:02x})") from e
-        return key, write_message(fields, "json")
+        return key, write(fields)
 
     return encode
 
@@ -214,7 +214,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         "file_per_partition: file k to partition k, side by side (default with --file1)",
     )
     parser.add_argument(
-        "--format", choices=("tsv", "json"), default="tsv", help="of the messages (default tsv); json: not every value fits"
+        "--format", choices=tuple(FORMATS), default="tsv", help="of the messages (default tsv); json: not every value fits"
     )
     parser.add_argument("--columns", default=_COLUMNS, help="the columns that --format=json names in the key")
     parser.add_argument("--rows_per_sec", type=at_least(0), default=0, help="0: as fast as it goes (default)")
@@ -246,7 +246,7 @@ def main(argv: list[str]) -> int:
     args = _parse(argv)
     files = Files(args.files)
     made = Synthetic(min(args.synthetic, args.limit or args.synthetic), args.seed) if args.synthetic else None
-    encode = json_encoder(args.columns) if args.format == "json" else None
+    encode = encoder(args.format, args.columns) if args.format != "tsv" else None
     interrupt = Interrupt()
     sender = Sender(connection(args), args.topic, encode, interrupt)
     if made:

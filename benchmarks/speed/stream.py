@@ -88,10 +88,11 @@ def _cut(ends: list[int], rows: int) -> list:
 
 def read_rows_per_sec(topic, servers: str, planned: list, secs: float = float("inf")) -> float:
     """Rows/s of reading the windows, all or for so many seconds."""
-    from tfonline.stream.readers import KafkaReader, make_raw_batches
+    from tfonline.stream.order import make_raw_batches
+    from tfonline.stream.readers.tfio import TfioReader
 
     rows, began = 0, time.perf_counter()
-    for raw, _, _ in make_raw_batches(planned, KafkaReader(topic, servers, "benchmark", {}), _BATCH_ROWS).prefetch(2):
+    for raw, _, _ in make_raw_batches(planned, TfioReader(topic, servers, "benchmark", {}), _BATCH_ROWS).prefetch(2):
         rows += len(raw.message)
         if time.perf_counter() - began > secs:
             break

@@ -20,8 +20,8 @@ from tfonline.config import Config
 from tfonline.failures import Failures
 from tfonline.features.dictionaries import Dictionaries
 from tfonline.features.pipeline import Features
-from tfonline.features.recognise import guess
 from tfonline.features.schema import Schema
+from tfonline.formats.recognise import guess
 from tfonline.lifecycle import Every, Stop
 from tfonline.model.step import Learner
 from tfonline.publish.publisher import Publisher

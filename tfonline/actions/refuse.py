@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from tfonline.events import Event, Rows, Saving, Seen, WindowEnd
-from tfonline.features.parse import REASONS
+from tfonline.formats.reasons import REASONS
 from tfonline.lifecycle import Exit, UserError
 from tfonline.report.console import Console
 from tfonline.report.files import SideFile, rejected_line

@@ -20,7 +20,7 @@ import tensorflow as tf
 from tfonline.cluster.collectives import gather, of_workers
 from tfonline.cluster.members import Cluster
 from tfonline.features.batch import Batch, Element
-from tfonline.features.parse import REASONS
+from tfonline.formats.reasons import REASONS
 from tfonline.lifecycle import Exit, Stop, UserError
 from tfonline.stream.raw import Origin
 

@@ -17,7 +17,7 @@ class Row(NamedTuple):
     Attributes:
       label: by the column's name, float32 [b], 0 or 1.
       features: the network's inputs by name, [b, ...] each; see Features.
-      reason: int32 [b], an index into parse.REASONS; 0 for a good row.
+      reason: int32 [b], an index into formats.reasons.REASONS; 0 for a good row.
     """
 
     label: dict[str, tf.Tensor]
@@ -67,7 +67,7 @@ class Rejected(NamedTuple):
 
     Attributes:
       origin: of each.
-      reason: int32 [k], an index into parse.REASONS.
+      reason: int32 [k], an index into formats.reasons.REASONS.
       message: string [k], as they came.
     """
 

@@ -44,7 +44,7 @@ class Features(tf.Module):
       schema: the columns.
       dictionaries: ids and ranges.
       numeric: minmax, log or bucket.
-      message_format: tsv or json.
+      message_format: the name of the messages' format.
       oov_buckets: see CategoryLookup.
       cross_buckets: see Crosses; 0: no crosses. A single column has none either.
       vocab_size: so many ids the model has; 0: as many as there are.

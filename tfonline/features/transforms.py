@@ -71,8 +71,8 @@ class Log:
     """Scales an integer column by its logarithm to [-1, 1]: `sign(v) ln(1 + |v|) / ln(1 + max |v|)`, clipped.
 
     A missing value has an id of its own with value 1. Numbers that lie close together for their size, such as times of one day,
-    have the same logarithm in float32, and fall into the same Bucket: for them there is MinMax, by a dictionary with a minimum close to
-    them.
+    have the same logarithm in float32, and fall into the same Bucket: for them there is MinMax, by a dictionary with a
+    minimum close to them.
 
     Attributes:
       largest: the largest |v| of a column.

@@ -5,9 +5,10 @@ import pathlib
 import tensorflow as tf
 
 from tfonline.config import Config
-from tfonline.features.parse import REASONS, Fields, Parse
+from tfonline.features.parse import Fields, Parse
 from tfonline.features.pipeline import Features
 from tfonline.features.schema import Schema
+from tfonline.formats.reasons import REASONS
 from tfonline.keep.plain_path import plain_path
 from tfonline.model.step import make_model
 from tfonline.publish import warmup
@@ -19,7 +20,7 @@ class Servable(tf.Module):
     """A model and its features. Made once, it is loaded from checkpoint after checkpoint and written as many times.
 
     Its SavedModel has three signatures, all giving `logit` and `probability`, float32 [n], and `reason`, int32 [n]. A row that
-    cannot be scored does not fail its request: its scores are NaN and its reason is an index into parse.REASONS, else 0.
+    cannot be scored does not fail its request: its scores are NaN and its reason is an index into REASONS, else 0.
 
     - `serving_default`: `message`, string [n]: rows as in the topic, all of them with the label's field. It holds 0 or 1, which
       does not change the scores.

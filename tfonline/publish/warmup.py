@@ -5,7 +5,7 @@ import pathlib
 import tensorflow as tf
 from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
-from tfonline.features.message import write_message
+from tfonline import formats
 from tfonline.features.schema import Schema
 
 # Where TensorFlow Serving looks for them in a version (https://www.tensorflow.org/tfx/serving/saved_model_warmup).
@@ -17,21 +17,20 @@ _BATCHES = (1, 100)  # rows
 
 
 def write(folder: pathlib.Path, schema: Schema, message_format: str) -> None:
-    """Writes the warm-up requests of a SavedModel in `folder`: rows of nothing but missing values, for each signature.
+    """Writes the warm-up requests of a SavedModel in `folder`: rows of missing values, for each signature.
 
     Raises:
       OSError, tf.errors.OpError: it cannot be written.
     """
-    kinds = [column.kind for column in schema.columns]
-    rows = {
-        "serving_default": ["0" if kind == "label" else "" for kind in kinds],
-        "unlabelled": ["" for kind in kinds if kind != "label"],
+    example = formats.find(message_format).example
+    messages = {
+        "serving_default": example(schema.columns),
+        "unlabelled": example([column for column in schema.columns if column.kind != "label"]),
     }
     columns = {name: tf.constant([float("nan")], tf.float64) for name in schema.integers}
     columns |= {name: tf.constant([""]) for name in schema.categories}
     requests = []
-    for signature, fields in rows.items():
-        message = write_message(fields, message_format)
+    for signature, message in messages.items():
         requests += [_request(signature, {"message": tf.constant([message] * size)}) for size in _BATCHES]
     (folder / FILE).parent.mkdir()
     with tf.io.TFRecordWriter(str(folder / FILE)) as file:

@@ -6,11 +6,13 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from tfonline.config import Config
-from tfonline.features.parse import IN_WORDS, REASONS, Fields
-from tfonline.features.recognise import guess, shown
+from tfonline.features.parse import Fields
 from tfonline.features.schema import Schema
+from tfonline.formats.reasons import IN_WORDS, REASONS
+from tfonline.formats.recognise import guess, shown
 from tfonline.lifecycle import Exit, UserError
-from tfonline.stream.readers import Reader, make_raw_batches
+from tfonline.stream.order import make_raw_batches
+from tfonline.stream.readers import Reader
 from tfonline.stream.windows import Source, Window
 
 _ROWS = 100

@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from tfonline.features.parse import REASONS
+from tfonline.formats.reasons import REASONS
 from tfonline.serving.batching import Batcher, Closed, Overloaded
 from tfonline.serving.connections import RETRY, SPARE
 from tfonline.serving.metrics import Metrics

@@ -13,7 +13,7 @@ from prometheus_client import (
     generate_latest,
 )
 
-from tfonline.features.parse import REASONS
+from tfonline.formats.reasons import REASONS
 from tfonline.serving.models import Models
 
 _SECS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
@@ -70,7 +70,7 @@ class Metrics:
         self._timeouts.labels(phase).inc()
 
     def scored(self, reasons: np.ndarray) -> None:
-        """Rows have got a score or a reason, int [n], indices into parse.REASONS."""
+        """Rows have got a score or a reason, int [n], indices into formats.reasons.REASONS."""
         for reason, count in zip(*np.unique(reasons, return_counts=True), strict=True):
             # A newer trainer's model may know more reasons.
             name = REASONS[reason] if 0 <= reason < len(REASONS) else str(reason)

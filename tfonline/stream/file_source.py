@@ -7,17 +7,14 @@ journal's is the longer one where a window of a new file was planned and the run
 
 import dataclasses
 import hashlib
-import itertools
 import os
 import pathlib
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, BinaryIO
-
-import tensorflow as tf
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from tfonline.lifecycle import Exit, Stop, UserError
 from tfonline.stream.journal import files_in_journal
-from tfonline.stream.readers import CHUNK_ROWS, generated_rows
+from tfonline.stream.readers.files import FileReader
 from tfonline.stream.row_files import find_files, open_rows
 
 _HEAD_BYTES = 64 * 1024
@@ -43,19 +40,18 @@ class InputFile:
 
 
 class FileSource:
-    """TSV files, plain or .gz: each a partition. Reader and admin side in one.
+    """TSV files, plain or .gz: each a partition. The admin side; it has a reader.
 
-    The files are listed and their lines counted at the start; a file must not change while it is trained from. Windows are read
-    one after the other, so each file is read once more. Between two runs a file may grow at its end.
+    The files are listed and their lines counted at the start; a file must not change while it is trained from. The reader reads
+    each once more. Between two runs a file may grow at its end.
 
     Args:
       pattern: paths or globs, comma separated.
       paths: the files, in the order of their partitions; None: those of the pattern, a glob's by number (day_8 before day_10).
 
     Attributes:
-      paths: as above.
       name: the pattern.
-      error: what failed in Python under a read, if anything did: a file that was taken away or cut since the start.
+      reader: of the files' rows.
 
     Raises:
       UserError: a part of the pattern matches no file (exit 66).
@@ -64,11 +60,14 @@ class FileSource:
     topic_id = ""
 
     def __init__(self, pattern: str, paths: Sequence[str] | None = None):
-        self.paths = find_files(pattern.split(",")) if paths is None else list(paths)
         self.name = pattern
+        self.reader = FileReader(find_files(pattern.split(",")) if paths is None else paths)
         self._found: dict[str, InputFile] = {}
-        self._open: dict[int, tuple[int, BinaryIO]] = {}  # partition to the next line's number and the file
-        self.error: Exception | None = None
+
+    @property
+    def paths(self) -> list[str]:
+        """The files, in the order of their partitions."""
+        return self.reader.paths
 
     @property
     def num_partitions(self) -> int:
@@ -106,47 +105,11 @@ class FileSource:
         """
         known = [InputFile(**file) for file in files]
         _refuse([(file.name, _why_another(file, file.bytes)) for file in known], "that the chief of this job reads")
-        self.paths = [file.name for file in known]
-
-    def rows(self, partition: tf.Tensor, start: tf.Tensor, stop: tf.Tensor) -> tf.data.Dataset:
-        """See readers."""
-        return generated_rows(self._chunks, partition, start, stop)
+        self.reader.paths = [file.name for file in known]
 
     def close(self) -> None:
         """Closes the files that are not read to their end."""
-        for _, file in self._open.values():
-            file.close()
-
-    def _chunks(self, partition: int, start: int, stop: int) -> Iterator[list[bytes]]:
-        try:
-            yield from self._read(partition, start, stop)
-        except UserError as e:  # tf.data would turn it into a text of its own; the training loop raises this one
-            self.error = e
-            raise
-
-    def _read(self, partition: int, start: int, stop: int) -> Iterator[list[bytes]]:
-        at, file = self._open.pop(partition, (0, None))
-        if file is not None and at > start:
-            file.close()
-        if file is None or at > start:
-            at, file = 0, open_rows(self.paths[partition])
-        for _ in itertools.islice(file, start - at):  # lines of windows that an earlier run has trained
-            pass
-        for first in range(start, stop, CHUNK_ROWS):
-            wanted = min(CHUNK_ROWS, stop - first)
-            lines = [line.rstrip(b"\n") for line in itertools.islice(file, wanted)]
-            if len(lines) < wanted:
-                raise UserError(
-                    f"--input_files: {self.paths[partition]} has no rows [{first + len(lines)}, {stop}) any more, which were there "
-                    "when their window was planned: the file was cut or replaced since. Put it back as it was, then run the same "
-                    "command again.",
-                    Exit.CONFIG,
-                )
-            yield lines
-        if file.peek(1):
-            self._open[partition] = (stop, file)
-        else:
-            file.close()
+        self.reader.close()
 
 
 def open_files(pattern: str, model_dir: str, saved: Any, replay_journal: str, say: Callable[[str], None]) -> FileSource:

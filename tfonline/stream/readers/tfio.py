@@ -1,28 +1,20 @@
-"""Readers: tf.data graphs that give the rows of a window, the same rows in the same order every time.
-
-A reader's `rows(partition, start, stop)` takes scalar int64 tensors and gives a Dataset of chunks `(message string [k],
-offset int64 [k])` in offset order, `start <= offset < stop`, at most CHUNK_ROWS each. It runs inside a graph, once a window and
-partition.
-"""
+"""Rows of a Kafka topic, read by tensorflow-io's op."""
 
 import contextlib
 import resource
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Protocol
 
 import numpy as np
 import tensorflow as tf
 
-from tfonline.lifecycle import Exit, Stop, UserError
+from tfonline.lifecycle import Exit, UserError
 from tfonline.stream import listener
 from tfonline.stream.broker import KafkaTopic, RowsGone
 from tfonline.stream.properties import without_secrets
-from tfonline.stream.raw import Origin, RawBatch
 from tfonline.stream.windows import check_partitions
 
-# Part of the order of rows: partitions take turns by chunks, so another size trains the same rows in another order.
-CHUNK_ROWS = 512
+# Rows that are taken from the op at once. One by one they would cost far more.
+_PIECE_ROWS = 512
 
 # So long a log-in may take; one that works takes a fifth of a second.
 _LOG_IN_SECS = 10.0
@@ -36,83 +28,8 @@ _MOST_QUEUED = 500_000
 MOST_PARTITIONS = 512
 _FILES_A_PARTITION = 7
 
-_CHUNK_SPEC = (tf.TensorSpec([None], tf.string), tf.TensorSpec([None], tf.int64))
 
-
-class Reader(Protocol):
-    """Reads ranges of offsets inside a tf.data graph.
-
-    Attributes:
-      error: what failed in Python under a read, if anything did.
-    """
-
-    error: Exception | None
-
-    def rows(self, partition: tf.Tensor, start: tf.Tensor, stop: tf.Tensor) -> tf.data.Dataset:
-        """Chunks `(message string [k], offset int64 [k])` of `[start, stop)`."""
-
-
-def make_raw_batches(
-    planner: Iterable, reader: Reader, batch_size: int, groups: int = 1, own: int | None = None
-) -> tf.data.Dataset:
-    """Follows the planner: `(RawBatch, window int64, last bool)`.
-
-    Each window ends with an empty batch marked last, so that a window is seen to end whatever rows it turned out to hold. A tick
-    is an empty batch of window -1.
-
-    With several groups, a partition belongs to the group of its number modulo `groups`, and each group gives `batch_size // groups`
-    rows to each batch of a window, for as long as it has any. A batch then holds the same rows wherever the groups are read: all
-    here, or each by a worker of its own.
-
-    Args:
-      planner: gives `Window` or, for a tick, None.
-      reader: reads a range of one partition.
-      batch_size: rows a batch; only the last ones of a window are short.
-      groups: of partitions.
-      own: the group that is read here, its part of each batch by itself; None: all of them.
-    """
-
-    def plan():
-        for w in planner:
-            if w is None:
-                yield -1, [], [], []
-            else:
-                yield w.number, w.read, [w.start[p] for p in w.read], [w.stop[p] for p in w.read]
-
-    def rows_of(partition, start, stop):
-        chunks = reader.rows(partition, start, stop)
-        return chunks.map(lambda m, o: RawBatch(m, Origin(tf.fill(tf.shape(m), tf.cast(partition, tf.int32)), o)))
-
-    def group(number, partitions, starts, stops):
-        mine = partitions % groups == number
-        ranges = tf.data.Dataset.from_tensor_slices(tuple(tf.boolean_mask(t, mine) for t in (partitions, starts, stops)))
-        # As many reads in flight as partitions: with fewer, some starve. The window says how many: a topic may get more.
-        in_flight = tf.maximum(tf.math.count_nonzero(mine), 1)
-        rows = ranges.interleave(rows_of, cycle_length=in_flight, num_parallel_calls=in_flight, deterministic=True)
-        return rows.rebatch(batch_size // groups)
-
-    @tf.autograph.experimental.do_not_convert  # generators inside; nothing here needs converting
-    def window(number, partitions, starts, stops):
-        nothing = RawBatch(tf.zeros([0], tf.string), Origin(tf.zeros([0], tf.int32), tf.zeros([0], tf.int64)))
-        parts = [group(g, partitions, starts, stops) for g in (range(groups) if own is None else [own])]
-        batches = parts[0] if len(parts) == 1 else _side_by_side(parts, nothing)
-        end = tf.data.Dataset.from_tensors((nothing, number, True))
-        return batches.map(lambda raw: (raw, number, False)).concatenate(end)
-
-    vector = tf.TensorSpec([None], tf.int64)
-    windows = tf.data.Dataset.from_generator(plan, output_signature=(tf.TensorSpec([], tf.int64), vector, vector, vector))
-    return windows.flat_map(window)
-
-
-def _side_by_side(parts: Sequence[tf.data.Dataset], nothing: RawBatch) -> tf.data.Dataset:
-    """The first batches of all parts as one, then the second ones, and so on until the longest part ends."""
-    padding = tf.data.Dataset.from_tensors(nothing).repeat()
-    rows = tf.data.Dataset.zip(tuple(part.concatenate(padding) for part in parts))
-    rows = rows.map(lambda *parts: tf.nest.map_structure(lambda *x: tf.concat(x, axis=0), *parts))
-    return rows.take_while(lambda raw: tf.size(raw.message) > 0)
-
-
-class KafkaReader:
+class TfioReader:
     """Reads a topic by tensorflow-io's Kafka op, bounded: the op ends by itself at the end of the range.
 
     Args:
@@ -204,7 +121,7 @@ class KafkaReader:
         )
 
     def rows(self, partition: tf.Tensor, start: tf.Tensor, stop: tf.Tensor) -> tf.data.Dataset:
-        """See the module; gaps and aborted records are passed over."""
+        """See Reader; gaps and aborted records are passed over."""
         # The op's limit is inclusive, and a range whose limit is not above its start gives nothing.
         limit = tf.maximum(stop - 1, start + 1)
         parts = [self._topic.name] + [tf.strings.as_string(n) for n in (partition, start, limit)]
@@ -215,25 +132,25 @@ class KafkaReader:
             count = tf.math.count_nonzero(offset < stop)  # the first ones: offsets rise
             return message[:count], offset[:count]
 
-        read = self._op(tf.strings.join(parts, ":"), stop - start).batch(CHUNK_ROWS).map(before_stop)
+        read = self._op(tf.strings.join(parts, ":"), stop - start).batch(_PIECE_ROWS).map(before_stop)
         end = tf.data.Dataset.from_tensors((tf.zeros([0], tf.string), tf.zeros([0], tf.int64)))
 
-        def marked(chunks, is_end):
-            return chunks.map(lambda m, o: (m, o, is_end))
+        def marked(pieces, is_end):
+            return pieces.map(lambda m, o: (m, o, is_end))
 
         whole = marked(read, False).concatenate(marked(end, True))
 
-        def complete(last, chunk):
+        def complete(last, piece):
             # The op ends without an error at an end of partition that came too early (a new leader's watermark lags), so a read
             # that ended below stop - 1 is whole only if a plain consumer finds nothing in the rest.
-            message, offset, ended = chunk
+            message, offset, ended = piece
             short = ended & (last < stop - 1)
             message, offset = tf.cond(short, lambda: self._rest(partition, last + 1, stop), lambda: (message, offset))
             last = tf.cond(tf.size(offset) > 0, lambda: offset[-1], lambda: last)
             return last, (message, offset)
 
         # Chunks are cut anew, so that their bounds, and with them the order of rows, do not depend on how the read went.
-        return whole.scan(start - 1, complete).rebatch(CHUNK_ROWS)
+        return whole.scan(start - 1, complete).rebatch(_PIECE_ROWS)
 
     def _rest(self, partition: tf.Tensor, start: tf.Tensor, stop: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         def fetch(p, s, e):
@@ -269,49 +186,3 @@ class KafkaReader:
             message_offset=True,
         )
         return tf.data.experimental.from_variant(variant, (tf.TensorSpec([], tf.string),) * 2)
-
-
-def generated_rows(
-    chunks: Callable[[int, int, int], Iterable[list[bytes]]], partition: tf.Tensor, start: tf.Tensor, stop: tf.Tensor
-) -> tf.data.Dataset:
-    """Chunks from Python: `chunks(partition, start, stop)` gives lists of at most CHUNK_ROWS rows."""
-
-    def generate(p, s, e):
-        offset = int(s)
-        for chunk in chunks(int(p), offset, int(e)):
-            yield chunk, np.arange(offset, offset + len(chunk))
-            offset += len(chunk)
-
-    return tf.data.Dataset.from_generator(generate, args=(partition, start, stop), output_signature=_CHUNK_SPEC)
-
-
-class MemorySource:
-    """Rows in lists, one a partition: reader and admin side in one. More rows may be appended at any time."""
-
-    topic_id = ""
-    error = None
-
-    def __init__(self, partitions: Sequence[list[bytes]], name: str = "memory"):
-        self.partitions, self.name = list(partitions), name
-        self.num_partitions = len(self.partitions)
-
-    def begins(self) -> list[int]:
-        """0 for each partition."""
-        return [0] * self.num_partitions
-
-    def ends(self) -> list[int]:
-        """The number of rows of each partition."""
-        return [len(rows) for rows in self.partitions]
-
-    def wait_for_rows(self, ends: Sequence[int], stop: Stop, secs: float) -> bool:
-        """See Source; a row that is appended waits for a twentieth of a second at most."""
-        stop.wait(min(secs, 0.05))
-        return True
-
-    def rows(self, partition: tf.Tensor, start: tf.Tensor, stop: tf.Tensor) -> tf.data.Dataset:
-        """See the module."""
-        return generated_rows(self._chunks, partition, start, stop)
-
-    def _chunks(self, partition: int, start: int, stop: int) -> Iterator[list[bytes]]:
-        for at in range(start, stop, CHUNK_ROWS):
-            yield self.partitions[partition][at : min(at + CHUNK_ROWS, stop)]

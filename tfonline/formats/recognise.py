@@ -2,11 +2,11 @@
 
 import collections
 import csv
-import json
 import re
 from collections.abc import Sequence
 
 from tfonline.features.schema import Schema
+from tfonline.formats import FORMATS, find
 
 _SEPARATORS = {"\t": "tabs", ",": "commas", ";": "semicolons", "|": "bars", " ": "spaces"}
 # By the first bytes: of a message, or of a file that was read as if it were text.
@@ -31,7 +31,7 @@ def guess(rows: Sequence[bytes], schema: Schema, message_format: str) -> str:
     Args:
       rows: refused rows, or the first rows of a topic or a file; some of them may be good ones.
       schema: the columns that were expected.
-      message_format: `tsv` or `json`, as the trainer's flag.
+      message_format: the name of the expected format.
     """
     looks = collections.Counter(_look(row, schema, message_format) for row in rows if row)
     if not looks:
@@ -41,8 +41,7 @@ def guess(rows: Sequence[bytes], schema: Schema, message_format: str) -> str:
     header = _header(rows, schema)
     if not look and not header:
         return ""
-    num_fields = len(schema.columns)
-    form = f"JSON lists of {num_fields} values" if message_format == "json" else f"{num_fields} fields separated by tabs, no quotes"
+    form = find(message_format).expected(len(schema.columns))
     found = f"The rows look like {look}{header and ', with '}{header}" if look else f"One of the rows looks like {header}"
     return f"{found}; expected: {form}, no header line."
 
@@ -71,36 +70,23 @@ def _look(row: bytes, schema: Schema, message_format: str) -> str:
     stripped = text.strip()
     if stripped.startswith("{") and stripped.endswith("}"):
         return "JSON objects"
-    if stripped.startswith("[") and stripped.endswith("]"):
-        return _look_of_list(stripped, schema, message_format)
+    for other in reversed(FORMATS.values()):
+        if look := other.resembles(text, len(schema.columns)):
+            if other.name == message_format:
+                return other.fault(text, schema)
+            return f"{look} (the trainer reads such messages with --message_format={other.name})"
     separator, fields = _split(text, schema)
     if len(fields) != len(schema.columns) and _CONTROLS.search(row):
         return "binary data, such as Protobuf or Avro messages"
-    return _look_of_fields(separator, fields, schema, message_format)
+    return _look_of_fields(separator, fields, schema)
 
 
 def _beginning(row: bytes) -> str:
     return next((look for begin, look in _BEGINNINGS.items() if row.startswith(begin)), "")
 
 
-def _look_of_list(text: str, schema: Schema, message_format: str) -> str:
-    if message_format != "json":
-        return "JSON lists (the trainer reads such messages with --message_format=json)"
-    try:
-        num_values = len(json.loads(text))
-    except ValueError:
-        return "JSON lists that are cut or damaged"
-    return "" if num_values == len(schema.columns) else f"JSON lists of {num_values} values"
-
-
-def _look_of_fields(separator: str, fields: list[str], schema: Schema, message_format: str) -> str:
+def _look_of_fields(separator: str, fields: list[str], schema: Schema) -> str:
     number = f"{len(fields)} fields separated by {_SEPARATORS[separator]}" if len(fields) > 1 else "text of a single field"
-    if separator == "\t" and len(fields) == len(schema.columns):
-        if message_format == "json":
-            return f"{number} (the trainer reads such messages with --message_format=tsv)"
-        # A category may hold quotes as any other characters; a label or a number that is quoted is no such value.
-        numbers = (fields[i] for i in schema.index(schema.label, *schema.integers))
-        return f"{number}, with quotes around them" if any(re.fullmatch('".*"', field) for field in numbers) else ""
     if separator in ",;":
         number = f"CSV: {number}"
     if len(fields) == len(schema.columns) - 1:

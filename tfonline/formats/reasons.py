@@ -1,0 +1,14 @@
+"""Why a row is refused: the same numbers and words for the trainer, its files and what is served. Imports no TensorFlow."""
+
+# A row's reason is the index here; 0 is a good row. Published models give the numbers, so a new reason goes to the end.
+# `encoding`: bytes that RE2 does not take for UTF-8. It lets overlong forms and surrogates through: they are values like any other.
+REASONS = ("", "empty", "encoding", "json", "fields", "label", "number")
+
+IN_WORDS = {
+    "empty": "no byte at all",
+    "encoding": "no UTF-8",
+    "json": "no JSON list of plain strings, whole numbers and null",
+    "fields": "more or fewer fields than there are columns, or a line end inside",
+    "label": "the label is neither 0 nor 1",
+    "number": "an integer column holds something else than a whole number of at most 18 digits",
+}

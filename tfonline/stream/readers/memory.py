@@ -1,0 +1,40 @@
+"""Rows in memory, for tests and trials."""
+
+from collections.abc import Iterator, Sequence
+
+import tensorflow as tf
+
+from tfonline.lifecycle import Stop
+from tfonline.stream.readers.generated import PIECE_ROWS, generated_rows
+
+
+class MemorySource:
+    """Rows in lists, one a partition: reader and admin side in one. More rows may be appended at any time."""
+
+    topic_id = ""
+    error = None
+
+    def __init__(self, partitions: Sequence[list[bytes]], name: str = "memory"):
+        self.partitions, self.name = list(partitions), name
+        self.num_partitions = len(self.partitions)
+
+    def begins(self) -> list[int]:
+        """0 for each partition."""
+        return [0] * self.num_partitions
+
+    def ends(self) -> list[int]:
+        """The number of rows of each partition."""
+        return [len(rows) for rows in self.partitions]
+
+    def wait_for_rows(self, ends: Sequence[int], stop: Stop, secs: float) -> bool:
+        """See Source; a row that is appended waits for a twentieth of a second at most."""
+        stop.wait(min(secs, 0.05))
+        return True
+
+    def rows(self, partition: tf.Tensor, start: tf.Tensor, stop: tf.Tensor) -> tf.data.Dataset:
+        """See Reader."""
+        return generated_rows(self._pieces, partition, start, stop)
+
+    def _pieces(self, partition: int, start: int, stop: int) -> Iterator[list[bytes]]:
+        for at in range(start, stop, PIECE_ROWS):
+            yield self.partitions[partition][at : min(at + PIECE_ROWS, stop)]
