@@ -39,6 +39,11 @@ def saved(model_dir):
     return tensors, {**parts["position"], **parts["learner"], "files": parts["files"], "contract": state["contract"]}
 
 
+def contents(folder):
+    """All files of a model folder but what says that somebody was there."""
+    return {str(p): p.read_bytes() for p in folder.rglob("*") if p.is_file() and p.name not in (".lock", "status")}
+
+
 class _Text(tf.train.experimental.PythonState):
     def __init__(self, text):
         self._text = text

@@ -6,9 +6,9 @@ import re
 import sys
 
 import pytest
+from disk_helpers import command_line, on_a_disk
 from rows import make_dictionaries, make_rows
 from tensorboard_helpers import events_of
-from test_signals_and_disk import command_line, on_a_disk
 
 from benchmarks.chaos.trainer import Trainer, command_of
 from tfonline.publish.versions import Versions

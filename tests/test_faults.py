@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 import tensorflow as tf
-from checkpoint_helpers import saved
+from checkpoint_helpers import contents, saved
 from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
 from kafka_helpers import read_messages
@@ -241,11 +241,6 @@ def test_a_dead_letter_topic_that_is_missing(topic, start):
 
 def checkpoint_files(folder):
     return sorted(p.name for p in folder.iterdir() if p.name.startswith("ckpt-"))
-
-
-def contents(folder):
-    """All files of a model folder but what says that somebody was there."""
-    return {str(p): p.read_bytes() for p in folder.rglob("*") if p.is_file() and p.name not in (".lock", "status")}
 
 
 @pytest.mark.parametrize("damage", ["a flipped bit", "cut short", "index gone bad"])

@@ -9,10 +9,9 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from checkpoint_helpers import as_format_1, as_format_2, checkpoints_of, parts_of, save, saved
+from checkpoint_helpers import as_format_1, as_format_2, checkpoints_of, contents, parts_of, save, saved
 from learner_helpers import FOUR_ROWS, make_learner
 from rows import make_rows
-from test_faults import contents
 
 from tfonline.evaluate.progressive import ProgressiveMetrics
 from tfonline.keep.checkpoints import Checkpoints, saved_contents

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 from confluent_kafka import Producer
-from test_windows import Topic
+from window_helpers import Topic
 
 from tfonline.lifecycle import Stop
 from tfonline.stream import new_rows

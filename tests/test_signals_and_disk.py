@@ -3,11 +3,11 @@
 import pathlib
 import re
 import subprocess
-import sys
 import time
 
 import pytest
 from checkpoint_helpers import saved
+from disk_helpers import command_line, on_a_disk
 from rows import make_rows
 
 from benchmarks.chaos.trainer import Trainer, command_of
@@ -70,21 +70,6 @@ def test_a_second_signal_leaves_at_once_and_tears_nothing(trainer, tmp_path):
     assert time.monotonic() - began < 5
     _, position = saved(tmp_path / "model")
     assert position["rows"] == sum(position["next"])
-
-
-def on_a_disk(tmp_path, size, script):
-    """Runs a shell script with $DISK, a tmpfs of that size that nobody else sees; returns what it printed."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    script = f"set -e; DISK={disk}; mount -t tmpfs -o size={size} tmpfs $DISK; set +e; {script}"
-    # As root in a namespace of its own, whoever runs the test: no rights are needed, and the mount ends with it.
-    command = ["unshare", "--map-root-user", "--mount", "sh", "-c", script]
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=200)
-    return done.stdout
-
-
-def command_line(flags):
-    return " ".join([sys.executable, "-m", "tfonline.train", *(f"--{name}={value}" for name, value in flags.items())])
 
 
 def test_a_full_disk_ends_the_run_and_more_space_lets_it_go_on(stream, small_run, tmp_path):

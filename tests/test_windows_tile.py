@@ -2,7 +2,7 @@
 
 from hypothesis import given
 from hypothesis import strategies as st
-from test_windows import Topic, planner_of
+from window_helpers import Topic, planner_of
 
 from tfonline.stream.windows import Window
 
