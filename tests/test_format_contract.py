@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 import pytest
-from format_helpers import CHECKS, check_format
+from contracts.formats import CHECKS, check_format
 
 from tfonline.formats import FORMATS, find
 from tfonline.formats.tsv import Tsv
