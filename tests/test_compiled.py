@@ -8,13 +8,13 @@ from rows import make_rows
 
 from tfonline.config import Config
 from tfonline.evaluate.progressive import PREDICTION
-from tfonline.features.pipeline import Shape
+from tfonline.features.spec import Spec
 from tfonline.lifecycle import UserError
-from tfonline.model import embeddings, exchange, step
-from tfonline.model.embeddings import Distinct
-from tfonline.model.optimizers import Ftrl
-from tfonline.model.replicas import make_strategy
+from tfonline.model import step
 from tfonline.model.step import make_learner
+from tfonline.model.tables import exchange, replicas, xla
+from tfonline.model.tables.optimizers import Ftrl
+from tfonline.model.tables.replicas import make_strategy
 
 FIELDS, NUMBERS, PAIRS, ROWS = 3, 2, 3, 12
 ALL = {"history": True, "cross_buckets": 50, "average_rows": 50, "l2": 1e-3}
@@ -24,7 +24,8 @@ def learner_of(jit_compile, num_ids, num_replicas=1, **flags):
     config = Config(
         batch_size=ROWS, embedding_dim=5, deep_layers="16,4", jit_compile=jit_compile, num_replicas=num_replicas, **flags
     )
-    return make_learner(make_strategy(num_replicas, "cpu"), config, num_ids, Shape(FIELDS, NUMBERS))
+    spec = Spec.of(num_ids, FIELDS, NUMBERS, cross_buckets=config.cross_buckets)
+    return make_learner(make_strategy(num_replicas, "cpu"), config, spec)
 
 
 def batches_of(count, num_ids, flags=ALL):
@@ -55,7 +56,7 @@ def batches_of(count, num_ids, flags=ALL):
     ],
 )
 def test_compiled_steps_learn_what_the_others_learn(monkeypatch, num_ids, num_replicas, flags):
-    monkeypatch.setattr(embeddings, "_FEW_IDS", 0)  # as large batches are added up
+    monkeypatch.setattr(xla, "_FEW_IDS", 0)  # as large batches are added up
     plain, compiled = (learner_of(jit, num_ids, num_replicas, **flags) for jit in (False, True))
     batches = list(batches_of(8, num_ids, flags))
     # A call of nothing but steps, and one whose third batch is none.
@@ -180,7 +181,7 @@ def met(precision, in_tables, dense, logits, wide, deep, ids, jit_compile=False)
     learner = learner_of(True, 1000, 2, precision=precision)
 
     def of_replica():
-        i = embeddings.this_replica()
+        i = replicas.this_replica()
         tables = tuple(tf.IndexedSlices(tf.constant(x[i]), tf.constant(ids[i])) for x in (wide, deep))
         packed = exchange.Packed((tf.constant(dense[i]),), (tables,) if in_tables else ())
         return learner._exchange.meet(packed, tf.constant(logits[i]))
@@ -233,14 +234,14 @@ def test_the_padding_stays_zero():
 # More than ids are asked for; fewer; more, but fewer than both replicas ask for.
 @pytest.mark.parametrize(("num_rows", "replicas"), [(10, 1), (5, 1), (10, 2)])
 def test_distinct_ids_of_fixed_size(monkeypatch, num_rows, replicas, few):
-    monkeypatch.setattr(embeddings, "_FEW_IDS", few)
+    monkeypatch.setattr(xla, "_FEW_IDS", few)
     last = num_rows - 1
     ids = tf.constant([3, 1, last, 1, num_rows, 3], tf.int64)  # one is of no row
     values = tf.constant([[1.0], [2.0], [4.0], [8.0], [0.0], [16.0]])
 
     @tf.function(jit_compile=True)
     def find():
-        found = Distinct.fixed_size(ids, num_rows, replicas)
+        found = xla.FixedDistinct.of(ids, num_rows, replicas)
         return found.ids, found.places, found.sums(values), found.sums_of([values[:3], values[3:]]), tf.constant(found.copies)
 
     found, places, sums, of_parts, copies = find()

@@ -6,10 +6,10 @@ import tensorflow as tf
 from learner_helpers import SEED_RATES, examples, make_learner, random_batches, values_of
 
 from tfonline.lifecycle import UserError
-from tfonline.model.embeddings import Distinct
-from tfonline.model.optimizers import Ftrl, LazyAdam
-from tfonline.model.replicas import make_strategy
 from tfonline.model.step import Rates
+from tfonline.model.tables.distinct import Distinct
+from tfonline.model.tables.optimizers import Ftrl, LazyAdam
+from tfonline.model.tables.replicas import make_strategy
 
 
 class SeedInNumpy:

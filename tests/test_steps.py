@@ -12,10 +12,10 @@ from test_recovery import saved
 from tfonline.ahead import ahead
 from tfonline.config import Config
 from tfonline.evaluate.progressive import PREDICTION
-from tfonline.features.pipeline import Shape
+from tfonline.features.spec import Spec
 from tfonline.lifecycle import UserError
-from tfonline.model.replicas import make_strategy
 from tfonline.model.step import make_learner
+from tfonline.model.tables.replicas import make_strategy
 
 NUM_IDS, FIELDS, ROWS = 30, 3, 12
 
@@ -23,7 +23,7 @@ NUM_IDS, FIELDS, ROWS = 30, 3, 12
 def learner_of(num_replicas, **flags):
     flags = {"embedding_dim": 5, "deep_layers": "16,4", "l2": 1e-3, "history": True, "average_rows": 50} | flags
     config = Config(batch_size=ROWS, num_replicas=num_replicas, **flags)
-    return make_learner(make_strategy(num_replicas, "cpu"), config, NUM_IDS, Shape(FIELDS))
+    return make_learner(make_strategy(num_replicas, "cpu"), config, Spec.of(NUM_IDS, FIELDS))
 
 
 @pytest.mark.parametrize("num_replicas", [1, 2])

@@ -158,9 +158,9 @@ def _train(
     from tfonline.evaluate.progressive import ProgressiveMetrics
     from tfonline.features.pipeline import Features, make_batches
     from tfonline.loop import Loop, Parts
-    from tfonline.model.replicas import make_strategy
     from tfonline.model.sizes import reckon
     from tfonline.model.step import make_learner
+    from tfonline.model.tables.replicas import make_strategy
     from tfonline.publish import checkpoint_files
     from tfonline.publish.checkpoints import FORMAT, Checkpoints, Position, saved_position
     from tfonline.publish.contract import check_contract, make_contract, of_format_1
@@ -194,7 +194,7 @@ def _train(
 
     c = config
     features = Features(schema, dictionaries, c.numeric, c.message_format, c.oov_buckets, c.cross_buckets, c.vocab_size)
-    vocab_size = features.vocab_size
+    vocab_size = features.spec.num_ids
     if vocab_size < features.num_ids:
         raise UserError(
             f"--vocab_size={vocab_size} is too small: dictionaries and --numeric={config.numeric} need {features.num_ids} ids. "
@@ -209,7 +209,7 @@ def _train(
             made_for = of_format_1(model_dir, made_for, contract, config.resolved())
         check_contract(config.model_dir, made_for, contract)
         add_new_partitions(saved, source)
-    needs = check_machine(config, reckon(config, vocab_size, features.shape), strategy, cluster)
+    needs = check_machine(config, reckon(config, features.spec), strategy, cluster)
     start, first = None if saved or not chief else resolve_start(config, source, replay), None
     if start or config.dry_run:
         with liveness, liveness.waiting():
@@ -234,7 +234,7 @@ def _train(
         features.lookup.keep_in(model_dir)  # what is published takes the lookup table along, as a file
 
     console.say(f"making the model: {vocab_size:,} ids, {strategy.num_replicas_in_sync} replica(s)")
-    learner = make_learner(strategy, config, vocab_size, features.shape, cluster)
+    learner = make_learner(strategy, config, features.spec, cluster)
     metrics = ProgressiveMetrics(config.metric_rows)
     position = Position(next=[], start=[], contract=contract)
     journal = publisher = None

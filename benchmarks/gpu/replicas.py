@@ -81,8 +81,8 @@ def _exchange_by_strategy(learner) -> None:
     """Each replica sends the gradients of all its rows, repeated ids or not, and adds up what has come from all."""
     import tensorflow as tf
 
-    from tfonline.model.embeddings import Distinct
-    from tfonline.model.exchange import Packed
+    from tfonline.model.tables.distinct import Distinct
+    from tfonline.model.tables.exchange import Packed
 
     def all_unlike(ids, *_):
         ids = tf.reshape(ids[:, NUMBERS:], [-1])

@@ -38,7 +38,7 @@ class Servable(tf.Module):
         self._config, self._schema, self._features = config, schema, features
         self._parse = Parse(schema, config.message_format)
         self._parse_unlabelled = Parse(schema, config.message_format, labelled=False)
-        self.model = make_model(config, features.vocab_size, features.shape)
+        self.model = make_model(config, features.spec)
         self.model.build()
         self.signatures = {
             "serving_default": self.score.get_concrete_function(),

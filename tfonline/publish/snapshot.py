@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from tfonline.model.embeddings import read_first
+from tfonline.model.tables.replicas import read_first
 
 
 class Snapshot:

@@ -6,10 +6,12 @@ import keras
 import tensorflow as tf
 
 from tfonline.features.batch import Examples
-from tfonline.features.pipeline import Shape
-from tfonline.model.embeddings import Distinct, Table
-from tfonline.model.history import CrossHistory, IdHistory, Standardise
-from tfonline.model.tower import AverageTower, DeepInput, Tower, bias_add
+from tfonline.features.spec import Spec
+from tfonline.model.networks.wide_deep.history import CrossHistory, IdHistory, Standardise
+from tfonline.model.networks.wide_deep.tower import AverageTower, DeepInput, Tower, bias_add
+from tfonline.model.tables.distinct import Distinct
+from tfonline.model.tables.table import Table
+from tfonline.model.tables.xla import FixedDistinct
 
 
 class Rows(NamedTuple):
@@ -32,46 +34,41 @@ class WideDeep(keras.Model):
     """`logit = sum_f w[id_f] x_f + bias + tower(concat_f(e[id_f] x_f), histories, numbers)`.
 
     Args:
-      num_ids: ids are 0 to num_ids - 1; num_ids itself is the padding.
-      shape: F, N and S of the rows.
+      spec: the inputs. With `crosses`, the deep side sees the past of pairs of columns (history.CrossHistory), too.
       embedding_dim: width of an embedding.
       layers: widths of the dense ReLU layers; a last one of width 1 follows.
       dense_init: `glorot`, or `normal` with `stddev`.
       stddev: of the initial embeddings, wide weights and, with `normal`, dense weights.
       seed: of all initial weights.
       history: whether the deep side sees each id's past (history.IdHistory).
-      cross_buckets: it also sees that of pairs of columns (history.CrossHistory), in so many buckets; 0: it does not, nor where
-        there is but one column.
       average_rows: scores are of the dense layers' average over so many rows (tower.AverageTower); 0: of the newest.
       precision: of the dense layers' products, see tower.Tower.
     """
 
     def __init__(
         self,
-        num_ids: int,
-        shape: Shape,
+        spec: Spec,
         embedding_dim: int,
         layers: tuple[int, ...],
         dense_init: str,
         stddev: float,
         seed: int,
         history: bool = False,
-        cross_buckets: int = 0,
         average_rows: int = 0,
         precision: str = "float32",
     ):
         super().__init__(name="wide_deep")
         self.embedding_dim = embedding_dim
-        self._any_values, self._scaled_fields = shape.scaled_fields is None, shape.scaled_fields or 0
-        self.wide = Table(num_ids, 1, stddev, seed, name="wide")
-        self.embedding = Table(num_ids, embedding_dim, stddev, seed, name="embedding")
+        self._any_values, self._scaled_fields = spec.scaled_fields is None, spec.scaled_fields or 0
+        self.wide = Table(spec.num_ids, 1, stddev, seed, name="wide")
+        self.embedding = Table(spec.num_ids, embedding_dim, stddev, seed, name="embedding")
         # A plain variable, as the tables are: it learns by FTRL with the wide side and is no concern of the deep one.
         self.bias = tf.Variable(0.0, trainable=True, name="wide_bias")
-        self.history = IdHistory(num_ids, name="history") if history else None
-        crosses = bool(cross_buckets) and shape.num_fields > 1  # a single column has no pairs
-        self.cross_history = CrossHistory(cross_buckets, shape.num_fields, name="cross_history") if crosses else None
-        self.standardise = Standardise(shape.num_numeric, name="standardise") if shape.num_numeric else None
-        width = shape.num_fields * (embedding_dim + 2 * history + crosses) + 2 * shape.num_numeric
+        self.history = IdHistory(spec.num_ids, name="history") if history else None
+        crosses = spec.cross_buckets
+        self.cross_history = CrossHistory(crosses, spec.num_fields, name="cross_history") if crosses else None
+        self.standardise = Standardise(spec.num_numeric, name="standardise") if spec.num_numeric else None
+        width = spec.num_fields * (embedding_dim + 2 * history + bool(crosses)) + 2 * spec.num_numeric
         dense = (width, (self._scaled_fields, embedding_dim), layers, dense_init, stddev, seed, precision)
         self.tower = Tower(*dense, name="tower")
         self.average = AverageTower(average_rows, *dense, name="average") if average_rows else None
@@ -121,7 +118,7 @@ class WideDeep(keras.Model):
         """The dense layers that score: the average, or the newest."""
         return self.average or self.tower
 
-    def rows(self, ids: tf.Tensor, distinct: Distinct | None = None) -> Rows:
+    def rows(self, ids: tf.Tensor, distinct: Distinct | FixedDistinct | None = None) -> Rows:
         """What the tables hold for ids, int [B, F]; `distinct(ids)`, where it is there, says which are the same."""
         scaled, ids = self._scaled_ids(ids.dtype), ids[:, self._scaled_fields :]
         if distinct is None:
@@ -134,27 +131,18 @@ class WideDeep(keras.Model):
         wide, deep = (tf.reshape(tf.gather(t, distinct.places), [*shape, t.shape[-1]]) for t in (wide, deep))
         return Rows(wide, deep, self.wide(scaled), self.embedding(scaled))
 
-    def distinct(self, ids: tf.Tensor, fixed_rows: int | None = None, replicas: int = 1) -> Distinct:
-        """Of ids, int [B, F], those that change from row to row; `fixed_rows`, `replicas`: see Distinct.fixed_size."""
-        return Distinct.of(tf.reshape(ids[:, self._scaled_fields :], [-1]), fixed_rows, replicas)
+    def distinct(self, ids: tf.Tensor, fixed_rows: int | None = None, replicas: int = 1) -> Distinct | FixedDistinct:
+        """Of ids, int [B, F], those that change from row to row; `fixed_rows`, `replicas`: see FixedDistinct."""
+        ids = tf.reshape(ids[:, self._scaled_fields :], [-1])
+        return FixedDistinct.of(ids, fixed_rows, replicas) if fixed_rows else Distinct.of(ids)
 
-    def gradients(self, distinct: Distinct, of_rows: Rows) -> tuple[tf.IndexedSlices, tf.IndexedSlices]:
+    def gradients(self, distinct: Distinct | FixedDistinct, of_rows: Rows) -> tuple[tf.IndexedSlices, tf.IndexedSlices]:
         """The gradients of the wide and the deep table, by those of `rows(ids, distinct)`: each id once, in one order for both."""
-        ids = distinct.ids
-        if self._scaled_fields:
-            ids = tf.concat([self._scaled_ids(ids.dtype), ids], axis=0)
-        if distinct.copies:
-            ids = tf.cast(ids, tf.int64)  # outside of XLA, int32 is the host's
+        ids = distinct.ids_behind(self._scaled_fields)
 
         def gradient(of_table: tf.Tensor, of_scaled: tf.Tensor) -> tf.IndexedSlices:
-            width = of_table.shape[-1]
-            sums = distinct.sums(tf.cast(tf.reshape(of_table, [-1, width]), tf.float32))
-            if self._scaled_fields and distinct.copies:
-                # For XLA, flat: or it lays out all rows column by column, as the scaled ones come out of their product.
-                sums = tf.reshape(tf.concat([tf.reshape(t, [-1]) for t in (of_scaled, sums)], axis=0), [-1, width])
-            elif self._scaled_fields:
-                sums = tf.concat([of_scaled, sums], axis=0)
-            return tf.IndexedSlices(sums, ids)
+            sums = distinct.sums(tf.cast(tf.reshape(of_table, [-1, of_table.shape[-1]]), tf.float32))
+            return tf.IndexedSlices(distinct.sums_behind(of_scaled, sums), ids)
 
         return gradient(of_rows.wide, of_rows.scaled_wide), gradient(of_rows.deep, of_rows.scaled_deep)
 

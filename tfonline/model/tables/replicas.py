@@ -1,14 +1,30 @@
-"""The replicas of a model: on which devices they are, and whether XLA can compile for them."""
+"""The replicas of a model: on which devices they are, and how to reach a replica's copy of a mirrored variable."""
 
 import functools
-import re
+from typing import Any
 
 import tensorflow as tf
 
 from tfonline.cluster.members import Cluster
 from tfonline.lifecycle import Exit, UserError
 
-_GROUP_KEY = 2**20  # of all GPUs that add up; TensorFlow's own begin at 1
+
+def this_replica() -> int:
+    """Its number, in a replica's context; 0 where no replica runs."""
+    context = tf.distribute.get_replica_context()
+    return tf.get_static_value(context.replica_id_in_sync_group) if context else 0
+
+
+def own(mirrored: Any) -> Any:
+    """This replica's copy of a mirrored variable, on its device; the first one where no replica runs."""
+    copies = tf.distribute.get_strategy().experimental_local_results(mirrored)  # this worker's
+    return copies[this_replica() % len(copies)]
+
+
+def read_first(variable: Any) -> tf.Tensor:
+    """A variable's value, read outside of any replica; of a mirrored one, the first replica's."""
+    variable = variable if isinstance(variable, tf.Variable) else getattr(variable, "value", variable)
+    return tf.distribute.get_strategy().experimental_local_results(variable)[0].read_value()
 
 
 def make_strategy(num_replicas: int, devices: str, cluster: Cluster | None = None) -> tf.distribute.Strategy:
@@ -61,37 +77,3 @@ def _over_workers(cluster: Cluster) -> tf.distribute.Strategy:
         tf.train.ClusterSpec({"worker": list(cluster.workers)}), task_type="worker", task_id=cluster.index, rpc_layer="grpc"
     )
     return tf.distribute.MultiWorkerMirroredStrategy(cluster_resolver=resolver)
-
-
-def add_up(x: tf.Tensor, num_replicas: int) -> tf.Tensor:
-    """The sum of what all replicas have, of any float type, in a function that XLA compiles for each one's GPU: by NCCL.
-
-    What ReplicaContext.all_reduce does, but for its instance key: TensorFlow numbers each call anew, and a call would wait until
-    the one before it has ended, as the number is copied from the host. XLA does not look at it.
-    """
-    return tf.raw_ops.CollectiveReduceV2(
-        input=x, group_size=num_replicas, group_key=_GROUP_KEY + num_replicas, instance_key=0, ordering_token=[], merge_op="Add",
-        final_op="Id", communication_hint="nccl",
-    )  # fmt: skip
-
-
-def try_xla(strategy: tf.distribute.Strategy) -> None:
-    """Has XLA compile a product, and several GPUs add it up: what it lacks, it lacks for all.
-
-    Raises:
-      UserError: it does not work on the strategy's devices (exit 64).
-    """
-    devices = strategy.extended.worker_devices
-    several_gpus = len(devices) > 1 and "GPU" in devices[0]
-
-    def product(x: tf.Tensor) -> tf.Tensor:
-        return add_up(x @ x, len(devices)) if several_gpus else x @ x
-
-    compiled = tf.function(product, autograph=False, jit_compile=True)
-    try:
-        found = tf.function(lambda x: strategy.run(compiled, (x,)), autograph=False)(tf.ones([8, 8]))
-        strategy.experimental_local_results(found)[0].numpy()  # a GPU that fails says so when it is read
-    except tf.errors.OpError as e:
-        why = re.sub(r"^\s*(\{\{.*?\}\}\s*)*", "", e.message)  # without the names of graph functions
-        problem = f"--jit_compile: XLA cannot compile for {', '.join(devices)} ({(why.splitlines() or [type(e).__name__])[0]})"
-        raise UserError(f"{problem}. Leave it out, or see BUILD.md on what XLA needs beside TensorFlow.", Exit.FLAGS) from e

@@ -10,12 +10,12 @@ from tfonline.cluster.collectives import gather
 from tfonline.cluster.members import Cluster
 from tfonline.config import Config
 from tfonline.features.batch import Examples
-from tfonline.features.pipeline import Shape
-from tfonline.model.embeddings import this_replica
-from tfonline.model.exchange import Exchange, Learned, Packed
-from tfonline.model.optimizers import Ftrl, LazyAdam
-from tfonline.model.replicas import try_xla
-from tfonline.model.wide_deep import WideDeep
+from tfonline.features.spec import Spec
+from tfonline.model.networks.wide_deep.model import WideDeep
+from tfonline.model.tables.exchange import Exchange, Learned, Packed
+from tfonline.model.tables.optimizers import Ftrl, LazyAdam
+from tfonline.model.tables.replicas import this_replica
+from tfonline.model.tables.xla import try_xla
 
 T = TypeVar("T")
 
@@ -54,8 +54,7 @@ class Rates:
 def make_learner(
     strategy: tf.distribute.Strategy,
     config: Config,
-    num_ids: int,
-    shape: Shape,
+    spec: Spec,
     cluster: Cluster | None = None,
 ) -> "Learner":
     """The model and the optimizers that the flags ask for.
@@ -66,17 +65,16 @@ def make_learner(
     if config.jit_compile:
         try_xla(strategy)
     with strategy.scope():
-        model = make_model(config, num_ids, shape)
+        model = make_model(config, spec)
     rates = Rates(**{f.name: getattr(config, f.name) for f in dataclasses.fields(Rates)})
     return Learner(strategy, model, rates, cluster, config.jit_compile)
 
 
-def make_model(config: Config, num_ids: int, shape: Shape) -> WideDeep:
+def make_model(config: Config, spec: Spec) -> WideDeep:
     """The model that the flags ask for, not built yet."""
     c = config
     return WideDeep(
-        num_ids, shape, c.embedding_dim, c.layers, c.dense_init, c.init_stddev, c.seed, c.history,
-        c.cross_buckets, c.average_rows, c.precision,
+        spec, c.embedding_dim, c.layers, c.dense_init, c.init_stddev, c.seed, c.history, c.average_rows, c.precision,
     )  # fmt: skip
 
 

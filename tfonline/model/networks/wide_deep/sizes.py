@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from tfonline.config import Config
 
 if TYPE_CHECKING:
-    from tfonline.features.pipeline import Shape
+    from tfonline.features.spec import Spec
 
 _FLOAT_BYTES, _STEP_BYTES = 4, 8
 # Of the lookup table that a version takes along: a hash, a tab, an id and a line feed.
@@ -27,11 +27,11 @@ class Sizes(NamedTuple):
     table: int
 
 
-def reckon(config: Config, num_ids: int, shape: "Shape") -> Sizes:
+def reckon(config: Config, spec: "Spec") -> Sizes:
     """The sizes of the model that the flags ask for.
 
     With R = num_ids + 1 rows of a table (an id each, and the padding), D = --embedding_dim, F and N the fields and numbers of a
-    row, and H, X and A being 1 with --history, with --cross_buckets (of two columns or more) and with --average_rows, else 0:
+    row, and H, X and A being 1 with --history, with an input `crosses` and with --average_rows, else 0:
 
     - dense layers: `T = sum (inputs + 1) units` over --deep_layers and a last one of 1 unit; the first has
       `F (D + 2 H + X) + 2 N` inputs;
@@ -43,18 +43,16 @@ def reckon(config: Config, num_ids: int, shape: "Shape") -> Sizes:
 
     Args:
       config: the flags.
-      num_ids: --vocab_size as resolved.
-      shape: of the features.
+      spec: what the network gets of the features.
     """
-    rows, fields, numbers = num_ids + 1, shape.num_fields, shape.num_numeric
-    history, average = bool(config.history), bool(config.average_rows)
-    crosses = bool(config.cross_buckets) and fields > 1
+    rows, fields, numbers = spec.num_ids + 1, spec.num_fields, spec.num_numeric
+    history, crosses, average = bool(config.history), bool(spec.cross_buckets), bool(config.average_rows)
     inputs = fields * (config.embedding_dim + 2 * history + crosses) + 2 * numbers
     dense = sum((i + 1) * units for i, units in itertools.pairwise([inputs, *config.layers, 1]))
     learned = rows * (1 + config.embedding_dim) + 1 + dense
-    followed = history * (2 * rows + 2) + crosses * (2 * (config.cross_buckets + 1) + 2) + 3 * numbers + average * (dense + 3)
+    followed = history * (2 * rows + 2) + crosses * (2 * (spec.cross_buckets + 1) + 2) + 3 * numbers + average * (dense + 3)
     return Sizes(
         checkpoint=_FLOAT_BYTES * (3 * learned + followed) + _STEP_BYTES,
         version=_FLOAT_BYTES * (learned + followed),
-        table=_TABLE_LINE_BYTES * num_ids,
+        table=_TABLE_LINE_BYTES * spec.num_ids,
     )

@@ -5,10 +5,11 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from tfonline.model.embeddings import Distinct, this_replica
-from tfonline.model.optimizers import Gradient
-from tfonline.model.replicas import add_up
-from tfonline.model.wide_deep import WideDeep
+from tfonline.model.networks.wide_deep.model import WideDeep
+from tfonline.model.tables.distinct import Distinct
+from tfonline.model.tables.optimizers import Gradient
+from tfonline.model.tables.replicas import this_replica
+from tfonline.model.tables.xla import FixedDistinct, add_up
 
 # So many replicas send each other all that they have. What each gets grows with their number; a collective's share hardly does.
 _MOST_DIRECT = 4
@@ -141,7 +142,8 @@ class Exchange:
             ids = tf.where(touched > 0, ids, self._model.num_rows)
             tables = [tf.IndexedSlices(values, ids) for values in (wide, deep)]
         else:
-            distinct = Distinct.of(tf.concat([wide.indices for wide, _ in tables], axis=0), self._fixed_rows)
+            ids = tf.concat([wide.indices for wide, _ in tables], axis=0)
+            distinct = FixedDistinct.of(ids, self._fixed_rows) if self._fixed_rows else Distinct.of(ids)
             of_each = zip(*tables, strict=True)
             tables = [tf.IndexedSlices(distinct.sums_of([t.values for t in side]), distinct.ids) for side in of_each]
         return Learned(loss, [tables[0], *dense[: len(self._wide)]], [tables[1], *dense[len(self._wide) :]])

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from tfonline.model.embeddings import own, read_first
+from tfonline.model.tables.replicas import own, read_first
 
 Gradient = tf.Tensor | tf.IndexedSlices
 

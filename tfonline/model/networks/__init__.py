@@ -1,0 +1,1 @@
+"""Networks: what stands above the tables."""
