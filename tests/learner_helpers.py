@@ -5,8 +5,9 @@ import tensorflow as tf
 
 from tfonline.features.batch import Examples
 from tfonline.features.spec import Spec
+from tfonline.model.learner import Learner
 from tfonline.model.networks.wide_deep.model import WideDeep
-from tfonline.model.step import Learner, Rates
+from tfonline.model.tables.optimizers import Rates
 from tfonline.model.tables.replicas import make_strategy
 
 SEED_RATES = Rates(

@@ -11,7 +11,7 @@ from tensorflow.python.framework import kernels
 from tfonline.config import Config
 from tfonline.features.batch import Examples
 from tfonline.features.spec import Spec
-from tfonline.model.step import make_learner
+from tfonline.model.learner import make_learner
 from tfonline.model.tables.replicas import make_strategy
 
 ROWS, NUM_IDS, FIELDS, NUMBERS, CROSSES = 12, 777, 3, 2, 3

@@ -14,7 +14,7 @@ from tfonline.config import parse
 from tfonline.features.dictionaries import Dictionaries, load_dictionaries
 from tfonline.features.pipeline import Features
 from tfonline.features.schema import load_schema
-from tfonline.model.step import make_learner
+from tfonline.model.learner import make_learner
 from tfonline.model.tables.replicas import make_strategy
 from tfonline.publish.versions import Versions
 from tfonline.train import run

@@ -14,7 +14,7 @@ from serving_helpers import publish
 from tensorboard_helpers import events_of
 
 from tfonline.evaluate.progressive import PREDICTION
-from tfonline.model.step import Learner
+from tfonline.model.learner import Learner
 from tfonline.publish import links
 from tfonline.publish import publisher as publisher_module
 from tfonline.publish.gate import Gate

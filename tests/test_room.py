@@ -12,8 +12,8 @@ from tfonline.config import Config
 from tfonline.evaluate.progressive import ProgressiveMetrics
 from tfonline.features.spec import Spec
 from tfonline.lifecycle import Exit, Stop, UserError
+from tfonline.model.learner import make_learner
 from tfonline.model.sizes import Sizes, reckon
-from tfonline.model.step import make_learner
 from tfonline.model.tables.replicas import make_strategy
 from tfonline.publish.checkpoints import Checkpoints, Position
 from tfonline.room import Needs, amount, check_room, free_gpu_memory, free_memory, needs
@@ -47,7 +47,7 @@ def test_a_checkpoint_is_as_large_as_reckoned(tmp_path, flags, fields):
     learner = make_learner(make_strategy(config.num_replicas, "cpu"), config, spec)
     sizes = reckon(config, spec)
     assert sum(v.shape.num_elements() * v.dtype.size for v in learner.variables) == sizes.checkpoint
-    assert sum(v.shape.num_elements() * v.dtype.size for v in learner.model.all_weights) == sizes.version
+    assert sum(v.shape.num_elements() * v.dtype.size for v in learner.all_weights) == sizes.version
     checkpoints = Checkpoints(str(tmp_path), 2, learner, Position(next=[0], start=[0]), ProgressiveMetrics(1000))
     checkpoints.begin(Stop().saving)
     checkpoints.finished(wait=True)

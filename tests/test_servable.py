@@ -16,7 +16,7 @@ from tfonline.features.dictionaries import load_dictionaries
 from tfonline.features.message import write_message
 from tfonline.features.parse import REASONS
 from tfonline.features.pipeline import Features
-from tfonline.model.step import make_learner
+from tfonline.model.learner import make_learner
 from tfonline.model.tables.replicas import make_strategy
 from tfonline.publish.servable import Servable
 from tfonline.publish.versions import digests

@@ -23,7 +23,7 @@ from tfonline.evaluate.progressive import PREDICTION, ProgressiveMetrics
 from tfonline.features.batch import Element, Examples
 from tfonline.features.parse import REASONS
 from tfonline.lifecycle import DRAIN_SHARE, Every, Exit, Stop, UserError
-from tfonline.model.step import Learner, StepResult
+from tfonline.model.learner import Learner, StepResult
 from tfonline.publish.checkpoints import Checkpoints, Position
 from tfonline.publish.publisher import Publisher
 from tfonline.report.columns import ColumnShares
@@ -268,18 +268,18 @@ class Loop:
         batch = element.batch
         (label,) = batch.label.values()
         logits, labels = (t.numpy().reshape(good.shape) for t in (result.logits, label))
-        wide_losses, deep_losses = result.wide_loss.numpy(), result.deep_loss.numpy()
+        losses = {name: values.numpy() for name, values in result.losses.items()}
         for i in steps:
-            wide_loss, deep_loss = float(wide_losses[i]), float(deep_losses[i])
-            if not math.isfinite(deep_loss):
-                what = f"the loss is {deep_loss} at step {p.position.step + 1}"
+            self._last_losses = {name: float(values[i]) for name, values in losses.items()}
+            *_, loss = self._last_losses.values()  # with all that is added to it
+            if not math.isfinite(loss):
+                what = f"the loss is {loss} at step {p.position.step + 1}"
                 raise self._not_finite(what, [p.planner.planned(int(element.window))])
             p.metrics.add(logits[i][good[i]], labels[i][good[i]])
             p.position.step += 1
             every = p.config.loss_log_every_steps
             if every and p.position.step % every == 0 and "loss.log" in self._files:
-                self._files["loss.log"].write(loss_line(p.position.step, wide_loss, deep_loss))
-        self._last_losses = {"wide_loss": wide_loss, "deep_loss": deep_loss}
+                self._files["loss.log"].write(loss_line(p.position.step, self._last_losses))
         logits, labels, rows = logits[good], labels[good], int(good.sum())
         if p.publisher:
             p.publisher.observe(element, good.ravel(), labels, logits)

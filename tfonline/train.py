@@ -43,7 +43,7 @@ _CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EP
 if TYPE_CHECKING:
     from tfonline.features.dictionaries import Dictionaries
     from tfonline.features.schema import Schema
-    from tfonline.model.step import Learner
+    from tfonline.model.learner import Learner
     from tfonline.publish.checkpoints import Position
 
 
@@ -158,8 +158,8 @@ def _train(
     from tfonline.evaluate.progressive import ProgressiveMetrics
     from tfonline.features.pipeline import Features, make_batches
     from tfonline.loop import Loop, Parts
+    from tfonline.model.learner import make_learner
     from tfonline.model.sizes import reckon
-    from tfonline.model.step import make_learner
     from tfonline.model.tables.replicas import make_strategy
     from tfonline.publish import checkpoint_files
     from tfonline.publish.checkpoints import FORMAT, Checkpoints, Position, saved_position

@@ -63,7 +63,7 @@ class _Stream:
         return exact_auc(np.concatenate(logits), np.concatenate(labels))
 
     def _learner(self):
-        from tfonline.model.step import make_learner
+        from tfonline.model.learner import make_learner
         from tfonline.model.tables.replicas import make_strategy
 
         f = self._features

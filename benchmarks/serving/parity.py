@@ -18,7 +18,7 @@ class Trainer:
         from tfonline.features.dictionaries import load_dictionaries
         from tfonline.features.pipeline import Features
         from tfonline.features.schema import load_schema
-        from tfonline.model.step import make_learner
+        from tfonline.model.learner import make_learner
         from tfonline.model.tables.replicas import make_strategy
 
         settings = json.loads((model_dir / "config.json").read_text())

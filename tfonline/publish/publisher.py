@@ -22,7 +22,7 @@ from tfonline.features.batch import Batch, Element
 from tfonline.features.pipeline import Features
 from tfonline.features.schema import Schema
 from tfonline.lifecycle import Every, UserError
-from tfonline.model.step import Learner
+from tfonline.model.learner import Learner
 from tfonline.publish import published
 from tfonline.publish.checkpoints import Position
 from tfonline.publish.gate import Gate, Limits

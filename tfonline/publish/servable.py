@@ -8,7 +8,7 @@ from tfonline.config import Config
 from tfonline.features.parse import REASONS, Fields, Parse
 from tfonline.features.pipeline import Features
 from tfonline.features.schema import Schema
-from tfonline.model.step import make_model
+from tfonline.model.networks.find import make_network
 from tfonline.publish import warmup
 from tfonline.publish.plain_path import plain_path
 
@@ -38,7 +38,7 @@ class Servable(tf.Module):
         self._config, self._schema, self._features = config, schema, features
         self._parse = Parse(schema, config.message_format)
         self._parse_unlabelled = Parse(schema, config.message_format, labelled=False)
-        self.model = make_model(config, features.spec)
+        self.model = make_network(config, features.spec)
         self.model.build()
         self.signatures = {
             "serving_default": self.score.get_concrete_function(),
@@ -85,7 +85,8 @@ class Servable(tf.Module):
     @tf.function(autograph=False)
     def score_features(self, features: dict[str, tf.Tensor]) -> tf.Tensor:
         """Features, as the trainer has them, to logits float32 [B]."""
-        return self.model(features)
+        (logits,) = self.model.score(features).values()
+        return logits
 
     @tf.function(autograph=False)
     def _of_columns(self, **columns: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -100,7 +101,7 @@ class Servable(tf.Module):
 
     def _score(self, fields: Fields) -> dict[str, tf.Tensor]:
         row = self._features.of_fields(fields)
-        logit = self.model(row.features)
+        (logit,) = self.model.score(row.features).values()
         logit = tf.where(row.reason == 0, logit, float("nan"))
         return {"logit": logit, "probability": tf.sigmoid(logit), "reason": row.reason}
 

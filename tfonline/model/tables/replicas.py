@@ -1,11 +1,14 @@
 """The replicas of a model: on which devices they are, and how to reach a replica's copy of a mirrored variable."""
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
 
+from tfonline.cluster.collectives import gather
 from tfonline.cluster.members import Cluster
+from tfonline.features.batch import Examples
 from tfonline.lifecycle import Exit, UserError
 
 
@@ -77,3 +80,79 @@ def _over_workers(cluster: Cluster) -> tf.distribute.Strategy:
         tf.train.ClusterSpec({"worker": list(cluster.workers)}), task_type="worker", task_id=cluster.index, rpc_layer="grpc"
     )
     return tf.distribute.MultiWorkerMirroredStrategy(cluster_resolver=resolver)
+
+
+class Replicas:
+    """The replicas of a strategy, of one worker or of several: what is run on all, brought to each, cut up for each.
+
+    Args:
+      strategy: theirs.
+      cluster: the workers over which it reaches; None: this process only.
+
+    Attributes:
+      strategy: theirs.
+      count: how many, over all workers.
+      of_worker: how many each worker has.
+      workers: how many there are.
+    """
+
+    def __init__(self, strategy: tf.distribute.Strategy, cluster: Cluster | None = None):
+        self.strategy, self.count = strategy, strategy.num_replicas_in_sync
+        self._worker, self.workers = (cluster.index, len(cluster.workers)) if cluster else (0, 1)
+        self.of_worker = self.count // self.workers
+        self.run, self.copies_of = strategy.run, strategy.experimental_local_results
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether they are GPUs."""
+        return "GPU" in self.strategy.extended.worker_devices[0]
+
+    def on_device(self, examples: Examples) -> Examples:
+        """Copied to the first GPU where they are GPUs; else as it is.
+
+        TensorFlow keeps int32 in the host's memory, and would copy ids to the GPU anew for each use: there they are int64.
+        """
+        if not self.on_gpu:
+            return examples
+
+        def copied(t: tf.Tensor) -> tf.Tensor:  # int32 as uint32, which is half of int64 on the way
+            return tf.cast(tf.bitcast(t, tf.uint32), tf.int64) if t.dtype == tf.int32 else tf.identity(t)
+
+        with tf.device(self.strategy.extended.worker_devices[0]):
+            return tf.nest.map_structure(copied, examples)
+
+    def split(self, axis: int, batches: Examples) -> Examples:
+        """Each replica's rows of [B, ...] tensors, or of [N, B, ...] where the axis is 1."""
+        if self.workers > 1:
+            of_all = (batches.label, batches.weight)
+            label, weight = tf.nest.map_structure(lambda x: share(self._worker, self.workers, x), of_all)
+            batches = Examples(label, weight, batches.features)
+        if self.of_worker == 1:
+            return batches
+        return tf.nest.map_structure(lambda x: self.each(lambda copy: share(copy, self.of_worker, x, axis)), batches)
+
+    def each(self, of_copy: Callable[[int], tf.Tensor]) -> tf.distribute.DistributedValues:
+        """What it gives for each of this worker's replicas, brought to its device."""
+        devices = self.strategy.extended.worker_devices
+
+        def bring(context: tf.distribute.ReplicaContext) -> tf.Tensor:
+            copy = context.replica_id_in_sync_group % self.of_worker
+            x = of_copy(copy)
+            with tf.device(devices[copy]):
+                return tf.identity(x)
+
+        return self.strategy.experimental_distribute_values_from_function(bring)
+
+    def of_all_workers(self, x: tf.Tensor) -> tf.Tensor:
+        """Each worker's [b, ...] to [B, ...], in the workers' order."""
+        if self.workers == 1:
+            return x
+        found = gather(self.strategy, self.workers, x)
+        return tf.ensure_shape(found, [x.shape[0] * self.workers, *x.shape[1:]])
+
+
+def share(part: int, of: int, x: tf.Tensor, axis: int = 0) -> tf.Tensor:
+    """Of so many equal parts of [B, ...], or of [N, B, ...] where the axis is 1, this one."""
+    rows = x.shape[axis] // of
+    own_rows = slice(part * rows, (part + 1) * rows)
+    return x[:, own_rows] if axis else x[own_rows]

@@ -1,9 +1,37 @@
 """A table of weights, a row an id, as a Keras layer."""
 
+import dataclasses
+from collections.abc import Callable, Sequence
+
 import keras
 import tensorflow as tf
 
 from tfonline.model.tables.replicas import own
+
+Initializer = Callable[[Sequence[int]], tf.Tensor]
+
+
+@dataclasses.dataclass(frozen=True)
+class TableSpec:
+    """A table that a network declares. It is looked up by the input `ids`, and has a row for each id.
+
+    Attributes:
+      width: numbers a row.
+      optimizer: by which it learns, of optimizers.KINDS: `ftrl` or `adam`.
+      initializer: of a shape, [num_ids, width], to the initial weights, float32; `normal` makes one.
+      dtype: `float32`; or `bfloat16`, to which rows are rounded where they are learned by. It saves time for a network that rounds
+        them before anything else, and is for no other one: rows to score by come as they are.
+    """
+
+    width: int
+    optimizer: str
+    initializer: Initializer
+    dtype: str = "float32"
+
+
+def normal(stddev: float, seed: int) -> Initializer:
+    """Makes an initializer: weights drawn from a normal distribution, by the seed and the table's width."""
+    return lambda shape: tf.random.stateless_normal(shape, [seed, shape[-1]], stddev=stddev)
 
 
 def read_rows(table: tf.Variable, ids: tf.Tensor) -> tf.Tensor:
@@ -23,19 +51,23 @@ class Table(keras.layers.Layer):
 
     Args:
       num_ids: rows without the padding.
-      width: numbers a row.
-      stddev: of the normal distribution that the initial weights are drawn from.
-      seed: of the initial weights.
+      spec: the table's.
     """
 
-    def __init__(self, num_ids: int, width: int, stddev: float, seed: int, **kwargs):
+    def __init__(self, num_ids: int, spec: TableSpec, **kwargs):
         super().__init__(**kwargs)
-        self.padding_id, self._width, self._stddev, self._seed = num_ids, width, stddev, seed
+        self.padding_id, self.spec = num_ids, spec
 
-    def build(self, _) -> None:
+    @property
+    def num_rows(self) -> int:
+        """An id each, and the padding."""
+        return self.padding_id + 1
+
+    def build(self, _=None) -> None:
         """Makes the table; under a strategy's scope, it is mirrored."""
-        start = tf.random.stateless_normal([self.padding_id, self._width], [self._seed, self._width], stddev=self._stddev)
-        self.table = tf.Variable(tf.concat([start, tf.zeros([1, self._width])], axis=0), trainable=True, name=f"{self.name}_table")
+        start = self.spec.initializer([self.padding_id, self.spec.width])
+        weights = tf.concat([start, tf.zeros([1, self.spec.width])], axis=0)
+        self.table = tf.Variable(weights, trainable=True, name=f"{self.name}_table")
 
     def call(self, ids: tf.Tensor) -> tf.Tensor:
         """int32 [B, F] to float32 [B, F, width]; the gradient is IndexedSlices."""

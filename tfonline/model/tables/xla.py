@@ -1,7 +1,7 @@
 """XLA's own ways: distinct ids in a number that is known beforehand, sums over several GPUs, and whether it works at all."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -72,6 +72,12 @@ class FixedDistinct(NamedTuple):
 def _segment_sum(values: tf.Tensor, places: tf.Tensor, num_places: tf.Tensor | int) -> tf.Tensor:
     # With a third axis, or XLA lays the sums out as it does `[n, 1]` ids: column by column.
     return tf.math.unsorted_segment_sum(values[:, :, None], places, num_places)[:, :, 0]
+
+
+def compiled(of_replica: Callable) -> Callable:
+    """As Strategy.run can call it: of a tf.function as such, it would make one over all replicas where these are no GPUs."""
+    function = tf.function(of_replica, autograph=False, jit_compile=True)
+    return lambda *args: function(*args)
 
 
 def add_up(x: tf.Tensor, num_replicas: int) -> tf.Tensor:

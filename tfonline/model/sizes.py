@@ -1,0 +1,55 @@
+"""How many bytes a model takes, reckoned before anything is made. Imports no TensorFlow."""
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from tfonline.config import Config
+
+if TYPE_CHECKING:
+    from tfonline.features.spec import Spec
+
+_FLOAT_BYTES, _STEP_BYTES = 4, 8
+# Of the lookup table that a version takes along: a hash, a tab, an id and a line feed.
+_TABLE_LINE_BYTES = 29
+
+
+class Sizes(NamedTuple):
+    """Bytes of a model, one copy of it.
+
+    Attributes:
+      checkpoint: weights, slots, and what is counted or averaged; on disk some ten to a hundred kilobytes more (metrics, names).
+      version: what scores depend on, without slots; on disk about a megabyte more (the graph).
+      table: of the lookup table as a file, at most.
+    """
+
+    checkpoint: int
+    version: int
+    table: int
+
+
+def reckon(config: Config, spec: "Spec") -> Sizes:
+    """The sizes of the model that the flags ask for.
+
+    A network's module may have a function `reckon(config, spec)` to the numbers that learn and those that are counted or averaged.
+    Of another network, the tables alone are reckoned: all but them is small.
+
+    Args:
+      config: the flags.
+      spec: what the network gets of the features.
+
+    Raises:
+      UserError: see networks.find.
+    """
+    from tfonline.model.networks.find import find, make_network
+
+    module, _ = find(config.network)
+    if hasattr(module, "reckon"):
+        learned, counted = module.reckon(config, spec)
+    else:
+        tables = make_network(config, spec).tables.values()
+        learned, counted = sum(t.num_rows * t.spec.width for t in tables), 0
+    # Each number that learns has two slots: n and z of FTRL, or the moments of Adam, whose step is int64.
+    return Sizes(
+        checkpoint=_FLOAT_BYTES * (3 * learned + counted) + _STEP_BYTES,
+        version=_FLOAT_BYTES * (learned + counted),
+        table=_TABLE_LINE_BYTES * spec.num_ids,
+    )
