@@ -7,13 +7,13 @@ import tensorflow as tf
 
 from tfonline.evaluate.progressive import ProgressiveMetrics
 from tfonline.keep.checkpoints import Checkpoints
-from tfonline.keep.learned import Learned
+from tfonline.keep.learner import KeptLearner
 from tfonline.state import FileLengths, Position
 
 
 def parts_of(learner, position=None, metrics=None):
     """What a run keeps."""
-    return Learned(learner), position or Position(next=[0], start=[0]), metrics or ProgressiveMetrics(100), FileLengths()
+    return KeptLearner(learner), position or Position(next=[0], start=[0]), metrics or ProgressiveMetrics(100), FileLengths()
 
 
 def checkpoints_of(folder, learner, position=None, keep=2, background=False, metrics=None, contract=None):

@@ -4,10 +4,11 @@ import numpy as np
 import tensorflow as tf
 
 from tfonline.features.batch import Examples
-from tfonline.features.pipeline import Shape
-from tfonline.model.replicas import make_strategy
-from tfonline.model.step import Learner, Rates
-from tfonline.model.wide_deep import WideDeep
+from tfonline.features.spec import Spec
+from tfonline.model.learner import Learner
+from tfonline.model.networks.wide_deep.model import WideDeep
+from tfonline.model.tables.optimizers import Rates
+from tfonline.model.tables.replicas import make_strategy
 
 SEED_RATES = Rates(
     wide_learning_rate=5e-2,
@@ -23,7 +24,7 @@ SEED_RATES = Rates(
 def make_learner(num_replicas=1, num_ids=6, fields=3, dim=2, layers=(4,), rates=SEED_RATES, stddev=0.1, **model):
     strategy = make_strategy(num_replicas, "cpu")
     with strategy.scope():
-        model = WideDeep(num_ids, Shape(fields), dim, layers, "glorot", stddev, seed=3, **model)
+        model = WideDeep(Spec.of(num_ids, fields), dim, layers, "glorot", stddev, seed=3, **model)
     return Learner(strategy, model, rates)
 
 

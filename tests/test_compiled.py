@@ -8,13 +8,13 @@ from rows import make_rows
 
 from tfonline.config import Config
 from tfonline.evaluate.progressive import PREDICTION
-from tfonline.features.pipeline import Shape
+from tfonline.features.spec import Spec
 from tfonline.lifecycle import UserError
-from tfonline.model import embeddings, exchange, step
-from tfonline.model.embeddings import Distinct
-from tfonline.model.optimizers import Ftrl
-from tfonline.model.replicas import make_strategy
-from tfonline.model.step import make_learner
+from tfonline.model.learner import make_learner
+from tfonline.model.tables import exchange, replicas, xla, xla_steps
+from tfonline.model.tables.optimizers import Ftrl
+from tfonline.model.tables.packed import Packed
+from tfonline.model.tables.replicas import make_strategy
 
 FIELDS, NUMBERS, PAIRS, ROWS = 3, 2, 3, 12
 ALL = {"history": True, "cross_buckets": 50, "average_rows": 50, "l2": 1e-3}
@@ -24,7 +24,8 @@ def learner_of(jit_compile, num_ids, num_replicas=1, **flags):
     config = Config(
         batch_size=ROWS, embedding_dim=5, deep_layers="16,4", jit_compile=jit_compile, num_replicas=num_replicas, **flags
     )
-    return make_learner(make_strategy(num_replicas, "cpu"), config, num_ids, Shape(FIELDS, NUMBERS))
+    spec = Spec.of(num_ids, FIELDS, NUMBERS, cross_buckets=config.cross_buckets)
+    return make_learner(make_strategy(num_replicas, "cpu"), config, spec)
 
 
 def batches_of(count, num_ids, flags=ALL):
@@ -55,13 +56,13 @@ def batches_of(count, num_ids, flags=ALL):
     ],
 )
 def test_compiled_steps_learn_what_the_others_learn(monkeypatch, num_ids, num_replicas, flags):
-    monkeypatch.setattr(embeddings, "_FEW_IDS", 0)  # as large batches are added up
+    monkeypatch.setattr(xla, "_FEW_IDS", 0)  # as large batches are added up
     plain, compiled = (learner_of(jit, num_ids, num_replicas, **flags) for jit in (False, True))
     batches = list(batches_of(8, num_ids, flags))
     # A call of nothing but steps, and one whose third batch is none.
     for num_steps, which, group in ((4, [0, 1, 2, 3], batches[:4]), (3, [0, 1, 3, 2], batches[4:])):
         want, got = (x.train_steps(tf.constant(num_steps), tf.constant(which), as_one(group)) for x in (plain, compiled))
-        for a, b in zip(want, got, strict=True):
+        for a, b in zip(*map(tf.nest.flatten, (want, got)), strict=True):
             np.testing.assert_allclose(b, a, rtol=2e-5, atol=2e-6)
     assert compiled._train_steps.experimental_get_tracing_count() == 1
     for variable, a, b in zip(plain.variables, values_of(plain), values_of(compiled), strict=True):
@@ -75,7 +76,7 @@ def test_many_replicas_exchange_by_a_collective_what_few_send_each_other(monkeyp
     want = [direct.train(b) for b in batches]
     monkeypatch.setattr(exchange, "_MOST_DIRECT", 1)
     got = [reduced.train(b) for b in batches]
-    np.testing.assert_allclose([r.deep_loss for r in got], [r.deep_loss for r in want], rtol=1e-6)
+    np.testing.assert_allclose([r.losses["deep_loss"] for r in got], [r.losses["deep_loss"] for r in want], rtol=1e-6)
     for variable, a, b in zip(direct.variables, values_of(direct), values_of(reduced), strict=True):
         np.testing.assert_allclose(b, a, rtol=1e-5, atol=1e-6, err_msg=variable.name)
 
@@ -84,8 +85,8 @@ def test_many_replicas_exchange_by_a_collective_what_few_send_each_other(monkeyp
 def test_replicas_that_exchange_within_their_step_learn_what_the_others_learn(monkeypatch, num_ids):
     plain, order = learner_of(False, num_ids, 2, **ALL), []
     learner, packed = as_on_gpus(monkeypatch, num_ids, order), []
-    pack = learner._exchange.pack
-    monkeypatch.setattr(learner._exchange, "pack", lambda learned: packed.append(pack(learned)) or packed[-1])
+    pack = learner._steps._exchange.pack
+    monkeypatch.setattr(learner._steps._exchange, "pack", lambda learned: packed.append(pack(learned)) or packed[-1])
     batches = list(batches_of(7, num_ids))
     # A call of one, a full one, and one whose second batch is no step.
     for steps, which, group in (([0], [0], batches[:1]), ([0, 1, 2], [0, 1, 2], batches[1:4]), ([0, 2], [0, 2, 1], batches[4:])):
@@ -93,7 +94,7 @@ def test_replicas_that_exchange_within_their_step_learn_what_the_others_learn(mo
         got = learner.train_steps(tf.constant(len(steps)), tf.constant(which), learner.inputs(as_one(group)))
         logits = got.logits.numpy().reshape(len(which), ROWS)
         np.testing.assert_allclose(logits[steps], [r.logits for r in want], rtol=2e-5, atol=2e-6)
-        np.testing.assert_allclose(got.deep_loss.numpy()[steps], [r.deep_loss for r in want], rtol=2e-5)
+        np.testing.assert_allclose(got.losses["deep_loss"].numpy()[steps], [r.losses["deep_loss"] for r in want], rtol=2e-5)
         np.testing.assert_array_equal(np.delete(logits, steps, axis=0), 0)
     for i in range(2):
         for variable, a, b in zip(plain.variables, values_of(plain), values_of(learner, i), strict=True):
@@ -108,30 +109,31 @@ def as_on_gpus(monkeypatch, num_ids, order):
     Args:
       order: the steps of the call that comes next: TensorFlow itself exchanges in no loop of its own, so that it has none.
     """
-    in_turn = step._in_turn
+    in_turn = xla_steps.in_turn
 
-    def unrolled(do_step, num_steps, which, *args):
+    def unrolled(do_step, num_losses, num_steps, which, *args):
         n = num_steps if which is None else which.shape[0]
         if n in (None, 1):
-            return in_turn(do_step, num_steps, which, *args)
+            return in_turn(do_step, num_losses, num_steps, which, *args)
         found = {i: do_step(tf.constant(i), *args) for i in order}
         of = lambda i: found.get(i) or map(tf.zeros_like, found[order[0]])  # noqa: E731
         logits, *losses = zip(*map(of, range(n)), strict=True)
-        return step.StepResult(tf.concat(logits, axis=0), *map(tf.stack, losses))
+        return tf.concat(logits, axis=0), *map(tf.stack, losses)
 
     without_nccl(monkeypatch)
-    monkeypatch.setattr(step, "_in_turn", unrolled)
-    monkeypatch.setattr(step.Learner, "on_gpu", True)
+    monkeypatch.setattr(xla_steps, "in_turn", unrolled)
+    monkeypatch.setattr(replicas.Replicas, "on_gpu", True)
     learner = learner_of(True, num_ids, 2, **ALL)
-    del learner._steps_of_replica  # the compiled one
-    learner._train_steps = tf.function(learner._steps, autograph=False)
-    learner._forward_backward, learner._update = map(step._compiled, (learner._forward_backward, learner._update))
+    steps = learner._steps
+    del steps._of_replica  # the compiled one
+    learner._train_steps = tf.function(steps._of_all, autograph=False)
+    steps._tell, steps._learn = map(xla.compiled, (steps._tell, steps._learn))
     return learner
 
 
 def without_nccl(monkeypatch):
     add_up = lambda x, _: tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, x)  # noqa: E731
-    monkeypatch.setattr(exchange, "add_up", add_up)
+    monkeypatch.setattr(xla_steps, "add_up", add_up)
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
@@ -157,7 +159,7 @@ def test_gradients_meet_in_the_type_of_the_products_and_all_else_as_it_is(monkey
 
 
 def test_xla_compiles_how_they_meet(monkeypatch):
-    monkeypatch.setattr(exchange, "add_up", lambda x, _: x)  # nothing of the other: on CPUs XLA has no exchange
+    monkeypatch.setattr(xla_steps, "add_up", lambda x, _: x)  # nothing of the other: on CPUs XLA has no exchange
     dense, logits, wide, deep, ids = to_tell()
     learner, packed, scores = met("bfloat16", True, dense, logits, wide, deep, ids, jit_compile=True)
     copies = learner._strategy.experimental_local_results
@@ -180,17 +182,17 @@ def met(precision, in_tables, dense, logits, wide, deep, ids, jit_compile=False)
     learner = learner_of(True, 1000, 2, precision=precision)
 
     def of_replica():
-        i = embeddings.this_replica()
+        i = replicas.this_replica()
         tables = tuple(tf.IndexedSlices(tf.constant(x[i]), tf.constant(ids[i])) for x in (wide, deep))
-        packed = exchange.Packed((tf.constant(dense[i]),), (tables,) if in_tables else ())
-        return learner._exchange.meet(packed, tf.constant(logits[i]))
+        told = Packed((tf.constant(dense[i]),), (tables,) if in_tables else ())
+        return xla_steps.meet(told, tf.constant(logits[i]), 2, tf.as_dtype(learner.model.gradient_dtype))
 
-    of_replica = step._compiled(of_replica) if jit_compile else of_replica
+    of_replica = xla.compiled(of_replica) if jit_compile else of_replica
     return learner, *tf.function(lambda: learner._strategy.run(of_replica), autograph=False)()
 
 
 def test_a_full_call_is_given_nothing_from_the_host(monkeypatch):
-    monkeypatch.setattr(step.Learner, "on_gpu", True)
+    monkeypatch.setattr(replicas.Replicas, "on_gpu", True)
     learner = learner_of(True, 1000, 2, **ALL)
     inputs = learner.inputs(as_one(list(batches_of(3, 1000))))
     outer = learner._train_steps.get_concrete_function(3, None, inputs).graph  # not run: on CPUs XLA has no exchange
@@ -199,8 +201,8 @@ def test_a_full_call_is_given_nothing_from_the_host(monkeypatch):
 
 
 def test_no_replica_waits_for_another_outside_of_their_exchange(monkeypatch):
-    monkeypatch.setattr(step.Learner, "on_gpu", True)
-    monkeypatch.setattr(exchange.Exchange, "meet", lambda _, packed, logits: (packed, tf.tile(logits, [2])))  # none
+    monkeypatch.setattr(replicas.Replicas, "on_gpu", True)
+    monkeypatch.setattr(xla_steps, "meet", lambda packed, logits, **_: (packed, tf.tile(logits, [2])))  # none
     learner = learner_of(True, 1000, 2)
     batches = list(batches_of(3, 1000, {}))
     learner.train_steps(tf.constant(3), tf.range(3), learner.inputs(as_one(batches)))
@@ -233,14 +235,14 @@ def test_the_padding_stays_zero():
 # More than ids are asked for; fewer; more, but fewer than both replicas ask for.
 @pytest.mark.parametrize(("num_rows", "replicas"), [(10, 1), (5, 1), (10, 2)])
 def test_distinct_ids_of_fixed_size(monkeypatch, num_rows, replicas, few):
-    monkeypatch.setattr(embeddings, "_FEW_IDS", few)
+    monkeypatch.setattr(xla, "_FEW_IDS", few)
     last = num_rows - 1
     ids = tf.constant([3, 1, last, 1, num_rows, 3], tf.int64)  # one is of no row
     values = tf.constant([[1.0], [2.0], [4.0], [8.0], [0.0], [16.0]])
 
     @tf.function(jit_compile=True)
     def find():
-        found = Distinct.fixed_size(ids, num_rows, replicas)
+        found = xla.FixedDistinct.of(ids, num_rows, replicas)
         return found.ids, found.places, found.sums(values), found.sums_of([values[:3], values[3:]]), tf.constant(found.copies)
 
     found, places, sums, of_parts, copies = find()

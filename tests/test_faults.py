@@ -17,7 +17,7 @@ from benchmarks.chaos.poison import MUTATIONS
 from benchmarks.chaos.trainer import Trainer, command_of
 from tfonline import train, waits
 from tfonline.lifecycle import Stop, UserError
-from tfonline.model.step import Learner
+from tfonline.model.learner import Learner
 from tfonline.positions import add_new_partitions
 from tfonline.state import Position
 from tfonline.stream import broker as admin_side

@@ -10,9 +10,9 @@ from tensorflow.python.framework import kernels
 
 from tfonline.config import Config
 from tfonline.features.batch import Examples
-from tfonline.features.pipeline import Shape
-from tfonline.model.replicas import make_strategy
-from tfonline.model.step import make_learner
+from tfonline.features.spec import Spec
+from tfonline.model.learner import make_learner
+from tfonline.model.tables.replicas import make_strategy
 
 ROWS, NUM_IDS, FIELDS, NUMBERS, CROSSES = 12, 777, 3, 2, 3
 
@@ -49,7 +49,8 @@ def is_rows(tensor):
 
 def step_of(ids, num_replicas=1, **flags):
     config = Config(batch_size=ROWS, embedding_dim=5, deep_layers="16,4", num_replicas=num_replicas, **flags)
-    learner = make_learner(make_strategy(num_replicas, "cpu"), config, NUM_IDS, Shape(FIELDS, NUMBERS))
+    inputs = Spec.of(NUM_IDS, FIELDS, NUMBERS, cross_buckets=config.cross_buckets)
+    learner = make_learner(make_strategy(num_replicas, "cpu"), config, inputs)
     spec = lambda dtype, *shape: tf.TensorSpec([ROWS, *shape], dtype)  # noqa: E731
     features = {"ids": spec(ids, FIELDS), "values": spec(tf.float32, FIELDS), "numeric": spec(tf.float32, NUMBERS)}
     if config.cross_buckets:
@@ -86,7 +87,7 @@ def test_with_ids_of_32_bits_rows_would_leave_it():
 
 def test_ids_of_64_bits_are_the_same_ids():
     config = Config(batch_size=ROWS, embedding_dim=5, deep_layers="16,4", l2=1e-3, history=True)
-    learners = [make_learner(make_strategy(1, "cpu"), config, 30, Shape(3)) for _ in range(2)]
+    learners = [make_learner(make_strategy(1, "cpu"), config, Spec.of(30, 3)) for _ in range(2)]
     for b in random_batches(5, ROWS, 30, 3):
         want = learners[0].train(b)
         ids = tf.cast(b.features["ids"], tf.int64)
@@ -97,6 +98,6 @@ def test_ids_of_64_bits_are_the_same_ids():
 
 
 def test_where_there_is_no_gpu_nothing_is_copied():
-    learner = make_learner(make_strategy(1, "cpu"), Config(embedding_dim=2, deep_layers="4"), 30, Shape(3))
+    learner = make_learner(make_strategy(1, "cpu"), Config(embedding_dim=2, deep_layers="4"), Spec.of(30, 3))
     assert not learner.on_gpu
     assert learner.inputs(FOUR_ROWS) is FOUR_ROWS

@@ -8,8 +8,8 @@ from rows import SCHEMA, make_rows
 
 from tfonline.evaluate.progressive import PREDICTION, exact_auc
 from tfonline.features.dictionaries import Dictionaries, save_dictionaries
-from tfonline.model import history
-from tfonline.model.replicas import make_strategy
+from tfonline.model.networks.wide_deep import history
+from tfonline.model.tables.replicas import make_strategy
 
 
 def logit(p):

@@ -91,7 +91,7 @@ def test_steps_are_those_of_batches_that_hold_a_row():
         def train_steps(self, num_steps, which, examples):
             asked.append((int(num_steps), which.numpy().tolist(), examples))
             nothing = tf.zeros([3])
-            return type("R", (), {"logits": tf.range(6.0), "wide_loss": nothing, "deep_loss": nothing + 1})
+            return type("R", (), {"logits": tf.range(6.0), "losses": {"loss": nothing, "loss_with_l2": nothing + 1}})
 
     class Batch:
         valid, label = tf.constant([False, False, True, False, True, True]), {"label": tf.zeros([6])}
@@ -101,7 +101,7 @@ def test_steps_are_those_of_batches_that_hold_a_row():
     assert asked == [(2, [1, 2, 0], "examples")]
     assert seen.steps.tolist() == [1, 2]
     np.testing.assert_array_equal(seen.logits, [[0, 1], [2, 3], [4, 5]])
-    assert {name: losses.tolist() for name, losses in seen.losses.items()} == {"wide_loss": [0] * 3, "deep_loss": [1] * 3}
+    assert {name: losses.tolist() for name, losses in seen.losses.items()} == {"loss": [0] * 3, "loss_with_l2": [1] * 3}
     Batch.valid = tf.zeros([6], tf.bool)
     assert loop._learn(rows, Learner(), batch_size=2) is None
     assert len(asked) == 1

@@ -6,10 +6,9 @@ import tensorflow as tf
 from learner_helpers import SEED_RATES, examples, make_learner, random_batches, values_of
 
 from tfonline.lifecycle import UserError
-from tfonline.model.embeddings import Distinct
-from tfonline.model.optimizers import Ftrl, LazyAdam
-from tfonline.model.replicas import make_strategy
-from tfonline.model.step import Rates
+from tfonline.model.tables.distinct import Distinct
+from tfonline.model.tables.optimizers import Ftrl, LazyAdam, Rates
+from tfonline.model.tables.replicas import make_strategy
 
 
 class SeedInNumpy:
@@ -68,8 +67,8 @@ def test_three_steps_are_the_formulas_of_the_replaced_system():
         label, values = random.integers(0, 2, 4).astype(float), random.random((4, 3)).round(2)
         want_wide, want_deep = plain.step(label, ids, values)
         result = learner.train(examples(ids, label, values))
-        assert float(result.wide_loss) == pytest.approx(want_wide, rel=1e-6)
-        assert float(result.deep_loss) == pytest.approx(want_deep, rel=1e-6)
+        assert float(result.losses["wide_loss"]) == pytest.approx(want_wide, rel=1e-6)
+        assert float(result.losses["deep_loss"]) == pytest.approx(want_deep, rel=1e-6)
     model = learner.model
     got = [model.wide.table, model.bias, model.embedding.table, *model.tower.weights]
     for g, want in zip(got, [plain.w, plain.b, *plain.deep], strict=True):
@@ -84,10 +83,10 @@ def test_two_replicas_end_with_the_weights_of_one(reduction):
     for b in random_batches(20):
         first, second = one.train(b), two.train(b)
         np.testing.assert_allclose(first.logits, second.logits, atol=1e-6)
-        assert float(first.wide_loss) == pytest.approx(float(second.wide_loss), abs=1e-6)
-        assert float(first.deep_loss) == pytest.approx(float(second.deep_loss), abs=1e-6)
+        assert float(first.losses["wide_loss"]) == pytest.approx(float(second.losses["wide_loss"]), abs=1e-6)
+        assert float(first.losses["deep_loss"]) == pytest.approx(float(second.losses["deep_loss"]), abs=1e-6)
     assert max(np.abs(a - b).max() for a, b in zip(start, values_of(one), strict=True)) > 1e-3
-    weights = len(one._wide) + len(one._deep)
+    weights = len(one.learned_by("ftrl")) + len(one.learned_by("adam"))
     assert [v.name for v in one.variables[:weights]] == [v.name for v in two.variables[:weights]]
     for i, (a, b) in enumerate(zip(values_of(one), values_of(two), strict=True)):
         np.testing.assert_allclose(a, b, rtol=0 if i < weights else 1e-5, atol=1e-6 if i < weights else 1e-5)  # slots are sums

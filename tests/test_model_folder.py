@@ -16,7 +16,7 @@ from rows import make_rows
 from tfonline.evaluate.progressive import ProgressiveMetrics
 from tfonline.keep.checkpoints import Checkpoints, saved_contents
 from tfonline.keep.contents import FORMAT
-from tfonline.keep.learned import Learned
+from tfonline.keep.learner import KeptLearner
 from tfonline.lifecycle import UserError
 from tfonline.state import Position
 
@@ -275,7 +275,7 @@ def test_a_variable_that_a_checkpoint_would_leave_out_is_an_error():
             return [w.value for w in self.model.weights]
 
     with pytest.raises(ValueError, match=r"checkpoints would leave them out: .*kernel.*bias.* Make each layer an attribute"):
-        Learned(OfAList())
+        KeptLearner(OfAList())
 
 
 def test_a_newer_form_is_refused_with_both_numbers(tmp_path, learner, monkeypatch):

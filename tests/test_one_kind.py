@@ -14,8 +14,8 @@ from tfonline.config import parse
 from tfonline.features.dictionaries import Dictionaries, load_dictionaries
 from tfonline.features.pipeline import Features
 from tfonline.features.schema import load_schema
-from tfonline.model.replicas import make_strategy
-from tfonline.model.step import make_learner
+from tfonline.model.learner import make_learner
+from tfonline.model.tables.replicas import make_strategy
 from tfonline.publish.versions import Versions
 from tfonline.train import run
 
@@ -103,7 +103,7 @@ def trainers_scores(config, rows):
     schema = load_schema(config.columns)
     dictionaries = load_dictionaries(config.dictionary_dir, schema)
     features = Features(schema, dictionaries, config.numeric, config.message_format, config.oov_buckets, config.cross_buckets)
-    learner = make_learner(make_strategy(1, "cpu"), config, features.num_ids, features.shape)
+    learner = make_learner(make_strategy(1, "cpu"), config, features.spec)
     newest = tf.train.latest_checkpoint(config.model_dir)
     tf.train.Checkpoint(learner=learner).read(newest).assert_existing_objects_matched().expect_partial()
     row = features(tf.constant(rows))

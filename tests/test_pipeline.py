@@ -64,15 +64,17 @@ def test_a_message_becomes_label_ids_values_and_reason(features):
     assert inputs["ids"].numpy()[:2].tolist() == [[0, 1, 4, 5], [0, 1, 2, 6]]
     assert inputs["values"].numpy()[:2].tolist() == [[0.5, 0.25, 1.0, 1.0], [0.0, 1.0, 1.0, 1.0]]
     assert [REASONS[r] for r in reason] == ["", "", "fields"]
-    assert sorted(inputs) == sorted(features.padding) == ["ids", "values"]
-    assert (features.num_ids, features.shape) == (7, (4, 0, 2))
+    assert sorted(inputs) == sorted(features.spec.inputs) == ["ids", "values"]
+    spec = features.spec
+    assert (features.num_ids, spec.num_ids) == (7, PADDING_ID)
+    assert (spec.num_fields, spec.num_numeric, spec.scaled_fields) == (4, 0, 2)
 
 
 def test_buckets_come_with_the_logarithms_of_the_numbers():
     features = Features(SCHEMA, DICTIONARIES, "bucket")
     numeric = features(tf.constant(["1\t5\t\tab\tab", "0\t-1\t0\tx\tx"])).features["numeric"]
     np.testing.assert_allclose(numeric.numpy(), [[np.log(6), np.nan], [-np.log(2), 0.0]], rtol=1e-6)
-    assert features.shape == (4, 2, 0)
+    assert (features.spec.num_fields, features.spec.num_numeric, features.spec.scaled_fields) == (4, 2, 0)
 
 
 def test_values_that_the_dictionary_does_not_hold_share_buckets():

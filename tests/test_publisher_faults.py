@@ -15,7 +15,7 @@ from tensorboard_helpers import events_of
 
 from tfonline.evaluate.progressive import PREDICTION
 from tfonline.keep.plain_path import plain_path
-from tfonline.model.step import Learner
+from tfonline.model.learner import Learner
 from tfonline.publish import links
 from tfonline.publish import publisher as publisher_module
 from tfonline.publish.gate import Gate

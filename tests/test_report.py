@@ -142,9 +142,11 @@ def test_any_message_is_one_line_of_json(message, shown):
 
 
 def test_a_loss_is_the_line_that_the_replaced_system_prints():
-    assert loss_line(1, 0.66100323, 0.72502613) == b"epoch: 1, step: 1, wide_loss: 0.66100323, deep_loss: 0.72502613\n"
+    line = loss_line(1, {"wide_loss": 0.66100323, "deep_loss": 0.72502613})
+    assert line == b"epoch: 1, step: 1, wide_loss: 0.66100323, deep_loss: 0.72502613\n"
     # A float32 that came as a Python float has as many digits as a float32 needs.
-    assert loss_line(12345, float(np.float32(0.1)), 2.0) == b"epoch: 1, step: 12345, wide_loss: 0.1, deep_loss: 2.0\n"
+    line = loss_line(12345, {"wide_loss": float(np.float32(0.1)), "deep_loss": 2.0})
+    assert line == b"epoch: 1, step: 12345, wide_loss: 0.1, deep_loss: 2.0\n"
 
 
 # Console

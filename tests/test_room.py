@@ -10,11 +10,11 @@ from checkpoint_helpers import checkpoints_of
 
 from tfonline import folders
 from tfonline.config import Config
-from tfonline.features.pipeline import Shape
+from tfonline.features.spec import Spec
 from tfonline.lifecycle import Exit, Stop, UserError
-from tfonline.model.replicas import make_strategy
+from tfonline.model.learner import make_learner
 from tfonline.model.sizes import Sizes, reckon
-from tfonline.model.step import make_learner
+from tfonline.model.tables.replicas import make_strategy
 from tfonline.room import Needs, amount, check_room, free_gpu_memory, free_memory, needs
 
 ALL = {"history": True, "cross_buckets": 5, "average_rows": 100}
@@ -24,28 +24,29 @@ PLENTY = 10**13  # more memory, and a larger file's size, than any machine has t
 def test_the_formula_by_hand():
     # R = 10. Three fields of 2 numbers, layers 4 and 1: T = (6 + 1) 4 + (4 + 1) = 33, L = 10 (1 + 2) + 1 + 33 = 64.
     small = Config(embedding_dim=2, deep_layers="4")
-    assert reckon(small, 9, Shape(3)) == Sizes(checkpoint=4 * 3 * 64 + 8, version=4 * 64, table=29 * 9)
+    assert reckon(small, Spec.of(9, 3)) == Sizes(checkpoint=4 * 3 * 64 + 8, version=4 * 64, table=29 * 9)
     # 3 (2 + 2 + 1) = 15 inputs: T = 16 * 4 + 5 = 69, L = 30 + 1 + 69 = 100, C = (2 * 10 + 2) + (2 * 6 + 2) + (69 + 3) = 108.
     all_of_it = Config(embedding_dim=2, deep_layers="4", **ALL)
-    assert reckon(all_of_it, 9, Shape(3)) == Sizes(checkpoint=4 * 408 + 8, version=4 * 208, table=29 * 9)
+    assert reckon(all_of_it, Spec.of(9, 3, cross_buckets=5)) == Sizes(checkpoint=4 * 408 + 8, version=4 * 208, table=29 * 9)
 
 
 @pytest.mark.parametrize(
-    ("flags", "shape"),
+    ("flags", "fields"),
     [
-        ({}, Shape(5, 2)),
-        ({"deep_layers": "8"}, Shape(5, 0, 3)),
-        ({"deep_layers": "16,8,4", **ALL}, Shape(5, 3, 0)),
-        ({"deep_layers": "16,8", **ALL}, Shape(1, 1, 0)),
-        ({"num_replicas": 2, "devices": "cpu", **ALL}, Shape(4, 2, None)),
+        ({}, (5, 2)),
+        ({"deep_layers": "8"}, (5, 0, 3)),
+        ({"deep_layers": "16,8,4", **ALL}, (5, 3, 0)),
+        ({"deep_layers": "16,8", **ALL}, (1, 1, 0)),
+        ({"num_replicas": 2, "devices": "cpu", **ALL}, (4, 2, None)),
     ],
 )
-def test_a_checkpoint_is_as_large_as_reckoned(tmp_path, flags, shape):
+def test_a_checkpoint_is_as_large_as_reckoned(tmp_path, flags, fields):
     config = Config(model_dir=str(tmp_path), embedding_dim=16, **flags)
-    learner = make_learner(make_strategy(config.num_replicas, "cpu"), config, 20_000, shape)
-    sizes = reckon(config, 20_000, shape)
+    spec = Spec.of(20_000, *fields, cross_buckets=config.cross_buckets)
+    learner = make_learner(make_strategy(config.num_replicas, "cpu"), config, spec)
+    sizes = reckon(config, spec)
     assert sum(v.shape.num_elements() * v.dtype.size for v in learner.variables) == sizes.checkpoint
-    assert sum(v.shape.num_elements() * v.dtype.size for v in learner.model.all_weights) == sizes.version
+    assert sum(v.shape.num_elements() * v.dtype.size for v in learner.all_weights) == sizes.version
     checkpoints = checkpoints_of(tmp_path, learner)
     checkpoints.begin(Stop().saving)
     checkpoints.finished(wait=True)

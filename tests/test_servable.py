@@ -16,8 +16,8 @@ from tfonline.config import parse
 from tfonline.features.dictionaries import load_dictionaries
 from tfonline.features.pipeline import Features
 from tfonline.formats.reasons import REASONS
-from tfonline.model.replicas import make_strategy
-from tfonline.model.step import make_learner
+from tfonline.model.learner import make_learner
+from tfonline.model.tables.replicas import make_strategy
 from tfonline.publish.servable import Servable
 from tfonline.publish.versions import digests
 from tfonline.train import run
@@ -72,7 +72,7 @@ def make_features(config, folder=None):
 def trainers_scores(config, rows, size, *checkpoints):
     """The logits that the trainer itself gives from each of its checkpoints."""
     features = make_features(config)
-    learner = make_learner(make_strategy(1, "cpu"), config, features.vocab_size, features.shape)
+    learner = make_learner(make_strategy(1, "cpu"), config, features.spec)
     made = list(tf.data.Dataset.from_tensor_slices(rows).batch(size, drop_remainder=True).map(features))
     for checkpoint in checkpoints:
         tf.train.Checkpoint(learner=learner).read(checkpoint).assert_existing_objects_matched().expect_partial()

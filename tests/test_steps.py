@@ -12,10 +12,10 @@ from rows import make_rows
 from tfonline.ahead import ahead
 from tfonline.config import Config
 from tfonline.evaluate.progressive import PREDICTION
-from tfonline.features.pipeline import Shape
+from tfonline.features.spec import Spec
 from tfonline.lifecycle import UserError
-from tfonline.model.replicas import make_strategy
-from tfonline.model.step import make_learner
+from tfonline.model.learner import make_learner
+from tfonline.model.tables.replicas import make_strategy
 
 NUM_IDS, FIELDS, ROWS = 30, 3, 12
 
@@ -23,7 +23,7 @@ NUM_IDS, FIELDS, ROWS = 30, 3, 12
 def learner_of(num_replicas, **flags):
     flags = {"embedding_dim": 5, "deep_layers": "16,4", "l2": 1e-3, "history": True, "average_rows": 50} | flags
     config = Config(batch_size=ROWS, num_replicas=num_replicas, **flags)
-    return make_learner(make_strategy(num_replicas, "cpu"), config, NUM_IDS, Shape(FIELDS))
+    return make_learner(make_strategy(num_replicas, "cpu"), config, Spec.of(NUM_IDS, FIELDS))
 
 
 @pytest.mark.parametrize("num_replicas", [1, 2])
@@ -35,11 +35,11 @@ def test_steps_of_one_call_are_those_of_single_calls_to_the_last_bit(num_replica
     empty = examples(np.full((ROWS, FIELDS), NUM_IDS), np.zeros(ROWS), np.zeros((ROWS, FIELDS)), np.zeros(ROWS))
     got.append(grouped.train_steps(tf.constant(3), tf.constant([0, 2, 3, 1]), as_one([batches[4], empty, *batches[5:]])))
     logits = np.concatenate([r.logits.numpy().reshape(4, ROWS) for r in got])
-    losses = np.concatenate([np.stack([r.wide_loss, r.deep_loss], axis=1) for r in got])
+    losses = np.concatenate([np.stack([r.losses["wide_loss"], r.losses["deep_loss"]], axis=1) for r in got])
     np.testing.assert_array_equal(logits[5], 0)  # of the batch that was no step
     np.testing.assert_array_equal(losses[5], 0)
     np.testing.assert_array_equal(np.delete(logits, 5, axis=0), [r.logits for r in want])
-    np.testing.assert_array_equal(np.delete(losses, 5, axis=0), [(r.wide_loss, r.deep_loss) for r in want])
+    np.testing.assert_array_equal(np.delete(losses, 5, axis=0), [(r.losses["wide_loss"], r.losses["deep_loss"]) for r in want])
     for a, b in zip(values_of(single), values_of(grouped), strict=True):
         np.testing.assert_array_equal(a, b)
     assert grouped.deep_optimizer.step.values[0].numpy() == 7
@@ -51,7 +51,7 @@ def test_one_step_a_call_is_a_step():
     for b in random_batches(3, ROWS, NUM_IDS, FIELDS):
         want, got = single.train(b), other.train_steps(tf.constant(1), tf.constant([0]), b)
         np.testing.assert_array_equal(got.logits, want.logits)
-        assert got.wide_loss.numpy().tolist() == [float(want.wide_loss)]
+        assert got.losses["wide_loss"].numpy().tolist() == [float(want.losses["wide_loss"])]
     np.testing.assert_array_equal(single.model.embedding.table, other.model.embedding.table)
 
 

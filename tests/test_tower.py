@@ -33,12 +33,13 @@ def test_the_average_scores_and_changes_nothing_of_what_is_learned():
     plain, averaged = make_learner(), make_learner(average_rows=1000)
     for _ in range(3):
         plain_result, result = plain.train(FOUR_ROWS), averaged.train(FOUR_ROWS)
-    assert result.wide_loss == plain_result.wide_loss  # of the weights that learn
-    for one, other in zip((*plain._wide, *plain._deep), (*averaged._wide, *averaged._deep), strict=True):
+    assert result.losses["wide_loss"] == plain_result.losses["wide_loss"]  # of the weights that learn
+    for one, other in zip(*([*x.learned_by("ftrl"), *x.learned_by("adam")] for x in (plain, averaged)), strict=True):
         np.testing.assert_array_equal(np.array(one), np.array(other))
     before = averaged.score(FOUR_ROWS.features)
     np.testing.assert_allclose(averaged.train(FOUR_ROWS).logits, before, rtol=1e-6)
-    wide, inputs = averaged.model.inputs_of_sides(averaged.model.rows(FOUR_ROWS.features["ids"]), FOUR_ROWS.features)
+    rows = averaged._lookup.rows(FOUR_ROWS.features["ids"])
+    wide, inputs = averaged.model.sides(rows, FOUR_ROWS.features)
     np.testing.assert_allclose(averaged.score(FOUR_ROWS.features), wide + averaged.model.average(inputs), rtol=1e-6)
     assert not np.allclose(averaged.score(FOUR_ROWS.features), plain.score(FOUR_ROWS.features), rtol=1e-4)
 
@@ -57,6 +58,6 @@ def test_bfloat16_multiplies_roughly_and_keeps_exact_weights():
     for _ in range(3):
         exact_logits, logits = exact.train(FOUR_ROWS).logits, rough.train(FOUR_ROWS).logits
     assert logits.dtype == tf.float32
-    assert {w.dtype for w in rough._deep} == {tf.float32}
+    assert {w.dtype for w in rough.learned_by("adam")} == {tf.float32}
     np.testing.assert_allclose(logits, exact_logits, atol=2e-3)
     assert not np.array_equal(logits, exact_logits)

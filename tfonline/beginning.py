@@ -10,9 +10,9 @@ from tfonline.config import Config
 from tfonline.evaluate.progressive import ProgressiveMetrics
 from tfonline.keep.checkpoints import Checkpoints
 from tfonline.keep.contract import check_contract
-from tfonline.keep.learned import Learned
+from tfonline.keep.learner import KeptLearner
 from tfonline.lifecycle import Stop
-from tfonline.model.step import Learner
+from tfonline.model.learner import Learner
 from tfonline.positions import add_new_partitions, make_planner
 from tfonline.report.console import Console
 from tfonline.state import FileLengths, Position
@@ -114,12 +114,12 @@ def join(config: Config, learner: Learner, contract: dict[str, Any], source: Any
     return Beginning(contract, position, metrics, lengths, windows, windows)
 
 
-def _parts(config: Config, learner: Learner) -> tuple[Learned, Position, ProgressiveMetrics, FileLengths]:
+def _parts(config: Config, learner: Learner) -> tuple[KeptLearner, Position, ProgressiveMetrics, FileLengths]:
     """What a checkpoint holds."""
-    return Learned(learner), Position(next=[], start=[]), ProgressiveMetrics(config.metric_rows), FileLengths()
+    return KeptLearner(learner), Position(next=[], start=[]), ProgressiveMetrics(config.metric_rows), FileLengths()
 
 
-def _carry_over(learned: Learned, console: Console) -> None:
+def _carry_over(learned: KeptLearner, console: Console) -> None:
     """Has what was learned by other rates go on by those of today, and says so."""
     if learned.carry_over():
         console.say("rates of the wide side have changed: what was learned is converted to them")

@@ -71,6 +71,8 @@ class Config:
     rejected_max_bytes: int = flag(100_000_000, "Features", "Size at which rejected.jsonl is full; rows are still counted.",
                                    lower=0)
 
+    network: str = flag("wide_deep", "Model", "The network above the tables: wide_deep, or a function of yours as "
+                        "package.module:make; see tfonline/model/networks/__init__.py.")
     vocab_size: int = flag(0, "Model", "Rows of the embedding tables. 0: as many as the dictionaries and the numerics need.",
                            lower=0)
     embedding_dim: int = flag(16, "Model", "Width of an embedding.", lower=1)

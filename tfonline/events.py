@@ -39,7 +39,7 @@ class Seen:
       labels: float32 [N, B], 0 or 1.
       logits: float32 [N, B].
       steps: int [k], which of the N batches were a step.
-      losses: by name, float32 [N] each.
+      losses: by the network's names for them, float32 [N] each; the last one is the whole loss.
       when: time.monotonic, after the step.
     """
 

@@ -14,7 +14,7 @@ from tfonline.failures import Failures
 from tfonline.features.batch import Element, Examples
 from tfonline.formats.reasons import REASONS
 from tfonline.lifecycle import DRAIN_SHARE, Stop
-from tfonline.model.step import Learner
+from tfonline.model.learner import Learner
 from tfonline.report.status import Status
 from tfonline.state import Position
 from tfonline.stream.windows import Window
@@ -199,7 +199,7 @@ def _learn(rows: Rows, learner: Learner, batch_size: int) -> Callable[[], Seen] 
     def seen() -> Seen:
         (label,) = batch.label.values()
         labels, logits = (t.numpy().reshape(valid.shape) for t in (label, result.logits))
-        losses = {"wide_loss": result.wide_loss.numpy(), "deep_loss": result.deep_loss.numpy()}
+        losses = {name: values.numpy() for name, values in result.losses.items()}
         return Seen(valid, labels, logits, which[:num_steps], losses, when)
 
     return seen

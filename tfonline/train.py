@@ -160,9 +160,9 @@ def _train(
     from tfonline.features.pipeline import Features, make_batches
     from tfonline.keep.contract import make_contract
     from tfonline.loop import Drain, train
-    from tfonline.model.replicas import make_strategy
+    from tfonline.model.learner import make_learner
     from tfonline.model.sizes import reckon
-    from tfonline.model.step import make_learner
+    from tfonline.model.tables.replicas import make_strategy
     from tfonline.report.first_rows import check as check_first_rows
     from tfonline.report.first_rows import describe, read_first_rows
     from tfonline.state import Position
@@ -185,18 +185,18 @@ def _train(
     source, reader = _open_stream(c, topic, saved, chief, len(cluster.workers) if cluster else 1, liveness, console)
 
     features = Features(schema, dictionaries, c.numeric, c.message_format, c.oov_buckets, c.cross_buckets, c.vocab_size)
-    if features.vocab_size < features.num_ids:
+    if features.spec.num_ids < features.num_ids:
         raise UserError(
             f"--vocab_size={c.vocab_size} is too small: dictionaries and --numeric={c.numeric} need {features.num_ids} ids. "
             f"Use 0, or at least {features.num_ids}.",
             Exit.FLAGS,
         )
-    contract = make_contract(c, schema, dictionaries, features.vocab_size, source)
+    contract = make_contract(c, schema, dictionaries, features.spec.num_ids, source)
     if saved:
         _check_saved(c, saved, contract)
         position = saved.position
         add_new_partitions(position, source)
-    needs = check_machine(c, reckon(c, features.vocab_size, features.shape), strategy, cluster)
+    needs = check_machine(c, reckon(c, features.spec), strategy, cluster)
     start, first = None if saved or not chief else resolve_start(c, source, replay), None
     if start:
         position = Position(next=start, start=[])
@@ -205,7 +205,7 @@ def _train(
             first = read_first_rows(source, reader, position.next, features.parse)
     if c.dry_run:
         about = [needs, describe(first, schema, c.message_format)]
-        say_what_a_run_would_do(c, console, source, position, features, features.vocab_size, about)
+        say_what_a_run_would_do(c, console, source, position, features, features.spec.num_ids, about)
     if start:
         check_first_rows(c, first, schema)
     if c.dry_run:
@@ -220,8 +220,8 @@ def _train(
     if c.export_dir and chief:
         features.lookup.keep_in(model_dir)  # what is published takes the lookup table along, as a file
 
-    console.say(f"making the model: {features.vocab_size:,} ids, {strategy.num_replicas_in_sync} replica(s)")
-    learner = make_learner(strategy, c, features.vocab_size, features.shape, cluster)
+    console.say(f"making the model: {features.spec.num_ids:,} ids, {strategy.num_replicas_in_sync} replica(s)")
+    learner = make_learner(strategy, c, features.spec, cluster)
     if chief:
         begun = begin(c, learner, contract, source, start, replay, local, job, console)
     else:

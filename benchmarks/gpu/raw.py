@@ -44,7 +44,8 @@ def _trained(context: dict) -> dict[str, float]:
     from tfonline.features.dictionaries import load_dictionaries
     from tfonline.features.pipeline import Features, make_batches
     from tfonline.features.schema import load_schema
-    from tfonline.model import replicas, step
+    from tfonline.model.learner import make_learner
+    from tfonline.model.tables import replicas
     from tfonline.stream.raw import Origin, RawBatch
 
     strategy = replicas.make_strategy(1, "auto")
@@ -60,7 +61,7 @@ def _trained(context: dict) -> dict[str, float]:
         rows = batch * steps
         features = Features(schema, dictionaries, numeric)
         config = make_config("default", "bfloat16", numeric=numeric, jit_compile=jit_compile)
-        learner = step.make_learner(strategy, config, config.vocab_size, features.shape)
+        learner = make_learner(strategy, config, features.spec)
         messages = (lines * (rows // len(lines) + 1))[:rows]
         raw = RawBatch(tf.constant(messages), Origin(tf.zeros([rows], tf.int32), tf.range(rows, dtype=tf.int64)))
         batches = tf.data.Dataset.from_tensors((raw, tf.constant(0, tf.int64), tf.constant(False))).repeat()

@@ -7,7 +7,6 @@ import pathlib
 import numpy as np
 
 from benchmarks.gpu.sizes import how, make_inputs, make_learner, on_host, rows_per_sec
-from benchmarks.speed.data import NUMBERS
 
 # The first have more ids than the tables have rows, the second fewer.
 _EQUAL_ROWS, _EQUAL_STEPS = (32_768, 4_096), 5
@@ -42,7 +41,7 @@ def measure(context: dict) -> dict[str, float]:
 
 
 def _call(learner, steps: tuple, ready: list[tuple], i: int):
-    return learner.train_steps(*steps, ready[i % len(ready)]).deep_loss
+    return learner.train_steps(*steps, ready[i % len(ready)]).losses["deep_loss"]
 
 
 def _copied_meanwhile(learner, steps: int, rows: int):
@@ -59,8 +58,8 @@ def _copied_meanwhile(learner, steps: int, rows: int):
 
     def call(_: int):
         result = learner.train_steps(tf.constant(steps), tf.range(steps), next(pairs)[1])
-        before.append(result.deep_loss)
-        return before.pop(0).numpy() if len(before) > 1 else result.deep_loss
+        before.append(result.losses["deep_loss"])
+        return before.pop(0).numpy() if len(before) > 1 else result.losses["deep_loss"]
 
     return call
 
@@ -81,20 +80,21 @@ def _exchange_by_strategy(learner) -> None:
     """Each replica sends the gradients of all its rows, repeated ids or not, and adds up what has come from all."""
     import tensorflow as tf
 
-    from tfonline.model.embeddings import Distinct
-    from tfonline.model.exchange import Packed
+    from tfonline.model.tables.distinct import Distinct
+    from tfonline.model.tables.packed import Packed
 
-    def all_unlike(ids, *_):
-        ids = tf.reshape(ids[:, NUMBERS:], [-1])
+    def all_unlike(ids):
         return Distinct(ids, tf.range(tf.size(ids, ids.dtype), dtype=ids.dtype))
+
+    variables = [table.table for table in learner.model.tables.values()]
 
     def gathered(packed):
         (dense,), (tables,) = packed
-        pairs = list(zip((dense, *tables), (learner._deep[1], learner._wide[0], learner._deep[0]), strict=True))
+        pairs = list(zip((dense, *tables), (variables[0], *variables), strict=True))
         dense, *tables = learner._strategy.extended.batch_reduce_to(tf.distribute.ReduceOp.SUM, pairs)
         return Packed((dense,), (tuple(tables),))
 
-    learner.model.distinct, learner._exchange.between = all_unlike, gathered
+    learner._lookup.distinct, learner._steps._exchange.between = all_unlike, gathered
 
 
 def _equal(context: dict, n: int, exchange: str, jit_compile: bool, named: str) -> dict[str, float]:
@@ -125,7 +125,7 @@ def _learn(context: dict, n: int, exchange: str, jit_compile: bool, backwards: b
     # With what follows a step, too: it wants all replicas' rows and scores.
     learner = _make(n, exchange, "float32", jit_compile, history=True, average_rows=100_000)
     model = learner.model
-    compared = [*model.all_weights[: -len(model.followed)], *(w.value for w in model.average.weights)]
+    compared = [*learner.all_weights[: -len(model.statistics)], *(w.value for w in model.average.weights)]
     weights = lambda i: [learner._strategy.experimental_local_results(v)[i].numpy() for v in compared]  # noqa: E731
     start = weights(0)
     for rows in _EQUAL_ROWS:

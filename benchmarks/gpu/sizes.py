@@ -39,12 +39,13 @@ def make_config(size: str, precision: str, **changed: object):
 
 def make_learner(size: str, precision: str, **changed: object):
     """A learner on the GPUs, or on the CPU where there are none."""
-    from tfonline.features.pipeline import Shape
-    from tfonline.model import replicas, step
+    from tfonline.features.spec import Spec
+    from tfonline.model import learner
+    from tfonline.model.tables import replicas
 
     config = make_config(size, precision, **changed)
     strategy = replicas.make_strategy(config.num_replicas, "auto")
-    return step.make_learner(strategy, config, config.vocab_size, Shape(FIELDS, scaled_fields=NUMBERS))
+    return learner.make_learner(strategy, config, Spec.of(config.vocab_size, FIELDS, scaled_fields=NUMBERS))
 
 
 def make_inputs(learner: Any, size: str, rows: int, count: int) -> list:

@@ -36,7 +36,7 @@ def measure(context: dict) -> dict[str, float]:
         which, num_steps = tf.range(steps), tf.constant(steps)
 
         def call(i, learner=learner, ready=ready, which=which, num_steps=num_steps):
-            return learner.train_steps(num_steps, which, ready[i % len(ready)]).deep_loss
+            return learner.train_steps(num_steps, which, ready[i % len(ready)]).losses["deep_loss"]
 
         what = f"{size}, {named}, batch {rows:,}"
         found[f"training: {what}{how(steps, jit_compile)}, samples/s"] = rows_per_sec(call, rows * steps, _wait, context["secs"])

@@ -63,8 +63,8 @@ class _Stream:
         return exact_auc(np.concatenate(logits), np.concatenate(labels))
 
     def _learner(self):
-        from tfonline.model.replicas import make_strategy
-        from tfonline.model.step import make_learner
+        from tfonline.model.learner import make_learner
+        from tfonline.model.tables.replicas import make_strategy
 
         f = self._features
-        return make_learner(make_strategy(1, "cpu"), self._config, f.vocab_size, f.shape)
+        return make_learner(make_strategy(1, "cpu"), self._config, f.spec)

@@ -18,8 +18,8 @@ class Trainer:
         from tfonline.features.dictionaries import load_dictionaries
         from tfonline.features.pipeline import Features
         from tfonline.features.schema import load_schema
-        from tfonline.model.replicas import make_strategy
-        from tfonline.model.step import make_learner
+        from tfonline.model.learner import make_learner
+        from tfonline.model.tables.replicas import make_strategy
 
         settings = json.loads((model_dir / "config.json").read_text())
         c = Config(**{name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()})
@@ -29,7 +29,7 @@ class Trainer:
         self._features = f = Features(
             schema, dictionaries, c.numeric, c.message_format, c.oov_buckets, c.cross_buckets, c.vocab_size
         )
-        self._learner = make_learner(make_strategy(1, "cpu"), c, f.vocab_size, f.shape)
+        self._learner = make_learner(make_strategy(1, "cpu"), c, f.spec)
 
     def logits(self, checkpoint: str, rows: list[str], batch: int) -> np.ndarray:
         """float32 [n], by the weights of `checkpoint`; all its other objects are left out."""

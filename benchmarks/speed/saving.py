@@ -19,7 +19,7 @@ def measure(context: dict) -> dict[str, float]:
     """
     from tfonline.evaluate.progressive import ProgressiveMetrics
     from tfonline.keep.checkpoints import Checkpoints
-    from tfonline.keep.learned import Learned
+    from tfonline.keep.learner import KeptLearner
     from tfonline.state import Position
 
     learner = make_learner(embedding_dim=16, vocab_size=_VOCAB, deep_layers="256,128")
@@ -32,7 +32,7 @@ def measure(context: dict) -> dict[str, float]:
     for background in (True, False):
         folder = tempfile.mkdtemp(dir=context["folder"])
         position = Position(next=[], start=[])
-        checkpoints = Checkpoints(folder, 2, [Learned(learner), position, ProgressiveMetrics(1000)], {}, background)
+        checkpoints = Checkpoints(folder, 2, [KeptLearner(learner), position, ProgressiveMetrics(1000)], {}, background)
         stands, late, saves = [], [], []
         for position.window in range(4):
             times = []

@@ -8,13 +8,16 @@ _SMALL, _STEPS = 100, 10
 def make_learner(precision: str = "float32", **changed: object):
     """A learner by configs/mindrec.flags, with other flags where told."""
     from tfonline.config import parse
-    from tfonline.features.pipeline import Shape
-    from tfonline.model import replicas, step
+    from tfonline.features.spec import Spec
+    from tfonline.model import learner
+    from tfonline.model.tables import replicas
 
     config = parse(
         ["", "--flagfile=configs/mindrec.flags", f"--precision={precision}", *(f"--{k}={v}" for k, v in changed.items())]
     )
-    return step.make_learner(replicas.make_strategy(1, "auto"), config, config.vocab_size, Shape(FIELDS, scaled_fields=NUMBERS))
+    return learner.make_learner(
+        replicas.make_strategy(1, "auto"), config, Spec.of(config.vocab_size, FIELDS, scaled_fields=NUMBERS)
+    )
 
 
 def tensors(rows: int, vocab: int = VOCAB) -> list:

@@ -58,14 +58,15 @@ class Count:
     def _count(self, element: "Element", seen: Seen) -> None:
         position, valid = self._position, seen.valid
         for i in seen.steps:
-            wide_loss, deep_loss = (float(seen.losses[name][i]) for name in ("wide_loss", "deep_loss"))
-            if not math.isfinite(deep_loss):
-                what = f"the loss is {deep_loss} at step {position.step + 1}"
+            losses = {name: float(values[i]) for name, values in seen.losses.items()}
+            *_, loss = losses.values()  # with all that is added to it
+            if not math.isfinite(loss):
+                what = f"the loss is {loss} at step {position.step + 1}"
                 raise self._not_finite(what, [self._planned(int(element.window))])
             self._metrics.add(seen.logits[i][valid[i]], seen.labels[i][valid[i]])
             position.step += 1
             if self._loss_log and self._every and position.step % self._every == 0:
-                self._loss_log.write(loss_line(position.step, wide_loss, deep_loss))
+                self._loss_log.write(loss_line(position.step, losses))
         position.rows += int(valid.sum())
         position.fingerprint = (position.fingerprint + int(element.fingerprint)) % 2**64
         if self._predictions:

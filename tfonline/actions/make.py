@@ -23,7 +23,7 @@ from tfonline.features.pipeline import Features
 from tfonline.features.schema import Schema
 from tfonline.formats.recognise import guess
 from tfonline.lifecycle import Every, Stop
-from tfonline.model.step import Learner
+from tfonline.model.learner import Learner
 from tfonline.publish.publisher import Publisher
 from tfonline.report.columns import ColumnShares
 from tfonline.report.console import Console

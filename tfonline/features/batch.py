@@ -40,7 +40,7 @@ class Examples(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """B rows, padded to the batch size; padding stands last. A place without a row has Features.padding for its features.
+    """B rows, padded to the batch size; padding stands last. A place without a row has Spec.padding for its features.
 
     Attributes:
       label: by the column's name, float32 [B], 0 or 1; 0 in a place without a row.

@@ -1,7 +1,6 @@
 """From raw batches to what the model learns from: parse, look up, scale, pad. The same Features object serves and trains."""
 
 import os
-from typing import NamedTuple
 
 import tensorflow as tf
 
@@ -9,27 +8,13 @@ from tfonline.features.batch import Batch, Element, Rejected, Row
 from tfonline.features.dictionaries import Dictionaries
 from tfonline.features.parse import Fields, Parse
 from tfonline.features.schema import Schema
+from tfonline.features.spec import Spec
 from tfonline.features.transforms import CategoryLookup, Crosses, log_numbers, make_numeric, row_fingerprints
 from tfonline.stream.raw import Origin, RawBatch
 
 _CORES = len(os.sched_getaffinity(0))
 # More than the cores: most of them wait, for the planner's clock or for the broker.
 _THREADS = 14 + 2 * _CORES
-
-
-class Shape(NamedTuple):
-    """What a model has to know of the features.
-
-    Attributes:
-      num_fields: F, the columns.
-      num_numeric: N, the numbers beside the ids.
-      scaled_fields: of so many fields, the first, the id is the field's number, and the value any; of the others the value is 1.
-        (Padding has its own id and value 0.) None: ids and values are any.
-    """
-
-    num_fields: int
-    num_numeric: int = 0
-    scaled_fields: int | None = None
 
 
 class Features(tf.Module):
@@ -51,10 +36,8 @@ class Features(tf.Module):
 
     Attributes:
       num_ids: ids are 0 to num_ids - 1.
-      vocab_size: of the model.
-      shape: of its rows.
+      spec: what a network gets. The model's weights for an id that is padding stay zero.
       crosses: makes the crosses, or None.
-      padding: a feature's value in a place without a row, by the feature's name. The model's weights for such ids stay zero.
     """
 
     def __init__(
@@ -69,29 +52,20 @@ class Features(tf.Module):
     ):
         super().__init__(name="features")
         self.parse = Parse(schema, message_format)
-        self._label = schema.label
         self.numeric = make_numeric(numeric, dictionaries, schema)
         known = dictionaries.num_ids + self.numeric.num_ids
         self.lookup = CategoryLookup(dictionaries, schema, oov_buckets, known)
         self.num_ids = known + oov_buckets
-        self.vocab_size = vocab_size or self.num_ids
         num_integers = len(schema.integers)
-        self.shape = Shape(
+        self.spec = Spec.of(
+            vocab_size or self.num_ids,
             num_fields=num_integers + len(schema.categories),
             num_numeric=num_integers if numeric == "bucket" else 0,
             scaled_fields=self.numeric.scaled_fields,
+            cross_buckets=cross_buckets,
+            heads=(schema.label,),
         )
-        self.crosses = Crosses(self.shape.num_fields, cross_buckets) if cross_buckets and self.shape.num_fields > 1 else None
-
-    @property
-    def padding(self) -> dict[str, float]:
-        """See the class. Made anew: a SavedModel keeps what a module holds."""
-        padding = {"ids": self.vocab_size, "values": 0.0}
-        if self.shape.num_numeric:
-            padding["numeric"] = float("nan")
-        if self.crosses:
-            padding["crosses"] = self.crosses.buckets
-        return padding
+        self.crosses = Crosses(self.spec.num_fields, cross_buckets) if self.spec.cross_buckets else None
 
     def __call__(self, message: tf.Tensor) -> Row:
         """Messages, string [b], to rows."""
@@ -105,12 +79,12 @@ class Features(tf.Module):
             "ids": tf.concat([ids, category_ids], axis=1),
             "values": tf.concat([values, tf.ones_like(category_ids, tf.float32)], axis=1),
         }
-        if self.shape.num_numeric:
+        if self.spec.num_numeric:
             features["numeric"] = log_numbers(fields.integers, fields.missing)
         if self.crosses:
             keys = tf.concat([tf.cast(ids, tf.int64), self.lookup.keys(fields.categories)], axis=1)
             features["crosses"] = self.crosses(keys)
-        return Row({self._label: fields.label}, features, fields.reason)
+        return Row(dict.fromkeys(self.spec.heads, fields.label), features, fields.reason)
 
 
 def make_batches(raw: tf.data.Dataset, features: Features, batch_size: int) -> tf.data.Dataset:
@@ -128,7 +102,7 @@ def make_batches(raw: tf.data.Dataset, features: Features, batch_size: int) -> t
         row = features(message)
         valid = row.reason == 0
         rows = Batch(row.label, tf.cast(valid, tf.float32), valid, row.features, origin)
-        nothing = Batch(dict.fromkeys(row.label, 0.0), 0.0, False, features.padding, Origin(-1, -1))
+        nothing = Batch(dict.fromkeys(row.label, 0.0), 0.0, False, features.spec.padding, Origin(-1, -1))
         kept = tf.nest.map_structure(lambda x, padding: _where(valid, x, padding), rows.features, nothing.features)
         batch = tf.nest.map_structure(lambda x, padding: _pad(x, batch_size, padding), rows._replace(features=kept), nothing)
         refused = tf.where(~valid)[:, 0]

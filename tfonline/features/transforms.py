@@ -52,7 +52,7 @@ class MinMax:
 
     @property
     def scaled_fields(self) -> int:
-        """As in pipeline.Shape."""
+        """As in spec.Spec."""
         return len(self.ids)
 
     def __call__(self, integers: tf.Tensor, missing: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

@@ -21,13 +21,15 @@ if TYPE_CHECKING:
 CONVERTED = ("wide_learning_rate", "wide_l1", "wide_l2", "wide_initial_accumulator")
 # Refused. Each stands in the contract by itself, or by what follows from it.
 REFUSED = (
-    "topic", "input_files", "columns", "dictionary_dir", "numeric", "vocab_size", "oov_buckets", "cross_buckets", "history",
-    "embedding_dim", "deep_layers", "wide_reduction",
+    "topic", "input_files", "columns", "dictionary_dir", "numeric", "vocab_size", "oov_buckets", "cross_buckets", "network",
+    "history", "embedding_dim", "deep_layers", "wide_reduction",
 )  # fmt: skip
 # They make the first weights, or say where the first window begins.
 ONLY_A_NEW_MODEL = ("seed", "dense_init", "init_stddev", "start", "new_model")
 # The contract's names that format 1 has not.
 _NEW_IN_2 = ("kinds", "wide_reduction")
+# What a checkpoint was made for that is older than the name.
+_BEFORE = {"network": "wide_deep"}
 
 
 def make_contract(config: Config, schema: Schema, dictionaries: "Dictionaries", vocab_size: int, source: Any) -> dict[str, Any]:
@@ -50,6 +52,7 @@ def make_contract(config: Config, schema: Schema, dictionaries: "Dictionaries", 
         "cross_buckets": config.cross_buckets,
         "history": config.history,
         "average": bool(config.average_rows),
+        "network": config.network,
         "embedding_dim": config.embedding_dim,
         "deep_layers": list(config.layers),
         "wide_reduction": config.wide_reduction,
@@ -64,6 +67,7 @@ def check_contract(folder: str, saved: Mapping[str, Any], wanted: Mapping[str, A
     Raises:
       UserError: with each difference (exit 78).
     """
+    saved = {**_BEFORE, **saved}
     differences = [
         f"  {name}: the checkpoint has {saved.get(name)!r}, this run {wanted.get(name)!r}"
         for name in sorted({*saved, *wanted})

@@ -5,7 +5,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfonline.model.embeddings import read_first
+from tfonline.model.tables.replicas import read_first
 
 
 class Snapshot:

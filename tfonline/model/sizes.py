@@ -1,12 +1,11 @@
-"""How many bytes a model takes, reckoned from its flags before anything is made. Imports no TensorFlow."""
+"""How many bytes a model takes, reckoned before anything is made. Imports no TensorFlow."""
 
-import itertools
 from typing import TYPE_CHECKING, NamedTuple
 
 from tfonline.config import Config
 
 if TYPE_CHECKING:
-    from tfonline.features.pipeline import Shape
+    from tfonline.features.spec import Spec
 
 _FLOAT_BYTES, _STEP_BYTES = 4, 8
 # Of the lookup table that a version takes along: a hash, a tab, an id and a line feed.
@@ -27,34 +26,30 @@ class Sizes(NamedTuple):
     table: int
 
 
-def reckon(config: Config, num_ids: int, shape: "Shape") -> Sizes:
+def reckon(config: Config, spec: "Spec") -> Sizes:
     """The sizes of the model that the flags ask for.
 
-    With R = num_ids + 1 rows of a table (an id each, and the padding), D = --embedding_dim, F and N the fields and numbers of a
-    row, and H, X and A being 1 with --history, with --cross_buckets (of two columns or more) and with --average_rows, else 0:
-
-    - dense layers: `T = sum (inputs + 1) units` over --deep_layers and a last one of 1 unit; the first has
-      `F (D + 2 H + X) + 2 N` inputs;
-    - learned: `L = R (1 + D) + 1 + T`, the wide table and the embeddings, the bias, the dense layers. Each has two slots: n and z
-      of FTRL, or the moments of Adam;
-    - followed: `C = H (2 R + 2) + X (2 (cross_buckets + 1) + 2) + 3 N + A (T + 3)`.
-
-    All are float32: a checkpoint is `4 (3 L + C) + 8` (Adam's step is int64), a version `4 (L + C)`.
+    A network's module may have a function `reckon(config, spec)` to the numbers that learn and those that are counted or averaged.
+    Of another network, the tables alone are reckoned: all but them is small.
 
     Args:
       config: the flags.
-      num_ids: --vocab_size as resolved.
-      shape: of the features.
+      spec: what the network gets of the features.
+
+    Raises:
+      UserError: see networks.find.
     """
-    rows, fields, numbers = num_ids + 1, shape.num_fields, shape.num_numeric
-    history, average = bool(config.history), bool(config.average_rows)
-    crosses = bool(config.cross_buckets) and fields > 1
-    inputs = fields * (config.embedding_dim + 2 * history + crosses) + 2 * numbers
-    dense = sum((i + 1) * units for i, units in itertools.pairwise([inputs, *config.layers, 1]))
-    learned = rows * (1 + config.embedding_dim) + 1 + dense
-    followed = history * (2 * rows + 2) + crosses * (2 * (config.cross_buckets + 1) + 2) + 3 * numbers + average * (dense + 3)
+    from tfonline.model.networks.find import find, make_network
+
+    module, _ = find(config.network)
+    if hasattr(module, "reckon"):
+        learned, counted = module.reckon(config, spec)
+    else:
+        tables = make_network(config, spec).tables.values()
+        learned, counted = sum(t.num_rows * t.spec.width for t in tables), 0
+    # Each number that learns has two slots: n and z of FTRL, or the moments of Adam, whose step is int64.
     return Sizes(
-        checkpoint=_FLOAT_BYTES * (3 * learned + followed) + _STEP_BYTES,
-        version=_FLOAT_BYTES * (learned + followed),
-        table=_TABLE_LINE_BYTES * num_ids,
+        checkpoint=_FLOAT_BYTES * (3 * learned + counted) + _STEP_BYTES,
+        version=_FLOAT_BYTES * (learned + counted),
+        table=_TABLE_LINE_BYTES * spec.num_ids,
     )

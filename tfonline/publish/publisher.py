@@ -23,7 +23,7 @@ from tfonline.features.pipeline import Features
 from tfonline.features.schema import Schema
 from tfonline.keep.plain_path import plain_path
 from tfonline.lifecycle import Every, UserError
-from tfonline.model.step import Learner
+from tfonline.model.learner import Learner
 from tfonline.publish import published
 from tfonline.publish.gate import Gate, Limits
 from tfonline.publish.newest import Newest

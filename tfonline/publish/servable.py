@@ -10,7 +10,7 @@ from tfonline.features.pipeline import Features
 from tfonline.features.schema import Schema
 from tfonline.formats.reasons import REASONS
 from tfonline.keep.plain_path import plain_path
-from tfonline.model.step import make_model
+from tfonline.model.networks.find import make_network
 from tfonline.publish import warmup
 
 _LARGEST = 2.0**53  # from here on float64, in which the numbers of `columns` come, has no longer every whole number
@@ -39,7 +39,7 @@ class Servable(tf.Module):
         self._config, self._schema, self._features = config, schema, features
         self._parse = Parse(schema, config.message_format)
         self._parse_unlabelled = Parse(schema, config.message_format, labelled=False)
-        self.model = make_model(config, features.vocab_size, features.shape)
+        self.model = make_network(config, features.spec)
         self.model.build()
         self.signatures = {
             "serving_default": self.score.get_concrete_function(),
@@ -86,7 +86,8 @@ class Servable(tf.Module):
     @tf.function(autograph=False)
     def score_features(self, features: dict[str, tf.Tensor]) -> tf.Tensor:
         """Features, as the trainer has them, to logits float32 [B]."""
-        return self.model(features)
+        (logits,) = self.model.score(features).values()
+        return logits
 
     @tf.function(autograph=False)
     def _of_columns(self, **columns: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -101,7 +102,7 @@ class Servable(tf.Module):
 
     def _score(self, fields: Fields) -> dict[str, tf.Tensor]:
         row = self._features.of_fields(fields)
-        logit = self.model(row.features)
+        (logit,) = self.model.score(row.features).values()
         logit = tf.where(row.reason == 0, logit, float("nan"))
         return {"logit": logit, "probability": tf.sigmoid(logit), "reason": row.reason}
 

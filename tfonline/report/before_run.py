@@ -57,7 +57,7 @@ def say_what_a_run_would_do(
         for p, (b, e, n) in enumerate(zip(begins, ends, position.next, strict=False))
     ]
     lag = sum(max(0, e - n) for e, n in zip(ends, position.next, strict=False))
-    b, f = config.batch_size, features.shape.num_fields
+    b, f = config.batch_size, features.spec.num_fields
     console.say(
         "dry run: nothing is trained, nothing stays written. A run would "
         f"{'resume' if position.window or position.step else 'start'} at window {position.window}, step {position.step}.\n"
@@ -65,7 +65,7 @@ def say_what_a_run_would_do(
         f"partition  {'low watermark':>14}  {'end':>14}  {'next':>14}  {'lag':>14}\n" + "\n".join(rows) + "\n"
         f"lag {lag:,} rows\n"
         f"batch: label float32 [{b}], ids int32 [{b}, {f}], values float32 [{b}, {f}], "
-        f"numeric float32 [{b}, {features.shape.num_numeric}], weight float32 [{b}], over "
+        f"numeric float32 [{b}, {features.spec.num_numeric}], weight float32 [{b}], over "
         f"{config.num_replicas} replica(s)\n"
         f"tables: {vocab_size:,} ids, of which the features use {features.num_ids:,}; embedding {config.embedding_dim}\n"
         + "\n".join(about)

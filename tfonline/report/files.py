@@ -118,6 +118,12 @@ def rejected_line(window: int, partition: int, offset: int, reason: str, message
     return json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
 
 
-def loss_line(step: int, wide_loss: float, deep_loss: float) -> bytes:
-    """A line of loss.log, as the replaced system prints it; a stream has one epoch."""
-    return f"epoch: 1, step: {step}, wide_loss: {np.float32(wide_loss)!s}, deep_loss: {np.float32(deep_loss)!s}\n".encode()
+def loss_line(step: int, losses: Mapping[str, float]) -> bytes:
+    """A line of loss.log, as the replaced system prints it; a stream has one epoch.
+
+    Args:
+      step: the number of the step.
+      losses: by name, as they will stand there.
+    """
+    named = "".join(f", {name}: {np.float32(loss)!s}" for name, loss in losses.items())
+    return f"epoch: 1, step: {step}{named}\n".encode()

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import keras
 import tensorflow as tf
 
-from tfonline.model.embeddings import own
+from tfonline.model.tables.replicas import own
 
 # The average never reaches back further than this share of the rows so far: the first weights know nothing.
 _SHARE = 0.3

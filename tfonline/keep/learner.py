@@ -6,10 +6,10 @@ from typing import Any
 import tensorflow as tf
 
 from tfonline.keep.variables import named_variables
-from tfonline.model.step import Learner
+from tfonline.model.learner import Learner
 
 
-class Learned:
+class KeptLearner:
     """See Stateful. The plain data are the settings that the slots' units hang on, by flag; {} in checkpoints of format 1.
 
     Args:

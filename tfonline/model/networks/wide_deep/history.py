@@ -7,7 +7,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfonline.model.embeddings import own, read_rows
+from tfonline.model.tables.replicas import own
+from tfonline.model.tables.table import read_rows
 
 # A share of clicks is smoothed as if the id had been seen so often more, with everybody's share.
 _PRIOR_ROWS = 5.0

@@ -1,0 +1,149 @@
+"""Networks by name: the contract for those that there are, and a user's own from the command line to its SavedModel."""
+
+import pathlib
+import re
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from logistic import Logistic
+from network_contract import NUM_IDS, check_network
+from rows import SCHEMA, make_dictionaries, make_rows
+from tfonline.publish.contract import check_contract
+
+from tfonline.config import Config, parse
+from tfonline.features.dictionaries import load_dictionaries
+from tfonline.features.pipeline import Features
+from tfonline.features.spec import Spec
+from tfonline.lifecycle import UserError
+from tfonline.model.learner import make_learner
+from tfonline.model.networks import wide_deep
+from tfonline.model.networks.find import make_network
+from tfonline.model.networks.network import Network
+from tfonline.model.tables.replicas import make_strategy
+from tfonline.model.tables.table import TableSpec, normal
+from tfonline.publish.servable import Servable
+from tfonline.train import run
+
+ROWS = make_rows(400)
+ALL = Config(embedding_dim=3, deep_layers="8,4", l2=1e-3, history=True, average_rows=50)
+SCALED = Spec.of(NUM_IDS, num_fields=4, scaled_fields=2)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [(wide_deep.make,), (wide_deep.make, ALL), (wide_deep.make, None, SCALED), (Logistic,), (Logistic, None, SCALED)],
+    ids=["wide_deep", "wide_deep with all", "wide_deep, scaled", "logistic", "logistic, scaled"],
+)
+def test_a_network_holds_the_contract(arguments):
+    check_network(*arguments)
+
+
+class Forgetful(Logistic):
+    """Its bias is in no checkpoint."""
+
+    def __init__(self, spec, config):
+        super().__init__(spec, config)
+        hidden = tf.Variable(0.1)
+        self._hidden = lambda: hidden
+
+    @property
+    def dense_variables(self):
+        return {"adam": [self.bias.value, self._hidden()]}
+
+    def call(self, rows, inputs):
+        return {head: x + self._hidden() for head, x in super().call(rows, inputs).items()}
+
+
+class BatchMean(Logistic):
+    """Its rows look at each other."""
+
+    def call(self, rows, inputs):
+        return {head: x - tf.reduce_mean(x) / 2 for head, x in super().call(rows, inputs).items()}
+
+
+@pytest.mark.parametrize(
+    ("network", "problem"), [(Forgetful, "after a restart, .* is another"), (BatchMean, "padding changes scores")]
+)
+def test_what_breaks_the_contract_is_found(network, problem):
+    with pytest.raises(AssertionError, match=problem):
+        check_network(network)
+
+
+@pytest.fixture
+def flags(tmp_path):
+    """Reads the flags of a run of the tiny network, over as many rows as are asked for."""
+    dictionaries = make_dictionaries(tmp_path / "d")
+
+    def read(num_rows, *more):
+        (tmp_path / "rows.tsv").write_bytes(b"".join(row + b"\n" for row in ROWS[:num_rows]))
+        fixed = [f"--input_files={tmp_path}/rows.tsv", f"--dictionary_dir={dictionaries}", f"--model_dir={tmp_path}/model"]
+        small = ["--stop_at=latest", "--window_rows=50", "--batch_size=20", "--loss_log_every_steps=1", "--network=logistic:make"]
+        return parse(["", *fixed, *small, *more])
+
+    return read
+
+
+def test_a_network_of_ones_own_trains_resumes_and_is_served(flags, tmp_path):
+    run(flags(200))
+    config = flags(400)
+    summary = run(config).summary
+    assert summary["total"]["rows"] == 400
+    lines = (tmp_path / "model/loss.log").read_text().splitlines()
+    assert re.fullmatch(r"epoch: 1, step: 1, loss: [\d.]+, loss_with_l2: [\d.]+", lines[0])
+    features = Features(SCHEMA, load_dictionaries(config.dictionary_dir, SCHEMA), config.numeric)
+    learner = make_learner(make_strategy(1, "cpu"), config, features.spec)
+    checkpoint = tf.train.latest_checkpoint(config.model_dir)
+    names = {name.partition("/.ATTRIBUTES")[0] for name, _ in tf.train.list_variables(checkpoint)}
+    weights = {"learner/model/linear/table", "learner/model/bias"}
+    slots = {f"learner/{slot}/0" for slot in ("ftrl/accumulators", "ftrl/linears", "adam/means", "adam/squares")}
+    assert weights | slots | {"learner/adam/step"} <= names, names
+    tf.train.Checkpoint(learner=learner).read(checkpoint).assert_existing_objects_matched().expect_partial()
+    want = learner.score(features(tf.constant(ROWS)).features).numpy()
+    assert len(np.unique(want)) > 100
+    servable = Servable(config, SCHEMA, features)
+    servable.load(checkpoint)
+    servable.write(tmp_path / "saved")
+    got = tf.saved_model.load(str(tmp_path / "saved")).signatures["serving_default"](message=tf.constant(ROWS))
+    np.testing.assert_array_equal(got["logit"], want)
+
+
+def test_a_resume_with_another_network_is_refused(flags):
+    run(flags(100))
+    with pytest.raises(UserError, match="network: the checkpoint has 'logistic:make', this run 'wide_deep'") as e:
+        run(flags(100, "--network=wide_deep"))
+    assert e.value.code == 78
+
+
+def test_a_checkpoint_from_before_the_flag_is_one_of_wide_deep():
+    check_contract("model", {"topic": "t"}, {"topic": "t", "network": "wide_deep"})
+    with pytest.raises(UserError, match="network: the checkpoint has 'wide_deep', this run 'logistic:make'"):
+        check_contract("model", {"topic": "t"}, {"topic": "t", "network": "logistic:make"})
+
+
+def test_a_table_cannot_have_the_name_of_something_else():
+    with pytest.raises(ValueError, match="a table cannot be named weights: each Keras model has an attribute of this name"):
+        Network(SCALED, {"weights": TableSpec(1, "ftrl", normal(0.1, 1))}, "broken")
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("no_such", "there is no module tfonline.model.networks.no_such"),
+        ("no_such.package:make", "there is no module no_such.package"),
+        ("logistic:no_such", "logistic has no function no_such"),
+        ("logistic:gives_no_network", "gives a int. Expected a Network"),
+    ],
+)
+def test_a_network_that_is_not_there_is_said(name, problem):
+    with pytest.raises(UserError, match=f"--network={name}.*{problem}") as e:
+        make_network(Config(network=name), SCALED)
+    assert e.value.code == 64
+
+
+def test_the_contracts_example_is_the_network_that_is_tested():
+    text = pathlib.Path(wide_deep.__file__).parents[1].joinpath("__init__.py").read_text()
+    source = pathlib.Path(__file__).with_name("logistic.py").read_text()
+    code = source[source.index("class Logistic") : source.index("make = ")].strip()
+    indented = "\n".join(f"    {line}" if line else "" for line in code.splitlines())
+    assert indented in text

@@ -1,0 +1,235 @@
+"""A network and how it learns: tape, loss, and the train and score steps under a strategy of tf.distribute."""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from tfonline.cluster.members import Cluster
+from tfonline.config import Config
+from tfonline.features.batch import Examples
+from tfonline.features.spec import Spec
+from tfonline.model.networks.find import make_network
+from tfonline.model.networks.network import Network
+from tfonline.model.tables.exchange import Exchange
+from tfonline.model.tables.lookup import Lookup
+from tfonline.model.tables.optimizers import KINDS, Ftrl, Gradient, LazyAdam, Rates, make_optimizer, times
+from tfonline.model.tables.packed import Learned
+from tfonline.model.tables.replicas import Replicas
+from tfonline.model.tables.steps import Halves
+from tfonline.model.tables.xla import try_xla
+from tfonline.model.tables.xla_steps import make_steps
+
+
+class StepResult(NamedTuple):
+    """What a step saw, before it learned. Of several steps: logits [N B], losses [N]; 0 for a batch that was no step.
+
+    Attributes:
+      logits: float32 [B], by the weights (or their average) from before the step: the progressive scores.
+      losses: float32 [] each, by the network's names for them: the weighted mean of the sigmoid cross entropy over the global
+        batch, by the weights that learn; and the same + l2 / 2 times the sum of squares of the rows that the batch touches, of the
+        tables that learn by Adam.
+    """
+
+    logits: tf.Tensor
+    losses: dict[str, tf.Tensor]
+
+
+def make_learner(
+    strategy: tf.distribute.Strategy,
+    config: Config,
+    spec: Spec,
+    cluster: Cluster | None = None,
+) -> "Learner":
+    """The network and the optimizers that the flags ask for.
+
+    Raises:
+      UserError: --jit_compile, and XLA does not work on the device; or there is no such --network (exit 64).
+    """
+    if config.jit_compile:
+        try_xla(strategy)
+    with strategy.scope():
+        network = make_network(config, spec)
+    return Learner(strategy, network, Rates.of(config), cluster, config.jit_compile)
+
+
+class Learner(tf.Module):
+    """A network, its optimizers and its steps.
+
+    An optimizer is an attribute under the network's name for it, as its slots stand in checkpoints (Network.optimizer_names).
+
+    Args:
+      strategy: in whose scope the network was made, and its variables will be.
+      network: not built yet.
+      rates: the optimizers' settings.
+      cluster: the workers over which the strategy reaches; None: this process only.
+      jit_compile: have XLA compile the steps; not in a cluster.
+
+    Attributes:
+      model: the network.
+    """
+
+    def __init__(
+        self,
+        strategy: tf.distribute.Strategy,
+        network: Network,
+        rates: Rates,
+        cluster: Cluster | None = None,
+        jit_compile: bool = False,
+    ):
+        super().__init__(name="learner")
+        self._strategy, self._rates = strategy, rates
+        self._replicas = replicas = Replicas(strategy, cluster)
+        with strategy.scope():
+            network.build()
+            self.model = network
+            for kind in KINDS:
+                if variables := self.learned_by(kind):
+                    setattr(self, network.optimizer_names[kind], make_optimizer(kind, variables, rates, jit_compile))
+        by_kind = sorted(network.tables.items(), key=lambda item: KINDS.index(item[1].spec.optimizer))
+        self._lookup = Lookup(dict(by_kind), network.spec.scaled_fields, replicas.count if jit_compile else None)
+        tables, dense = self._trained
+        exchange = Exchange(replicas, self._lookup, tuple(itertools.chain(*tables)), tuple(itertools.chain(*dense)))
+        observed = network.observed_features if network.statistics else None
+        halves = Halves(self._forward_backward, self._update, len(network.loss_names), observed)
+        self._steps = make_steps(replicas, exchange, halves, jit_compile, network.gradient_dtype)
+        self._train_steps = self._steps.call
+
+    def learned_by(self, kind: str) -> list[tf.Variable]:
+        """The variables that an optimizer of tables.optimizers.KINDS trains, the tables first."""
+        tables, dense = (group[KINDS.index(kind)] for group in self._trained)
+        return [*tables, *dense]
+
+    # Made anew at each use: as attributes they would give the weights a second name in checkpoints.
+    @property
+    def _trained(self) -> tuple[list[list[tf.Variable]], list[list[tf.Variable]]]:
+        """The tables, and all else that learns: of each of KINDS a list."""
+        tables, dense = self.model.tables.values(), self.model.dense_variables
+        return [[t.table for t in tables if t.spec.optimizer == kind] for kind in KINDS], [dense.get(kind, []) for kind in KINDS]
+
+    @property
+    def _optimizers(self) -> dict[str, Ftrl | LazyAdam]:
+        """Those that there are, by kind."""
+        return {kind: getattr(self, self.model.optimizer_names[kind]) for kind in KINDS if self.learned_by(kind)}
+
+    def carry_over(self, rates: Mapping[str, float]) -> bool:
+        """Makes what was learned by other rates go on by those of today; says whether anything was converted.
+
+        Args:
+          rates: by flag, those that the weights were learned by; {}: today's.
+        """
+        ftrl = self._optimizers.get("ftrl")
+        if not rates or dict(rates) == self.rates or not ftrl:
+            return False
+        ftrl.rescale(self.learned_by("ftrl"), rates["wide_initial_accumulator"])
+        return True
+
+    @property
+    def rates(self) -> dict[str, float]:
+        """The settings that the slots' units hang on, by flag."""
+        return self._rates.units
+
+    @property
+    def all_weights(self) -> list[tf.Variable]:
+        """All that is learned, then what is counted or averaged: what the network's scores depend on, and what they will."""
+        return [*itertools.chain(*map(self.learned_by, KINDS)), *self.model.statistics]
+
+    @property
+    def variables(self) -> tuple[tf.Variable, ...]:
+        """`all_weights`, then slots. What a tf.Module finds by itself leaves out a Keras model."""
+        return (*self.all_weights, *itertools.chain(*(optimizer.variables for optimizer in self._optimizers.values())))
+
+    @tf.function(autograph=False)
+    def score(self, features: dict[str, tf.Tensor]) -> tf.Tensor:
+        """The network's inputs to logits float32 [B]; learns nothing."""
+        (logits,) = self.model.score(features).values()
+        return logits
+
+    def train(self, examples: Examples) -> StepResult:
+        """Scores a global batch, then learns from it. At least one weight must be above 0; B divides over the replicas.
+
+        Args:
+          examples: B rows. One of weight 0 changes nothing; its features are the padding. In a cluster, label and weight are of the
+            global batch, and the features of this worker's part of it, [B / workers, ...].
+        """
+        return self._result(self._train_steps(None, None, examples))
+
+    def train_steps(self, num_steps: tf.Tensor, which: tf.Tensor, examples: Examples) -> StepResult:
+        """N batches, one after the other, as so many calls of `train` would do; Python is left and entered once.
+
+        Args:
+          num_steps: int32 [], how many of the batches hold a row and so are a step; at least 1.
+          which: int32 [N], their numbers first, in order, 0 to N - 1.
+          examples: of all N batches, [N B, ...] each.
+        """
+        return self._result(self._train_steps(*self._steps.prepared(num_steps, which), examples))
+
+    def _result(self, of_replicas: Sequence[Sequence[tf.Tensor]]) -> StepResult:
+        logits, *losses = of_replicas[0]
+        return StepResult(logits, dict(zip(self.model.loss_names, losses, strict=True)))
+
+    def inputs(self, examples: Examples) -> Examples:
+        """What `train` takes, copied to where the steps take it from: to GPUs where the model is on some; else as it is."""
+        return self._steps.inputs(examples)
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether the model is on GPUs, and so `inputs` copies."""
+        return self._replicas.on_gpu
+
+    @tf.function(autograph=False)
+    def all_finite(self) -> tf.Tensor:
+        """Whether no weight and no slot is NaN or infinite, bool []; looks at all of them."""
+        return tf.reduce_all([tf.reduce_all(tf.math.is_finite(v)) for v in self.variables if v.dtype.is_floating])
+
+    def _forward_backward(self, total: tf.Tensor, part: Examples) -> tuple[tf.Tensor, Learned]:
+        """One replica's scores, and its share of the loss and of the gradients.
+
+        Args:
+          total: float32 [], the sum of the global batch's weights.
+          part: the replica's rows.
+        """
+        labels, weight, inputs = part
+        distinct, rows = self._lookup.distinct_rows(inputs["ids"])
+        dense = self._trained[1]
+        with tf.GradientTape() as tape:
+            tape.watch(rows)
+            logits, scores = self.model.logits_and_scores(rows, inputs)
+        if logits.keys() != labels.keys():
+            raise ValueError(f"the network gives logits for {sorted(logits)}. Expected {sorted(labels)}, the label columns.")
+        # Divided by the global batch, not the replica's: the number of replicas changes the speed, and the result by rounding only.
+        weight /= total
+        # The sigmoid cross entropy and its gradient; a tape would take several times as many operations for the two.
+        losses = [tf.reduce_sum(weight * (tf.nn.softplus(x) - labels[head] * x)) for head, x in logits.items()]
+        of_logits = [weight * (tf.sigmoid(x) - labels[head]) for head, x in logits.items()]
+        # A weight that no input reaches, as a kernel where there are no inputs, has a gradient of zeros, not none.
+        of_rows, of_dense = tape.gradient(list(logits.values()), (rows, dense), of_logits, tf.UnconnectedGradients.ZERO)
+        of_tables = self._by_kind(self._lookup.gradients(distinct, of_rows), self._trained[0])
+        for i, kind in enumerate(KINDS):
+            of_dense[i] = [tf.convert_to_tensor(g) for g in of_dense[i]]  # a look-up of the network's own gives slices
+            if self._rates.is_sum(kind):
+                of_tables[i], of_dense[i] = ([times(g, total) for g in group[i]] for group in (of_tables, of_dense))
+        (scores,) = scores.values()
+        return scores, Learned(sum(losses[1:], losses[0]), [*itertools.chain(*of_tables)], [*itertools.chain(*of_dense)])
+
+    def _update(self, learned: Learned, *observed: Examples | tf.Tensor) -> tuple[tf.Tensor, ...]:
+        """One replica's weights by what all have learned; to the losses, float32 [] each."""
+        tables, dense = (self._by_kind(g, like) for g, like in zip(learned[1:], self._trained, strict=True))
+        loss_with_l2 = learned.loss
+        for kind, optimizer in self._optimizers.items():
+            i = KINDS.index(kind)
+            penalty = optimizer.apply(self.learned_by(kind), [*tables[i], *dense[i]])
+            if penalty is not None:
+                loss_with_l2 += penalty
+        if observed:
+            examples, logits = observed
+            (head,) = self.model.spec.heads
+            self.model.observe(examples, {head: logits})
+        return learned.loss, loss_with_l2
+
+    @staticmethod
+    def _by_kind(gradients: Sequence[Gradient], variables: Sequence[Sequence[tf.Variable]]) -> list[list[Gradient]]:
+        """A gradient a variable, one after the other, to a list of each of KINDS."""
+        gradients = iter(gradients)
+        return [list(itertools.islice(gradients, len(group))) for group in variables]

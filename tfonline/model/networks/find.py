@@ -1,0 +1,47 @@
+"""Networks by their name, as --network gives it."""
+
+import importlib
+from types import ModuleType
+
+from tfonline.config import Config
+from tfonline.features.spec import Spec
+from tfonline.flags import wrong
+from tfonline.model.networks.network import Network
+
+
+def make_network(config: Config, spec: Spec) -> Network:
+    """The network that the flags ask for, not built yet.
+
+    Raises:
+      UserError: there is none of this name, or it makes no Network, or one without a table (exit 64).
+    """
+    make, name = find(config.network)[1], config.network
+    network = make(spec, config)
+    if not isinstance(network, Network):
+        raise wrong(f"--network={name} gives a {type(network).__name__}. Expected a Network of tfonline.model.networks.network.")
+    if not network.tables:
+        raise wrong(f"--network={name} declares no table. Expected one at least, see tfonline/model/networks/__init__.py.")
+    return network
+
+
+def find(name: str) -> tuple[ModuleType, object]:
+    """A network's module, and the function that makes it.
+
+    Raises:
+      UserError: there is none of this name (exit 64).
+    """
+    module_name, _, function = name.partition(":")
+    own = bool(function)
+    module_name, function = (module_name, function) if own else (f"{__package__}.{name}", "make")
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as e:
+        if not (e.name and f"{module_name}.".startswith(f"{e.name}.")):  # it is there, and misses another
+            raise
+        raise wrong(
+            f"--network={name}: there is no module {module_name}. Expected wide_deep, or a function of yours as "
+            "package.module:make, whose package Python finds (PYTHONPATH)."
+        ) from e
+    if not callable(getattr(module, function, None)):
+        raise wrong(f"--network={name}: {module_name} has no function {function}. Expected one of (spec, config) to a Network.")
+    return module, getattr(module, function)

@@ -1,0 +1,98 @@
+"""The class that networks derive from; the package's docstring is the contract."""
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import keras
+import tensorflow as tf
+
+from tfonline.features.batch import Examples
+from tfonline.features.spec import Spec
+from tfonline.model.tables.lookup import Lookup, Rows
+from tfonline.model.tables.table import Table, TableSpec
+
+Logits = dict[str, tf.Tensor]  # by head, float32 [B]
+
+
+class Network(keras.Model):
+    """See the package.
+
+    Args:
+      spec: the inputs.
+      tables: the tables that it declares, by name.
+      name: of the Keras model.
+
+    Raises:
+      ValueError: a table's name is not free, as an attribute.
+
+    Attributes:
+      spec: the inputs.
+      optimizer_names: under which name of the learner's an optimizer's slots stand in checkpoints.
+      loss_names: of the loss, and of the loss with `l2 / 2` times the sum of squares of the touched rows that learn by Adam; in
+        loss.log, on the console and in TensorBoard.
+    """
+
+    optimizer_names: ClassVar[Mapping[str, str]] = {"ftrl": "ftrl", "adam": "adam"}
+    loss_names: ClassVar[tuple[str, str]] = ("loss", "loss_with_l2")
+
+    def __init__(self, spec: Spec, tables: Mapping[str, TableSpec], name: str):
+        super().__init__(name=name, autocast=False)  # rows may be bfloat16, see TableSpec
+        self.spec, self._table_names = spec, tuple(tables)
+        for table, its_spec in tables.items():
+            if hasattr(type(self), table):
+                raise ValueError(f"a table cannot be named {table}: each Keras model has an attribute of this name. Use another.")
+            setattr(self, table, Table(spec.num_ids, its_spec, name=table))
+
+    @property
+    def tables(self) -> dict[str, Table]:
+        """The tables, in the order in which they were declared."""
+        return {name: getattr(self, name) for name in self._table_names}
+
+    @property
+    def dense_variables(self) -> dict[str, list[tf.Variable]]:
+        """What learns beside the tables, by optimizer: tf.Variables, of a Keras weight its `value`."""
+        return {"adam": [w.value for w in self.trainable_weights]}
+
+    @property
+    def statistics(self) -> list[tf.Variable]:
+        """What `observe` counts or averages: nothing that is learned by gradients."""
+        return []
+
+    @property
+    def observed_features(self) -> list[str]:
+        """The inputs that `observe` looks at."""
+        return []
+
+    @property
+    def gradient_dtype(self) -> str:
+        """In which dense gradients and tables' sums travel between GPUs that XLA compiles for: float32 or bfloat16."""
+        return "float32"
+
+    def build(self, _=None) -> None:
+        """Makes all variables; call it inside the strategy's scope."""
+        self.build_tables()
+        self.built = True
+        row = {name: tf.constant(i.padding, i.dtype, [1, i.width]) for name, i in self.spec.inputs.items()}
+        self.score(row)
+
+    def build_tables(self) -> None:
+        """Makes the tables; for a `build` of a network's own."""
+        for table in self.tables.values():
+            table.build()
+
+    def score(self, inputs: Mapping[str, tf.Tensor]) -> Logits:
+        """Inputs, as pipeline.Features makes them, to what serving gives."""
+        return self(Lookup(self.tables, self.spec.scaled_fields).rows(inputs["ids"]), inputs)
+
+    def logits_and_scores(self, rows: dict[str, Rows], inputs: dict[str, tf.Tensor]) -> tuple[Logits, Logits]:
+        """The logits that the loss is taken of, by the weights that learn; and what `call` gives."""
+        logits = self(rows, inputs)
+        return logits, logits
+
+    def observe(self, examples: Examples, logits: Logits) -> None:
+        """Counts a global batch that was scored with `logits` and learned from: this replica's copies. See `statistics`.
+
+        Args:
+          examples: label and weight, and of the features those of `observed_features`, [B, ...] each.
+          logits: by head, float32 [B].
+        """
