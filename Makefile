@@ -1,4 +1,4 @@
-# make demo: a model learns from a real Kafka topic. make test: all tests. Both set up what they need first.
+# make demo: a model learns from a real Kafka topic. make test: all tests; make check: the quick ones. All set up what they need first.
 PYTHON ?= python3
 KAFKA_VERSION ?= 4.3.0
 # A file of Criteo rows (TSV, plain or .gz) for the demo; empty: synthetic rows.
@@ -8,7 +8,7 @@ KEEP ?=
 # On a terminal pip shows what it fetches; in a log only what goes wrong.
 PIP := .venv/bin/python -m pip install --disable-pip-version-check $(if $(MAKE_TERMOUT),,--quiet)
 
-.PHONY: setup programs demo test lint broker bench soak chaos quality serve-demo cluster-test clean
+.PHONY: setup programs demo test check lint broker bench soak chaos quality serve-demo cluster-test clean
 
 setup:
 	@$(MAKE) --no-print-directory -j2 .venv/.ready .kafka/libs-$(KAFKA_VERSION)
@@ -52,6 +52,10 @@ programs:
 	$(call need,chromium chromium-browser google-chrome,chromium)
 	$(call need,systemd-analyze,systemd)
 	$(call need,mpirun,openmpi-bin)
+
+# Lint, and the tests that need neither TensorFlow nor Kafka: within a minute.
+check: lint
+	@.venv/bin/python -m pytest tests/pure
 
 lint: setup
 	@.venv/bin/ruff check

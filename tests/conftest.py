@@ -1,25 +1,14 @@
-"""A real Apache Kafka for the whole session, topics on it, and TensorFlow with logical devices."""
+"""Fixtures for all rooms: a real Apache Kafka for the whole session, topics on it, and runs of the trainer.
 
+What they need is imported where it is used: the tests of tests/pure must do without TensorFlow and without Kafka's clients.
+"""
+
+import functools
 import os
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # read when TensorFlow is imported
-
-import broker as broker_tool
-import kafka_helpers
-import process_data
-import process_data_helpers
-import process_data_spark
 import pytest
-import tensorflow as tf
-from confluent_kafka import Producer
-from rows import make_dictionaries
 
-from tfonline import config as flags
-from tfonline.train import run
-
-# Before TensorFlow runs anything: replicas of one test must not depend on which test ran first.
-tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2)
-
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # read when TensorFlow is imported
 
 # First, where several processes share the files: the last one to be taken is worked on alone. They must find the same tests, so
 # that no parameter may hold time or chance, as the head of gzip.compress does without mtime.
@@ -30,9 +19,25 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: item.path.name not in _LONGEST)
 
 
+def pytest_pycollect_makemodule(module_path):
+    if "pure" not in module_path.parts:
+        _make_two_devices()  # before a test's module is imported, and with it TensorFlow runs something
+
+
+@functools.cache
+def _make_two_devices() -> None:
+    """Replicas of one test must not depend on which test ran first."""
+    import tensorflow as tf
+
+    devices = [tf.config.LogicalDeviceConfiguration()] * 2
+    tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], devices)
+
+
 @pytest.fixture(scope="session")
 def broker(tmp_path_factory):
     """A running broker of its own: `broker.bootstrap` is its address."""
+    import broker as broker_tool
+
     data = tmp_path_factory.mktemp("kafka")
     yield broker_tool.start(data)
     broker_tool.stop(data)
@@ -41,6 +46,7 @@ def broker(tmp_path_factory):
 @pytest.fixture(scope="session")
 def topic(broker):
     """Makes a topic: topic([[b"a", b"b"], [b"c"]]) has two partitions with these rows; returns its name, a new one."""
+    import kafka_helpers
 
     def make(rows: list[list[bytes]]) -> str:
         return kafka_helpers.make_topic(broker.bootstrap, rows)
@@ -51,6 +57,8 @@ def topic(broker):
 @pytest.fixture
 def small(tmp_path):
     """A folder with small.yaml: label, I1, I2, C1, C2."""
+    import process_data_helpers
+
     (tmp_path / "small.yaml").write_text(process_data_helpers.SMALL_YAML)
     return tmp_path
 
@@ -58,6 +66,10 @@ def small(tmp_path):
 @pytest.fixture(scope="session")
 def spark(tmp_path_factory):
     """A running session of Spark, which process_data uses: its start takes seconds."""
+    import process_data
+    import process_data_helpers
+    import process_data_spark
+
     folder = tmp_path_factory.mktemp("spark")
     args = process_data.parse_args(["rows", f"--output_dir={folder}", "--engine=spark", "--memory_limit=1GB", "--threads=1"])
     with pytest.MonkeyPatch.context() as m:
@@ -77,6 +89,8 @@ def engine(request):
 
 @pytest.fixture(scope="session")
 def dictionary_dir(tmp_path_factory):
+    from rows import make_dictionaries
+
     return make_dictionaries(tmp_path_factory.mktemp("dictionaries"))
 
 
@@ -97,6 +111,8 @@ def small_run(broker, dictionary_dir, tmp_path):
 @pytest.fixture
 def start(small_run):
     """Runs the trainer in this process; returns its summary."""
+    from tfonline import config as flags
+    from tfonline.train import run
 
     def start(stop=None, **settings):
         return run(flags.Config(**{**small_run, "stop_at": "latest", **settings}), stop).summary
@@ -107,6 +123,7 @@ def start(small_run):
 @pytest.fixture
 def produce(broker):
     """Appends rows to a partition of a topic."""
+    from confluent_kafka import Producer
 
     def produce(name, rows, partition=0):
         producer = Producer({"bootstrap.servers": broker.bootstrap, "log_level": 0})

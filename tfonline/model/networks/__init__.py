@@ -36,5 +36,5 @@ It may override
 - `optimizer_names`, `loss_names`, `gradient_dtype`: see Network.
 
 Checkpoints, versions for serving and their SavedModels need nothing more: a variable that is an attribute, or in a layer that is
-one, is in them. tests/network_contract.py checks a network against all of this.
+one, is in them. tests/contracts/networks.py checks a network against all of this.
 """

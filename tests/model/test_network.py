@@ -6,8 +6,8 @@ import re
 import numpy as np
 import pytest
 import tensorflow as tf
+from contracts.networks import NUM_IDS, check_network
 from logistic import Logistic
-from network_contract import NUM_IDS, check_network
 from rows import SCHEMA, make_dictionaries, make_rows
 from tfonline.publish.contract import check_contract
 

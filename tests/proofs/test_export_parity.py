@@ -9,7 +9,7 @@ import pytest
 import synthetic
 from kafka_helpers import ROOT
 from publisher_helpers import AtOnce
-from test_servable import clients_scores, trainers_scores
+from servable_helpers import clients_scores, trainers_scores
 
 from tfonline.config import parse
 from tfonline.publish import publisher as publisher_module

@@ -13,8 +13,8 @@ import pytest
 import tensorflow as tf
 from publisher_helpers import ROWS, trainer
 from rows import SCHEMA, make_rows
+from servable_helpers import make_features
 from tensorboard_helpers import events_of
-from test_servable import make_features
 
 import tfonline
 from tfonline.evaluate.progressive import exact_auc

@@ -7,7 +7,7 @@ import random
 
 import process_data
 
-ROOT = pathlib.Path(__file__).parents[1]
+ROOT = pathlib.Path(__file__).parents[2]
 CRITEO = str(ROOT / "configs/criteo.yaml")
 FILES = ("all_val_max_dict.pkl", "all_val_min_dict.pkl", "cat2id_dict.pkl")
 

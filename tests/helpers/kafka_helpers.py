@@ -9,7 +9,7 @@ import topic as topic_tool
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Message, Producer, TopicPartition
 from kafka_cli import Connection
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 def run_tool(name: str, *args: object, stdin: bytes = b"", **env: str) -> tuple[int, str, str]:

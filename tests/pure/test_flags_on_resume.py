@@ -7,7 +7,7 @@ import re
 from tfonline.config import Config
 from tfonline.keep.contract import CONVERTED, ONLY_A_NEW_MODEL, REFUSED
 
-DOCS = (pathlib.Path(__file__).parents[1] / "docs/operations.md").read_text()
+DOCS = (pathlib.Path(__file__).parents[2] / "docs/operations.md").read_text()
 
 
 def row(text):

@@ -21,7 +21,7 @@ from tfonline.flags import parse
 from tfonline.lifecycle import Exit
 from tfonline.report.status import Status
 
-ROOT = pathlib.Path(__file__).parents[1]
+ROOT = pathlib.Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
 KUBERNETES = {path.name: list(yaml.safe_load_all(path.read_text())) for path in (DEPLOY / "kubernetes").glob("*.yaml")}
 COMPOSE = yaml.safe_load((DEPLOY / "docker-compose.yaml").read_text())

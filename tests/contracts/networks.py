@@ -1,6 +1,6 @@
 """What every network must hold. For a network of your own:
 
-    from network_contract import check_network
+    from contracts.networks import check_network
     check_network(make)  # your function of (spec, config)
 
 It needs two logical devices, so that it must run before TensorFlow has, or after what asked for as many.

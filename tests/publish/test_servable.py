@@ -2,22 +2,17 @@
 
 import json
 import re
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from rows import SCHEMA, make_dictionaries, make_rows
+from servable_helpers import clients_scores, make_features, trainers_scores
 from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
 from tfonline import formats
 from tfonline.config import parse
-from tfonline.features.dictionaries import load_dictionaries
-from tfonline.features.pipeline import Features
 from tfonline.formats.reasons import REASONS
-from tfonline.model.learner import make_learner
-from tfonline.model.tables.replicas import make_strategy
 from tfonline.publish.servable import Servable
 from tfonline.publish.versions import digests
 from tfonline.train import run
@@ -29,16 +24,6 @@ MODELS = {
     "log json": ["--numeric=log", "--message_format=json", "--oov_buckets=100"],
     "all": ["--numeric=bucket", "--history", "--cross_buckets=1000", "--average_rows=500", "--oov_buckets=100"],
 }
-# Loads SavedModels and scores the rows of a file by them, with TensorFlow alone: CLIENT rows [SavedModel size output]...
-CLIENT = """
-import gzip, sys, numpy as np, tensorflow as tf
-rows = (gzip.open if sys.argv[1].endswith(".gz") else open)(sys.argv[1], "rb").read().rstrip(b"\\n").split(b"\\n")
-for saved, size, output in zip(sys.argv[2::3], map(int, sys.argv[3::3]), sys.argv[4::3]):
-    score = tf.saved_model.load(saved).signatures["serving_default"]
-    found = [score(message=tf.constant(rows[i : i + size])) for i in range(0, len(rows), size)]
-    np.savez(output, **{name: np.concatenate([f[name] for f in found]) for name in found[0]})
-assert "tfonline" not in sys.modules
-"""
 
 
 def as_json(row: bytes) -> bytes:
@@ -58,34 +43,6 @@ def trained(request, tmp_path_factory):
     checkpoint = tf.train.latest_checkpoint(config.model_dir)
     servable.load(checkpoint)
     return config, servable
-
-
-def make_features(config, folder=None):
-    """The trainer's, the table in a file where a folder is given."""
-    c, dictionaries = config, load_dictionaries(config.dictionary_dir, SCHEMA)
-    features = Features(SCHEMA, dictionaries, c.numeric, c.message_format, c.oov_buckets, c.cross_buckets, c.vocab_size)
-    if folder:
-        features.lookup.keep_in(folder)
-    return features
-
-
-def trainers_scores(config, rows, size, *checkpoints):
-    """The logits that the trainer itself gives from each of its checkpoints."""
-    features = make_features(config)
-    learner = make_learner(make_strategy(1, "cpu"), config, features.spec)
-    made = list(tf.data.Dataset.from_tensor_slices(rows).batch(size, drop_remainder=True).map(features))
-    for checkpoint in checkpoints:
-        tf.train.Checkpoint(learner=learner).read(checkpoint).assert_existing_objects_matched().expect_partial()
-        yield np.concatenate([learner.score(row.features) for row in made])
-
-
-def clients_scores(folder, rows, *asked):
-    """What SavedModels give for the rows of a file in a process that knows nothing of tfonline; asked: (SavedModel, batch size)."""
-    (folder / "client.py").write_text(CLIENT)
-    outputs = [folder / f"scores-{i}.npz" for i in range(len(asked))]
-    arguments = [str(a) for (saved, size), output in zip(asked, outputs, strict=True) for a in (saved, size, output)]
-    subprocess.run([sys.executable, "-I", folder / "client.py", rows, *arguments], check=True, cwd=folder)
-    return [np.load(output) for output in outputs]
 
 
 def test_the_saved_model_scores_as_the_trainer_does(trained, tmp_path):
