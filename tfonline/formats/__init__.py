@@ -11,9 +11,9 @@ A format is one module with one class, and knows of bytes what nobody else has t
 
 What a format does not do: a default for a missing value, a hash, a scale. That is for the features behind it, the same for all.
 
-A new format is a module here, a line in FORMATS and a line in tests/features/test_format_contract.py, which holds it to all this. If its
-messages can be wrong in a way that no reason tells, its reason goes behind the others in reasons.py, and into README and
-serving/page.html.
+A new format is a module here, a line in FORMATS, and a line in tests/features/test_format_contract.py, which holds it to all this.
+If its messages can be wrong in a way that no reason tells, its reason goes behind the others in reasons.py, and into
+docs/data.md and serving/page.html.
 """
 
 from collections.abc import Sequence
