@@ -33,7 +33,7 @@ def test_a_format_that_breaks_it_is_found():
 
 
 def test_an_unknown_format_is_named():
-    with pytest.raises(ValueError, match=r"'csv' is no format of messages\. Expected one of tsv, json\."):
+    with pytest.raises(ValueError, match=r"'csv' is no format of messages\. Expected one of .*tsv.*json"):
         find("csv")
 
 
