@@ -77,11 +77,12 @@ def _in_this_process(folder: str) -> dict[str, float]:
     from tfonline.features.dictionaries import load_dictionaries
     from tfonline.features.pipeline import Features
     from tfonline.features.schema import load_schema
-    from tfonline.model.replicas import make_strategy
 
     try:
         from tfonline.model.learner import make_learner
+        from tfonline.model.tables.replicas import make_strategy
     except ModuleNotFoundError:  # an older checkout
+        from tfonline.model.replicas import make_strategy
         from tfonline.model.step import make_learner
 
     lines = pathlib.Path(folder, "rows.tsv").read_bytes().splitlines()[:8000]

@@ -7,14 +7,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from contracts.networks import NUM_IDS, check_network
+from kafka_helpers import ROOT
 from logistic import Logistic
 from rows import SCHEMA, make_dictionaries, make_rows
-from tfonline.publish.contract import check_contract
 
 from tfonline.config import Config, parse
 from tfonline.features.dictionaries import load_dictionaries
 from tfonline.features.pipeline import Features
 from tfonline.features.spec import Spec
+from tfonline.keep.contract import check_contract
 from tfonline.lifecycle import UserError
 from tfonline.model.learner import make_learner
 from tfonline.model.networks import wide_deep
@@ -147,3 +148,11 @@ def test_the_contracts_example_is_the_network_that_is_tested():
     code = source[source.index("class Logistic") : source.index("make = ")].strip()
     indented = "\n".join(f"    {line}" if line else "" for line in code.splitlines())
     assert indented in text
+
+
+def test_the_documented_network_is_the_one_that_is_tested():
+    def the_class(text):
+        return re.search(r"class Logistic.*?make = Logistic\n", text, re.DOTALL)[0]
+
+    documented, tested = (ROOT / name for name in ("docs/models.md", "tests/helpers/logistic.py"))
+    assert the_class(documented.read_text()) == the_class(tested.read_text())
