@@ -144,7 +144,7 @@ def test_a_network_that_is_not_there_is_said(name, problem):
 
 def test_the_contracts_example_is_the_network_that_is_tested():
     text = pathlib.Path(wide_deep.__file__).parents[1].joinpath("__init__.py").read_text()
-    source = pathlib.Path(__file__).with_name("logistic.py").read_text()
+    source = (ROOT / "tests/helpers/logistic.py").read_text()
     code = source[source.index("class Logistic") : source.index("make = ")].strip()
     indented = "\n".join(f"    {line}" if line else "" for line in code.splitlines())
     assert indented in text
