@@ -99,6 +99,14 @@ class Server:
             assert time.monotonic() < deadline, (name, found)
             time.sleep(0.02)
 
+    def wait_for_room(self, body):
+        """Until a request is taken: the connection of the one before, as of `metrics`, may not be closed at the server yet."""
+        deadline = time.monotonic() + 60
+        while (answer := self.predict(body))[0] == 503:
+            assert time.monotonic() < deadline, answer
+            time.sleep(0.02)
+        return answer
+
     def connect(self, text=b""):
         """A connection on which `text` has been sent."""
         connection = socket.create_connection(("127.0.0.1", self.port), timeout=30)

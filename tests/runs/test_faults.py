@@ -340,7 +340,7 @@ def break_a_step(monkeypatch, number, how):
 def test_a_window_that_breaks_the_model_can_be_passed_over_once(topic, start, tmp_path, monkeypatch, capfd):
     name = topic([ROWS[:200]])
     nan = tf.constant([float("nan")])
-    break_a_step(monkeypatch, 5, lambda learner, result: result._replace(wide_loss=nan, deep_loss=nan))
+    break_a_step(monkeypatch, 5, lambda learner, result: result._replace(losses=dict.fromkeys(result.losses, nan)))
     settings = {"topic": name, "window_rows": 40, "batch_size": 20, "checkpoint_every_steps": 2}
     with pytest.raises(UserError, match="the loss is nan at step 5, in window 2") as e:
         start(**settings)

@@ -157,7 +157,7 @@ def test_above_the_limit_of_connections_requests_get_503_and_are_closed(few, tak
     assert few.out().count("all --max_connections=3 connections are taken: others get 503") == 1
     taken.pop().close()
     few.wait_until("tfonline_connections", 3)
-    assert few.predict({"instances": ["ab"]})[0] == 200
+    assert few.wait_for_room({"instances": ["ab"]})[0] == 200
 
 
 def test_above_the_limit_of_connections_health_and_metrics_are_answered(few, taken):

@@ -31,7 +31,8 @@ def imported(folder):
 
 def foreign(*folders):
     """The packages that folders import and that are neither Python's nor the project's."""
-    own = {"tfonline", "benchmarks", *(path.stem for folder in ("tools", "tests") for path in (ROOT / folder).glob("*.py"))}
+    own = {"tfonline", "benchmarks", "contracts"}
+    own |= {path.stem for folder in ("tools", "tests") for path in (ROOT / folder).rglob("*.py")}
     modules = {module for folder in folders for module in imported(folder)} - own - sys.stdlib_module_names
     packages = importlib.metadata.packages_distributions()
     return {canonical(name) for module in modules for name in packages.get(module, [module])}
