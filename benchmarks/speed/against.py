@@ -17,8 +17,8 @@ from benchmarks.commands import ROOT, tool
 
 TURNS = 5
 _FLAG_FILES = ("mindrec", "criteo")
-_SECS = 2.0
-_ROWS, _FIRST = 60_000, 200
+_SECS = 1.5
+_ROWS, _FIRST = 30_000, 200
 
 
 def main(rival: str, folder: pathlib.Path) -> None:
