@@ -70,9 +70,23 @@ def make_all(
     """The actions of this process.
 
     Args:
+      config: the flags.
+      schema: the columns.
+      dictionaries: their ids.
+      features: makes the network's inputs.
+      learner: what is trained.
+      source: the stream.
+      run: where this run begins.
+      failures: makes the errors to end with.
+      stop: ends the run.
+      console: where lines go.
+      status: says what is done at the moment.
+      job: of several workers; None: this process is the only one.
       closing: gets what is to be closed at the run's end.
-      dead_letters: see Refuse.
-      (others): what the actions work with.
+      dead_letters: gets refused rows, or None.
+
+    Raises:
+      UserError: a folder or a file cannot be written (exit 73).
     """
     actions, position = Actions(), run.position
     unsaved = Unsaved(lambda: bool(learner.all_finite()), failures.not_finite)
