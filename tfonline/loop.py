@@ -46,7 +46,7 @@ def train(
     batch_size: int,
     overdue: Callable[[], bool],
     refused: Callable[[Element], Sequence[int]] | None = None,
-) -> bool:
+) -> int | None:
     """Learns from elements until they end, a stop is asked for, or something is wrong.
 
     Args:
@@ -64,7 +64,7 @@ def train(
         read before the rows before it are told of, as what workers agree on is agreed on in the order of the elements.
 
     Returns:
-      Whether the last window ended; False: it was dropped.
+      The number of the window that was dropped; None: the last one ended.
 
     Raises:
       UserError: the loss is not finite (exit 70), too many rows are refused (65), a step failed (71), or the stream did.
@@ -89,13 +89,14 @@ def train(
                 position.move(event.window)
             actions(event, seen)
             if isinstance(event, Rows) and overdue():
-                actions(Dropped(int(event.element.window)))
-                return False
+                dropped = int(event.element.window)
+                actions(Dropped(dropped))
+                return dropped
             status.set("reading", position.window, position.step)
         actions(Ended())
     except tf.errors.OpError as e:
         raise failures.step(e) from e
-    return True
+    return None
 
 
 def refused_here(element: Element) -> np.ndarray:

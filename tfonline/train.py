@@ -205,7 +205,7 @@ def _train(
             first = read_first_rows(source, reader, position.next, features.parse)
     if c.dry_run:
         about = [needs, describe(first, schema, c.message_format)]
-        say_what_a_run_would_do(c, console, source, position, features, features.spec.num_ids, about)
+        say_what_a_run_would_do(c, console, source, position, features, about)
     if start:
         check_first_rows(c, first, schema)
     if c.dry_run:
@@ -266,7 +266,7 @@ def _train(
                     job.rounds.final = lambda: plan.final
                 job.rounds.failed = lambda: bool(known())
                 job.watch(lambda secs: alone(secs, stop))
-            whole = train(
+            dropped = train(
                 job.rounds.join(watched) if job else watched,
                 learner, plan, begun.position, doing.actions, failures, stop, status,
                 batch_size=c.batch_size,
@@ -275,7 +275,7 @@ def _train(
             )  # fmt: skip
         alone_asked = stop.requested() and not local.requested()
         if stop.requested():
-            ended = f"stopped by {stop.reason}" + ("" if whole else f", window {begun.position.window} dropped")
+            ended = f"stopped by {stop.reason}" + ("" if dropped is None else f", window {dropped} dropped")
         else:
             ended = plan.ended or "the stream failed"
         summary = doing.summarise(ended)

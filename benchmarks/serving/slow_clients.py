@@ -107,14 +107,7 @@ def probe(port: int, secs: float) -> Probe:
     while time.monotonic() < end:
         for connection in (kept, http.client.HTTPConnection("127.0.0.1", port, timeout=30)):
             began = time.monotonic()
-            try:
-                connection.request("GET", "/healthz")
-                response = connection.getresponse()
-                response.read()
-                statuses[response.status] += 1
-            except (OSError, http.client.HTTPException) as e:
-                statuses[type(e).__name__] += 1
-                connection.close()
+            _ask(connection, statuses, "GET", "/healthz")
             ms.append((time.monotonic() - began) * 1000)
             if connection is not kept:
                 connection.close()
@@ -152,16 +145,21 @@ def post(port: int, file: pathlib.Path, secs: float) -> Counter:
     end, body, statuses = time.monotonic() + secs, file.read_bytes(), Counter()
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     while time.monotonic() < end:
-        try:
-            connection.request("POST", _PREDICT, body)
-            response = connection.getresponse()
-            response.read()
-            statuses[response.status] += 1
-        except (OSError, http.client.HTTPException) as e:
-            statuses[type(e).__name__] += 1
-            connection.close()
+        _ask(connection, statuses, "POST", _PREDICT, body)
     connection.close()
     return statuses
+
+
+def _ask(connection: http.client.HTTPConnection, statuses: Counter, method: str, path: str, body: bytes | None = None) -> None:
+    """Asks once and reads the answer; counts its status or, where there is none, the error's name."""
+    try:
+        connection.request(method, path, body)
+        response = connection.getresponse()
+        response.read()
+        statuses[response.status] += 1
+    except (OSError, http.client.HTTPException) as e:
+        statuses[type(e).__name__] += 1
+        connection.close()
 
 
 @contextlib.contextmanager

@@ -7,8 +7,10 @@ import pytest
 import tensorflow as tf
 
 from tfonline import loop
-from tfonline.events import Rows, Tick, WindowEnd
+from tfonline.events import Dropped, Rows, Tick, WindowEnd
 from tfonline.lifecycle import Stop
+from tfonline.report.status import Status
+from tfonline.state import Position
 from tfonline.stream.windows import Window
 
 
@@ -105,3 +107,30 @@ def test_steps_are_those_of_batches_that_hold_a_row():
     Batch.valid = tf.zeros([6], tf.bool)
     assert loop._learn(rows, Learner(), batch_size=2) is None
     assert len(asked) == 1
+
+
+def test_a_window_that_is_dropped_is_named_though_the_saved_model_is_taken_up_again():
+    position, told = Position(next=[0], start=[0], window=8), []
+
+    def actions(event, _=None):
+        told.append(type(event))
+        if isinstance(event, Dropped):
+            position.window = 5  # the checkpoint is of three windows before
+
+    class Learner:
+        on_gpu = False
+
+        def inputs(self, examples):
+            return examples
+
+    class Nothing:
+        valid, examples = tf.zeros([2], tf.bool), None
+
+    rows = element(8)
+    rows.batch = Nothing
+    dropped = loop.train(
+        [rows], Learner(), Plan(), position, actions, None, Stop(), Status(None),
+        batch_size=2, overdue=lambda: True, refused=lambda _: [0],
+    )  # fmt: skip
+    assert dropped == 8
+    assert told == [Rows, Dropped]

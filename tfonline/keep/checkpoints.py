@@ -57,7 +57,7 @@ class Checkpoints:
         self._written = self._snapshot.copies if self._snapshot else variables
         self._writer = ThreadPoolExecutor(1, "checkpoint")
         self._writing: Future[str] | None = None
-        self._texts = {name: _Text() for name in contents.write(contract, [])}
+        self._texts = {name: _Text() for name in (contents.STATE, contents.OLDER_LOOK_HERE)}
         self._checkpoint = tf.train.Checkpoint(**as_objects(self._written), **self._texts)
         checkpoint_files.remove_leftovers(self._folder)
         self._latest = ""

@@ -47,9 +47,7 @@ def check_machine(config: Config, sizes: Sizes, strategy: Any, cluster: Cluster 
     return "needs: " + check_room(config, needs(config, sizes, replicas, on_gpu, chief), sizes, replicas)
 
 
-def say_what_a_run_would_do(
-    config: Config, console: Console, source: Any, position: Any, features: Any, vocab_size: int, about: list[str]
-) -> None:
+def say_what_a_run_would_do(config: Config, console: Console, source: Any, position: Any, features: Any, about: list[str]) -> None:
     """What --dry_run prints: where the stream stands, what a batch looks like, and what else has been found out, a line each."""
     begins, ends = source.begins(), source.ends()
     rows = [
@@ -67,6 +65,6 @@ def say_what_a_run_would_do(
         f"batch: label float32 [{b}], ids int32 [{b}, {f}], values float32 [{b}, {f}], "
         f"numeric float32 [{b}, {features.spec.num_numeric}], weight float32 [{b}], over "
         f"{config.num_replicas} replica(s)\n"
-        f"tables: {vocab_size:,} ids, of which the features use {features.num_ids:,}; embedding {config.embedding_dim}\n"
+        f"tables: {features.spec.num_ids:,} ids, of which the features use {features.num_ids:,}; embedding {config.embedding_dim}\n"
         + "\n".join(about)
     )
