@@ -21,10 +21,10 @@ def read_range(reader, partition, start, stop):
     return rows, [len(offset) for _, offset in pieces]
 
 
-def read_windows(reader, windows, batch_size=96):
+def read_windows(reader, windows, batch_size=96, groups=1):
     """(window, partition, offset, message) in the order in which the trainer sees them."""
     found = []
-    for raw, number, _ in make_raw_batches(windows, reader, batch_size):
+    for raw, number, _ in make_raw_batches(windows, reader, batch_size, groups):
         columns = zip(*(t.numpy().tolist() for t in (*raw.origin, raw.message)), strict=True)
         found += [(int(number), *row) for row in columns]
     return found

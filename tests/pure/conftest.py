@@ -4,6 +4,8 @@ import sys
 
 import pytest
 
+from tfonline.publish.versions import Versions
+
 _HEAVY = ("tensorflow", "confluent_kafka")
 
 
@@ -13,3 +15,9 @@ def light(request):
     yield
     if all("pure" in item.path.parts for item in request.session.items):
         assert [name for name in _HEAVY if name in sys.modules] == []
+
+
+@pytest.fixture
+def versions(tmp_path):
+    """The set of versions in an empty folder; three are kept."""
+    return Versions(tmp_path / "export", keep=3)

@@ -8,12 +8,12 @@ import pytest
 import tensorflow as tf
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
+from contracts.readers import read_windows
 
 from tfonline.config import Config
 from tfonline.lifecycle import Stop, UserError
 from tfonline.positions import make_resolve_stop, resolve_start
 from tfonline.stream.broker import KafkaTopic, RowsGone, read_offsets_file
-from tfonline.stream.order import make_raw_batches
 from tfonline.stream.readers.tfio import TfioReader
 from tfonline.stream.windows import Window
 
@@ -27,12 +27,7 @@ def open_reader(broker, name):
 
 
 def read(reader, windows, batch_size=1000):
-    """All rows of the windows, as (window, partition, offset, message), in the order of reading."""
-    rows = []
-    for raw, number, _ in make_raw_batches(windows, reader, batch_size):
-        columns = zip(*(t.numpy() for t in (*raw.origin, raw.message)), strict=True)
-        rows += [(int(number), int(p), int(o), m) for p, o, m in columns]
-    return rows
+    return read_windows(reader, windows, batch_size)
 
 
 def test_windows_are_read_to_the_row(broker, topic):
