@@ -115,7 +115,7 @@ def start(small_run):
     from tfonline.train import run
 
     def start(stop=None, **settings):
-        return run(flags.Config(**{**small_run, "stop_at": "latest", **settings}), stop).summary
+        return run(flags.of_flags(**{**small_run, "stop_at": "latest", **settings}), stop).summary
 
     return start
 

@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 
 from tfonline.cluster.job import Job
 from tfonline.cluster.plan import ChiefsWindows
-from tfonline.config import Config
 from tfonline.evaluate.progressive import ProgressiveMetrics
 from tfonline.keep.checkpoints import Checkpoints
 from tfonline.keep.contract import check_contract
@@ -15,12 +14,35 @@ from tfonline.lifecycle import Stop
 from tfonline.model.learner import Learner
 from tfonline.positions import add_new_partitions, make_planner
 from tfonline.report.console import Console
+from tfonline.settings.keeping import KeepingSettings
+from tfonline.settings.stream import WindowSettings
 from tfonline.state import FileLengths, Position
 from tfonline.stream.broker import KafkaTopic
 from tfonline.stream.journal import Journal
 from tfonline.stream.offsets import short
 from tfonline.stream.readers.tfio import MOST_PARTITIONS
 from tfonline.stream.windows import Planner, Window
+
+
+class CheckpointParts(NamedTuple):
+    """What a checkpoint holds.
+
+    Attributes:
+      learner: weights and slots.
+      position: where the model is.
+      metrics: of its rows.
+      lengths: of the files beside it.
+    """
+
+    learner: KeptLearner
+    position: Position
+    metrics: ProgressiveMetrics
+    lengths: FileLengths
+
+    @classmethod
+    def make(cls, learner: Learner, metric_rows: int) -> "CheckpointParts":
+        """Those of a new model; `metric_rows` is the flag."""
+        return cls(KeptLearner(learner), Position(next=[], start=[]), ProgressiveMetrics(metric_rows), FileLengths())
 
 
 class Beginning(NamedTuple):
@@ -48,8 +70,9 @@ class Beginning(NamedTuple):
 
 
 def begin(
-    config: Config,
-    learner: Learner,
+    parts: CheckpointParts,
+    keeping: KeepingSettings,
+    settings: WindowSettings,
     contract: dict[str, Any],
     source: Any,
     start: list[int] | None,
@@ -61,8 +84,9 @@ def begin(
     """On the chief, and where there is one process only: takes over the newest checkpoint, or begins a new model.
 
     Args:
-      config: the flags.
-      learner: gets the weights.
+      parts: what a checkpoint holds.
+      keeping: where checkpoints are, and how many.
+      settings: of windows.
       contract: what the model is made for.
       source: the stream.
       start: where a new model begins; None: there is a checkpoint.
@@ -74,8 +98,8 @@ def begin(
     Raises:
       UserError: the checkpoint cannot be read, or is of another stream (exit 66, 75, 78).
     """
-    learned, position, metrics, lengths = parts = _parts(config, learner)
-    checkpoints = Checkpoints(config.model_dir, config.keep_checkpoints, parts, contract, config.background_save)
+    learned, position, metrics, lengths = parts
+    checkpoints = Checkpoints(keeping.model_dir, keeping.keep_checkpoints, parts, contract, keeping.background_save)
     if start is None:
         for damaged in checkpoints.restore():
             console.say(f"warning: {damaged}")
@@ -88,35 +112,30 @@ def begin(
         console.say(f"a new model, from offsets {short(position.start)}")
     of_kafka = isinstance(source, KafkaTopic)
     position.files_read = [] if of_kafka else [dataclasses.asdict(file) for file in source.files]
-    journal = Journal(config.model_dir, files=position.files_read)
+    journal = Journal(keeping.model_dir, files=position.files_read)
     most = MOST_PARTITIONS * (len(job.cluster.workers) if job else 1) if of_kafka else 0
-    planner = make_planner(config, source, journal, position, replay, local, console, most)
+    planner = make_planner(settings, source, journal, position, replay, local, console, most)
     windows = job.announce(planner, position.files_read) if job else planner
     console.expect(None if position.stop is None else sum(position.stop) - sum(position.start), position.rows)
     return Beginning(contract, position, metrics, lengths, planner, windows, checkpoints, journal)
 
 
-def join(config: Config, learner: Learner, contract: dict[str, Any], source: Any, job: Job, console: Console) -> Beginning:
+def join(parts: CheckpointParts, model_dir: str, contract: dict[str, Any], source: Any, job: Job, console: Console) -> Beginning:
     """On a worker that is not the chief: takes over the model from which the chief begins.
 
     Raises:
       UserError: the workers have different flags (exit 64), or the model is made for others (78).
     """
-    learned, position, metrics, lengths = parts = _parts(config, learner)
+    learned, position, metrics, lengths = parts
     held = job.join(parts)
     windows = job.windows(position.window)
     if not isinstance(source, KafkaTopic):
         source.take_order(job.files())
     if held.format > 1:  # else the chief has looked
-        check_contract(config.model_dir, held.contract, contract)
+        check_contract(model_dir, held.contract, contract)
     _carry_over(learned, console)
     console.say(f"follows the chief from window {position.window}, step {position.step}")
     return Beginning(contract, position, metrics, lengths, windows, windows)
-
-
-def _parts(config: Config, learner: Learner) -> tuple[KeptLearner, Position, ProgressiveMetrics, FileLengths]:
-    """What a checkpoint holds."""
-    return KeptLearner(learner), Position(next=[], start=[]), ProgressiveMetrics(config.metric_rows), FileLengths()
 
 
 def _carry_over(learned: KeptLearner, console: Console) -> None:

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
-from tfonline.config import Config
 from tfonline.lifecycle import Exit, UserError
+from tfonline.settings.learning import LearningSettings
 from tfonline.state import Position
 from tfonline.stream.windows import Window
 
@@ -17,7 +17,9 @@ class Failures:
     """The errors of a run.
 
     Args:
-      config: the flags.
+      model_dir: the model folder.
+      on_lost_rows: as in the flag.
+      learning: how steps are taken.
       position: where the model is.
       known: the error that has ended the plan or a read, if there is one.
       lost: what retention has removed of windows that are still to be read, as Planner.rows_lost_since_planned says it.
@@ -27,14 +29,17 @@ class Failures:
 
     def __init__(
         self,
-        config: Config,
+        model_dir: str,
+        on_lost_rows: str,
+        learning: LearningSettings,
         position: Position,
         known: Callable[[], Exception | None],
         lost: Callable[[], str],
         last_saved: Callable[[], str] | None,
         with_others: bool,
     ):
-        self._config, self._position, self._known, self._lost = config, position, known, lost
+        self._model_dir, self._on_lost_rows, self._learning = model_dir, on_lost_rows, learning
+        self._position, self._known, self._lost = position, known, lost
         self._last_saved, self._with_others = last_saved, with_others
 
     def reading(self, error: tf.errors.OpError) -> Exception:
@@ -50,17 +55,17 @@ class Failures:
         """The error to end with where TensorFlow could not score, learn or copy the model."""
         if self._with_others and (gone := self._another_is_gone(error)):
             return gone
-        return step_failed(error, self._config, self._position, self._newest())
+        return step_failed(error, self._learning, self._position, self._newest())
 
     def not_finite(self, what: str, windows: Sequence[Window]) -> UserError:
         """The error to end with where the loss or a weight is NaN or infinite."""
         if not self._last_saved:
             return UserError(f"{what}: see the chief's log", Exit.NOT_FINITE)
-        return not_finite(what, windows, self._config.model_dir, self._position.step, self._newest())
+        return not_finite(what, windows, self._model_dir, self._position.step, self._newest())
 
     def rows_lost(self) -> UserError | None:
         """The error where retention has removed rows of a window that is still to be read."""
-        return rows_lost(self._lost(), self._config.on_lost_rows)
+        return rows_lost(self._lost(), self._on_lost_rows)
 
     def _newest(self) -> str:
         return self._last_saved() if self._last_saved else "the chief's last checkpoint"
@@ -75,19 +80,19 @@ class Failures:
         return UserError(f"another worker is gone, see its log ({''.join(how)})", Exit.TRY_AGAIN)
 
 
-def step_failed(error: tf.errors.OpError, config: Config, position: Position, last_saved: str) -> UserError:
+def step_failed(error: tf.errors.OpError, learning: LearningSettings, position: Position, last_saved: str) -> UserError:
     """TensorFlow could not score, learn or copy the model. To start again by itself would fail again (exit 71).
 
     Args:
       error: what TensorFlow said.
-      config: the flags.
+      learning: how steps are taken.
       position: where the model is.
       last_saved: the path of the newest checkpoint.
     """
     if isinstance(error, tf.errors.ResourceExhaustedError):
         how = (
-            f"Memory ran out. Use a smaller --batch_size ({config.batch_size}), --steps_per_call ({config.steps_per_call}) or "
-            f"--embedding_dim ({config.embedding_dim}), or --nobackground_save, which does without a copy of the model."
+            f"Memory ran out. Use a smaller --batch_size ({learning.batch_size}), --steps_per_call ({learning.steps_per_call}) or "
+            "--embedding_dim, or --nobackground_save, which does without a copy of the model."
         )
     else:
         how = "Where XLA is named above, leave out --jit_compile. Else this is a fault of tfonline or of TensorFlow."

@@ -1,8 +1,13 @@
-"""Flags as the fields of a frozen dataclass: each stands once, with its default, its help and its section. No TensorFlow."""
+"""Flags as the fields of frozen dataclasses: each stands once, with its default and its help. Imports no TensorFlow.
+
+A program's settings are a dataclass of rooms: a field a room, whose name is the heading of its flags in --help, and whose type is
+the dataclass that has the flags as fields.
+"""
 
 import dataclasses
 import re
 import textwrap
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from absl import flags
@@ -17,14 +22,42 @@ _FLAG = re.compile(r"(?<!\w)--?(\w+)")
 _HELP = ("--help", "-help", "-h", "--helpfull", "-?")
 
 
-def flag(default: Any, section: str, text: str, *, lower: float | None = None, choices: tuple[str, ...] = ()) -> Any:
-    """A field that is a flag. The default's type is the flag's; a tuple is a flag that may be repeated."""
-    metadata = {"section": section, "help": text, "lower": lower, "choices": choices}
+def flag(default: Any, text: str, *, lower: float | None = None, choices: tuple[str, ...] = ()) -> Any:
+    """A field that is a flag. The default's type is the flag's; a tuple is a flag that may be repeated.
+
+    Args:
+      default: its value where it is not given.
+      text: its help.
+      lower: its least value.
+      choices: its only values.
+    """
+    metadata = {"help": text, "lower": lower, "choices": choices}
     return dataclasses.field(default=default, metadata=metadata)
 
 
+def named(kind: type) -> dict[str, dataclasses.Field]:
+    """The flags of a program's settings, by name, in order."""
+    return {flag.name: flag for room in dataclasses.fields(kind) for flag in dataclasses.fields(room.type)}
+
+
+def build(kind: type[Settings], values: Mapping[str, Any]) -> Settings:
+    """A program's settings, of some flags by name; of all others the defaults.
+
+    Raises:
+      UserError: a value is wrong (exit 64, if the settings do not say otherwise).
+      TypeError: there is no such flag.
+    """
+    if unknown := set(values) - set(named(kind)):
+        raise TypeError(f"there are no flags {', '.join(sorted(unknown))}")
+    rooms = {}
+    for room in dataclasses.fields(kind):
+        own = {flag.name for flag in dataclasses.fields(room.type)}
+        rooms[room.name] = room.type(**{name: value for name, value in values.items() if name in own})
+    return kind(**rooms)
+
+
 def check(settings: Any) -> None:
-    """Holds each flag against its own limits.
+    """Holds each flag of a room against its own limits.
 
     Raises:
       UserError: one is too small or none of its choices (exit 64).
@@ -41,7 +74,7 @@ def parse(kind: type[Settings], program: str, usage: str, argv: list[str]) -> Se
     """Reads the flags, `--flagfile` included. None when help was asked for and has been printed.
 
     Args:
-      kind: the dataclass of the flags.
+      kind: the dataclass of the settings.
       program: the command, as in `python -m tfonline.train`.
       usage: what the help says before the flags.
       argv: the command line, the program's name first.
@@ -50,7 +83,7 @@ def parse(kind: type[Settings], program: str, usage: str, argv: list[str]) -> Se
       UserError: a flag is unknown or wrong (64), or a flag file is missing (66).
     """
     values = flags.FlagValues()
-    for field in dataclasses.fields(kind):
+    for field in named(kind).values():
         if field.type == tuple[str, ...]:
             flags.DEFINE_multi_string(field.name, list(field.default), field.metadata["help"], flag_values=values)
         else:
@@ -70,18 +103,18 @@ def parse(kind: type[Settings], program: str, usage: str, argv: list[str]) -> Se
     except flags.UnrecognizedFlagError as e:
         raise wrong(f"{place_of_text(args, e.flagvalue)}{e} ({program} --help lists the flags)") from e
     except (flags.Error, ValueError) as e:  # ValueError: --no<flag>=<value>
-        named = _FLAG.search(str(e))
-        raise wrong(f"{place_of_value(args, named[1], str(e)) if named else ''}{e} ({program} --help lists the flags)") from e
+        about = _FLAG.search(str(e))
+        raise wrong(f"{place_of_value(args, about[1], str(e)) if about else ''}{e} ({program} --help lists the flags)") from e
     if extra:
         # What follows was not looked at. A line that lost its dashes may hold a secret, so its value is not shown.
         name, equals, _ = extra[0].partition("=")
         raise wrong(f"{place_of_text(args, extra[0])}not understood: {name}{equals and '=...'}. Flags are written --name=value.")
-    settings = {f.name: getattr(values, f.name) for f in dataclasses.fields(kind)}
+    found = {name: getattr(values, name) for name in named(kind)}
     try:
-        return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()})
+        return build(kind, {name: tuple(value) if isinstance(value, list) else value for name, value in found.items()})
     except UserError as e:
-        named = _FLAG.match(str(e))
-        raise UserError(f"{place_of_winner(args, named[1]) if named else ''}{e}", e.code) from e
+        about = _FLAG.match(str(e))
+        raise UserError(f"{place_of_winner(args, about[1]) if about else ''}{e}", e.code) from e
 
 
 def wrong(message: str) -> UserError:
@@ -90,14 +123,13 @@ def wrong(message: str) -> UserError:
 
 
 def _help(kind: type) -> list[str]:
-    """The flags by section, with their defaults."""
-    lines, section = [], None
-    for field in dataclasses.fields(kind):
-        if field.metadata["section"] != section:
-            section = field.metadata["section"]
-            lines += ["", f"{section}:"]
-        choices = f" One of {', '.join(field.metadata['choices'])}." if field.metadata["choices"] else ""
-        default = "none" if field.default in ("", ()) else field.default
-        text = f"{field.metadata['help']}{choices} (default: {default})"
-        lines += [f"  --{field.name}", *textwrap.wrap(text, 100, initial_indent=" " * 6, subsequent_indent=" " * 6)]
+    """The flags by room, with their defaults."""
+    lines = []
+    for room in dataclasses.fields(kind):
+        lines += ["", f"{room.name.capitalize()}:"]
+        for field in dataclasses.fields(room.type):
+            choices = f" One of {', '.join(field.metadata['choices'])}." if field.metadata["choices"] else ""
+            default = "none" if field.default in ("", ()) else field.default
+            text = f"{field.metadata['help']}{choices} (default: {default})"
+            lines += [f"  --{field.name}", *textwrap.wrap(text, 100, initial_indent=" " * 6, subsequent_indent=" " * 6)]
     return lines

@@ -4,16 +4,16 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from tfonline.config import Config, timestamp_ms
 from tfonline.lifecycle import Exit, Stop, UserError
 from tfonline.report.console import Console
+from tfonline.settings.stream import WindowSettings, timestamp_ms
 from tfonline.stream.broker import read_offsets_file
 from tfonline.stream.journal import Journal
 from tfonline.stream.policy import Policy
 from tfonline.stream.windows import Planner, Window
 
 
-def resolve_start(config: Config, source: Any, replay: list[Window] | None) -> list[int]:
+def resolve_start(start: str, source: Any, replay: list[Window] | None) -> list[int]:
     """The first offset of each partition for a new model.
 
     Raises:
@@ -21,7 +21,7 @@ def resolve_start(config: Config, source: Any, replay: list[Window] | None) -> l
     """
     if replay:
         return list(replay[0].widened(source.num_partitions).start)
-    kind, _, rest = config.start.partition(":")
+    kind, _, rest = start.partition(":")
     if kind == "earliest":
         return source.begins()
     if kind == "latest":
@@ -32,20 +32,20 @@ def resolve_start(config: Config, source: Any, replay: list[Window] | None) -> l
     ahead = [f"{p}: {o}, end {e}" for p, (o, e) in enumerate(zip(offsets, source.ends(), strict=True)) if o > e]
     if ahead:
         raise UserError(
-            f"--start={config.start} lies behind the end of {source.name} (partition: offset): {', '.join(ahead)}. The offsets are "
+            f"--start={start} lies behind the end of {source.name} (partition: offset): {', '.join(ahead)}. The offsets are "
             "of another topic, or of this one before it was made anew. Use offsets of this topic, or --start=latest.",
             Exit.NO_INPUT,
         )
     return offsets
 
 
-def make_resolve_stop(config: Config, source: Any) -> Callable[[], list[int] | None]:
+def make_resolve_stop(stop_at: str, source: Any) -> Callable[[], list[int] | None]:
     """Gives the offsets at which the run ends, as soon as they can be known; None until then."""
-    if config.stop_at == "never":
+    if stop_at == "never":
         return lambda: None
-    if config.stop_at == "latest":
+    if stop_at == "latest":
         return source.ends
-    ms = timestamp_ms(config.stop_at.partition(":")[2])
+    ms = timestamp_ms(stop_at.partition(":")[2])
     # Before that time, rows older than it may still come.
     return lambda: source.at_timestamp(ms) if time.time() * 1000 >= ms else None
 
@@ -66,7 +66,7 @@ def add_new_partitions(position: Any, source: Any) -> None:
 
 
 def make_planner(
-    config: Config,
+    settings: WindowSettings,
     source: Any,
     journal: Journal,
     position: Any,
@@ -76,27 +76,27 @@ def make_planner(
     most_partitions: int,
 ) -> Planner:
     """Resolves where the run ends, and plans from the position on."""
-    resolve_stop = make_resolve_stop(config, source)
+    resolve_stop = make_resolve_stop(settings.stop_at, source)
     # Resolved once, so that a crash does not move the end; anew for another flag, or once the end has been reached.
     reached = position.stop is None or all(n >= s for n, s in zip(position.next, position.stop, strict=True))
-    if reached or position.stop_at != config.stop_at:
-        position.stop, position.stop_at = resolve_stop(), config.stop_at
-    if 0 <= config.skip_window < position.window:
+    if reached or position.stop_at != settings.stop_at:
+        position.stop, position.stop_at = resolve_stop(), settings.stop_at
+    if 0 <= settings.skip_window < position.window:
         console.say(
-            f"--skip_window={config.skip_window} lies behind the checkpoint, window {position.window} is next: not passed over"
+            f"--skip_window={settings.skip_window} lies behind the checkpoint, window {position.window} is next: not passed over"
         )
     policy = Policy(
-        window_rows=config.window_rows,
-        window_secs=config.window_secs,
-        max_idle_secs=config.max_idle_secs,
-        max_lag_rows=config.max_lag_rows,
-        lag_policy=config.lag_policy,
-        on_lost_rows=config.on_lost_rows,
+        window_rows=settings.window_rows,
+        window_secs=settings.window_secs,
+        max_idle_secs=settings.max_idle_secs,
+        max_lag_rows=settings.max_lag_rows,
+        lag_policy=settings.lag_policy,
+        on_lost_rows=settings.on_lost_rows,
         stop_at=None if position.stop is None else tuple(position.stop),
         most_partitions=most_partitions,
     )
     return Planner(
         source, policy, journal,
         position=position.next, number=position.window, journalled=journal.since(position.window), replay=replay,
-        pass_over=config.skip_window, resolve_stop=resolve_stop, stop=stop,
+        pass_over=settings.skip_window, resolve_stop=resolve_stop, stop=stop,
     )  # fmt: skip

@@ -9,9 +9,9 @@ import subprocess
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from tfonline.config import Config
 from tfonline.lifecycle import Exit, UserError
 from tfonline.model.sizes import Sizes
+from tfonline.settings.keeping import KeepingSettings, ServingSettings
 
 # The publisher's two models, between which it changes, and the one that it loads back to look at.
 _MODELS_OF_PUBLISHER = 3
@@ -34,7 +34,7 @@ class Needs(NamedTuple):
     export_dir: int
 
 
-def needs(config: Config, sizes: Sizes, replicas: int, on_gpu: bool, chief: bool) -> Needs:
+def needs(keeping: KeepingSettings, serving: ServingSettings, sizes: Sizes, replicas: int, on_gpu: bool, chief: bool) -> Needs:
     """What this process needs.
 
     Each replica has a whole copy with its slots. --background_save keeps one more in the machine's memory; publishing holds three
@@ -42,25 +42,26 @@ def needs(config: Config, sizes: Sizes, replicas: int, on_gpu: bool, chief: bool
     --keep_exports more of each, which stay as long as their versions; so many versions, and the one that is being written.
 
     Args:
-      config: the flags.
+      keeping: how many checkpoints stay, and how they are written.
+      serving: whether versions are published, and how many stay.
       sizes: of the model.
       replicas: in this process.
       on_gpu: a GPU each; else all are in the machine's memory.
       chief: whether it keeps and publishes; in a cluster one worker does.
     """
-    background = sizes.checkpoint * (chief and config.background_save)
-    published = chief and bool(config.export_dir)
+    background = sizes.checkpoint * (chief and keeping.background_save)
+    published = chief and bool(serving.export_dir)
     models = sizes.version * _MODELS_OF_PUBLISHER * published
-    kept = config.keep_checkpoints + 1 + config.keep_exports * published
+    kept = keeping.keep_checkpoints + 1 + serving.keep_exports * published
     return Needs(
         memory=background + (0 if on_gpu else replicas * sizes.checkpoint + models),
         gpu=sizes.checkpoint + models if on_gpu else 0,
         model_dir=chief * (kept * sizes.checkpoint + sizes.table * published),
-        export_dir=(config.keep_exports + 1) * (sizes.version + sizes.table) * published,
+        export_dir=(serving.keep_exports + 1) * (sizes.version + sizes.table) * published,
     )
 
 
-def check_room(config: Config, needed: Needs, sizes: Sizes, replicas: int) -> str:
+def check_room(keeping: KeepingSettings, serving: ServingSettings, needed: Needs, sizes: Sizes, replicas: int) -> str:
     """Compares what is needed with what is free; what the folders hold already of checkpoints and versions counts as free.
 
     Returns:
@@ -74,7 +75,7 @@ def check_room(config: Config, needed: Needs, sizes: Sizes, replicas: int) -> st
     free = free_memory()
     said = [f"memory {amount(needed.memory)} ({amount(free)} are free)"]
     if needed.memory > free:
-        copies = f"; replicas: {replicas}; --background_save={str(config.background_save).lower()}"
+        copies = f"; replicas: {replicas}; --background_save={str(keeping.background_save).lower()}"
         raise UserError(
             f"the run needs {amount(needed.memory)} of memory ({of_model}{copies}), and {amount(free)} are free. "
             f"{smaller}, or use a larger machine.",
@@ -88,11 +89,11 @@ def check_room(config: Config, needed: Needs, sizes: Sizes, replicas: int) -> st
                 f"{smaller}, or use --devices=cpu.",
                 Exit.FLAGS,
             )
-    return ", ".join(said + _check_disks(config, needed, sizes))
+    return ", ".join(said + _check_disks(keeping, serving, needed, sizes))
 
 
-def _check_disks(config: Config, needed: Needs, sizes: Sizes) -> list[str]:
-    model_dir, export_dir = pathlib.Path(config.model_dir), pathlib.Path(config.export_dir)
+def _check_disks(keeping: KeepingSettings, serving: ServingSettings, needed: Needs, sizes: Sizes) -> list[str]:
+    model_dir, export_dir = pathlib.Path(keeping.model_dir), pathlib.Path(serving.export_dir)
     folders = [(model_dir, needed.model_dir, _used([*model_dir.glob("ckpt-*"), *model_dir.glob("published/*")]))]
     if needed.export_dir:
         versions = [v for v in export_dir.glob("*") if v.name.isdecimal()]
@@ -109,10 +110,10 @@ def _check_disks(config: Config, needed: Needs, sizes: Sizes) -> list[str]:
         free, more = shutil.disk_usage(_there(folder)).free, more_of_disk[os.stat(_there(folder)).st_dev]
         said.append(f"disk {amount(most)} in {folder} ({amount(free)} are free)")
         if more > free:
-            of_exports = f", --keep_exports={config.keep_exports}" if config.export_dir else ""
+            of_exports = f", --keep_exports={serving.keep_exports}" if serving.export_dir else ""
             raise UserError(
                 f"the run needs {amount(more)} more of the disk that {folder} lies on, and {amount(free)} are free: a checkpoint "
-                f"takes {amount(sizes.checkpoint)}, and there will be --keep_checkpoints={config.keep_checkpoints}, one in "
+                f"takes {amount(sizes.checkpoint)}, and there will be --keep_checkpoints={keeping.keep_checkpoints}, one in "
                 f"writing{of_exports}. Make space, keep fewer, or make the model smaller.",
                 Exit.CANNOT_WRITE,
             )

@@ -35,42 +35,71 @@ Ends by SIGTERM or Ctrl-C, when what was asked is answered.
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
-    """The flags of the server. Units stand in the names."""
+class ServedSettings:
+    """Which model."""
 
     # fmt: off
-    export_dir: str = flag("", "Model", "The trainer's --export_dir.")
-    model_name: str = flag("tfonline", "Model", "The model's name in addresses: /v1/models/<name>:predict.")
-    poll_secs: float = flag(1.0, "Model", "How often to look for a newer version.", lower=0.01)
+    export_dir: str = flag("", "The trainer's --export_dir.")
+    model_name: str = flag("tfonline", "The model's name in addresses: /v1/models/<name>:predict.")
+    poll_secs: float = flag(1.0, "How often to look for a newer version.", lower=0.01)
+    # fmt: on
 
-    host: str = flag("127.0.0.1", "HTTP", "Address to listen at. There is neither a password nor TLS: to reach it from elsewhere "
+    def __post_init__(self) -> None:
+        flags.check(self)
+        if not self.export_dir:
+            raise flags.wrong("--export_dir is empty. Give the folder in which the trainer publishes.")
+        if not self.model_name or set(self.model_name) & set("/:?#% "):
+            raise flags.wrong(f"--model_name={self.model_name} does not fit an address. Use letters, digits, - and _.")
+
+
+@dataclasses.dataclass(frozen=True)
+class HttpSettings:
+    """Where the server listens, and its limits."""
+
+    # fmt: off
+    host: str = flag("127.0.0.1", "Address to listen at. There is neither a password nor TLS: to reach it from elsewhere "
                      "(0.0.0.0), put it behind what has them.")
-    port: int = flag(8501, "HTTP", "Port to listen at. 0: a free one, which is said.", lower=0)
-    max_request_bytes: int = flag(4_000_000, "HTTP", "A larger body is refused (413).", lower=1)
-    max_requests: int = flag(512, "HTTP", "A request that finds so many under way is refused (503). Each may hold "
+    port: int = flag(8501, "Port to listen at. 0: a free one, which is said.", lower=0)
+    max_request_bytes: int = flag(4_000_000, "A larger body is refused (413).", lower=1)
+    max_requests: int = flag(512, "A request that finds so many under way is refused (503). Each may hold "
                              "--max_request_bytes.", lower=1)
-    max_connections: int = flag(4096, "HTTP", "Above so many open connections, a new one gets 503 and is closed; /healthz and "
+    max_connections: int = flag(4096, "Above so many open connections, a new one gets 503 and is closed; /healthz and "
                                 "/metrics are answered all the same. Lowered to what `ulimit -n` leaves, which is said.", lower=1)
-    head_timeout_secs: float = flag(10.0, "HTTP", "For a request's headers to come, or the connection is closed (408).", lower=0.01)
-    body_timeout_secs: float = flag(30.0, "HTTP", "For a request's body to come after them; else 408.", lower=0.01)
+    head_timeout_secs: float = flag(10.0, "For a request's headers to come, or the connection is closed (408).", lower=0.01)
+    body_timeout_secs: float = flag(30.0, "For a request's body to come after them; else 408.", lower=0.01)
     # Above what clients and proxies keep a connection: who closes last loses no request.
-    idle_timeout_secs: float = flag(75.0, "HTTP", "A connection is closed so long after an answer, when there was no other request "
+    idle_timeout_secs: float = flag(75.0, "A connection is closed so long after an answer, when there was no other request "
                                     "or the answer was not read.", lower=0.01)
-    drain_secs: float = flag(20.0, "HTTP", "How long requests may still take after SIGTERM.", lower=0)
-
-    max_batch_rows: int = flag(1024, "Batching", "Requests that wait are scored together, up to so many rows.", lower=1)
-    max_waiting_rows: int = flag(50_000, "Batching", "A request that finds more rows waiting is refused (503).", lower=1)
-    scoring_threads: int = flag(1, "Batching", "Batches scored at the same time; each also uses TensorFlow's own threads.", lower=1)
+    drain_secs: float = flag(20.0, "How long requests may still take after SIGTERM.", lower=0)
     # fmt: on
 
     def __post_init__(self) -> None:
         flags.check(self)
         if not self.host:
             raise flags.wrong("--host is empty. Give an address, such as 127.0.0.1.")
-        if not self.export_dir:
-            raise flags.wrong("--export_dir is empty. Give the folder in which the trainer publishes.")
-        if not self.model_name or set(self.model_name) & set("/:?#% "):
-            raise flags.wrong(f"--model_name={self.model_name} does not fit an address. Use letters, digits, - and _.")
+
+
+@dataclasses.dataclass(frozen=True)
+class BatchingSettings:
+    """How requests are scored."""
+
+    # fmt: off
+    max_batch_rows: int = flag(1024, "Requests that wait are scored together, up to so many rows.", lower=1)
+    max_waiting_rows: int = flag(50_000, "A request that finds more rows waiting is refused (503).", lower=1)
+    scoring_threads: int = flag(1, "Batches scored at the same time; each also uses TensorFlow's own threads.", lower=1)
+    # fmt: on
+
+    def __post_init__(self) -> None:
+        flags.check(self)
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """The flags of the server. Units stand in the names."""
+
+    model: ServedSettings
+    http: HttpSettings
+    batching: BatchingSettings
 
 
 def main(argv: list[str]) -> int:
@@ -93,7 +122,7 @@ def run(config: Config) -> None:
       UserError: the address cannot be listened at, or `ulimit -n` leaves no connections (exit 69).
     """
     console, log = Console(), _log()
-    listener = _listen(config)
+    listener = _listen(config.http)
     console.say("loading TensorFlow")
     import tensorflow as tf
     import uvicorn
@@ -109,10 +138,11 @@ def run(config: Config) -> None:
     # What TensorFlow has made stays. Python's collector would go through it all, 0.15 s at a time, in which nobody is answered.
     gc.freeze()
     tf.config.set_visible_devices([], "GPU")  # it may be the trainer's, and would be taken whole
-    models = Models(Versions(config.export_dir), console.say)
+    served, http, batching = config.model, config.http, config.batching
+    models = Models(Versions(served.export_dir), console.say)
     metrics = Metrics(models)
-    batcher = Batcher(config.max_batch_rows, config.max_waiting_rows, config.scoring_threads, metrics.batch_rows.observe)
-    workers = Workers(config.scoring_threads)
+    batcher = Batcher(batching.max_batch_rows, batching.max_waiting_rows, batching.scoring_threads, metrics.batch_rows.observe)
+    workers = Workers(batching.scoring_threads)
 
     def close() -> None:
         models.close()
@@ -120,22 +150,22 @@ def run(config: Config) -> None:
         workers.close()
 
     app = App(
-        config.model_name, models, batcher, metrics, workers,
-        config.max_request_bytes, config.max_requests, config.body_timeout_secs, close,
+        served.model_name, models, batcher, metrics, workers,
+        http.max_request_bytes, http.max_requests, http.body_timeout_secs, close,
     )  # fmt: skip
-    console.say(f"looking for a version in {config.export_dir}: requests get 503 until there is one")
-    threading.Thread(target=models.follow, args=(config.poll_secs,), name="versions", daemon=True).start()
+    console.say(f"looking for a version in {served.export_dir}: requests get 503 until there is one")
+    threading.Thread(target=models.follow, args=(served.poll_secs,), name="versions", daemon=True).start()
     settings = uvicorn.Config(
         app.asgi, interface="asgi3", http="httptools", ws="none", log_level="warning", access_log=False, server_header=False,
-        log_config=None, timeout_graceful_shutdown=max(1, round(config.drain_secs)),
+        log_config=None, timeout_graceful_shutdown=max(1, round(http.drain_secs)),
     )  # fmt: skip
-    connections = connections_within(config.max_connections)
-    if connections < config.max_connections:
-        console.say(f"--max_connections={config.max_connections} is lowered to {connections}, which is what `ulimit -n` leaves")
-    limits = Limits(connections, config.head_timeout_secs, config.body_timeout_secs, config.idle_timeout_secs)
+    connections = connections_within(http.max_connections)
+    if connections < http.max_connections:
+        console.say(f"--max_connections={http.max_connections} is lowered to {connections}, which is what `ulimit -n` leaves")
+    limits = Limits(connections, http.head_timeout_secs, http.body_timeout_secs, http.idle_timeout_secs)
     server = Server(settings, listener, limits, metrics)
     host, port = listener.getsockname()[:2]
-    console.say(f"listening at http://{f'[{host}]' if ':' in host else host}:{port}/ for model {config.model_name}")
+    console.say(f"listening at http://{f'[{host}]' if ':' in host else host}:{port}/ for model {served.model_name}")
     asyncio.run(_serve(server, log, console))
     console.say("closed")
 
@@ -172,17 +202,17 @@ def _log() -> OncePerMinute:
     return log
 
 
-def _listen(config: Config) -> socket.socket:
+def _listen(http: HttpSettings) -> socket.socket:
     try:
-        family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
-        listener = socket.create_server((config.host, config.port), family=family, backlog=1024)
+        family = socket.AF_INET6 if ":" in http.host else socket.AF_INET
+        listener = socket.create_server((http.host, http.port), family=family, backlog=1024)
         # Its connections inherit it. Without, the second packet of an answer waits 40 ms for a client's delayed acknowledgement:
         # asyncio sees to it only on sockets that were made with the protocol's number.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return listener
     except (OSError, OverflowError) as e:
         raise UserError(
-            f"--host={config.host} --port={config.port} cannot be listened at ({getattr(e, 'strerror', None) or e}). Give others; "
+            f"--host={http.host} --port={http.port} cannot be listened at ({getattr(e, 'strerror', None) or e}). Give others; "
             "--port=0 takes a free one.",
             Exit.UNAVAILABLE,
         ) from e

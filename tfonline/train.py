@@ -32,6 +32,9 @@ from tfonline.positions import add_new_partitions, resolve_start
 from tfonline.report.before_run import check_machine, say_what_a_run_would_do, say_what_changed
 from tfonline.report.console import Console
 from tfonline.report.status import Status
+from tfonline.settings.keeping import KeepingSettings
+from tfonline.settings.model import OptimizerSettings
+from tfonline.settings.stream import StreamSettings
 from tfonline.stream.broker import KafkaTopic
 from tfonline.stream.dead_letters import DeadLetters
 from tfonline.stream.journal import read_journal
@@ -71,7 +74,7 @@ def main(argv: list[str]) -> NoReturn:
             block_signals()
             stop = Stop()
             console = Console()
-            stop_on_signals(stop, config.drain_secs, console.say)
+            stop_on_signals(stop, config.keeping.drain_secs, console.say)
             run(config, stop, console)
     except UserError as e:
         print(f"tfonline: {e}", file=sys.stderr)
@@ -99,26 +102,22 @@ def run(config: flags.Config, stop: Stop | None = None, console: Console | None 
     from tfonline.features.schema import load_schema
 
     stop, console = stop or Stop(), console or Console()
+    model_dir, workers, replay = config.keeping.model_dir, config.workers, config.windows.replay_journal
 
     console.say("checking columns, dictionaries and stream")
-    schema = load_schema(config.columns)
-    dictionaries = load_dictionaries(config.dictionary_dir, schema)
-    properties = flags.kafka_properties(config)
-    topic = None
-    if not config.input_files:
-        servers, group = config.bootstrap_servers, config.group
-        topic = KafkaTopic(servers, config.topic, group, properties, config.broker_timeout_secs, stop, console.say)
-    replay = read_journal(config.replay_journal) if config.replay_journal else None
-    if config.dry_run:
-        folders.check(config.model_dir, "--model_dir")
+    schema = load_schema(config.features.columns)
+    dictionaries = load_dictionaries(config.features.dictionary_dir, schema)
+    topic = None if config.stream.input_files else _open_topic(config.stream, config.stream.topic, stop, console)
+    replay = read_journal(replay) if replay else None
+    if config.reporting.dry_run:
+        folders.check(model_dir, "--model_dir")
         return _train(config, schema, dictionaries, topic, replay, stop, console, Status(None))
-    folders.make(config.model_dir, "--model_dir")
+    folders.make(model_dir, "--model_dir")
     try:
-        c = config
-        cluster = find(c.cluster, c.workers, c.worker_index, c.model_dir, c.worker_timeout_secs)
+        cluster = find(workers.cluster, workers.workers, workers.worker_index, model_dir, workers.worker_timeout_secs)
         chief = not cluster or cluster.chief
-        lock = FolderLock(config.model_dir) if chief else None
-        status = Status(os.path.join(config.model_dir, "status") if chief else None)
+        lock = FolderLock(model_dir) if chief else None
+        status = Status(os.path.join(model_dir, "status") if chief else None)
         status.set("starting")
         try:
             return _train(config, schema, dictionaries, topic, replay, stop, console, status, cluster)
@@ -130,7 +129,7 @@ def run(config: flags.Config, stop: Stop | None = None, console: Console | None 
         if e.errno not in _CANNOT_WRITE:
             raise
         raise UserError(
-            f"{e.filename or f'a file of --model_dir={config.model_dir}'} cannot be written ({e.strerror}). The checkpoints are "
+            f"{e.filename or f'a file of --model_dir={model_dir}'} cannot be written ({e.strerror}). The checkpoints are "
             "whole; what came after the newest will be read again. Make space or mend the disk, then run the same command again.",
             Exit.CANNOT_WRITE,
         ) from e
@@ -154,7 +153,7 @@ def _train(
         os.environ["TF_CPP_MIN_LOG_LEVEL"] = "1"
 
     from tfonline.actions.make import make_all
-    from tfonline.beginning import begin, join
+    from tfonline.beginning import CheckpointParts, begin, join
     from tfonline.cluster.job import Job
     from tfonline.failures import Failures
     from tfonline.features.pipeline import Features, make_batches
@@ -168,64 +167,70 @@ def _train(
     from tfonline.state import Position
     from tfonline.stream.order import make_raw_batches
 
-    c, local = config, stop
-    with all_come(cluster, c.worker_timeout_secs, console):
-        strategy = make_strategy(c.num_replicas, c.devices, cluster)  # first of all: it makes logical devices
-    job = Job(c, cluster, strategy, local) if cluster else None
+    learning, keeping, local, worker_secs = config.learning, config.keeping, stop, config.workers.worker_timeout_secs
+    with all_come(cluster, worker_secs, console):
+        strategy = make_strategy(learning.num_replicas, learning.devices, cluster)  # first of all: it makes logical devices
+    job = None
+    if cluster:
+        save_predictions = config.reporting.save_predictions
+        job = Job(config.resolved(), learning, keeping.model_dir, worker_secs, save_predictions, cluster, strategy, local)
     stop = job.stop if job else local
     chief = not cluster or cluster.chief
-    limit_secs = max(c.broker_timeout_secs, 1.0)
+    limit_secs = max(config.stream.broker_timeout_secs, 1.0)
     failures: Failures | None = None  # until there is something to fail
 
     def watch(secs: float) -> None:
         stuck(secs, limit_secs, topic, lambda: failures and failures.rows_lost(), stop, console)
 
     liveness = Liveness(limit_secs, watch)
-    saved = _what_is_saved(c, console) if chief else None
-    source, reader = _open_stream(c, topic, saved, chief, len(cluster.workers) if cluster else 1, liveness, console)
+    saved = _what_is_saved(keeping, config.reporting.dry_run, console) if chief else None
+    source, reader = _open_stream(config, topic, saved, chief, len(cluster.workers) if cluster else 1, liveness, console)
 
-    features = Features(schema, dictionaries, c.numeric, c.message_format, c.oov_buckets, c.cross_buckets, c.vocab_size)
+    f, message_format, vocab_size = config.features, config.stream.message_format, config.model.vocab_size
+    features = Features(schema, dictionaries, f.numeric, message_format, f.oov_buckets, f.cross_buckets, vocab_size)
     if features.spec.num_ids < features.num_ids:
         raise UserError(
-            f"--vocab_size={c.vocab_size} is too small: dictionaries and --numeric={c.numeric} need {features.num_ids} ids. "
+            f"--vocab_size={vocab_size} is too small: dictionaries and --numeric={f.numeric} need {features.num_ids} ids. "
             f"Use 0, or at least {features.num_ids}.",
             Exit.FLAGS,
         )
-    contract = make_contract(c, schema, dictionaries, features.spec.num_ids, source)
+    contract = make_contract(f, config.model, config.optimizers, schema, dictionaries, features.spec.num_ids, source)
     if saved:
-        _check_saved(c, saved, contract)
+        _check_saved(keeping.model_dir, saved, contract, config.optimizers)
         position = saved.position
         add_new_partitions(position, source)
-    needs = check_machine(c, reckon(c, features.spec), strategy, cluster)
-    start, first = None if saved or not chief else resolve_start(c, source, replay), None
+    needs = check_machine(keeping, config.serving, reckon(features.spec, config.model), strategy, cluster)
+    start, first = None if saved or not chief else resolve_start(config.windows.start, source, replay), None
     if start:
         position = Position(next=start, start=[])
-    if start or c.dry_run:
+    if start or config.reporting.dry_run:
         with liveness, liveness.waiting():
             first = read_first_rows(source, reader, position.next, features.parse)
-    if c.dry_run:
-        about = [needs, describe(first, schema, c.message_format)]
-        say_what_a_run_would_do(c, console, source, position, features, about)
-    if start:
-        check_first_rows(c, first, schema)
-    if c.dry_run:
+    if config.reporting.dry_run:
+        about = [needs, describe(first, schema, message_format)]
+        say_what_a_run_would_do(learning, config.model.embedding_dim, console, source, position, features, about)
+    # Not where a stream of refused rows is accepted, nor where --lag_policy=skip may pass over the first ones.
+    if start and f.max_rejected_ratio < 1 and config.windows.lag_policy != "skip":
+        check_first_rows(first, schema, message_format, "--input_files" if config.stream.input_files else "--topic")
+    if config.reporting.dry_run:
         return RunResult("dry run", {})
     console.say(needs)
     if first and first.refused:
-        console.say(f"warning: {describe(first, schema, c.message_format)}")
-    model_dir = pathlib.Path(c.model_dir)
+        console.say(f"warning: {describe(first, schema, message_format)}")
+    model_dir = pathlib.Path(keeping.model_dir)
     if chief:
-        say_what_changed(model_dir / "config.json", c, console)
-        (model_dir / "config.json").write_text(json.dumps(c.resolved(), indent=2) + "\n")
-    if c.export_dir and chief:
+        say_what_changed(model_dir / "config.json", config.resolved(), console)
+        (model_dir / "config.json").write_text(json.dumps(config.resolved(), indent=2) + "\n")
+    if config.serving.export_dir and chief:
         features.lookup.keep_in(model_dir)  # what is published takes the lookup table along, as a file
 
     console.say(f"making the model: {features.spec.num_ids:,} ids, {strategy.num_replicas_in_sync} replica(s)")
-    learner = make_learner(strategy, c, features.spec, cluster)
+    learner = make_learner(strategy, features.spec, config.model, config.optimizers, cluster, learning.jit_compile)
+    parts = CheckpointParts.make(learner, config.reporting.metric_rows)
     if chief:
-        begun = begin(c, learner, contract, source, start, replay, local, job, console)
+        begun = begin(parts, keeping, config.windows, contract, source, start, replay, local, job, console)
     else:
-        begun = join(c, learner, contract, source, job, console)
+        begun = join(parts, keeping.model_dir, contract, source, job, console)
     plan, checkpoints = begun.plan, begun.checkpoints
 
     def newest_checkpoint() -> str:
@@ -234,20 +239,21 @@ def _train(
 
     lost = plan.rows_lost_since_planned if chief else str
     known = lambda: plan.error or reader.error  # noqa: E731
-    failures = Failures(c, begun.position, known, lost, newest_checkpoint if chief else None, with_others=bool(job))
+    last_saved, on_lost_rows = newest_checkpoint if chief else None, config.windows.on_lost_rows
+    failures = Failures(keeping.model_dir, on_lost_rows, learning, begun.position, known, lost, last_saved, with_others=bool(job))
 
-    rows_a_call = c.batch_size * c.steps_per_call
-    groups, own = (len(cluster.workers), cluster.index) if cluster else (c.partition_groups, None)
+    rows_a_call = learning.batch_size * learning.steps_per_call
+    groups, own = (len(cluster.workers), cluster.index) if cluster else (config.workers.partition_groups, None)
     raw = make_raw_batches(begun.windows, reader, rows_a_call, groups, own)
     elements = make_batches(raw, features, rows_a_call // (groups if cluster else 1))
-    drain = Drain(stop, c.drain_secs)
+    drain = Drain(stop, keeping.drain_secs)
     with contextlib.ExitStack() as closing:
         closing.callback(source.close)
         if job:
             closing.callback(job.close)
         doing = make_all(
-            c, schema, dictionaries, features, learner, source, begun, failures, stop, console, status, job, closing,
-            dead_letters=_open_dead_letters(c, stop, console) if c.dead_letter_topic else None,
+            config, schema, dictionaries, features, learner, source, begun, failures, stop, console, status, job, closing,
+            dead_letters=_open_dead_letters(config.stream, f.dead_letter_topic, stop, console) if f.dead_letter_topic else None,
         )  # fmt: skip
         # What is there now stays. No later collection looks at it: one in the middle of an export would stop training for 0.3 s.
         gc.collect()
@@ -269,7 +275,7 @@ def _train(
             dropped = train(
                 job.rounds.join(watched) if job else watched,
                 learner, plan, begun.position, doing.actions, failures, stop, status,
-                batch_size=c.batch_size,
+                batch_size=learning.batch_size,
                 overdue=(lambda: job.rounds.leave) if job else drain.over,
                 refused=(lambda _: job.rounds.rejected) if job else None,
             )  # fmt: skip
@@ -289,26 +295,26 @@ def _train(
     return RunResult(ended, summary)
 
 
-def _what_is_saved(config: flags.Config, console: Console) -> "Contents | None":
+def _what_is_saved(keeping: KeepingSettings, dry_run: bool, console: Console) -> "Contents | None":
     """What the newest checkpoint holds; None where a new model begins, for which another one's files are put aside."""
     from tfonline.keep import checkpoint_files
     from tfonline.keep.checkpoints import saved_contents
 
-    model_dir = pathlib.Path(config.model_dir)
-    saved = saved_contents(config.model_dir, config.new_model)
-    if not saved and not config.dry_run and checkpoint_files.traces(model_dir):
+    model_dir = pathlib.Path(keeping.model_dir)
+    saved = saved_contents(keeping.model_dir, keeping.new_model)
+    if not saved and not dry_run and checkpoint_files.traces(model_dir):
         console.say(f"--new_model: what another model left is in {checkpoint_files.put_aside(model_dir)} now")
     return saved
 
 
-def _check_saved(config: flags.Config, saved: "Contents", contract: dict[str, Any]) -> None:
+def _check_saved(model_dir: str, saved: "Contents", contract: dict[str, Any], optimizers: OptimizerSettings) -> None:
     """Raises UserError where the checkpoint was made for another configuration (exit 78)."""
     from tfonline.keep.contract import check_contract, of_format_1
 
     made_for = saved.contract
     if saved.format == 1:
-        made_for = of_format_1(pathlib.Path(config.model_dir), made_for, contract, config.resolved())
-    check_contract(config.model_dir, made_for, contract)
+        made_for = of_format_1(pathlib.Path(model_dir), made_for, contract, dataclasses.asdict(optimizers))
+    check_contract(model_dir, made_for, contract)
 
 
 def _open_stream(
@@ -325,22 +331,27 @@ def _open_stream(
     from tfonline.stream.readers.tfio import TfioReader
 
     if topic:
-        reader = TfioReader(topic, config.bootstrap_servers, config.group, flags.kafka_properties(config))
+        reader = TfioReader(topic, config.stream.bootstrap_servers, config.stream.group, config.stream.read_properties)
         with liveness, liveness.waiting():
             reader.check(num_workers)
         return topic, reader
     if chief:
-        source = open_files(config.input_files, config.model_dir, saved, config.replay_journal, console.say)
+        source = open_files(config.stream.input_files, config.keeping.model_dir, saved, config.windows.replay_journal, console.say)
     else:
-        source = FileSource(config.input_files)  # in the chief's order once that is known
+        source = FileSource(config.stream.input_files)  # in the chief's order once that is known
     return source, source.reader
 
 
-def _open_dead_letters(config: flags.Config, stop: Stop, console: Console) -> DeadLetters:
-    """Raises UserError where the topic is missing (exit 66): better now than at the first refused row."""
-    servers, properties, secs = config.bootstrap_servers, flags.kafka_properties(config), config.broker_timeout_secs
-    KafkaTopic(servers, config.dead_letter_topic, config.group, properties, secs, stop, console.say)
-    return DeadLetters(servers, config.dead_letter_topic, config.topic, properties, secs)
+def _open_topic(stream: StreamSettings, name: str, stop: Stop, console: Console) -> KafkaTopic:
+    """Raises UserError where the topic is missing (exit 66), or the broker cannot be reached."""
+    servers, secs = stream.bootstrap_servers, stream.broker_timeout_secs
+    return KafkaTopic(servers, name, stream.group, stream.read_properties, secs, stop, console.say)
+
+
+def _open_dead_letters(stream: StreamSettings, name: str, stop: Stop, console: Console) -> DeadLetters:
+    """Opened at the start: better to end now, where the topic is missing, than at the first refused row."""
+    _open_topic(stream, name, stop, console)
+    return DeadLetters(stream.bootstrap_servers, name, stream.topic, stream.read_properties, stream.broker_timeout_secs)
 
 
 if __name__ == "__main__":

@@ -61,7 +61,7 @@ def _trained(context: dict) -> dict[str, float]:
         rows = batch * steps
         features = Features(schema, dictionaries, numeric)
         config = make_config("default", "bfloat16", numeric=numeric, jit_compile=jit_compile)
-        learner = make_learner(strategy, config, features.spec)
+        learner = make_learner(strategy, features.spec, config.model, config.optimizers, jit_compile=jit_compile)
         messages = (lines * (rows // len(lines) + 1))[:rows]
         raw = RawBatch(tf.constant(messages), Origin(tf.zeros([rows], tf.int32), tf.range(rows, dtype=tf.int64)))
         batches = tf.data.Dataset.from_tensors((raw, tf.constant(0, tf.int64), tf.constant(False))).repeat()

@@ -44,8 +44,9 @@ def make_learner(size: str, precision: str, **changed: object):
     from tfonline.model.tables import replicas
 
     config = make_config(size, precision, **changed)
-    strategy = replicas.make_strategy(config.num_replicas, "auto")
-    return learner.make_learner(strategy, config, Spec.of(config.vocab_size, FIELDS, scaled_fields=NUMBERS))
+    strategy = replicas.make_strategy(config.learning.num_replicas, "auto")
+    spec = Spec.of(config.model.vocab_size, FIELDS, scaled_fields=NUMBERS)
+    return learner.make_learner(strategy, spec, config.model, config.optimizers, jit_compile=config.learning.jit_compile)
 
 
 def make_inputs(learner: Any, size: str, rows: int, count: int) -> list:

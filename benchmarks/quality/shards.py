@@ -35,17 +35,19 @@ class _Stream:
         from tfonline.features.schema import load_schema
 
         self._config = c = flags.parse(["", f"--flagfile={flagfile}"])
-        schema = load_schema(c.columns)
+        schema = load_schema(c.features.columns)
         known = load_dictionaries(str(dictionaries), schema)
-        self._features = Features(schema, known, c.numeric, c.message_format, c.oov_buckets, c.cross_buckets, c.vocab_size)
+        f, batch_size = c.features, c.learning.batch_size
+        kind, vocab_size = c.stream.message_format, c.model.vocab_size
+        self._features = Features(schema, known, f.numeric, kind, f.oov_buckets, f.cross_buckets, vocab_size)
         make = tf.function(self._features.__call__, reduce_retracing=True)
         lines = rows.read_bytes().splitlines()
         self._batches = []
-        for first in range(0, len(lines), c.batch_size):
-            part = lines[first : first + c.batch_size]
-            if len(part) == c.batch_size:  # the last few rows of a stream are no batch
+        for first in range(0, len(lines), batch_size):
+            part = lines[first : first + batch_size]
+            if len(part) == batch_size:  # the last few rows of a stream are no batch
                 row = make(tf.constant(part))
-                self._batches.append(Examples(row.label, tf.ones([c.batch_size]), row.features))
+                self._batches.append(Examples(row.label, tf.ones([batch_size]), row.features))
 
     def auc(self, num_shards: int) -> float:
         """The AUC over the last 2/7, scored shard by shard; 0 shards: by the model of the first 5/7."""
@@ -67,4 +69,4 @@ class _Stream:
         from tfonline.model.tables.replicas import make_strategy
 
         f = self._features
-        return make_learner(make_strategy(1, "cpu"), self._config, f.spec)
+        return make_learner(make_strategy(1, "cpu"), f.spec, self._config.model, self._config.optimizers)

@@ -14,7 +14,7 @@ class Trainer:
     """
 
     def __init__(self, model_dir: pathlib.Path):
-        from tfonline.config import Config
+        from tfonline.config import of_flags
         from tfonline.features.dictionaries import load_dictionaries
         from tfonline.features.pipeline import Features
         from tfonline.features.schema import load_schema
@@ -22,14 +22,13 @@ class Trainer:
         from tfonline.model.tables.replicas import make_strategy
 
         settings = json.loads((model_dir / "config.json").read_text())
-        c = Config(**{name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()})
-        schema = load_schema(c.columns)
-        dictionaries = load_dictionaries(c.dictionary_dir, schema)
+        c = of_flags(**{name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()})
+        schema = load_schema(c.features.columns)
+        dictionaries = load_dictionaries(c.features.dictionary_dir, schema)
         self._folder = model_dir / "published"
-        self._features = f = Features(
-            schema, dictionaries, c.numeric, c.message_format, c.oov_buckets, c.cross_buckets, c.vocab_size
-        )
-        self._learner = make_learner(make_strategy(1, "cpu"), c, f.spec)
+        f, kind, vocab_size = c.features, c.stream.message_format, c.model.vocab_size
+        self._features = Features(schema, dictionaries, f.numeric, kind, f.oov_buckets, f.cross_buckets, vocab_size)
+        self._learner = make_learner(make_strategy(1, "cpu"), self._features.spec, c.model, c.optimizers)
 
     def logits(self, checkpoint: str, rows: list[str], batch: int) -> np.ndarray:
         """float32 [n], by the weights of `checkpoint`; all its other objects are left out."""

@@ -89,9 +89,10 @@ def _in_this_process(folder: str) -> dict[str, float]:
     found = {}
     for flags in _FLAG_FILES:
         c = parse(["", f"--flagfile=configs/{flags}.flags", f"--dictionary_dir={folder}/dictionaries"])
-        schema = load_schema(c.columns)
-        dictionaries = load_dictionaries(c.dictionary_dir, schema)
-        features = Features(schema, dictionaries, c.numeric, c.message_format, c.oov_buckets, c.cross_buckets)
+        f = c.resolved()
+        schema = load_schema(f["columns"])
+        dictionaries = load_dictionaries(f["dictionary_dir"], schema)
+        features = Features(schema, dictionaries, f["numeric"], f["message_format"], f["oov_buckets"], f["cross_buckets"])
         make = tf.function(features.__call__)
         messages = [tf.constant(lines[i : i + 1000]) for i in range(0, len(lines), 1000)]
         found[f"features, {flags}, rows/s"] = 1000 / _median_secs(lambda i, make=make, m=messages: make(m[i % 8]))
@@ -107,9 +108,9 @@ def _in_this_process(folder: str) -> dict[str, float]:
 def _make_learner(make_learner, strategy, config, features, about):
     import inspect
 
-    if "num_ids" in inspect.signature(make_learner).parameters:
+    if "num_ids" in inspect.signature(make_learner).parameters:  # an older checkout
         return make_learner(strategy, config, config.vocab_size or features.num_ids, about)
-    return make_learner(strategy, config, about)
+    return make_learner(strategy, about, config.model, config.optimizers, jit_compile=config.learning.jit_compile)
 
 
 def _examples(row, rows: int) -> tuple:

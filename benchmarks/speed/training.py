@@ -15,9 +15,8 @@ def make_learner(precision: str = "float32", **changed: object):
     config = parse(
         ["", "--flagfile=configs/mindrec.flags", f"--precision={precision}", *(f"--{k}={v}" for k, v in changed.items())]
     )
-    return learner.make_learner(
-        replicas.make_strategy(1, "auto"), config, Spec.of(config.vocab_size, FIELDS, scaled_fields=NUMBERS)
-    )
+    strategy, spec = replicas.make_strategy(1, "auto"), Spec.of(config.model.vocab_size, FIELDS, scaled_fields=NUMBERS)
+    return learner.make_learner(strategy, spec, config.model, config.optimizers, jit_compile=config.learning.jit_compile)
 
 
 def tensors(rows: int, vocab: int = VOCAB) -> list:

@@ -1,7 +1,7 @@
 """What every network must hold. For a network of your own:
 
     from contracts.networks import check_network
-    check_network(make)  # your function of (spec, config)
+    check_network(make)  # your function of (spec, settings)
 
 It needs two logical devices, so that it must run before TensorFlow has, or after what asked for as many.
 """
@@ -12,38 +12,37 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from tfonline.config import Config
 from tfonline.features.batch import Examples
 from tfonline.features.spec import Spec
 from tfonline.model.learner import Learner
 from tfonline.model.networks.network import Network
-from tfonline.model.tables.optimizers import Rates
 from tfonline.model.tables.replicas import make_strategy
+from tfonline.settings.model import ModelSettings, OptimizerSettings
 
 ROWS, NUM_IDS = 12, 40
 _NEW = NUM_IDS - 1  # an id that the first batches do not have
 SPEC = Spec.of(NUM_IDS, num_fields=4, num_numeric=2, scaled_fields=None, cross_buckets=50)
 
 
-def check_network(make: Callable[[Spec, Config], Network], config: Config | None = None, spec: Spec = SPEC) -> None:
+def check_network(make: Callable[[Spec, ModelSettings], Network], settings: ModelSettings | None = None, spec: Spec = SPEC) -> None:
     """Trains some networks on random batches and compares.
 
     Args:
       make: makes the network.
-      config: the flags; None: the default ones.
+      settings: of the network; None: those of a small one.
       spec: of NUM_IDS ids; the inputs that the network shall get.
 
     Raises:
       AssertionError: saying what does not hold.
     """
     make_strategy(2, "cpu")  # first of all: it makes the logical devices
-    config = config or Config(embedding_dim=3, deep_layers="8,4", l2=1e-3)
+    settings = settings or ModelSettings(embedding_dim=3, deep_layers="8,4")
 
     def fresh(num_replicas: int = 1) -> Learner:
         strategy = make_strategy(num_replicas, "cpu")
         with strategy.scope():
-            network = make(spec, config)
-        return Learner(strategy, network, Rates.of(config))
+            network = make(spec, settings)
+        return Learner(strategy, network, OptimizerSettings(l2=1e-3))
 
     for check in (_restart, _ids_that_come_and_go, _order, _padding, _loaded_copy, _two_replicas):
         check(fresh, spec)

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 from rows import SMALL_SCHEMA as SCHEMA
 
-from tfonline.config import Config
+from tfonline.config import of_flags
 from tfonline.features.dictionaries import Dictionaries, save_dictionaries
 from tfonline.features.pipeline import Features
 from tfonline.features.transforms import CategoryLookup
@@ -55,12 +55,12 @@ def test_one_process_looks_up_the_ids_of_several_dictionaries(tmp_path):
 
 def test_one_process_serves_models_of_several_dictionaries(tmp_path):
     """As a server does, when a model with new dictionaries is published into its folder."""
-    config = Config(deep_layers="4", embedding_dim=2, init_stddev=1.0)
+    config = of_flags(deep_layers="4", embedding_dim=2, init_stddev=1.0)
     expected = []
     for i, dictionaries in enumerate((ONE, OTHER)):
         features = Features(SCHEMA, dictionaries, "minmax")
         features.lookup.keep_in(tmp_path)
-        servable = Servable(config, SCHEMA, features)
+        servable = Servable(config.model, SCHEMA, features)
         servable.write(tmp_path / str(i))
         expected.append(servable.score(tf.constant(ROWS[:5]))["logit"].numpy())
     for i, logits in enumerate(expected):
@@ -77,7 +77,7 @@ def train(small):
     def train(dictionaries):
         save_dictionaries(str(small / "dictionaries"), dictionaries)
         run(
-            Config(
+            of_flags(
                 columns=str(small / "small.yaml"), dictionary_dir=str(small / "dictionaries"), input_files=str(small / "rows.tsv"),
                 model_dir=str(small / "model"), export_dir=str(small / "models"), export_every_windows=1, gate_rows=50,
                 gate_min_auc=0, gate_calibration=0, gate_max_regression=9, numeric="minmax", stop_at="latest", window_rows=100,

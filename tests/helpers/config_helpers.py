@@ -1,21 +1,27 @@
 """Ways to read flags in tests."""
 
-import dataclasses
 import pathlib
+import types
 
 import pytest
 
+from tfonline import flags
 from tfonline.config import Config, parse
 from tfonline.lifecycle import Exit, UserError
 
 SECRET = "hunter2"
-FLAG_NAMES = [field.name for field in dataclasses.fields(Config)]
+FLAG_NAMES = list(flags.named(Config))
 
 
 def read(*argv: str) -> Config:
     config = parse(["train", *argv])
     assert config is not None
     return config
+
+
+def flags_of(*argv: str) -> types.SimpleNamespace:
+    """The flags as they were read, whatever room they belong to."""
+    return types.SimpleNamespace(**read(*argv).resolved(), layers=read(*argv).model.layers)
 
 
 def refusal(*argv: str) -> tuple[str, Exit]:

@@ -5,12 +5,13 @@ import tensorflow as tf
 
 from tfonline.features.batch import Examples
 from tfonline.features.spec import Spec
+from tfonline.model import learner as model_learner
 from tfonline.model.learner import Learner
 from tfonline.model.networks.wide_deep.model import WideDeep
-from tfonline.model.tables.optimizers import Rates
 from tfonline.model.tables.replicas import make_strategy
+from tfonline.settings.model import OptimizerSettings
 
-SEED_RATES = Rates(
+SEED_RATES = OptimizerSettings(
     wide_learning_rate=5e-2,
     wide_l1=1e-8,
     wide_l2=1e-8,
@@ -26,6 +27,11 @@ def make_learner(num_replicas=1, num_ids=6, fields=3, dim=2, layers=(4,), rates=
     with strategy.scope():
         model = WideDeep(Spec.of(num_ids, fields), dim, layers, "glorot", stddev, seed=3, **model)
     return Learner(strategy, model, rates)
+
+
+def learner_by_flags(strategy, config, spec):
+    """The learner that all the flags ask for."""
+    return model_learner.make_learner(strategy, spec, config.model, config.optimizers, jit_compile=config.learning.jit_compile)
 
 
 def values_of(learner, replica=0):

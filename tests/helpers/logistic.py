@@ -7,8 +7,8 @@ from tfonline.model.tables.table import TableSpec, normal
 
 
 class Logistic(Network):
-    def __init__(self, spec, config):
-        table = TableSpec(width=1, optimizer="ftrl", initializer=normal(config.init_stddev, config.seed))
+    def __init__(self, spec, settings):
+        table = TableSpec(width=1, optimizer="ftrl", initializer=normal(settings.init_stddev, settings.seed))
         super().__init__(spec, {"linear": table}, name="logistic")
         self.bias = self.add_weight(name="bias", shape=(), initializer="zeros")
 
@@ -20,5 +20,5 @@ class Logistic(Network):
 make = Logistic
 
 
-def gives_no_network(spec, config):
+def gives_no_network(spec, settings):
     return spec.num_ids

@@ -4,7 +4,7 @@ from concurrent.futures import Future
 
 from rows import make_rows
 
-from tfonline.config import Config
+from tfonline.config import of_flags
 from tfonline.publish import publisher as publisher_module
 from tfonline.publish.versions import Versions
 from tfonline.train import run
@@ -40,8 +40,8 @@ def trainer(dictionary_dir, tmp_path, capsys, monkeypatch):
 
     def train(rows=ROWS, **changed):
         (tmp_path / "rows.tsv").write_bytes(b"\n".join(rows))
-        config = Config(**{**settings, "input_files": str(tmp_path / "rows.tsv"), **changed})
+        config = of_flags(**{**settings, "input_files": str(tmp_path / "rows.tsv"), **changed})
         run(config)
-        return config, capsys.readouterr().out, Versions(config.export_dir)
+        return config, capsys.readouterr().out, Versions(config.serving.export_dir)
 
     return train

@@ -5,11 +5,11 @@ import sys
 
 import numpy as np
 import tensorflow as tf
+from learner_helpers import learner_by_flags
 from rows import SCHEMA
 
 from tfonline.features.dictionaries import load_dictionaries
 from tfonline.features.pipeline import Features
-from tfonline.model.learner import make_learner
 from tfonline.model.tables.replicas import make_strategy
 
 # Loads SavedModels and scores the rows of a file by them, with TensorFlow alone: CLIENT rows [SavedModel size output]...
@@ -26,8 +26,9 @@ assert "tfonline" not in sys.modules
 
 def make_features(config, folder=None):
     """The trainer's, the table in a file where a folder is given."""
-    c, dictionaries = config, load_dictionaries(config.dictionary_dir, SCHEMA)
-    features = Features(SCHEMA, dictionaries, c.numeric, c.message_format, c.oov_buckets, c.cross_buckets, c.vocab_size)
+    f, dictionaries = config.features, load_dictionaries(config.features.dictionary_dir, SCHEMA)
+    kind, vocab_size = config.stream.message_format, config.model.vocab_size
+    features = Features(SCHEMA, dictionaries, f.numeric, kind, f.oov_buckets, f.cross_buckets, vocab_size)
     if folder:
         features.lookup.keep_in(folder)
     return features
@@ -36,7 +37,7 @@ def make_features(config, folder=None):
 def trainers_scores(config, rows, size, *checkpoints):
     """The logits that the trainer itself gives from each of its checkpoints."""
     features = make_features(config)
-    learner = make_learner(make_strategy(1, "cpu"), config, features.spec)
+    learner = learner_by_flags(make_strategy(1, "cpu"), config, features.spec)
     made = list(tf.data.Dataset.from_tensor_slices(rows).batch(size, drop_remainder=True).map(features))
     for checkpoint in checkpoints:
         tf.train.Checkpoint(learner=learner).read(checkpoint).assert_existing_objects_matched().expect_partial()

@@ -3,14 +3,13 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from learner_helpers import as_one, random_batches, values_of
+from learner_helpers import as_one, learner_by_flags, random_batches, values_of
 from rows import make_rows
 
-from tfonline.config import Config
+from tfonline.config import of_flags
 from tfonline.evaluate.progressive import PREDICTION
 from tfonline.features.spec import Spec
 from tfonline.lifecycle import UserError
-from tfonline.model.learner import make_learner
 from tfonline.model.tables import exchange, replicas, xla, xla_steps
 from tfonline.model.tables.optimizers import Ftrl
 from tfonline.model.tables.packed import Packed
@@ -21,11 +20,11 @@ ALL = {"history": True, "cross_buckets": 50, "average_rows": 50, "l2": 1e-3}
 
 
 def learner_of(jit_compile, num_ids, num_replicas=1, **flags):
-    config = Config(
+    config = of_flags(
         batch_size=ROWS, embedding_dim=5, deep_layers="16,4", jit_compile=jit_compile, num_replicas=num_replicas, **flags
     )
-    spec = Spec.of(num_ids, FIELDS, NUMBERS, cross_buckets=config.cross_buckets)
-    return make_learner(make_strategy(num_replicas, "cpu"), config, spec)
+    spec = Spec.of(num_ids, FIELDS, NUMBERS, cross_buckets=config.features.cross_buckets)
+    return learner_by_flags(make_strategy(num_replicas, "cpu"), config, spec)
 
 
 def batches_of(count, num_ids, flags=ALL):

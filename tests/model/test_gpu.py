@@ -5,13 +5,12 @@ import collections
 import numpy as np
 import pytest
 import tensorflow as tf
-from learner_helpers import FOUR_ROWS, random_batches, values_of
+from learner_helpers import FOUR_ROWS, learner_by_flags, random_batches, values_of
 from tensorflow.python.framework import kernels
 
-from tfonline.config import Config
+from tfonline.config import of_flags
 from tfonline.features.batch import Examples
 from tfonline.features.spec import Spec
-from tfonline.model.learner import make_learner
 from tfonline.model.tables.replicas import make_strategy
 
 ROWS, NUM_IDS, FIELDS, NUMBERS, CROSSES = 12, 777, 3, 2, 3
@@ -48,12 +47,12 @@ def is_rows(tensor):
 
 
 def step_of(ids, num_replicas=1, **flags):
-    config = Config(batch_size=ROWS, embedding_dim=5, deep_layers="16,4", num_replicas=num_replicas, **flags)
-    inputs = Spec.of(NUM_IDS, FIELDS, NUMBERS, cross_buckets=config.cross_buckets)
-    learner = make_learner(make_strategy(num_replicas, "cpu"), config, inputs)
+    config = of_flags(batch_size=ROWS, embedding_dim=5, deep_layers="16,4", num_replicas=num_replicas, **flags)
+    inputs = Spec.of(NUM_IDS, FIELDS, NUMBERS, cross_buckets=config.features.cross_buckets)
+    learner = learner_by_flags(make_strategy(num_replicas, "cpu"), config, inputs)
     spec = lambda dtype, *shape: tf.TensorSpec([ROWS, *shape], dtype)  # noqa: E731
     features = {"ids": spec(ids, FIELDS), "values": spec(tf.float32, FIELDS), "numeric": spec(tf.float32, NUMBERS)}
-    if config.cross_buckets:
+    if config.features.cross_buckets:
         features["crosses"] = spec(ids, CROSSES)
     batch = Examples({"label": spec(tf.float32)}, spec(tf.float32), features)
     return learner._train_steps.get_concrete_function(None, None, batch)
@@ -86,8 +85,8 @@ def test_with_ids_of_32_bits_rows_would_leave_it():
 
 
 def test_ids_of_64_bits_are_the_same_ids():
-    config = Config(batch_size=ROWS, embedding_dim=5, deep_layers="16,4", l2=1e-3, history=True)
-    learners = [make_learner(make_strategy(1, "cpu"), config, Spec.of(30, 3)) for _ in range(2)]
+    config = of_flags(batch_size=ROWS, embedding_dim=5, deep_layers="16,4", l2=1e-3, history=True)
+    learners = [learner_by_flags(make_strategy(1, "cpu"), config, Spec.of(30, 3)) for _ in range(2)]
     for b in random_batches(5, ROWS, 30, 3):
         want = learners[0].train(b)
         ids = tf.cast(b.features["ids"], tf.int64)
@@ -98,6 +97,6 @@ def test_ids_of_64_bits_are_the_same_ids():
 
 
 def test_where_there_is_no_gpu_nothing_is_copied():
-    learner = make_learner(make_strategy(1, "cpu"), Config(embedding_dim=2, deep_layers="4"), Spec.of(30, 3))
+    learner = learner_by_flags(make_strategy(1, "cpu"), of_flags(embedding_dim=2, deep_layers="4"), Spec.of(30, 3))
     assert not learner.on_gpu
     assert learner.inputs(FOUR_ROWS) is FOUR_ROWS

@@ -1,5 +1,7 @@
 """The seed's formulas in plain numpy against the train step, and the number of replicas against one."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -7,7 +9,7 @@ from learner_helpers import SEED_RATES, examples, make_learner, random_batches, 
 
 from tfonline.lifecycle import UserError
 from tfonline.model.tables.distinct import Distinct
-from tfonline.model.tables.optimizers import Ftrl, LazyAdam, Rates
+from tfonline.model.tables.optimizers import Ftrl, LazyAdam
 from tfonline.model.tables.replicas import make_strategy
 
 
@@ -77,7 +79,7 @@ def test_three_steps_are_the_formulas_of_the_replaced_system():
 
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
 def test_two_replicas_end_with_the_weights_of_one(reduction):
-    rates = Rates(**{**SEED_RATES.__dict__, "wide_reduction": reduction})
+    rates = dataclasses.replace(SEED_RATES, wide_reduction=reduction)
     one, two = (make_learner(n, num_ids=30, rates=rates) for n in (1, 2))
     start = values_of(one)
     for b in random_batches(20):
@@ -126,11 +128,11 @@ def test_a_row_is_scored_before_it_is_learned_from():
 
 
 def test_the_wide_sum_is_the_mean_times_the_rows():
-    mean, total = (make_learner(rates=Rates(**{**SEED_RATES.__dict__, "wide_reduction": r})) for r in ("mean", "sum"))
+    mean, total = (make_learner(rates=dataclasses.replace(SEED_RATES, wide_reduction=r)) for r in ("mean", "sum"))
     for learner in (mean, total):
         learner.train(examples([[0, 0, 0], [6, 6, 6]], [1, 0], weight=[1, 0]))
     np.testing.assert_array_equal(np.array(mean.model.wide.table), np.array(total.model.wide.table))  # one row: the same
-    mean, total = (make_learner(rates=Rates(**{**SEED_RATES.__dict__, "wide_reduction": r})) for r in ("mean", "sum"))
+    mean, total = (make_learner(rates=dataclasses.replace(SEED_RATES, wide_reduction=r)) for r in ("mean", "sum"))
     accumulators = []
     for learner in (mean, total):
         learner.train(examples([[0, 0, 0]] * 4, [1] * 4))

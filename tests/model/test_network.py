@@ -8,26 +8,27 @@ import pytest
 import tensorflow as tf
 from contracts.networks import NUM_IDS, check_network
 from kafka_helpers import ROOT
+from learner_helpers import learner_by_flags
 from logistic import Logistic
 from rows import SCHEMA, make_dictionaries, make_rows
 
-from tfonline.config import Config, parse
+from tfonline.config import parse
 from tfonline.features.dictionaries import load_dictionaries
 from tfonline.features.pipeline import Features
 from tfonline.features.spec import Spec
 from tfonline.keep.contract import check_contract
 from tfonline.lifecycle import UserError
-from tfonline.model.learner import make_learner
 from tfonline.model.networks import wide_deep
 from tfonline.model.networks.find import make_network
 from tfonline.model.networks.network import Network
 from tfonline.model.tables.replicas import make_strategy
 from tfonline.model.tables.table import TableSpec, normal
 from tfonline.publish.servable import Servable
+from tfonline.settings.model import ModelSettings
 from tfonline.train import run
 
 ROWS = make_rows(400)
-ALL = Config(embedding_dim=3, deep_layers="8,4", l2=1e-3, history=True, average_rows=50)
+ALL = ModelSettings(embedding_dim=3, deep_layers="8,4", history=True, average_rows=50)
 SCALED = Spec.of(NUM_IDS, num_fields=4, scaled_fields=2)
 
 
@@ -43,8 +44,8 @@ def test_a_network_holds_the_contract(arguments):
 class Forgetful(Logistic):
     """Its bias is in no checkpoint."""
 
-    def __init__(self, spec, config):
-        super().__init__(spec, config)
+    def __init__(self, spec, settings):
+        super().__init__(spec, settings)
         hidden = tf.Variable(0.1)
         self._hidden = lambda: hidden
 
@@ -92,9 +93,9 @@ def test_a_network_of_ones_own_trains_resumes_and_is_served(flags, tmp_path):
     assert summary["total"]["rows"] == 400
     lines = (tmp_path / "model/loss.log").read_text().splitlines()
     assert re.fullmatch(r"epoch: 1, step: 1, loss: [\d.]+, loss_with_l2: [\d.]+", lines[0])
-    features = Features(SCHEMA, load_dictionaries(config.dictionary_dir, SCHEMA), config.numeric)
-    learner = make_learner(make_strategy(1, "cpu"), config, features.spec)
-    checkpoint = tf.train.latest_checkpoint(config.model_dir)
+    features = Features(SCHEMA, load_dictionaries(config.features.dictionary_dir, SCHEMA), config.features.numeric)
+    learner = learner_by_flags(make_strategy(1, "cpu"), config, features.spec)
+    checkpoint = tf.train.latest_checkpoint(config.keeping.model_dir)
     names = {name.partition("/.ATTRIBUTES")[0] for name, _ in tf.train.list_variables(checkpoint)}
     weights = {"learner/model/linear/table", "learner/model/bias"}
     slots = {f"learner/{slot}/0" for slot in ("ftrl/accumulators", "ftrl/linears", "adam/means", "adam/squares")}
@@ -102,7 +103,7 @@ def test_a_network_of_ones_own_trains_resumes_and_is_served(flags, tmp_path):
     tf.train.Checkpoint(learner=learner).read(checkpoint).assert_existing_objects_matched().expect_partial()
     want = learner.score(features(tf.constant(ROWS)).features).numpy()
     assert len(np.unique(want)) > 100
-    servable = Servable(config, SCHEMA, features)
+    servable = Servable(config.model, SCHEMA, features)
     servable.load(checkpoint)
     servable.write(tmp_path / "saved")
     got = tf.saved_model.load(str(tmp_path / "saved")).signatures["serving_default"](message=tf.constant(ROWS))
@@ -138,7 +139,7 @@ def test_a_table_cannot_have_the_name_of_something_else():
 )
 def test_a_network_that_is_not_there_is_said(name, problem):
     with pytest.raises(UserError, match=f"--network={name}.*{problem}") as e:
-        make_network(Config(network=name), SCALED)
+        make_network(SCALED, ModelSettings(network=name))
     assert e.value.code == 64
 
 

@@ -7,15 +7,18 @@ import sys
 
 import pytest
 from checkpoint_helpers import checkpoints_of
+from learner_helpers import learner_by_flags
 
 from tfonline import folders
-from tfonline.config import Config
+from tfonline.config import of_flags
 from tfonline.features.spec import Spec
 from tfonline.lifecycle import Exit, Stop, UserError
-from tfonline.model.learner import make_learner
 from tfonline.model.sizes import Sizes, reckon
 from tfonline.model.tables.replicas import make_strategy
 from tfonline.room import Needs, amount, check_room, free_gpu_memory, free_memory, needs
+from tfonline.settings.keeping import KeepingSettings, ServingSettings
+
+KEEPING, SERVING = KeepingSettings(), ServingSettings()
 
 ALL = {"history": True, "cross_buckets": 5, "average_rows": 100}
 PLENTY = 10**13  # more memory, and a larger file's size, than any machine has that runs this
@@ -23,11 +26,11 @@ PLENTY = 10**13  # more memory, and a larger file's size, than any machine has t
 
 def test_the_formula_by_hand():
     # R = 10. Three fields of 2 numbers, layers 4 and 1: T = (6 + 1) 4 + (4 + 1) = 33, L = 10 (1 + 2) + 1 + 33 = 64.
-    small = Config(embedding_dim=2, deep_layers="4")
-    assert reckon(small, Spec.of(9, 3)) == Sizes(checkpoint=4 * 3 * 64 + 8, version=4 * 64, table=29 * 9)
+    small = of_flags(embedding_dim=2, deep_layers="4")
+    assert reckon(Spec.of(9, 3), small.model) == Sizes(checkpoint=4 * 3 * 64 + 8, version=4 * 64, table=29 * 9)
     # 3 (2 + 2 + 1) = 15 inputs: T = 16 * 4 + 5 = 69, L = 30 + 1 + 69 = 100, C = (2 * 10 + 2) + (2 * 6 + 2) + (69 + 3) = 108.
-    all_of_it = Config(embedding_dim=2, deep_layers="4", **ALL)
-    assert reckon(all_of_it, Spec.of(9, 3, cross_buckets=5)) == Sizes(checkpoint=4 * 408 + 8, version=4 * 208, table=29 * 9)
+    all_of_it = of_flags(embedding_dim=2, deep_layers="4", **ALL)
+    assert reckon(Spec.of(9, 3, cross_buckets=5), all_of_it.model) == Sizes(checkpoint=4 * 408 + 8, version=4 * 208, table=29 * 9)
 
 
 @pytest.mark.parametrize(
@@ -41,10 +44,10 @@ def test_the_formula_by_hand():
     ],
 )
 def test_a_checkpoint_is_as_large_as_reckoned(tmp_path, flags, fields):
-    config = Config(model_dir=str(tmp_path), embedding_dim=16, **flags)
-    spec = Spec.of(20_000, *fields, cross_buckets=config.cross_buckets)
-    learner = make_learner(make_strategy(config.num_replicas, "cpu"), config, spec)
-    sizes = reckon(config, spec)
+    config = of_flags(model_dir=str(tmp_path), embedding_dim=16, **flags)
+    spec = Spec.of(20_000, *fields, cross_buckets=config.features.cross_buckets)
+    learner = learner_by_flags(make_strategy(config.learning.num_replicas, "cpu"), config, spec)
+    sizes = reckon(spec, config.model)
     assert sum(v.shape.num_elements() * v.dtype.size for v in learner.variables) == sizes.checkpoint
     assert sum(v.shape.num_elements() * v.dtype.size for v in learner.all_weights) == sizes.version
     checkpoints = checkpoints_of(tmp_path, learner)
@@ -57,14 +60,14 @@ def test_a_checkpoint_is_as_large_as_reckoned(tmp_path, flags, fields):
 
 def test_what_a_process_needs():
     sizes = Sizes(checkpoint=1000, version=400, table=30)
-    alone = Config(background_save=False)
-    assert needs(alone, sizes, 1, on_gpu=False, chief=True) == Needs(memory=1000, gpu=0, model_dir=6000, export_dir=0)
-    assert needs(Config(), sizes, 2, on_gpu=False, chief=True) == Needs(memory=3000, gpu=0, model_dir=6000, export_dir=0)
-    publishes = Config(export_dir="x", keep_checkpoints=3, keep_exports=4)
+    alone = KeepingSettings(background_save=False)
+    assert needs(alone, SERVING, sizes, 1, on_gpu=False, chief=True) == Needs(memory=1000, gpu=0, model_dir=6000, export_dir=0)
+    assert needs(KEEPING, SERVING, sizes, 2, on_gpu=False, chief=True) == Needs(memory=3000, gpu=0, model_dir=6000, export_dir=0)
+    publishes = KeepingSettings(keep_checkpoints=3), ServingSettings(export_dir="x", keep_exports=4)
     # (3 + 1 + 4) checkpoints and a table, (4 + 1) versions with one each.
-    assert needs(publishes, sizes, 1, on_gpu=False, chief=True) == Needs(3200, 0, 8030, 2150)
-    assert needs(publishes, sizes, 4, on_gpu=True, chief=True) == Needs(1000, 2200, 8030, 2150)
-    assert needs(publishes, sizes, 1, on_gpu=False, chief=False) == Needs(1000, 0, 0, 0)
+    assert needs(*publishes, sizes, 1, on_gpu=False, chief=True) == Needs(3200, 0, 8030, 2150)
+    assert needs(*publishes, sizes, 4, on_gpu=True, chief=True) == Needs(1000, 2200, 8030, 2150)
+    assert needs(*publishes, sizes, 1, on_gpu=False, chief=False) == Needs(1000, 0, 0, 0)
 
 
 def test_a_model_that_memory_does_not_hold_is_refused():
@@ -72,28 +75,28 @@ def test_a_model_that_memory_does_not_hold_is_refused():
     with pytest.raises(
         UserError, match=r"the run needs 20 TB of memory \(a model with its slots takes 10 TB; replicas: 1; .*"
     ) as e:
-        check_room(Config(), Needs(2 * PLENTY, 0, 0, 0), sizes, 1)
+        check_room(KEEPING, SERVING, Needs(2 * PLENTY, 0, 0, 0), sizes, 1)
     assert e.value.code == Exit.FLAGS == 64
     assert "--embedding_dim" in str(e.value)
 
 
 def test_a_disk_that_is_too_small_is_refused_and_what_is_there_counts(tmp_path):
-    config = Config(model_dir=str(tmp_path / "model"), export_dir=str(tmp_path / "models"))
+    config = of_flags(model_dir=str(tmp_path / "model"), export_dir=str(tmp_path / "models"))
     sizes, needed = Sizes(PLENTY, 0, 0), Needs(0, 0, PLENTY, 5000)
     with pytest.raises(UserError, match=r"needs 10 TB more of the disk that .*model lies on, and .* --keep_checkpoints=5,") as e:
-        check_room(config, needed, sizes, 1)
+        check_room(config.keeping, config.serving, needed, sizes, 1)
     assert e.value.code == Exit.CANNOT_WRITE == 73
     with pytest.raises(UserError, match=r"needs 10 TB more of the disk that .*model lies on"):  # the two folders lie on one
-        check_room(config, Needs(0, 0, 5000, PLENTY), sizes, 1)
+        check_room(config.keeping, config.serving, Needs(0, 0, 5000, PLENTY), sizes, 1)
     (tmp_path / "model" / "published").mkdir(parents=True)
     half = tmp_path / "model" / "ckpt-7.data-00000-of-00001"
     with half.open("wb") as f:
         f.truncate(PLENTY // 2)  # a hole: no block of the disk
     os.link(half, tmp_path / "model" / "published" / half.name)  # a second name is no second file
     with pytest.raises(UserError, match=r"needs 5\.0 TB more"):
-        check_room(config, needed, sizes, 1)
+        check_room(config.keeping, config.serving, needed, sizes, 1)
     os.truncate(half, PLENTY)
-    said = check_room(config, needed, sizes, 1)
+    said = check_room(config.keeping, config.serving, needed, sizes, 1)
     assert f"disk 10 TB in {tmp_path}/model (" in said
     assert f"disk 5.0 kB in {tmp_path}/models (" in said
 

@@ -3,11 +3,10 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from learner_helpers import examples
+from learner_helpers import examples, learner_by_flags
 
-from tfonline.config import Config
+from tfonline.config import of_flags
 from tfonline.features.spec import Spec
-from tfonline.model.learner import make_learner
 from tfonline.model.tables.replicas import make_strategy
 
 NUM_IDS, FIELDS, SCALED, DIM, UNITS, ROWS = 30, 5, 3, 4, 6, 16
@@ -16,7 +15,7 @@ NUM_IDS, FIELDS, SCALED, DIM, UNITS, ROWS = 30, 5, 3, 4, 6, 16
 def make(scaled_fields, num_replicas=1, **flags):
     flags = {"embedding_dim": DIM, "deep_layers": f"{UNITS},3", "l2": 0.01, "seed": 5, **flags}
     spec = Spec.of(NUM_IDS, FIELDS, scaled_fields=scaled_fields)
-    return make_learner(make_strategy(num_replicas, "cpu"), Config(**flags), spec)
+    return learner_by_flags(make_strategy(num_replicas, "cpu"), of_flags(**flags), spec)
 
 
 def batches(count=20):
@@ -77,7 +76,7 @@ def test_rows_that_a_batch_does_not_have_stay():
 
 def test_columns_of_numbers_only():
     spec = Spec.of(SCALED, SCALED, scaled_fields=SCALED)
-    learner = make_learner(make_strategy(1, "cpu"), Config(embedding_dim=DIM, deep_layers=str(UNITS)), spec)
+    learner = learner_by_flags(make_strategy(1, "cpu"), of_flags(embedding_dim=DIM, deep_layers=str(UNITS)), spec)
     ids, values = np.tile(np.arange(SCALED), (ROWS, 1)), np.random.default_rng(1).random((ROWS, SCALED))
     some = examples(ids, values[:, 0] > 0.5, values)
     losses = [float(learner.train(some).losses["wide_loss"]) for _ in range(60)]

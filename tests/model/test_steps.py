@@ -6,15 +6,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from checkpoint_helpers import saved
-from learner_helpers import as_one, examples, random_batches, values_of
+from learner_helpers import as_one, examples, learner_by_flags, random_batches, values_of
 from rows import make_rows
 
 from tfonline.ahead import ahead
-from tfonline.config import Config
+from tfonline.config import of_flags
 from tfonline.evaluate.progressive import PREDICTION
 from tfonline.features.spec import Spec
 from tfonline.lifecycle import UserError
-from tfonline.model.learner import make_learner
 from tfonline.model.tables.replicas import make_strategy
 
 NUM_IDS, FIELDS, ROWS = 30, 3, 12
@@ -22,8 +21,8 @@ NUM_IDS, FIELDS, ROWS = 30, 3, 12
 
 def learner_of(num_replicas, **flags):
     flags = {"embedding_dim": 5, "deep_layers": "16,4", "l2": 1e-3, "history": True, "average_rows": 50} | flags
-    config = Config(batch_size=ROWS, num_replicas=num_replicas, **flags)
-    return make_learner(make_strategy(num_replicas, "cpu"), config, Spec.of(NUM_IDS, FIELDS))
+    config = of_flags(batch_size=ROWS, num_replicas=num_replicas, **flags)
+    return learner_by_flags(make_strategy(num_replicas, "cpu"), config, Spec.of(NUM_IDS, FIELDS))
 
 
 @pytest.mark.parametrize("num_replicas", [1, 2])

@@ -37,12 +37,12 @@ def test_each_version_scores_as_its_checkpoint_does(path, tmp_path, monkeypatch)
         ]
     )  # fmt: skip
     run(config)
-    versions = Versions(config.export_dir)
+    versions = Versions(config.serving.export_dir)
     manifests = [versions.manifest(number) for number in versions.numbers]
     assert [manifest["rows"] for manifest in manifests] == [3400, 6800, NUM_ROWS]
     with gzip.open(path) as file:
         rows = [line.rstrip(b"\n") for line in file]
-    checkpoints = [f"{config.model_dir}/published/{manifest['checkpoint']}" for manifest in manifests]
+    checkpoints = [f"{config.keeping.model_dir}/published/{manifest['checkpoint']}" for manifest in manifests]
     expected = list(trainers_scores(config, rows, BATCH, *checkpoints))
     folders = [versions.path(number) for number in versions.numbers]
     found = clients_scores(tmp_path, path, *itertools.product(folders, (BATCH, 1000)))

@@ -82,7 +82,7 @@ def fingerprint_of(records):
 def uninterrupted(broker, stream, tmp_path_factory):
     """The model folder of a run that nobody disturbs."""
     folder = tmp_path_factory.mktemp("uninterrupted")
-    run(flags.Config(**stream, bootstrap_servers=broker.bootstrap, model_dir=str(folder)))
+    run(flags.of_flags(**stream, bootstrap_servers=broker.bootstrap, model_dir=str(folder)))
     return folder
 
 
@@ -141,7 +141,7 @@ def test_killed_again_and_again_is_as_if_never_killed(broker, stream, tmp_path):
     assert len((killed / "rejected.jsonl").read_text().splitlines()) == len(GARBAGE)
     replayed = tmp_path / "replayed"
     replay = {**stream, "stop_at": "never", "replay_journal": str(killed / "windows.jsonl")}
-    run(flags.Config(**replay, bootstrap_servers=broker.bootstrap, model_dir=str(replayed)))
+    run(flags.of_flags(**replay, bootstrap_servers=broker.bootstrap, model_dir=str(replayed)))
     (tensors, _), (other, _) = saved(killed), saved(replayed)
     assert [n for n in tensors if np.asarray(tensors[n]).tobytes() != np.asarray(other[n]).tobytes()] == []
 
@@ -156,5 +156,5 @@ def test_a_window_that_does_not_end_in_time_is_dropped_and_read_again(broker, st
     assert "will be read again" in output
     _, position = saved(tmp_path)
     assert (position["rows"], position["next"], position["window"]) == (0, [0, 0, 0], 0)
-    result = run(flags.Config(**settings, bootstrap_servers=broker.bootstrap, model_dir=str(tmp_path)))
+    result = run(flags.of_flags(**settings, bootstrap_servers=broker.bootstrap, model_dir=str(tmp_path)))
     assert result.summary["rows"] == ROWS - len(GARBAGE)

@@ -42,8 +42,8 @@ def test_each_version_is_another_checkpoint_and_scores_as_it(train):
     for number in versions.numbers:
         manifest = versions.manifest(number)
         assert versions.problems(number) == []
-        servable = Servable(config, SCHEMA, make_features(config, config.model_dir))
-        servable.load(f"{config.model_dir}/published/{manifest['checkpoint']}")
+        servable = Servable(config.model, SCHEMA, make_features(config, config.keeping.model_dir))
+        servable.load(f"{config.keeping.model_dir}/published/{manifest['checkpoint']}")
         found = scores(versions, number)
         assert np.array_equal(found, servable.score(tf.constant(ROWS[:500]))["logit"])
         assert not any(np.array_equal(found, other) for other in seen)
@@ -80,7 +80,7 @@ def test_a_manifest_is_of_its_checkpoint_though_training_has_gone_on_since(train
 
 def test_it_is_told_how_long_an_export_took_and_how_long_training_stood_still(train):
     config, _, _ = train()
-    events = events_of(f"{config.model_dir}/tensorboard")
+    events = events_of(f"{config.keeping.model_dir}/tensorboard")
     secs, stalls = ([value for _, value in events[f"train/serving/export_{name}"]] for name in ("secs", "stall_secs"))
     # All is done while training waits, here: what it stands still for is all but the save of the checkpoint.
     assert len(set(secs)) >= 3
@@ -92,23 +92,23 @@ def test_published_checkpoints_stay_for_as_long_as_their_versions(train):
     config, _, versions = train(keep_checkpoints=2, keep_exports=2, export_every_windows=3)
     assert len(versions.numbers) == 2
     pinned = {versions.manifest(n)["checkpoint"] for n in versions.numbers}
-    assert {name.partition(".")[0] for name in os.listdir(f"{config.model_dir}/published")} == pinned
+    assert {name.partition(".")[0] for name in os.listdir(f"{config.keeping.model_dir}/published")} == pinned
 
 
 def test_the_stream_is_scored_by_what_is_published_also_after_a_restart(train):
     config, _, versions = train()
-    before = events_of(f"{config.model_dir}/tensorboard")
+    before = events_of(f"{config.keeping.model_dir}/tensorboard")
     assert {value for _, value in before["train/serving/version"]} >= set(versions.numbers[:-1])
-    shutil.copytree(config.model_dir, f"{config.model_dir}-copy")
+    shutil.copytree(config.keeping.model_dir, f"{config.keeping.model_dir}-copy")
     _, said, _ = train(rows=[*ROWS, *make_rows(600, seed=2)], gate_rows=300, export_every_windows=100)
-    events = events_of(f"{config.model_dir}/tensorboard")
+    events = events_of(f"{config.keeping.model_dir}/tensorboard")
     step = before["train/stream/lag_rows"][-1][0]
     served = [value for at, value in events["train/serving/version"] if at > step]
     assert served
     assert set(served) == {versions.numbers[-1]}
     assert [value for at, value in events["train/serving/age_rows"] if at > step][-1] == 600
     # A model that is not this one's is left alone.
-    _, said, _ = train(model_dir=f"{config.model_dir}-other", export_every_windows=100)
+    _, said, _ = train(model_dir=f"{config.keeping.model_dir}-other", export_every_windows=100)
     assert f"version {versions.numbers[-1]} is not of this model, or its checkpoint is gone or damaged: the stream is not" in said
 
 
@@ -117,10 +117,10 @@ def test_a_refused_model_is_not_published_and_the_reason_is_kept(train):
     assert versions.numbers == []
     assert "not published: its AUC is 0." in said
     assert "Version none stays" in said
-    lines = [json.loads(line) for line in pathlib.Path(config.export_dir, "refused.jsonl").read_text().splitlines()]
+    lines = [json.loads(line) for line in pathlib.Path(config.serving.export_dir, "refused.jsonl").read_text().splitlines()]
     assert len(lines) >= 3
     assert all("--gate_min_auc=0.99" in line["why"] for line in lines)
-    assert events_of(f"{config.model_dir}/tensorboard")["train/serving/export_refused"][-1][1] >= 2
+    assert events_of(f"{config.keeping.model_dir}/tensorboard")["train/serving/export_refused"][-1][1] >= 2
 
 
 def test_a_saved_model_that_scores_otherwise_is_refused(train, monkeypatch):
@@ -143,14 +143,14 @@ def test_a_failure_stops_no_training(train, monkeypatch):
     config, said, versions = train()
     assert versions.numbers == []
     assert "warning: publishing failed, training goes on: [Errno 28] No space left on device" in said
-    assert json.loads(pathlib.Path(config.model_dir, "summary.json").read_bytes())["rows"] == len(ROWS)
-    assert events_of(f"{config.model_dir}/tensorboard")["train/serving/export_failed"][-1][1] >= 2
+    assert json.loads(pathlib.Path(config.keeping.model_dir, "summary.json").read_bytes())["rows"] == len(ROWS)
+    assert events_of(f"{config.keeping.model_dir}/tensorboard")["train/serving/export_failed"][-1][1] >= 2
 
 
 def test_a_damaged_newest_version_stops_no_training(train, tmp_path):
     config, _, versions = train(export_every_windows=20)
     [newest], folder = versions.numbers, versions.folder
-    pinned = pathlib.Path(config.model_dir, "published", f"{versions.manifest(newest)['checkpoint']}.index")
+    pinned = pathlib.Path(config.keeping.model_dir, "published", f"{versions.manifest(newest)['checkpoint']}.index")
     damages = {
         "version 1 is damaged": (versions.path(newest) / "manifest.json", b'{"version": '),
         "version 1 is damaged: the stream": (versions.path(newest) / "manifest.json", b"[]"),
@@ -182,7 +182,7 @@ def test_nothing_is_published_while_it_is_paused(train):
     assert versions.numbers[-1] == newest
     versions.resume()
     train(rows=[*ROWS, *make_rows(4000, seed=2)])
-    assert Versions(config.export_dir).numbers[-1] > newest
+    assert Versions(config.serving.export_dir).numbers[-1] > newest
 
 
 def test_folders_whose_names_are_patterns_to_tensorflow(train, tmp_path):

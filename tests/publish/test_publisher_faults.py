@@ -45,15 +45,15 @@ def log_loss_of(versions, number, rows):
 
 
 def rows_of(config):
-    return json.loads(pathlib.Path(config.model_dir, "summary.json").read_bytes())["rows"]
+    return json.loads(pathlib.Path(config.keeping.model_dir, "summary.json").read_bytes())["rows"]
 
 
 def refusals(config):
-    return [json.loads(line)["why"] for line in pathlib.Path(config.export_dir, "refused.jsonl").read_text().splitlines()]
+    return [json.loads(line)["why"] for line in pathlib.Path(config.serving.export_dir, "refused.jsonl").read_text().splitlines()]
 
 
 def counted(config, name):
-    return events_of(f"{config.model_dir}/tensorboard")[f"train/serving/export_{name}"][-1][1]
+    return events_of(f"{config.keeping.model_dir}/tensorboard")[f"train/serving/export_{name}"][-1][1]
 
 
 # Over a version of another model
@@ -70,7 +70,7 @@ def test_a_worse_model_does_not_replace_one_of_another_model(train, tmp_path):
     assert why.startswith("its log loss is above that of the published version by 0.")
     assert why.endswith("on the same 400 rows; --gate_max_regression=0.01")
     by = float(why.split(" by ")[1].split()[0])
-    trainers = np.fromfile(f"{config.model_dir}/predictions.bin", PREDICTION)[-400:]
+    trainers = np.fromfile(f"{config.keeping.model_dir}/predictions.bin", PREDICTION)[-400:]
     ours = np.mean(np.log1p(np.exp(-np.where(trainers["label"] == 1, 1, -1) * trainers["logit"].astype(float))))
     assert by == pytest.approx(ours - log_loss_of(versions, 1, new[-400:]), abs=2e-5)
     assert counted(config, "refused") == len(refusals(config)) >= 1
@@ -112,13 +112,13 @@ def test_a_version_that_cannot_be_scored_is_replaced_only_if_that_is_asked_for(t
 
 
 def damaged_pin(config, versions):
-    for pin in pathlib.Path(config.model_dir, "published").glob("*.data-*"):
+    for pin in pathlib.Path(config.keeping.model_dir, "published").glob("*.data-*"):
         pin.unlink()
         pin.write_bytes(b"damaged")
 
 
 def missing_pin(config, versions):
-    shutil.rmtree(f"{config.model_dir}/published")
+    shutil.rmtree(f"{config.keeping.model_dir}/published")
 
 
 def damaged_manifest(config, versions):
@@ -153,8 +153,8 @@ def test_what_others_do_in_the_middle_of_a_run_is_noticed(train, monkeypatch):
     config, _, versions = train()
     assert versions.numbers == [1, 2, 3, 4, 5]
     assert versions.manifest(3)["rolled_back_to"] == 1
-    assert [value for _, value in events_of(f"{config.model_dir}/tensorboard")["train/serving/version"]][-1] == 5
-    assert 3 in {value for _, value in events_of(f"{config.model_dir}/tensorboard")["train/serving/version"]}
+    assert [value for _, value in events_of(f"{config.keeping.model_dir}/tensorboard")["train/serving/version"]][-1] == 5
+    assert 3 in {value for _, value in events_of(f"{config.keeping.model_dir}/tensorboard")["train/serving/version"]}
 
 
 @pytest.fixture
@@ -261,7 +261,7 @@ def test_without_hard_links_published_checkpoints_are_copied(train, monkeypatch)
     monkeypatch.setattr(links.os, "link", no_link)
     config, said, versions = train()
     assert versions.numbers == [1, 2, 3, 4]
-    folder = f"{config.model_dir}/published"
+    folder = f"{config.keeping.model_dir}/published"
     assert said.count(f"{folder}: no hard links there (Operation not permitted), so that published checkpoints are copied") == 1
     assert "publishing failed" not in said
     _, said, _ = train(rows=[*ROWS, *make_rows(200, seed=2)])

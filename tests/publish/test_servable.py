@@ -39,8 +39,8 @@ def trained(request, tmp_path_factory):
     flags += [f"--model_dir={folder}/model", "--stop_at=latest", "--window_rows=500", "--batch_size=100", "--deep_layers=32,16"]
     config = parse(flags)
     run(config)
-    servable = Servable(config, SCHEMA, make_features(config, folder))
-    checkpoint = tf.train.latest_checkpoint(config.model_dir)
+    servable = Servable(config.model, SCHEMA, make_features(config, folder))
+    checkpoint = tf.train.latest_checkpoint(config.keeping.model_dir)
     servable.load(checkpoint)
     return config, servable
 
@@ -48,10 +48,10 @@ def trained(request, tmp_path_factory):
 def test_the_saved_model_scores_as_the_trainer_does(trained, tmp_path):
     config, servable = trained
     servable.write(tmp_path / "saved")
-    rows = [as_json(r) for r in ROWS] if config.message_format == "json" else ROWS
-    [expected] = trainers_scores(config, rows, BATCH, tf.train.latest_checkpoint(config.model_dir))
+    rows = [as_json(r) for r in ROWS] if config.stream.message_format == "json" else ROWS
+    [expected] = trainers_scores(config, rows, BATCH, tf.train.latest_checkpoint(config.keeping.model_dir))
     assert len(np.unique(expected)) > 1000
-    found = clients_scores(tmp_path, config.input_files, (tmp_path / "saved", BATCH), (tmp_path / "saved", 1000))
+    found = clients_scores(tmp_path, config.stream.input_files, (tmp_path / "saved", BATCH), (tmp_path / "saved", 1000))
     for scores, tolerance in zip(found, (0, 1e-6), strict=True):
         assert not scores["reason"].any()
         assert np.abs(scores["logit"] - expected).max() <= tolerance
@@ -88,20 +88,20 @@ def test_warm_up_requests_are_rows_that_the_signatures_score(trained, tmp_path):
         ("serving_default", 1), ("serving_default", 100), ("unlabelled", 1), ("unlabelled", 100), ("columns", 1),
     ]  # fmt: skip
     # Nothing is known of the row: what the trainer makes of a message without a value.
-    message = b"0" + b"\t" * 39 if config.message_format == "tsv" else json.dumps(["0", *[""] * 39]).encode()
+    message = b"0" + b"\t" * 39 if config.stream.message_format == "tsv" else json.dumps(["0", *[""] * 39]).encode()
     assert found["logit"].numpy() == servable.score(tf.constant([message]))["logit"].numpy()
 
 
 def test_columns_score_as_messages_do(trained):
     config, servable = trained
-    if config.message_format == "json":
+    if config.stream.message_format == "json":
         rows = [json.loads(as_json(r)) for r in ROWS[:BATCH]]
     else:
         rows = [r.decode().split("\t") for r in ROWS[:BATCH]]
     columns = dict(zip(SCHEMA.names, zip(*rows, strict=True), strict=True))
     named = {n: tf.constant([float(v) if v else np.nan for v in columns[n]], tf.float64) for n in SCHEMA.integers}
     named |= {n: tf.constant(columns[n]) for n in SCHEMA.categories}
-    messages = [as_json(r) if config.message_format == "json" else r for r in ROWS[:BATCH]]
+    messages = [as_json(r) if config.stream.message_format == "json" else r for r in ROWS[:BATCH]]
     expected = servable.score(tf.constant(messages))
     found = servable.signatures["columns"](**named)
     assert np.array_equal(found["logit"], expected["logit"])
@@ -123,7 +123,7 @@ def asked(servable, signature, rows):
 
 def test_a_bad_row_fails_alone(trained):
     config, servable = trained
-    form = as_json if config.message_format == "json" else bytes
+    form = as_json if config.stream.message_format == "json" else bytes
     bad = [b"", form(b"x" + ROWS[0][1:]), form(ROWS[0] + b"\tmore")]
     logits, reasons = asked(servable, "serving_default", [*map(form, ROWS[:3]), *bad])
     assert reasons == ["", "", "", "empty", "label", "fields"]
@@ -133,7 +133,7 @@ def test_a_bad_row_fails_alone(trained):
 
 def test_rows_without_the_labels_field_have_a_signature_of_their_own(trained):
     config, servable = trained
-    form = as_json if config.message_format == "json" else bytes
+    form = as_json if config.stream.message_format == "json" else bytes
     labelled = [form(row) for row in ROWS[:3]]
     unlabelled = [form(row.split(b"\t", 1)[1]) for row in ROWS[:3]]
     expected, reasons = asked(servable, "serving_default", labelled)
@@ -150,7 +150,7 @@ def test_a_row_whose_last_field_was_stripped_is_not_scored_as_another_one(traine
     config, servable = trained
     whole = [row for row in make_rows(400, seed=7) if row.endswith(b"\t")]
     assert len(whole) > 20
-    form = as_json if config.message_format == "json" else bytes
+    form = as_json if config.stream.message_format == "json" else bytes
     stripped = [form(row[:-1]) for row in whole]
     assert asked(servable, "serving_default", stripped)[1] == ["fields"] * len(whole)
     assert asked(servable, "unlabelled", [form(row.split(b"\t", 1)[1][:-1]) for row in whole])[1] == ["fields"] * len(whole)

@@ -7,17 +7,18 @@ import subprocess
 import sys
 
 import pytest
-from config_helpers import FLAG_NAMES, read, refusal, written
+from config_helpers import FLAG_NAMES, flags_of, read, refusal, written
 
-from tfonline.config import Config, parse, timestamp_ms
+from tfonline.config import Config, parse
 from tfonline.lifecycle import Exit, UserError
+from tfonline.settings.stream import timestamp_ms
 
 # What is read
 
 
 def test_no_flags_are_the_documented_defaults():
-    c = read()
-    assert c == Config()
+    c = flags_of()
+    assert read() == Config()
     assert (c.bootstrap_servers, c.topic, c.start, c.stop_at) == ("localhost:9092", "python_test1", "earliest", "never")
     assert (c.window_rows, c.window_secs, c.max_idle_secs, c.max_lag_rows, c.lag_policy) == (10_000, 5.0, 0.0, 0, "work")
     assert (c.checkpoint_every_steps, c.checkpoint_secs, c.keep_checkpoints, c.drain_secs) == (0, 60.0, 5, 20.0)
@@ -25,27 +26,29 @@ def test_no_flags_are_the_documented_defaults():
 
 
 def test_each_kind_of_flag_is_read():
-    c = read("--topic=clicks", "--window_rows=7", "--window_secs=0.5", "--dry_run", "--kafka_property=a=b", "--kafka_property=c=d")
+    c = flags_of(
+        "--topic=clicks", "--window_rows=7", "--window_secs=0.5", "--dry_run", "--kafka_property=a=b", "--kafka_property=c=d"
+    )
     assert (c.topic, c.window_rows, c.window_secs, c.dry_run, c.kafka_property) == ("clicks", 7, 0.5, True, ("a=b", "c=d"))
-    assert not read("--dry_run", "--nodry_run").dry_run
-    assert not read("--dry_run=false").dry_run
+    assert not flags_of("--dry_run", "--nodry_run").dry_run
+    assert not flags_of("--dry_run=false").dry_run
 
 
 def test_layers_are_numbers():
-    assert read("--deep_layers=8").layers == (8,)
-    assert read("--deep_layers=256, 128,64").layers == (256, 128, 64)
+    assert flags_of("--deep_layers=8").layers == (8,)
+    assert flags_of("--deep_layers=256, 128,64").layers == (256, 128, 64)
 
 
 def test_a_flag_file_stands_where_it_is_named_and_later_flags_win(tmp_path):
     file = written(tmp_path, "# a comment\n\n--topic=from_file\n--window_rows=7\n", "a.flags")
-    c = read("--topic=before", f"--flagfile={file}", "--window_rows=8")
+    c = flags_of("--topic=before", f"--flagfile={file}", "--window_rows=8")
     assert (c.topic, c.window_rows) == ("from_file", 8)
 
 
 def test_a_flag_file_may_name_another(tmp_path):
     inner = written(tmp_path, "--topic=inner\n--window_rows=7\n", "inner.flags")
     outer = written(tmp_path, f"--flagfile={inner}\n--topic=outer\n", "outer.flags")
-    c = read(f"--flagfile={outer}")
+    c = flags_of(f"--flagfile={outer}")
     assert (c.topic, c.window_rows) == ("outer", 7)
 
 
@@ -112,7 +115,7 @@ def test_the_shipped_flag_files_are_understood(file):
 
 
 def test_mindrec_flags_are_the_replaced_systems_hyper_parameters():
-    c = read("--flagfile=configs/mindrec.flags")
+    c = flags_of("--flagfile=configs/mindrec.flags")
     assert (c.batch_size, c.window_rows, c.numeric) == (100, 1000, "minmax")
     assert (c.vocab_size, c.embedding_dim, c.layers) == (200_000, 80, (1024, 512, 256, 128))
     assert (c.dense_init, c.init_stddev, c.l2) == ("normal", 0.01, 8e-5)
@@ -266,7 +269,7 @@ def test_values_at_the_edge_are_accepted(flags):
 )
 def test_positions_that_are_understood(flag):
     name, value = flag[2:].split("=")
-    assert getattr(read(flag), name) == value
+    assert getattr(flags_of(flag), name) == value
 
 
 @pytest.mark.parametrize(
@@ -326,7 +329,7 @@ def test_help_lists_every_flag_with_its_default_and_the_exit_codes(flag, capsys)
     text = capsys.readouterr().out
     assert re.findall(r"^  --(\w+)$", text, re.MULTILINE) == FLAG_NAMES
     assert re.findall(r"^(\w+):$", text, re.MULTILINE) == [
-        "Stream", "Windows", "Features", "Model", "Learning", "Workers", "Keeping", "Serving", "Reporting",
+        "Stream", "Windows", "Features", "Model", "Learning", "Optimizers", "Workers", "Keeping", "Serving", "Reporting",
     ]  # fmt: skip
     text = " ".join(text.split())
     assert text.count("(default: ") == len(FLAG_NAMES)

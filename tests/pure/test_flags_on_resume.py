@@ -1,9 +1,9 @@
 """The table of what a flag's change does on a resume, in docs/operations.md, against the code."""
 
-import dataclasses
 import pathlib
 import re
 
+from tfonline import flags
 from tfonline.config import Config
 from tfonline.keep.contract import CONVERTED, ONLY_A_NEW_MODEL, REFUSED
 
@@ -25,4 +25,4 @@ def test_each_flag_stands_where_the_code_has_it():
 def test_each_is_a_flag_and_stands_once():
     named = [*CONVERTED, *REFUSED, *ONLY_A_NEW_MODEL, "average_rows"]
     assert len(set(named)) == len(named)
-    assert set(named) <= {field.name for field in dataclasses.fields(Config)}
+    assert set(named) <= set(flags.named(Config))

@@ -5,12 +5,12 @@ import io
 
 import pytest
 
-from tfonline.config import Config
 from tfonline.evaluate.progressive import Counts
 from tfonline.report.backlog import Backlog, in_words
 from tfonline.report.console import Console
 from tfonline.report.reports import Reports
 from tfonline.report.worse import WorseThanTrivial
+from tfonline.settings.model import OptimizerSettings
 
 METRICS = {f"running/{name}": 0.5 for name in ("log_loss", "trivial_log_loss", "auc", "ne", "calibration")}
 NOON = datetime.datetime(2026, 1, 31, 12, 0, 3).timestamp()
@@ -35,7 +35,8 @@ class Told:
     def __init__(self, column_shares=None):
         self.now, self.out, self.written = 0.0, io.StringIO(), Written()
         clocks = {"clock": lambda: self.now, "wall_clock": lambda: NOON + self.now}
-        self.reports = Reports(Config(), self.written, Console(self.out), 39, 0, 0, column_shares, **clocks)
+        worse = WorseThanTrivial(OptimizerSettings(), 39)
+        self.reports = Reports(10.0, self.written, Console(self.out), worse, 0, 0, column_shares, **clocks)
 
     def at(self, now, step, rows, lag, rejected=0, left=None, **metrics):
         """The lines that a look at that time adds, without the times before them; None where it is not time for a report."""
@@ -182,7 +183,7 @@ def test_a_model_that_stays_worse_than_the_trivial_one_is_warned_of_once():
 
 def looks(*seen, end=None, **settings):
     """Of looks at (rows, ne), and at the end at `end`: the rows at which there was a warning."""
-    worse = WorseThanTrivial(Config(**settings), 300)
+    worse = WorseThanTrivial(OptimizerSettings(**settings), 300)
 
     def scalars(rows, ne):
         return {"rows": float(rows), "running/ne": ne, "running/log_loss": 1.0, "running/trivial_log_loss": 0.5}
@@ -232,6 +233,6 @@ def test_a_short_run_is_warned_of_at_its_end(seen, end, warned):
     ],
 )  # fmt: skip
 def test_what_to_try_names_the_flags_and_their_values(num_features, settings, advice):
-    worse = WorseThanTrivial(Config(**settings), num_features)
+    worse = WorseThanTrivial(OptimizerSettings(**settings), num_features)
     scalars = {"rows": 20_000.0, "running/ne": 1.5, "running/log_loss": 1.0, "running/trivial_log_loss": 0.5}
     assert advice in worse.at_end(scalars)

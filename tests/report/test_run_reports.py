@@ -9,7 +9,7 @@ import pytest
 from rows import make_rows
 from tensorboard_helpers import events_of
 
-from tfonline.config import Config
+from tfonline.config import of_flags
 from tfonline.report.console import Console
 from tfonline.train import run
 
@@ -29,7 +29,7 @@ def learn(dictionary_dir, tmp_path):
         small = {"dictionary_dir": dictionary_dir, "model_dir": str(tmp_path / "model"), "batch_size": 20, "embedding_dim": 2}
         small |= {"deep_layers": "4", "stop_at": "latest", "input_files": ",".join(names)}
         out = io.StringIO()
-        summary = run(Config(**{**small, **settings}), console=Console(out)).summary
+        summary = run(of_flags(**{**small, **settings}), console=Console(out)).summary
         return SimpleNamespace(lines=_TIME.sub("", out.getvalue()).splitlines(), summary=summary)
 
     return learn

@@ -8,13 +8,13 @@ import numpy as np
 import process_data_helpers
 import pytest
 import tensorflow as tf
+from learner_helpers import learner_by_flags
 from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
 from tfonline.config import parse
 from tfonline.features.dictionaries import Dictionaries, load_dictionaries
 from tfonline.features.pipeline import Features
 from tfonline.features.schema import load_schema
-from tfonline.model.learner import make_learner
 from tfonline.model.tables.replicas import make_strategy
 from tfonline.publish.versions import Versions
 from tfonline.train import run
@@ -100,11 +100,18 @@ def test_a_data_set_of_one_kind_is_trained_published_and_scored(tmp_path, kind, 
 
 def trainers_scores(config, rows):
     """The logits of the trainer's own features and model, at the newest checkpoint."""
-    schema = load_schema(config.columns)
-    dictionaries = load_dictionaries(config.dictionary_dir, schema)
-    features = Features(schema, dictionaries, config.numeric, config.message_format, config.oov_buckets, config.cross_buckets)
-    learner = make_learner(make_strategy(1, "cpu"), config, features.spec)
-    newest = tf.train.latest_checkpoint(config.model_dir)
+    schema = load_schema(config.features.columns)
+    dictionaries = load_dictionaries(config.features.dictionary_dir, schema)
+    features = Features(
+        schema,
+        dictionaries,
+        config.features.numeric,
+        config.stream.message_format,
+        config.features.oov_buckets,
+        config.features.cross_buckets,
+    )
+    learner = learner_by_flags(make_strategy(1, "cpu"), config, features.spec)
+    newest = tf.train.latest_checkpoint(config.keeping.model_dir)
     tf.train.Checkpoint(learner=learner).read(newest).assert_existing_objects_matched().expect_partial()
     row = features(tf.constant(rows))
     return learner.score(row.features)

@@ -1,7 +1,6 @@
 """The server as a process: answers, exchanges, refusals, its end."""
 
 import contextlib
-import dataclasses
 import http.client
 import json
 import socket
@@ -14,6 +13,7 @@ import pytest
 from serving_helpers import publish, serving
 
 from benchmarks.serving.clients import Clients
+from tfonline import flags
 from tfonline.lifecycle import Exit
 from tfonline.publish.versions import Versions
 from tfonline.serve import Config
@@ -192,5 +192,5 @@ def test_a_port_that_is_taken(served):
 def test_help_names_every_flag():
     done = subprocess.run([sys.executable, "-m", "tfonline.serve", "--help"], capture_output=True, text=True, timeout=30)
     assert done.returncode == 0
-    for field in dataclasses.fields(Config):
-        assert f"--{field.name}\n" in done.stdout
+    for name in flags.named(Config):
+        assert f"--{name}\n" in done.stdout

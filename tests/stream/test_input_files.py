@@ -31,7 +31,7 @@ def train(tmp_path, dictionary_dir):
             "dictionary_dir": dictionary_dir, "model_dir": str(tmp_path / "model"), "batch_size": 16, "embedding_dim": 2,
             "deep_layers": "4", "window_rows": 30, "stop_at": "latest", "input_files": f"{tmp_path}/day_*",
         }  # fmt: skip
-        return run(flags.Config(**{**small, **settings})).summary
+        return run(flags.of_flags(**{**small, **settings})).summary
 
     return train
 

@@ -10,7 +10,7 @@ import pytest
 from config_helpers import SECRET, read, refusal, written
 from kafka_helpers import run_tool
 
-from tfonline.config import Config, kafka_properties
+from tfonline.config import of_flags
 from tfonline.lifecycle import Exit, UserError
 from tfonline.stream.properties import read_properties, without_secrets
 from tfonline.stream.readers.tfio import TfioReader
@@ -23,7 +23,7 @@ def test_a_properties_file_is_read_and_flags_win(tmp_path):
         "fetch.min.bytes=2\n",
     )
     c = read(f"--kafka_properties_file={file}", "--kafka_property=client.id=flag", "--kafka_property=ssl.ca.location=ca.crt")
-    assert kafka_properties(c) == {
+    assert c.stream.read_properties == {
         "security.protocol": "SASL_SSL",
         "sasl.password": SECRET,
         "client.id": "flag",
@@ -33,7 +33,7 @@ def test_a_properties_file_is_read_and_flags_win(tmp_path):
 
 
 def test_no_properties_are_none():
-    assert kafka_properties(Config()) == {}
+    assert of_flags().stream.read_properties == {}
 
 
 def test_secrets_of_the_properties_file_are_not_in_the_resolved_config(tmp_path):
@@ -139,16 +139,16 @@ def test_a_properties_file_that_is_not_utf_8_is_refused_unshown(tmp_path):
 
 def test_a_byte_order_mark_is_no_part_of_a_property(tmp_path):
     (tmp_path / "kafka.properties").write_bytes(b"\xef\xbb\xbfsecurity.protocol=SSL\n")
-    config = Config(kafka_properties_file=f"{tmp_path}/kafka.properties")
-    assert kafka_properties(config) == {"security.protocol": "SSL"}
+    config = of_flags(kafka_properties_file=f"{tmp_path}/kafka.properties")
+    assert config.stream.read_properties == {"security.protocol": "SSL"}
 
 
 def test_the_file_is_read_once_however_often_it_is_asked(tmp_path, monkeypatch):
     file, reads = written(tmp_path, "client.id=a"), []
     read_text = pathlib.Path.read_text
     monkeypatch.setattr(pathlib.Path, "read_text", lambda path, **how: reads.append(str(path)) or read_text(path, **how))
-    config = Config(kafka_properties_file=file)
-    assert [kafka_properties(config) for _ in range(3)] == [{"client.id": "a"}] * 3
+    config = of_flags(kafka_properties_file=file)
+    assert [config.stream.read_properties for _ in range(3)] == [{"client.id": "a"}] * 3
     assert reads == [file]
 
 

@@ -10,7 +10,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from contracts.readers import read_windows
 
-from tfonline.config import Config
+from tfonline.config import of_flags
 from tfonline.lifecycle import Stop, UserError
 from tfonline.positions import make_resolve_stop, resolve_start
 from tfonline.stream.broker import KafkaTopic, RowsGone, read_offsets_file
@@ -132,14 +132,14 @@ def test_a_time_before_1970_is_the_beginning(broker, topic, time):
     name = topic([[b"a", b"b", b"c"], [b"d"]])
     admin = AdminClient({"bootstrap.servers": broker.bootstrap, "log_level": 0})
     admin.delete_records([TopicPartition(name, 0, 1)])[TopicPartition(name, 0)].result()
-    source, config = open_topic(broker, name), Config(start=f"timestamp:{time}", stop_at=f"timestamp:{time}")
+    source, config = open_topic(broker, name), of_flags(start=f"timestamp:{time}", stop_at=f"timestamp:{time}")
     assert resolve_start(config, source, None) == [1, 0]
-    assert make_resolve_stop(config, source)() == [1, 0]
+    assert make_resolve_stop(f"timestamp:{time}", source)() == [1, 0]
 
 
 @pytest.mark.parametrize(("time", "expected"), [("1970-01-01T00:00:00Z", [0]), ("9999-12-31T23:59:59.999Z", [2])])
 def test_the_first_and_the_last_time_that_there_is(broker, topic, time, expected):
-    assert resolve_start(Config(start=f"timestamp:{time}"), open_topic(broker, topic([[b"a", b"b"]])), None) == expected
+    assert resolve_start(f"timestamp:{time}", open_topic(broker, topic([[b"a", b"b"]])), None) == expected
 
 
 @pytest.mark.parametrize("start", ["offsets", "committed"])
@@ -150,7 +150,7 @@ def test_a_start_behind_the_end_is_of_another_topic(broker, topic, tmp_path, sta
     assert admin.commit([1, 3]) == ""
     where = f"offsets:{tmp_path}/offsets.json" if start == "offsets" else f"committed:{group}"
     with pytest.raises(UserError) as e:
-        resolve_start(Config(start=where), admin, None)
+        resolve_start(where, admin, None)
     assert e.value.code == 66
     assert str(e.value).startswith(f"--start={where} lies behind the end of {name} (partition: offset): 1: 3, end 2.")
 

@@ -1,7 +1,6 @@
 """The files in deploy/ and the Dockerfile: their form, and that what they name is there."""
 
 import configparser
-import dataclasses
 import os
 import pathlib
 import re
@@ -17,7 +16,7 @@ import yaml
 from compose_spec import PyCompose
 
 from tfonline import config, serve
-from tfonline.flags import parse
+from tfonline.flags import named, parse
 from tfonline.lifecycle import Exit
 from tfonline.report.status import Status
 
@@ -92,7 +91,7 @@ def test_every_flag_exists_and_has_a_value_that_it_may_have(where, monkeypatch):
     monkeypatch.chdir(ROOT)
     module, *flags = commands()[where]
     kind = {"tfonline.train": config.Config, "tfonline.serve": serve.Config}[module]
-    known = {"flagfile", *(f.name for f in dataclasses.fields(kind))}
+    known = {"flagfile", *named(kind)}
     assert {f.removeprefix("--").partition("=")[0] for f in flags} - known == set()
     assert all(re.fullmatch(r"--[a-z_0-9]+(=.+)?", f) for f in flags)
     assert settings(where) is not None
@@ -130,9 +129,9 @@ def test_the_tfjob_has_the_shape_of_its_definition():
         (container,) = r["template"]["spec"]["containers"]
         # The operator looks for these names.
         assert (container["name"], container["ports"]) == ("tensorflow", [{"name": "tfjob-port", "containerPort": 2222}])
-    assert settings("tfjob.yaml Chief").cluster == "tf_config"
+    assert settings("tfjob.yaml Chief").workers.cluster == "tf_config"
     assert replicas["Chief"]["template"] == replicas["Worker"]["template"]
-    assert settings("tfonline-trainer").batch_size % sum(r["replicas"] for r in replicas.values()) == 0
+    assert settings("tfonline-trainer").learning.batch_size % sum(r["replicas"] for r in replicas.values()) == 0
 
 
 @pytest.mark.parametrize("where", sorted(pods()))
@@ -162,14 +161,16 @@ def test_what_a_pod_mounts_is_there(where):
 def test_a_stop_gets_more_time_than_it_may_take():
     trainer = settings("tfonline-trainer")
     for where in ("trainer.yaml StatefulSet", "tfjob.yaml Chief", "tfjob.yaml Worker"):
-        assert pods()[where]["spec"]["terminationGracePeriodSeconds"] >= trainer.drain_secs + 15
+        assert pods()[where]["spec"]["terminationGracePeriodSeconds"] >= trainer.keeping.drain_secs + 15
     server = pods()["server.yaml Deployment"]["spec"]
     pause = int(server["containers"][0]["lifecycle"]["preStop"]["exec"]["command"][1])
-    assert server["terminationGracePeriodSeconds"] >= settings("server.yaml Deployment").drain_secs + pause + 15
-    assert int(unit()["Service"]["TimeoutStopSec"]) >= settings("systemd").drain_secs + 15
-    for name in ("trainer", "server"):
-        given = int(COMPOSE["services"][name]["stop_grace_period"].removesuffix("s"))
-        assert given >= settings(f"compose {name}").drain_secs + 10
+    assert server["terminationGracePeriodSeconds"] >= settings("server.yaml Deployment").http.drain_secs + pause + 15
+    assert int(unit()["Service"]["TimeoutStopSec"]) >= settings("systemd").keeping.drain_secs + 15
+    for name, secs in (
+        ("trainer", settings("compose trainer").keeping.drain_secs),
+        ("server", settings("compose server").http.drain_secs),
+    ):
+        assert int(COMPOSE["services"][name]["stop_grace_period"].removesuffix("s")) >= secs + 10
     assert int(re.search(r"--signal=TERM@(\d+)", SBATCH)[1]) >= dict(arguments("slurm"))["--drain_secs"] + 15
 
 
@@ -207,7 +208,7 @@ def test_the_server_is_asked_at_an_address_that_it_has():
     source = (ROOT / "tfonline/serving/app.py").read_text()
     assert container["readinessProbe"]["httpGet"] == {"path": "/healthz", "port": "http"}
     assert '"/healthz"' in source
-    assert settings("server.yaml Deployment").port == container["ports"][0]["containerPort"]
+    assert settings("server.yaml Deployment").http.port == container["ports"][0]["containerPort"]
     (models,) = (m for m in container["volumeMounts"] if m["name"] == "models")
     assert models["readOnly"] is True
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from rows import make_dictionaries, make_rows
 
-from tfonline.config import Config
+from tfonline.config import of_flags
 from tfonline.evaluate.progressive import exact_auc
 from tfonline.publish.versions import Versions
 from tfonline.train import run
@@ -23,7 +23,7 @@ def published(tmp_path_factory):
     for rows in (700, 1400, 2000):  # a run's last checkpoint is published before it ends
         (folder / "rows.tsv").write_bytes(b"\n".join(ROWS[:rows]))
         run(
-            Config(
+            of_flags(
                 input_files=str(folder / "rows.tsv"), dictionary_dir=make_dictionaries(folder / "d"),
                 model_dir=str(folder / "model"), export_dir=str(folder / "models"), export_every_windows=1, gate_rows=200,
                 gate_min_auc=0, gate_calibration=0, gate_max_regression=1, stop_at="latest", window_rows=200, batch_size=50,

@@ -31,6 +31,7 @@ from tfonline.report.files import SideFile, SideFiles
 from tfonline.report.reports import Reports
 from tfonline.report.status import Status
 from tfonline.report.tensorboard import TensorBoard
+from tfonline.report.worse import WorseThanTrivial
 from tfonline.stream.broker import KafkaTopic
 from tfonline.stream.dead_letters import DeadLetters
 
@@ -88,17 +89,19 @@ def make_all(
     Raises:
       UserError: a folder or a file cannot be written (exit 73).
     """
-    actions, position = Actions(), run.position
+    actions, position, keeping, reporting = Actions(), run.position, config.keeping, config.reporting
     unsaved = Unsaved(lambda: bool(learner.all_finite()), failures.not_finite)
     of_all_workers = job.lengths if job else None
 
     def refuse(file: SideFile) -> Refuse:
-        describe, path = (lambda rows: guess(rows, schema, config.message_format)), f"{config.model_dir}/rejected.jsonl"
-        return Refuse(position.rejected, file, dead_letters, console, config.max_rejected_ratio, describe, path)
+        describe, path = (lambda rows: guess(rows, schema, config.stream.message_format)), f"{keeping.model_dir}/rejected.jsonl"
+        return Refuse(position.rejected, file, dead_letters, console, config.features.max_rejected_ratio, describe, path)
 
     if not run.checkpoints:
         name = rejected_name(job.cluster.index)
-        files = closing.enter_context(_side_files(config, run.lengths.by_name, {name: config.rejected_max_bytes}))
+        files = closing.enter_context(
+            _side_files(keeping.model_dir, run.lengths.by_name, {name: config.features.rejected_max_bytes})
+        )
         actions.begin(
             [
                 refuse(files[name]),
@@ -116,26 +119,38 @@ def make_all(
         return Doing(actions, say_ended)
 
     closing.callback(console.close)
-    writer = TensorBoard(str(pathlib.Path(config.model_dir) / "tensorboard"))
+    writer = TensorBoard(str(pathlib.Path(keeping.model_dir) / "tensorboard"))
     closing.callback(writer.close)
     closing.callback(run.journal.close)
-    limits = {"rejected.jsonl": config.rejected_max_bytes, "loss.log": None}
-    limits |= {"predictions.bin": None} if config.save_predictions else {}
+    limits = {"rejected.jsonl": config.features.rejected_max_bytes, "loss.log": None}
+    limits |= {"predictions.bin": None} if reporting.save_predictions else {}
     others = [rejected_name(i) for i in range(1, len(job.cluster.workers))] if job else []
-    files = closing.enter_context(_side_files(config, run.lengths.by_name, limits, others))
+    files = closing.enter_context(_side_files(keeping.model_dir, run.lengths.by_name, limits, others))
     publisher = None
-    if config.export_dir:
+    if config.serving.export_dir:
         newest_row_time = source.newest_row_time if isinstance(source, KafkaTopic) else None
-        publisher = Publisher(config, schema, features, learner, run.contract, position, console, newest_row_time)
+        publisher = Publisher(
+            config.serving,
+            config.model,
+            keeping.model_dir,
+            schema,
+            features,
+            learner,
+            run.contract,
+            position,
+            console,
+            newest_row_time,
+        )
         closing.callback(publisher.close)
     closing.callback(run.checkpoints.close)
+    worse = WorseThanTrivial(config.optimizers, len(schema.columns) - 1)
     reports = Reports(
-        config, writer, console, len(schema.columns) - 1, step=position.step, rows=position.rows,
-        column_shares=ColumnShares(schema, dictionaries, features, config.oov_buckets),
+        reporting.report_secs, writer, console, worse, step=position.step, rows=position.rows,
+        column_shares=ColumnShares(schema, dictionaries, features, config.features.oov_buckets),
     )  # fmt: skip
     more = publisher.scalars if publisher else dict
-    report = Report(reports, position, run.metrics, run.plan, console, config.model_dir, more)
-    cadence = Every(steps=config.checkpoint_every_steps, secs=config.checkpoint_secs)
+    report = Report(reports, position, run.metrics, run.plan, console, keeping.model_dir, more)
+    cadence = Every(steps=keeping.checkpoint_every_steps, secs=keeping.checkpoint_secs)
     cadence.done(position.step)
 
     def due() -> bool:
@@ -143,9 +158,9 @@ def make_all(
 
     save = Save(
         run.checkpoints, unsaved, position, run.journal, (lambda: job.rounds.save) if job else due, cadence.done, actions,
-        stop.saving, console, status, config.drain_secs,
+        stop.saving, console, status, keeping.drain_secs,
     )  # fmt: skip
-    predictions, every = files.get("predictions.bin"), config.loss_log_every_steps
+    predictions, every = files.get("predictions.bin"), reporting.loss_log_every_steps
     actions.begin(
         [
             refuse(files["rejected.jsonl"]),
@@ -154,7 +169,7 @@ def make_all(
             make_say_unread(console),
             save,
             *([Publish(publisher, stop)] if publisher else []),
-            *([make_commit(source, config.group, console)] if isinstance(source, KafkaTopic) else []),
+            *([make_commit(source, config.stream.group, console)] if isinstance(source, KafkaTopic) else []),
             report,
         ]
     )
@@ -163,14 +178,14 @@ def make_all(
 
 @contextlib.contextmanager
 def _side_files(
-    config: Config, lengths: dict[str, int], limits: dict[str, int | None], others: list[str] | None = None
+    model_dir: str, lengths: dict[str, int], limits: dict[str, int | None], others: list[str] | None = None
 ) -> Iterator[SideFiles]:
     """The side files; those of workers that there are no more are cut back to the checkpoint, too, but none of the `others`.
 
     Args:
       others: files that other workers write now; None: this process is not the chief, and leaves all others as they are.
     """
-    folder = pathlib.Path(config.model_dir)
+    folder = pathlib.Path(model_dir)
     found = [] if others is None else [p.name for p in folder.glob("rejected.worker-*.jsonl") if p.name not in others]
     files = SideFiles(folder, lengths, limits, found)
     try:

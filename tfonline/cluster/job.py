@@ -14,10 +14,10 @@ import tensorflow as tf
 from tfonline.cluster import plan
 from tfonline.cluster.members import Cluster
 from tfonline.cluster.rounds import Rounds
-from tfonline.config import Config
 from tfonline.keep.checkpoints import Checkpoints, take_over
 from tfonline.keep.contents import Contents
 from tfonline.lifecycle import Exit, Stop, UserError
+from tfonline.settings.learning import LearningSettings
 from tfonline.state import Stateful
 from tfonline.stream.journal import Journal
 from tfonline.stream.windows import Planner
@@ -30,7 +30,11 @@ class Job:
     """What a worker shares with the others.
 
     Args:
-      config: the flags.
+      flags: all, by name, only to be compared with the other workers'.
+      learning: how steps are taken.
+      model_dir: the model folder, which all workers share.
+      timeout_secs: as --worker_timeout_secs.
+      save_predictions: as in the flag.
       cluster: the workers.
       strategy: over all of them.
       local: asked to stop this worker.
@@ -44,22 +48,33 @@ class Job:
       UserError: the batch does not divide over the workers and their replicas (exit 64).
     """
 
-    def __init__(self, config: Config, cluster: Cluster, strategy: tf.distribute.Strategy, local: Stop):
+    def __init__(
+        self,
+        flags: Mapping[str, Any],
+        learning: LearningSettings,
+        model_dir: str,
+        timeout_secs: float,
+        save_predictions: bool,
+        cluster: Cluster,
+        strategy: tf.distribute.Strategy,
+        local: Stop,
+    ):
         parts = strategy.num_replicas_in_sync
-        if config.batch_size % parts:
+        if learning.batch_size % parts:
             raise UserError(
-                f"--batch_size={config.batch_size} does not divide over {len(cluster.workers)} workers with --num_replicas="
-                f"{config.num_replicas} each. Use a multiple of {parts}.",
+                f"--batch_size={learning.batch_size} does not divide over {len(cluster.workers)} workers with --num_replicas="
+                f"{learning.num_replicas} each. Use a multiple of {parts}.",
                 Exit.FLAGS,
             )
-        self.cluster, self.stop, self._config = cluster, Stop(), config
+        self.cluster, self.stop = cluster, Stop()
+        self._flags, self._model_dir, self._timeout_secs = flags, model_dir, timeout_secs
         self.stop.saving, self.stop.activity = local.saving, local.activity
-        self.rounds = Rounds(strategy, cluster, local, self.stop, config.save_predictions)
+        self.rounds = Rounds(strategy, cluster, local, self.stop, save_predictions)
         self._plan: Journal | None = None
 
     def announce(self, planner: Planner, files: list[dict[str, Any]]) -> Iterable:
         """On the chief: the planner's windows, which the others hear of, as they do of the list of files that are read."""
-        self._plan = plan.begin(self._config.model_dir, files)
+        self._plan = plan.begin(self._model_dir, files)
         return plan.announced(planner, self._plan)
 
     def begin(self, checkpoints: Checkpoints | None = None) -> str:
@@ -69,25 +84,23 @@ class Job:
           UserError: their flags differ (exit 64): each would learn something else.
         """
         number = int(checkpoints.latest.rpartition("-")[2]) if checkpoints else 0
-        settings = {name: value for name, value in self._config.resolved().items() if name not in _OF_ONE_WORKER}
+        settings = {name: value for name, value in self._flags.items() if name not in _OF_ONE_WORKER}
         own = zlib.crc32(json.dumps(settings).encode())
         number, all_of_them = self.rounds.sum([number, own])
         if all_of_them != own * len(self.cluster.workers):
             raise UserError(f"the workers have different flags. Only {', '.join(sorted(_OF_ONE_WORKER))} may differ.", Exit.FLAGS)
         if self.cluster.chief:  # all have met: where they did is not for another job of the same name to find
-            for met in (
-                path for kind in ("mpi", "slurm") for path in pathlib.Path(self._config.model_dir, "cluster").glob(f"{kind}-*")
-            ):
+            for met in (path for kind in ("mpi", "slurm") for path in pathlib.Path(self._model_dir, "cluster").glob(f"{kind}-*")):
                 shutil.rmtree(met, ignore_errors=True)
         return f"ckpt-{number}"
 
     def join(self, parts: Sequence[Stateful]) -> Contents:
         """On the others: takes over the model from which the chief begins; returns what its checkpoint holds beside variables."""
-        return take_over(f"{self._config.model_dir}/{self.begin()}", parts)
+        return take_over(f"{self._model_dir}/{self.begin()}", parts)
 
     def windows(self, number: int) -> plan.ChiefsWindows:
         """On the others: the windows that the chief plans, from this number on."""
-        return plan.ChiefsWindows(self._config.model_dir, number, self.stop)
+        return plan.ChiefsWindows(self._model_dir, number, self.stop)
 
     def lengths(self, own: Mapping[str, int]) -> dict[str, int]:
         """The lengths of side files, with those of all workers' files of refused rows; waits for all.
@@ -101,11 +114,11 @@ class Job:
 
     def files(self) -> list[dict[str, Any]]:
         """On the others: the chief's list of files, once the chief has begun."""
-        return plan.files(self._config.model_dir)
+        return plan.files(self._model_dir)
 
     def watch(self, stuck: Callable[[float], None]) -> None:
         """Calls `stuck` with the seconds passed, from a thread, when no round has come for --worker_timeout_secs."""
-        limit, self.rounds.moved = self._config.worker_timeout_secs, time.monotonic()
+        limit, self.rounds.moved = self._timeout_secs, time.monotonic()
 
         def look() -> None:
             while not self.rounds.over.wait(min(1.0, limit / 4)):

@@ -10,9 +10,10 @@ import pathlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from tfonline.config import Config
 from tfonline.features.schema import Schema
 from tfonline.lifecycle import Exit, UserError
+from tfonline.settings.features import FeatureSettings
+from tfonline.settings.model import ModelSettings, OptimizerSettings
 
 if TYPE_CHECKING:
     from tfonline.features.dictionaries import Dictionaries
@@ -32,11 +33,21 @@ _NEW_IN_2 = ("kinds", "wide_reduction")
 _BEFORE = {"network": "wide_deep"}
 
 
-def make_contract(config: Config, schema: Schema, dictionaries: "Dictionaries", vocab_size: int, source: Any) -> dict[str, Any]:
+def make_contract(
+    features: FeatureSettings,
+    model: ModelSettings,
+    optimizers: OptimizerSettings,
+    schema: Schema,
+    dictionaries: "Dictionaries",
+    vocab_size: int,
+    source: Any,
+) -> dict[str, Any]:
     """What this run's weights are made for, as plain data.
 
     Args:
-      config: the flags.
+      features: how they are made.
+      model: the network's settings.
+      optimizers: theirs.
       schema: the columns.
       dictionaries: their ids.
       vocab_size: the tables' rows, without the padding.
@@ -46,16 +57,16 @@ def make_contract(config: Config, schema: Schema, dictionaries: "Dictionaries", 
         "columns": list(schema.names),
         "kinds": [column.kind for column in schema.columns],
         "dictionaries": dictionaries.fingerprint()[:16],
-        "numeric": config.numeric,
+        "numeric": features.numeric,
         "vocab_size": vocab_size,
-        "oov_buckets": config.oov_buckets,
-        "cross_buckets": config.cross_buckets,
-        "history": config.history,
-        "average": bool(config.average_rows),
-        "network": config.network,
-        "embedding_dim": config.embedding_dim,
-        "deep_layers": list(config.layers),
-        "wide_reduction": config.wide_reduction,
+        "oov_buckets": features.oov_buckets,
+        "cross_buckets": features.cross_buckets,
+        "history": model.history,
+        "average": bool(model.average_rows),
+        "network": model.network,
+        "embedding_dim": model.embedding_dim,
+        "deep_layers": list(model.layers),
+        "wide_reduction": optimizers.wide_reduction,
         "topic": source.name,
         "topic_id": source.topic_id,
     }

@@ -7,19 +7,19 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from tfonline.cluster.members import Cluster
-from tfonline.config import Config
 from tfonline.features.batch import Examples
 from tfonline.features.spec import Spec
 from tfonline.model.networks.find import make_network
 from tfonline.model.networks.network import Network
 from tfonline.model.tables.exchange import Exchange
 from tfonline.model.tables.lookup import Lookup
-from tfonline.model.tables.optimizers import KINDS, Ftrl, Gradient, LazyAdam, Rates, make_optimizer, times
+from tfonline.model.tables.optimizers import KINDS, Ftrl, Gradient, LazyAdam, make_optimizer, times
 from tfonline.model.tables.packed import Learned
 from tfonline.model.tables.replicas import Replicas
 from tfonline.model.tables.steps import Halves
 from tfonline.model.tables.xla import try_xla
 from tfonline.model.tables.xla_steps import make_steps
+from tfonline.settings.model import ModelSettings, OptimizerSettings
 
 
 class StepResult(NamedTuple):
@@ -38,20 +38,22 @@ class StepResult(NamedTuple):
 
 def make_learner(
     strategy: tf.distribute.Strategy,
-    config: Config,
     spec: Spec,
+    model: ModelSettings,
+    optimizers: OptimizerSettings,
     cluster: Cluster | None = None,
+    jit_compile: bool = False,
 ) -> "Learner":
-    """The network and the optimizers that the flags ask for.
+    """The network and the optimizers that the settings ask for; see Learner.
 
     Raises:
       UserError: --jit_compile, and XLA does not work on the device; or there is no such --network (exit 64).
     """
-    if config.jit_compile:
+    if jit_compile:
         try_xla(strategy)
     with strategy.scope():
-        network = make_network(config, spec)
-    return Learner(strategy, network, Rates.of(config), cluster, config.jit_compile)
+        network = make_network(spec, model)
+    return Learner(strategy, network, optimizers, cluster, jit_compile)
 
 
 class Learner(tf.Module):
@@ -62,7 +64,7 @@ class Learner(tf.Module):
     Args:
       strategy: in whose scope the network was made, and its variables will be.
       network: not built yet.
-      rates: the optimizers' settings.
+      optimizers: their settings.
       cluster: the workers over which the strategy reaches; None: this process only.
       jit_compile: have XLA compile the steps; not in a cluster.
 
@@ -74,19 +76,19 @@ class Learner(tf.Module):
         self,
         strategy: tf.distribute.Strategy,
         network: Network,
-        rates: Rates,
+        optimizers: OptimizerSettings,
         cluster: Cluster | None = None,
         jit_compile: bool = False,
     ):
         super().__init__(name="learner")
-        self._strategy, self._rates = strategy, rates
+        self._strategy, self._settings = strategy, optimizers
         self._replicas = replicas = Replicas(strategy, cluster)
         with strategy.scope():
             network.build()
             self.model = network
             for kind in KINDS:
                 if variables := self.learned_by(kind):
-                    setattr(self, network.optimizer_names[kind], make_optimizer(kind, variables, rates, jit_compile))
+                    setattr(self, network.optimizer_names[kind], make_optimizer(kind, variables, optimizers, jit_compile))
         by_kind = sorted(network.tables.items(), key=lambda item: KINDS.index(item[1].spec.optimizer))
         self._lookup = Lookup(dict(by_kind), network.spec.scaled_fields, replicas.count if jit_compile else None)
         tables, dense = self._trained
@@ -128,7 +130,7 @@ class Learner(tf.Module):
     @property
     def rates(self) -> dict[str, float]:
         """The settings that the slots' units hang on, by flag."""
-        return self._rates.units
+        return self._settings.units
 
     @property
     def all_weights(self) -> list[tf.Variable]:
@@ -208,7 +210,7 @@ class Learner(tf.Module):
         of_tables = self._by_kind(self._lookup.gradients(distinct, of_rows), self._trained[0])
         for i, kind in enumerate(KINDS):
             of_dense[i] = [tf.convert_to_tensor(g) for g in of_dense[i]]  # a look-up of the network's own gives slices
-            if self._rates.is_sum(kind):
+            if self._settings.is_sum(kind):
                 of_tables[i], of_dense[i] = ([times(g, total) for g in group[i]] for group in (of_tables, of_dense))
         (scores,) = scores.values()
         return scores, Learned(sum(losses[1:], losses[0]), [*itertools.chain(*of_tables)], [*itertools.chain(*of_dense)])

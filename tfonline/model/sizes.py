@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from tfonline.config import Config
+from tfonline.settings.model import ModelSettings
 
 if TYPE_CHECKING:
     from tfonline.features.spec import Spec
@@ -26,26 +26,26 @@ class Sizes(NamedTuple):
     table: int
 
 
-def reckon(config: Config, spec: "Spec") -> Sizes:
+def reckon(spec: "Spec", settings: ModelSettings) -> Sizes:
     """The sizes of the model that the flags ask for.
 
-    A network's module may have a function `reckon(config, spec)` to the numbers that learn and those that are counted or averaged.
-    Of another network, the tables alone are reckoned: all but them is small.
+    A network's module may have a function `reckon(spec, settings)` to the numbers that learn and those that are counted or
+    averaged. Of another network, the tables alone are reckoned: all but them is small.
 
     Args:
-      config: the flags.
       spec: what the network gets of the features.
+      settings: of the network.
 
     Raises:
       UserError: see networks.find.
     """
     from tfonline.model.networks.find import find, make_network
 
-    module, _ = find(config.network)
+    module, _ = find(settings.network)
     if hasattr(module, "reckon"):
-        learned, counted = module.reckon(config, spec)
+        learned, counted = module.reckon(spec, settings)
     else:
-        tables = make_network(config, spec).tables.values()
+        tables = make_network(spec, settings).tables.values()
         learned, counted = sum(t.num_rows * t.spec.width for t in tables), 0
     # Each number that learns has two slots: n and z of FTRL, or the moments of Adam, whose step is int64.
     return Sizes(

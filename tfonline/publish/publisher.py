@@ -16,7 +16,6 @@ import numpy as np
 import tensorflow as tf
 
 import tfonline
-from tfonline.config import Config
 from tfonline.evaluate.progressive import without_nan
 from tfonline.features.batch import Batch, Element
 from tfonline.features.pipeline import Features
@@ -33,6 +32,8 @@ from tfonline.publish.servable import Servable
 from tfonline.publish.versions import Paused, Versions
 from tfonline.report.console import Console
 from tfonline.report.writers import Scalars
+from tfonline.settings.keeping import ServingSettings
+from tfonline.settings.model import ModelSettings
 from tfonline.state import Position
 
 # Of the trainer's logits, by the SavedModel that was loaded back: the same operations on the same weights.
@@ -82,7 +83,9 @@ class Publisher:
     another one, the gate has it score the last rows through its SavedModel before it is replaced.
 
     Args:
-      config: the flags.
+      serving: where, when and by which gate.
+      model: the network's settings.
+      model_dir: the model folder.
       schema: the columns.
       features: the trainer's, see Servable.
       learner: what is trained.
@@ -97,7 +100,9 @@ class Publisher:
 
     def __init__(
         self,
-        config: Config,
+        serving: ServingSettings,
+        model: ModelSettings,
+        model_dir: str,
         schema: Schema,
         features: Features,
         learner: Learner,
@@ -106,25 +111,25 @@ class Publisher:
         console: Console,
         newest_row_time: Callable[[list[int], list[int]], float | None] | None = None,
     ):
-        c = config
+        s = serving
         self._learner, self._position, self._console = learner, position, console
         self._newest_row_time = newest_row_time or (lambda start, stop: None)
         self._contract = contract
         self._about = {
             "label": schema.label,
-            "message_format": c.message_format,
+            "message_format": features.parse.message_format,
             "schema_fingerprint": _fingerprint(schema),
             "libraries": {
                 "python": platform.python_version(),
                 **{library.__name__: library.__version__ for library in (tf, keras, np, tfonline)},
             },
         }
-        self._replace_foreign = c.replace_foreign
-        self._versions = Versions(c.export_dir, c.keep_exports)
+        self._replace_foreign = s.replace_foreign
+        self._versions = Versions(s.export_dir, s.keep_exports)
         self._versions.make()
-        self._pins = Pins(pathlib.Path(c.model_dir) / "published", console.say)
-        self._gate = Gate(Limits(c.gate_rows, c.gate_max_regression, c.gate_min_auc, c.gate_calibration))
-        self._cadence = Every(steps=c.export_every_windows, secs=c.export_every_secs)
+        self._pins = Pins(pathlib.Path(model_dir) / "published", console.say)
+        self._gate = Gate(Limits(s.gate_rows, s.gate_max_regression, s.gate_min_auc, s.gate_calibration))
+        self._cadence = Every(steps=s.export_every_windows, secs=s.export_every_secs)
         self._cadence.done(position.window)
         self._thread = ThreadPoolExecutor(1, "publish")
         self._running: Future[_Done] | None = None
@@ -136,7 +141,7 @@ class Publisher:
         self._last: Element | None = None
         self._newest: Newest | None = None
         with self._guarded("nothing is published in this run"):
-            servables = Servable(c, schema, features), Servable(c, schema, features)
+            servables = Servable(model, schema, features), Servable(model, schema, features)
             self._newest = Newest(self._versions, self._pins, servables, console.say)
         if self._newest:
             with self._guarded():

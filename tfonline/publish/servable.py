@@ -4,7 +4,6 @@ import pathlib
 
 import tensorflow as tf
 
-from tfonline.config import Config
 from tfonline.features.parse import Fields, Parse
 from tfonline.features.pipeline import Features
 from tfonline.features.schema import Schema
@@ -12,6 +11,7 @@ from tfonline.formats.reasons import REASONS
 from tfonline.keep.plain_path import plain_path
 from tfonline.model.networks.find import make_network
 from tfonline.publish import warmup
+from tfonline.settings.model import ModelSettings
 
 _LARGEST = 2.0**53  # from here on float64, in which the numbers of `columns` come, has no longer every whole number
 
@@ -29,17 +29,18 @@ class Servable(tf.Module):
       A number that is not whole, or not below 2^53 in size, is refused: a message says larger ones exactly.
 
     Args:
-      config: the flags that the checkpoints' model was made with.
+      model: the settings that the checkpoints' model was made with.
       schema: the columns.
       features: the trainer's own; where its lookup is kept in a file (CategoryLookup.keep_in), each SavedModel has a copy of that.
     """
 
-    def __init__(self, config: Config, schema: Schema, features: Features):
+    def __init__(self, model: ModelSettings, schema: Schema, features: Features):
         super().__init__(name="servable")
-        self._config, self._schema, self._features = config, schema, features
-        self._parse = Parse(schema, config.message_format)
-        self._parse_unlabelled = Parse(schema, config.message_format, labelled=False)
-        self.model = make_network(config, features.spec)
+        self._schema, self._features = schema, features
+        self._message_format = features.parse.message_format
+        self._parse = features.parse
+        self._parse_unlabelled = Parse(schema, self._message_format, labelled=False)
+        self.model = make_network(features.spec, model)
         self.model.build()
         self.signatures = {
             "serving_default": self.score.get_concrete_function(),
@@ -71,7 +72,7 @@ class Servable(tf.Module):
         served = tf.Module()
         served.model, served.features = self.model, self._features
         tf.saved_model.save(served, str(folder), self.signatures)
-        warmup.write(pathlib.Path(folder), self._schema, self._config.message_format)
+        warmup.write(pathlib.Path(folder), self._schema, self._message_format)
 
     @tf.function(autograph=False, input_signature=[tf.TensorSpec([None], tf.string, "message")])
     def score(self, message: tf.Tensor) -> dict[str, tf.Tensor]:

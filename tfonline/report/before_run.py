@@ -5,24 +5,26 @@ Imports no TensorFlow.
 
 import json
 import pathlib
+from collections.abc import Mapping
 from typing import Any
 
 from tfonline import folders
 from tfonline.cluster.members import Cluster
-from tfonline.config import Config
 from tfonline.keep.contract import ONLY_A_NEW_MODEL
 from tfonline.model.sizes import Sizes
 from tfonline.report.console import Console
 from tfonline.room import check_room, needs
+from tfonline.settings.keeping import KeepingSettings, ServingSettings
+from tfonline.settings.learning import LearningSettings
 
 
-def say_what_changed(path: pathlib.Path, config: Config, console: Console) -> None:
-    """Settings that differ from the last run's. What the weights depend on has been checked; the rest may change."""
+def say_what_changed(path: pathlib.Path, flags: Mapping[str, Any], console: Console) -> None:
+    """Flags that differ from the last run's. What the weights depend on has been checked; the rest may change."""
     try:
         before = json.loads(path.read_text())
     except (OSError, ValueError):
         return
-    now = json.loads(json.dumps(config.resolved()))
+    now = json.loads(json.dumps(flags))
     now = {name: value for name, value in now.items() if name not in ("workers", "worker_index")}  # addresses are new each time
     changed = [
         f"--{name}: {before[name]!r} -> {now[name]!r}" + (" (only a new model sees it)" if name in ONLY_A_NEW_MODEL else "")
@@ -33,21 +35,24 @@ def say_what_changed(path: pathlib.Path, config: Config, console: Console) -> No
         console.say("changed since the last run: " + ", ".join(changed))
 
 
-def check_machine(config: Config, sizes: Sizes, strategy: Any, cluster: Cluster | None) -> str:
+def check_machine(keeping: KeepingSettings, serving: ServingSettings, sizes: Sizes, strategy: Any, cluster: Cluster | None) -> str:
     """Finds out whether the run has room and a folder to publish in; returns a line of what it needs and what is free.
 
     Raises:
       UserError: memory is too small (exit 64), a disk is, or the folder cannot be made (73).
     """
     chief = not cluster or cluster.chief
-    if chief and config.export_dir:
-        folders.check(config.export_dir, "--export_dir")
+    if chief and serving.export_dir:
+        folders.check(serving.export_dir, "--export_dir")
     replicas = strategy.num_replicas_in_sync // (len(cluster.workers) if cluster else 1)
     on_gpu = "GPU" in strategy.extended.worker_devices[0]
-    return "needs: " + check_room(config, needs(config, sizes, replicas, on_gpu, chief), sizes, replicas)
+    needed = needs(keeping, serving, sizes, replicas, on_gpu, chief)
+    return "needs: " + check_room(keeping, serving, needed, sizes, replicas)
 
 
-def say_what_a_run_would_do(config: Config, console: Console, source: Any, position: Any, features: Any, about: list[str]) -> None:
+def say_what_a_run_would_do(
+    learning: LearningSettings, embedding_dim: int, console: Console, source: Any, position: Any, features: Any, about: list[str]
+) -> None:
     """What --dry_run prints: where the stream stands, what a batch looks like, and what else has been found out, a line each."""
     begins, ends = source.begins(), source.ends()
     rows = [
@@ -55,7 +60,7 @@ def say_what_a_run_would_do(config: Config, console: Console, source: Any, posit
         for p, (b, e, n) in enumerate(zip(begins, ends, position.next, strict=False))
     ]
     lag = sum(max(0, e - n) for e, n in zip(ends, position.next, strict=False))
-    b, f = config.batch_size, features.spec.num_fields
+    b, f = learning.batch_size, features.spec.num_fields
     console.say(
         "dry run: nothing is trained, nothing stays written. A run would "
         f"{'resume' if position.window or position.step else 'start'} at window {position.window}, step {position.step}.\n"
@@ -64,7 +69,6 @@ def say_what_a_run_would_do(config: Config, console: Console, source: Any, posit
         f"lag {lag:,} rows\n"
         f"batch: label float32 [{b}], ids int32 [{b}, {f}], values float32 [{b}, {f}], "
         f"numeric float32 [{b}, {features.spec.num_numeric}], weight float32 [{b}], over "
-        f"{config.num_replicas} replica(s)\n"
-        f"tables: {features.spec.num_ids:,} ids, of which the features use {features.num_ids:,}; embedding {config.embedding_dim}\n"
-        + "\n".join(about)
+        f"{learning.num_replicas} replica(s)\n"
+        f"tables: {features.spec.num_ids:,} ids, of which the features use {features.num_ids:,}" + "\n".join(about)
     )

@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from tfonline.config import Config
 from tfonline.features.parse import Fields
 from tfonline.features.schema import Schema
 from tfonline.formats.reasons import IN_WORDS, REASONS
@@ -67,19 +66,22 @@ def describe(first: FirstRows, schema: Schema, message_format: str) -> str:
     )
 
 
-def check(config: Config, first: FirstRows, schema: Schema) -> None:
+def check(first: FirstRows, schema: Schema, message_format: str, where: str) -> None:
     """Ends a run of which nothing could be learned.
 
+    Args:
+      first: the first rows.
+      schema: the columns.
+      message_format: the name of the messages' format.
+      where: the flag that names the stream.
+
     Raises:
-      UserError: none of the rows is one (exit 65). Not where there are but a few of them, nor where --max_rejected_ratio=1 accepts
-        that, nor where --lag_policy=skip may pass over them.
+      UserError: none of the rows is one, and there are more than a few of them (exit 65).
     """
-    accepted = config.max_rejected_ratio >= 1 or config.lag_policy == "skip"
-    if accepted or len(first.messages) < _ENOUGH or len(first.refused) < len(first.messages):
+    if len(first.messages) < _ENOUGH or len(first.refused) < len(first.messages):
         return
-    where = "--input_files" if config.input_files else "--topic"
     raise UserError(
-        f"nothing here could be learned from: {describe(first, schema, config.message_format)} Check {where}, --columns and "
+        f"nothing here could be learned from: {describe(first, schema, message_format)} Check {where}, --columns and "
         "--message_format, or mend the producer. Nothing was made; --max_rejected_ratio=1 would go on all the same.",
         Exit.DATA,
     )

@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from tfonline.config import Config
 from tfonline.evaluate.progressive import Counts
 from tfonline.lifecycle import Every
 from tfonline.report.backlog import Backlog
@@ -21,10 +20,10 @@ class Reports:
     """Tells of a run from time to time. Nothing is told twice: a stream without new rows is told of once.
 
     Args:
-      config: the flags. --report_secs stand between two reports; 0: at each look.
+      report_secs: stand between two reports; 0: at each look.
       writer: gets the numbers.
       console: gets a line.
-      num_features: columns other than the label.
+      worse: looks whether the model predicts anything.
       step: steps done at the run's start.
       rows: rows trained by then.
       column_shares: makes scalars of some rows as they came, see ColumnShares; None: it is not told how columns are filled.
@@ -34,10 +33,10 @@ class Reports:
 
     def __init__(
         self,
-        config: Config,
+        report_secs: float,
         writer: Writer,
         console: Console,
-        num_features: int,
+        worse: WorseThanTrivial,
         step: int,
         rows: int,
         column_shares: Callable[[Any], Scalars] | None = None,
@@ -45,10 +44,10 @@ class Reports:
         wall_clock: Callable[[], float] = time.time,
     ):
         self._writer, self._console, self._clock, self._wall_clock = writer, console, clock, wall_clock
-        self._cadence = Every(secs=config.report_secs or 1e-9, clock=clock)
+        self._cadence = Every(secs=report_secs or 1e-9, clock=clock)
         self._first_step = step
         self._reported, self._rows_reported = clock(), rows
-        self._backlog, self._worse = Backlog(), WorseThanTrivial(config, num_features)
+        self._backlog, self._worse = Backlog(), worse
         self._told: tuple[float, ...] = ()
         self._idle = False
         self._column_shares, self._newest = column_shares, None

@@ -1,7 +1,7 @@
 """Notices a model that predicts no better than one number for all rows would, and says what to try. Imports no TensorFlow."""
 
-from tfonline.config import Config
 from tfonline.report.writers import Scalars
+from tfonline.settings.model import OptimizerSettings
 
 # Every model begins above 1; what is still there, or is there again, after so many rows is no beginning.
 _LEAST_ROWS = 50_000
@@ -17,12 +17,12 @@ class WorseThanTrivial:
     """Looks at the running normalised entropy (ne) at each report.
 
     Args:
-      config: the flags, for their values.
+      optimizers: their settings, for the advice.
       num_features: columns other than the label.
     """
 
-    def __init__(self, config: Config, num_features: int):
-        self._config, self._num_features = config, num_features
+    def __init__(self, optimizers: OptimizerSettings, num_features: int):
+        self._optimizers, self._num_features = optimizers, num_features
         self._since: float | None = None  # rows at the report at which ne was first seen above 1
         self._reports = 0
         self._warned = False
@@ -58,7 +58,7 @@ class WorseThanTrivial:
         )
 
     def _advice(self) -> str:
-        c, fitting = self._config, _RATE_TIMES_COLUMNS / self._num_features
+        c, fitting = self._optimizers, _RATE_TIMES_COLUMNS / self._num_features
         if c.wide_reduction == "sum" and c.wide_learning_rate > 1.5 * fitting:
             return (
                 f"--wide_learning_rate={c.wide_learning_rate:g} is large for {self._num_features} columns, whose weights are added "

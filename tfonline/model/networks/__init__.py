@@ -2,11 +2,12 @@
 
 `--network` names one: a module of this package (`wide_deep`), whose function `make` is called, or a function of yours as
 `package.module:make`. It is called with what the network gets (`spec`: features.spec.Spec, its inputs by name with width, dtype and
-padding, the number of ids, the label columns) and with all flags (`config`: config.Config), and gives a Network, not built yet:
+padding, the number of ids, the label columns) and with the flags of the model (`settings`: settings.model.ModelSettings), and gives
+a Network, not built yet:
 
     class Logistic(Network):
-        def __init__(self, spec, config):
-            table = TableSpec(width=1, optimizer="ftrl", initializer=normal(config.init_stddev, config.seed))
+        def __init__(self, spec, settings):
+            table = TableSpec(width=1, optimizer="ftrl", initializer=normal(settings.init_stddev, settings.seed))
             super().__init__(spec, {"linear": table}, name="logistic")
             self.bias = self.add_weight(name="bias", shape=(), initializer="zeros")
 

@@ -3,20 +3,20 @@
 import importlib
 from types import ModuleType
 
-from tfonline.config import Config
 from tfonline.features.spec import Spec
 from tfonline.flags import wrong
 from tfonline.model.networks.network import Network
+from tfonline.settings.model import ModelSettings
 
 
-def make_network(config: Config, spec: Spec) -> Network:
+def make_network(spec: Spec, settings: ModelSettings) -> Network:
     """The network that the flags ask for, not built yet.
 
     Raises:
       UserError: there is none of this name, or it makes no Network, or one without a table (exit 64).
     """
-    make, name = find(config.network)[1], config.network
-    network = make(spec, config)
+    make, name = find(settings.network)[1], settings.network
+    network = make(spec, settings)
     if not isinstance(network, Network):
         raise wrong(f"--network={name} gives a {type(network).__name__}. Expected a Network of tfonline.model.networks.network.")
     if not network.tables:
@@ -43,5 +43,5 @@ def find(name: str) -> tuple[ModuleType, object]:
             "package.module:make, whose package Python finds (PYTHONPATH)."
         ) from e
     if not callable(getattr(module, function, None)):
-        raise wrong(f"--network={name}: {module_name} has no function {function}. Expected one of (spec, config) to a Network.")
+        raise wrong(f"--network={name}: {module_name} has no function {function}. Expected one of (spec, settings) to a Network.")
     return module, getattr(module, function)

@@ -6,56 +6,25 @@ are summed over the replicas; what is dense and what is row-wise follows from th
 repeated ids).
 """
 
-import dataclasses
 from collections.abc import Sequence
 
 import tensorflow as tf
 
-from tfonline.config import Config
 from tfonline.model.tables.replicas import own, read_first
+from tfonline.settings.model import OptimizerSettings
 
 Gradient = tf.Tensor | tf.IndexedSlices
 KINDS = ("ftrl", "adam")  # in this order they learn
 
 
-@dataclasses.dataclass(frozen=True)
-class Rates:
-    """The optimizers' settings; names as in the flags: those of `wide_*` are FTRL's, the others Adam's."""
-
-    wide_learning_rate: float
-    wide_l1: float
-    wide_l2: float
-    wide_initial_accumulator: float
-    wide_reduction: str
-    deep_learning_rate: float
-    l2: float
-
-    @classmethod
-    def of(cls, config: Config) -> "Rates":
-        """Those of the flags."""
-        return cls(**{field.name: getattr(config, field.name) for field in dataclasses.fields(cls)})
-
-    @property
-    def units(self) -> dict[str, float]:
-        """The settings that the slots' units hang on, by flag."""
-        return {
-            "wide_learning_rate": self.wide_learning_rate,
-            "wide_l1": self.wide_l1,
-            "wide_l2": self.wide_l2,
-            "wide_initial_accumulator": self.wide_initial_accumulator,
-        }
-
-    def is_sum(self, kind: str) -> bool:
-        """Whether an optimizer of this kind learns from the sum of a batch's losses, and not from their mean."""
-        return kind == "ftrl" and self.wide_reduction == "sum"
-
-
-def make_optimizer(kind: str, variables: Sequence[tf.Variable], rates: Rates, jit_compile: bool) -> "Ftrl | LazyAdam":
+def make_optimizer(
+    kind: str, variables: Sequence[tf.Variable], settings: OptimizerSettings, jit_compile: bool
+) -> "Ftrl | LazyAdam":
     """One of KINDS; inside the strategy's scope."""
-    r = rates
+    s = settings
     if kind == "ftrl":
-        return Ftrl(variables, r.wide_learning_rate, r.wide_l1, r.wide_l2, r.wide_initial_accumulator, jit_compile)
-    return LazyAdam(variables, r.deep_learning_rate, r.l2)
+        return Ftrl(variables, s.wide_learning_rate, s.wide_l1, s.wide_l2, s.wide_initial_accumulator, jit_compile)
+    return LazyAdam(variables, s.deep_learning_rate, s.l2)
 
 
 def times(gradient: Gradient, factor: tf.Tensor) -> Gradient:

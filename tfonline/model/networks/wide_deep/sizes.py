@@ -2,11 +2,11 @@
 
 import itertools
 
-from tfonline.config import Config
 from tfonline.features.spec import Spec
+from tfonline.settings.model import ModelSettings
 
 
-def reckon(config: Config, spec: Spec) -> tuple[int, int]:
+def reckon(spec: Spec, settings: ModelSettings) -> tuple[int, int]:
     """The numbers that learn, L, and those that are counted or averaged, C; see model.sizes.
 
     With R = num_ids + 1 rows of a table (an id each, and the padding), D = --embedding_dim, F and N the fields and numbers of a
@@ -20,9 +20,9 @@ def reckon(config: Config, spec: Spec) -> tuple[int, int]:
     All are float32: a checkpoint is `4 (3 L + C) + 8`, a version `4 (L + C)`.
     """
     rows, fields, numbers = spec.num_ids + 1, spec.num_fields, spec.num_numeric
-    history, crosses, average = bool(config.history), bool(spec.cross_buckets), bool(config.average_rows)
-    inputs = fields * (config.embedding_dim + 2 * history + crosses) + 2 * numbers
-    dense = sum((i + 1) * units for i, units in itertools.pairwise([inputs, *config.layers, 1]))
-    learned = rows * (1 + config.embedding_dim) + 1 + dense
+    history, crosses, average = bool(settings.history), bool(spec.cross_buckets), bool(settings.average_rows)
+    inputs = fields * (settings.embedding_dim + 2 * history + crosses) + 2 * numbers
+    dense = sum((i + 1) * units for i, units in itertools.pairwise([inputs, *settings.layers, 1]))
+    learned = rows * (1 + settings.embedding_dim) + 1 + dense
     counted = history * (2 * rows + 2) + crosses * (2 * (spec.cross_buckets + 1) + 2) + 3 * numbers + average * (dense + 3)
     return learned, counted

@@ -1,0 +1,34 @@
+"""From a message to what the network gets."""
+
+import dataclasses
+
+from tfonline import flags
+from tfonline.flags import flag, wrong
+
+
+@dataclasses.dataclass(frozen=True)
+class FeatureSettings:
+    """Columns, dictionaries, the way of numbers, and what becomes of rows that are refused."""
+
+    # fmt: off
+    columns: str = flag("configs/criteo.yaml", "YAML file of the columns.")
+    dictionary_dir: str = flag("dictionaries", "Folder of the three pickles that tools/process_data.py makes.")
+    numeric: str = flag("bucket", "Integer columns as: minmax ((v - min) / (max - min), the replaced system's), "
+                        "log (logarithm, scaled to [-1, 1]) or bucket (a category a logarithmic bucket).",
+                        choices=("minmax", "log", "bucket"))
+    oov_buckets: int = flag(0, "Category values that the dictionaries do not hold share so many ids, by their hash. "
+                            "0: one id a column.", lower=0)
+    cross_buckets: int = flag(0, "Feed the deep side with the past of all pairs of columns: the share of clicks of "
+                              "each pair of values, hashed to so many. 0: no pairs.", lower=0)
+    max_rejected_ratio: float = flag(0.1, "End with exit code 65 when more than this share of the last 10,000 "
+                                     "rows was rejected. 1: never.", lower=0)
+    dead_letter_topic: str = flag("", "Topic that gets each refused row as it came, keyed topic:partition:offset, "
+                                  "before a checkpoint passes over it. Empty: none.")
+    rejected_max_bytes: int = flag(100_000_000, "Size at which rejected.jsonl is full; rows are still counted.",
+                                   lower=0)
+    # fmt: on
+
+    def __post_init__(self) -> None:
+        flags.check(self)
+        if not self.max_rejected_ratio <= 1:
+            raise wrong(f"--max_rejected_ratio={self.max_rejected_ratio} is no share. Expected 0 to 1.")

@@ -1,0 +1,75 @@
+"""What the model is, and how it learns."""
+
+import dataclasses
+
+from tfonline import flags
+from tfonline.flags import flag, wrong
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelSettings:
+    """The network: what its function `make` is given. A network takes of it what it has a use for."""
+
+    # fmt: off
+    network: str = flag("wide_deep", "The network above the tables: wide_deep, or a function of yours as "
+                        "package.module:make; see tfonline/model/networks/__init__.py.")
+    vocab_size: int = flag(0, "Rows of the embedding tables. 0: as many as the dictionaries and the numerics need.",
+                           lower=0)
+    embedding_dim: int = flag(16, "Width of an embedding.", lower=1)
+    deep_layers: str = flag("256,128", "Widths of the dense layers before the last, comma separated.")
+    history: bool = flag(False, "Feed the deep side with each id's past: its share of clicks and its number of rows.")
+    average_rows: int = flag(0, "Score by the dense layers' moving average over so many rows. 0: by the newest weights.",
+                             lower=0)
+    precision: str = flag("float32", "Of the dense layers' products, and of the gradients that GPUs exchange in "
+                          "compiled steps. bfloat16 is faster where the machine has instructions for it (avx512_bf16, amx_bf16, "
+                          "GPUs), and slower elsewhere; weights stay float32.",
+                          choices=("float32", "bfloat16"))
+    dense_init: str = flag("glorot", "Initialiser of the dense layers: glorot (uniform) or normal (--init_stddev).",
+                           choices=("glorot", "normal"))
+    init_stddev: float = flag(0.01, "Standard deviation of the initial embeddings and wide weights.", lower=0)
+    seed: int = flag(1, "Seed of the initial weights.", lower=0)
+    # fmt: on
+
+    def __post_init__(self) -> None:
+        flags.check(self)
+        widths = self.deep_layers.split(",")
+        if not all(w.strip().isdecimal() and int(w) > 0 for w in widths):
+            raise wrong(f"--deep_layers={self.deep_layers} is no list of widths. Expected one such as 256,128.")
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """`deep_layers` as numbers."""
+        return tuple(int(n) for n in self.deep_layers.split(","))
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimizerSettings:
+    """FTRL's settings (`wide_*`) and Adam's."""
+
+    # fmt: off
+    wide_learning_rate: float = flag(0.05, "FTRL's learning rate for the wide side.", lower=1e-12)
+    wide_l1: float = flag(1e-8, "FTRL's l1.", lower=0)
+    wide_l2: float = flag(1e-8, "FTRL's l2.", lower=0)
+    wide_initial_accumulator: float = flag(1.0, "FTRL's initial accumulator.", lower=1e-12)
+    wide_reduction: str = flag("sum", "The wide side's loss over a batch: sum (a rate tuned on single examples "
+                               "fits) or mean (the replaced system's).", choices=("sum", "mean"))
+    deep_learning_rate: float = flag(1e-3, "Adam's learning rate for the deep side.", lower=1e-12)
+    l2: float = flag(0.0, "l2 of the embeddings; acts on the rows that a batch touches.", lower=0)
+    # fmt: on
+
+    def __post_init__(self) -> None:
+        flags.check(self)
+
+    @property
+    def units(self) -> dict[str, float]:
+        """The settings that the units of FTRL's slots hang on, by flag."""
+        return {
+            "wide_learning_rate": self.wide_learning_rate,
+            "wide_l1": self.wide_l1,
+            "wide_l2": self.wide_l2,
+            "wide_initial_accumulator": self.wide_initial_accumulator,
+        }
+
+    def is_sum(self, kind: str) -> bool:
+        """Whether an optimizer of this kind learns from the sum of a batch's losses, and not from their mean."""
+        return kind == "ftrl" and self.wide_reduction == "sum"

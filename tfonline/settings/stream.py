@@ -1,0 +1,111 @@
+"""Which stream, which of its rows, and how they are cut into windows."""
+
+import dataclasses
+import datetime
+import functools
+
+from tfonline import flags
+from tfonline.flags import flag, wrong
+from tfonline.formats import FORMATS
+from tfonline.stream import properties
+
+
+@dataclasses.dataclass(frozen=True)
+class StreamSettings:
+    """The topic or the files."""
+
+    # fmt: off
+    bootstrap_servers: str = flag("localhost:9092", "Kafka brokers, host:port[,host:port].")
+    topic: str = flag("python_test1", "Kafka topic that holds the rows.")
+    message_format: str = flag("tsv", "How a message holds a row: tsv, or a JSON list of the values.",
+                               choices=tuple(FORMATS))
+    input_files: str = flag("", "Train from these TSV files (comma separated, globs, .gz) and not from Kafka; "
+                            "each file is a partition. New files may come between two runs.")
+    kafka_property: tuple[str, ...] = flag((), "A librdkafka property, key=value. May be repeated. Secrets belong "
+                                           "in --kafka_properties_file.")
+    kafka_properties_file: str = flag("", "File of librdkafka properties, one key=value a line, # comments. Its "
+                                      "values are never printed or written.")
+    group: str = flag("tfonline", "Consumer group under which offsets are committed after each checkpoint, for lag "
+                       "tools only: they are never read back.")
+    broker_timeout_secs: float = flag(30.0, "How long the broker may be out of reach before the run ends with exit "
+                                      "code 69.", lower=0.1)
+    # fmt: on
+
+    def __post_init__(self) -> None:
+        flags.check(self)
+
+    @functools.cached_property
+    def read_properties(self) -> dict[str, str]:
+        """The librdkafka properties of --kafka_properties_file and --kafka_property (which wins); the values may be secret.
+
+        Read once, and no field: whatever shows the settings shows their fields.
+
+        Raises:
+          UserError: a line is not key=value, a property is the trainer's own, or a value cannot pass the reader (exit 64); the file
+            cannot be read (66).
+        """
+        found = properties.read_properties(self.kafka_properties_file, self.kafka_property)
+        properties.refuse_what_the_trainer_cannot_take(found)
+        return properties.as_dict(found)
+
+
+@dataclasses.dataclass(frozen=True)
+class WindowSettings:
+    """Where the stream starts and ends, and what is one window of it."""
+
+    # fmt: off
+    start: str = flag("earliest", "Where a new model starts: earliest, latest, timestamp:<RFC 3339>, "
+                       "committed:<group> or offsets:<JSON file, partition to offset>.")
+    stop_at: str = flag("never", "Where the run ends: never (a resident service), latest (the end offsets seen at "
+                        "the start) or timestamp:<RFC 3339>.")
+    window_rows: int = flag(10_000, "A window is planned when this many rows are there, over all partitions.",
+                            lower=1)
+    window_secs: float = flag(5.0, "... or when this many seconds have passed since the last plan and a row is "
+                              "there.", lower=0.01)
+    max_idle_secs: float = flag(0.0, "End when no row came for this long. 0: never.", lower=0)
+    max_lag_rows: int = flag(0, "Rows of lag above which --lag_policy decides. 0: any lag is worked through.",
+                             lower=0)
+    lag_policy: str = flag("work", "Above --max_lag_rows: work through it, or skip ahead (journalled, counted and "
+                           "said).", choices=("work", "skip"))
+    on_lost_rows: str = flag("fail", "Where retention has removed rows that were to be trained next: fail (exit code "
+                             "66, saying which), or skip behind them (journalled, counted and said).",
+                             choices=("fail", "skip"))
+    skip_window: int = flag(-1, "Pass over this window, once and journalled: one whose rows break the model. -1: none.",
+                            lower=-1)
+    replay_journal: str = flag("", "Train the windows of this journal (windows.jsonl of another run) and end.")
+    # fmt: on
+
+    def __post_init__(self) -> None:
+        flags.check(self)
+        if self.lag_policy == "skip" and not self.max_lag_rows:
+            raise wrong("--lag_policy=skip needs --max_lag_rows, the lag above which it skips.")
+        if self.lag_policy == "skip" and self.max_lag_rows < self.window_rows:
+            raise wrong(
+                f"--max_lag_rows={self.max_lag_rows} is below --window_rows={self.window_rows}: rows that only wait for their "
+                f"window to fill would be skipped. Use at least {self.window_rows}."
+            )
+        if self.replay_journal and (self.on_lost_rows == "skip" or self.skip_window >= 0):
+            raise wrong("--replay_journal trains windows as they were: leave out --on_lost_rows=skip and --skip_window.")
+        _check_position("start", self.start, ("earliest", "latest"), ("timestamp", "committed", "offsets"))
+        _check_position("stop_at", self.stop_at, ("never", "latest"), ("timestamp",))
+
+
+def timestamp_ms(text: str) -> int:
+    """RFC 3339 with a zone to milliseconds since 1970."""
+    return round(datetime.datetime.fromisoformat(text).timestamp() * 1000)
+
+
+def _check_position(flag: str, value: str, words: tuple[str, ...], kinds: tuple[str, ...]) -> None:
+    kind, colon, rest = value.partition(":")
+    if value in words or (colon and rest and kind in kinds and (kind != "timestamp" or _is_timestamp(rest))):
+        return
+    forms = ", ".join([*words, *(f"{k}:..." for k in kinds)])
+    hint = " Timestamps are RFC 3339 with a zone, such as 2024-05-01T00:00:00Z." if "timestamp" in kinds else ""
+    raise wrong(f"--{flag}={value} is not understood. Expected one of {forms}.{hint}")
+
+
+def _is_timestamp(text: str) -> bool:
+    try:
+        return datetime.datetime.fromisoformat(text).tzinfo is not None
+    except ValueError:
+        return False
