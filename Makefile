@@ -8,7 +8,7 @@ KEEP ?=
 # On a terminal pip shows what it fetches; in a log only what goes wrong.
 PIP := .venv/bin/python -m pip install --disable-pip-version-check $(if $(MAKE_TERMOUT),,--quiet)
 
-.PHONY: setup programs demo test check lint broker bench soak chaos quality serve-demo cluster-test clean
+.PHONY: setup programs demo test check lint broker bench soak chaos quality serve-demo cluster-test security-test clean
 
 setup:
 	@$(MAKE) --no-print-directory -j2 .venv/.ready .kafka/libs-$(KAFKA_VERSION)
@@ -93,6 +93,10 @@ serve-demo: setup
 # Four workers on this machine, killed ten times, against one process.
 cluster-test: setup
 	@.venv/bin/python -m benchmarks.cluster $(CLUSTER)
+
+# The trainer against brokers that want TLS, certificates and log-ins, of three versions of Kafka.
+security-test: setup
+	@.venv/bin/python -m benchmarks.security $(SECURITY)
 
 # Removes all that the targets above made; a running local broker is stopped first.
 clean:

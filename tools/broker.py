@@ -6,7 +6,8 @@
 
 Needs Java (17 for Kafka 4, 11 for 3.x) and either Maven, which fetches the jars once, or KAFKA_HOME, an unpacked Apache
 Kafka. The data folder holds broker.log, broker.json (process, ports, version), log/ (the topics) and the settings. Only this
-machine can reach the broker: it listens on localhost, without authentication.
+machine can reach the broker: it listens on localhost, without authentication. With --security it wants TLS, a certificate or a
+log-in, and says which file a client needs; see broker_security.py.
 """
 
 import contextlib
@@ -25,6 +26,9 @@ import uuid
 from base64 import urlsafe_b64encode
 from collections.abc import Iterator
 
+import broker_security
+import broker_settings
+from broker_security import Secured
 from command_line import Parser, at_least, run
 from kafka_jars import DEFAULT_VERSION, ROOT, jars
 from kafka_jars import java as find_java
@@ -38,51 +42,6 @@ _OLDEST = (3, 2, 0)
 _STOP_SECS = 30.0
 _NUM_LOG_LINES_SHOWN = 12
 
-# One node, so every replication factor is 1. Topics are made on purpose only: a typing error must not make one. Rows stay for good:
-# Kafka reckons their age from their own timestamps, and keeps a week, so rows of last year would be gone within five minutes. After
-# SIGKILL the controller waits for the old process's session to end before it lets the new one in: 4 s instead of 9.
-_PROPERTIES = """\
-process.roles=broker,controller
-node.id=1
-controller.quorum.voters=1@localhost:{controller_port}
-controller.listener.names=CONTROLLER
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
-listeners=PLAINTEXT://localhost:{port},CONTROLLER://localhost:{controller_port}
-advertised.listeners=PLAINTEXT://localhost:{port}
-log.dirs={log_dir}
-log.retention.ms=-1
-auto.create.topics.enable=false
-group.initial.rebalance.delay.ms=0
-broker.heartbeat.interval.ms=1000
-broker.session.timeout.ms=4000
-offsets.topic.num.partitions=1
-offsets.topic.replication.factor=1
-transaction.state.log.num.partitions=1
-transaction.state.log.replication.factor=1
-transaction.state.log.min.isr=1
-share.coordinator.state.topic.num.partitions=1
-share.coordinator.state.topic.replication.factor=1
-share.coordinator.state.topic.min.isr=1
-"""
-
-# Maven's jars and Kafka 4 log through log4j 2, an unpacked Kafka 3 through log4j 1. Without a file either is silent.
-_LOGGING = {
-    "log4j2.properties": """\
-rootLogger.level=INFO
-rootLogger.appenderRef.out.ref=out
-appender.out.type=Console
-appender.out.name=out
-appender.out.layout.type=PatternLayout
-appender.out.layout.pattern=%d %p %m (%c{1})%n
-""",
-    "log4j.properties": """\
-log4j.rootLogger=INFO, out
-log4j.appender.out=org.apache.log4j.ConsoleAppender
-log4j.appender.out.layout=org.apache.log4j.PatternLayout
-log4j.appender.out.layout.ConversionPattern=%d %p %m (%c{1})%n
-""",
-}
-
 
 @dataclasses.dataclass(frozen=True)
 class Broker:
@@ -93,15 +52,25 @@ class Broker:
       pid: its process id.
       log: the file that it logs to.
       version: of Apache Kafka, such as 4.3.0.
+      security: one of broker_security.MODES.
+      internal: host:port for the administrator, without TLS or log-in; `bootstrap` where clients have none either.
     """
 
     bootstrap: str
     pid: int
     log: pathlib.Path
     version: str
+    security: str
+    internal: str
 
 
-def start(data: str | os.PathLike = DEFAULT_DATA, version: str | None = None, port: int = 0, timeout_secs: float = 60.0) -> Broker:
+def start(
+    data: str | os.PathLike = DEFAULT_DATA,
+    version: str | None = None,
+    port: int = 0,
+    timeout_secs: float = 60.0,
+    security: str | None = None,
+) -> Broker:
     """Starts a broker on a data folder, or finds the one that runs on it, and returns once it answers.
 
     Args:
@@ -109,6 +78,7 @@ def start(data: str | os.PathLike = DEFAULT_DATA, version: str | None = None, po
       version: of Apache Kafka; None: the version of KAFKA_HOME, else 4.3.0.
       port: where clients connect; 0: the port of the last start on this folder if it is free, else any free one.
       timeout_secs: how long it may take to answer.
+      security: one of broker_security.MODES; None: that of the last start on this folder, at first `none`.
 
     Raises:
       UserError: Java, Maven or the jars are missing (exit 66), an argument contradicts the running broker or the port
@@ -118,11 +88,13 @@ def start(data: str | os.PathLike = DEFAULT_DATA, version: str | None = None, po
     with _locked(data):
         broker = running(data)
         if broker:
-            _check_same(broker, version, port)
+            _check_same(broker, version, port, security)
         else:
-            broker = _launch(data, version, port)
+            broker = _launch(data, version, port, security)
         try:
             _wait_until_it_answers(broker, data, timeout_secs)
+            if secured := _secured(broker, data):
+                broker_security.make_users(secured, broker.internal)
         except UserError:
             kill(data)
             raise
@@ -135,7 +107,7 @@ def running(data: str | os.PathLike = DEFAULT_DATA) -> Broker | None:
     state = _read_state(data)
     if not state or not _is_broker(state["pid"], data):
         return None
-    return Broker(f"localhost:{state['port']}", state["pid"], data / "broker.log", state["version"])
+    return _broker(data, state)
 
 
 def stop(data: str | os.PathLike = DEFAULT_DATA) -> str:
@@ -159,11 +131,13 @@ def kill(data: str | os.PathLike = DEFAULT_DATA) -> None:
         _signal(broker.pid, data, signal.SIGKILL)
 
 
-def _launch(data: pathlib.Path, version: str | None, port: int) -> Broker:
+def _launch(data: pathlib.Path, version: str | None, port: int, security: str | None) -> Broker:
     """Writes the settings, formats the storage if it is new, and starts the process in a session of its own."""
     version, libs = jars(version)
     java = find_java(version)
-    state = _read_state(data) or {"port": 0, "controller_port": 0, "version": version}
+    state = {"port": 0, "controller_port": 0, "internal_port": 0, "version": version, "security": "none"} | (
+        _read_state(data) or {}
+    )
     # An older Kafka may start on what a newer one wrote, and misread it: Kafka has no way back.
     if _numbers(version) < _numbers(state["version"]):
         raise UserError(
@@ -171,14 +145,13 @@ def _launch(data: pathlib.Path, version: str | None, port: int) -> Broker:
             f"another --data folder, or --version={state['version']}.",
             Exit.FLAGS,
         )
-    port, controller_port = _ports(port, state)
-    properties, log = data / "server.properties", data / "broker.log"
+    mode, ports = security or state["security"], _ports(port, state)
+    secured = None if mode == "none" else broker_security.prepare(data, mode, _numbers(version))
+    log = data / "broker.log"
     # Kafka makes its files readable for all, and rows are in them: only their owner gets into the folder.
     (data / "log").mkdir(exist_ok=True)
     (data / "log").chmod(0o700)
-    properties.write_text(_PROPERTIES.format(port=port, controller_port=controller_port, log_dir=data / "log"))
-    for name, text in _LOGGING.items():
-        (data / name).write_text(text)
+    properties = broker_settings.write(data, ports, secured)
     log_flags = [f"-Dlog4j2.configurationFile={data}/log4j2.properties", f"-Dlog4j.configuration=file:{data}/log4j.properties"]
     command = [java, "-Xms256m", "-Xmx512m", "-XX:+ExitOnOutOfMemoryError", *log_flags, "-cp", f"{libs}/*"]
     if not (data / "log" / "meta.properties").exists():
@@ -192,9 +165,20 @@ def _launch(data: pathlib.Path, version: str | None, port: int) -> Broker:
             setsid=True,
             file_actions=[(os.POSIX_SPAWN_DUP2, fd.fileno(), to) for fd, to in ((nothing, 0), (out, 1), (out, 2))],
         )
-    state = {"pid": pid, "version": version, "port": port, "controller_port": controller_port}
+    state = {"pid": pid, "version": version, "security": mode, **ports}
     (data / "broker.json").write_text(json.dumps(state))
-    return Broker(f"localhost:{port}", pid, log, version)
+    return _broker(data, state)
+
+
+def _broker(data: pathlib.Path, state: dict) -> Broker:
+    """What broker.json says; one that is older than --security has none."""
+    mode = state.get("security", "none")
+    internal = state["port"] if mode == "none" else state["internal_port"]
+    return Broker(f"localhost:{state['port']}", state["pid"], data / "broker.log", state["version"], mode, f"localhost:{internal}")
+
+
+def _secured(broker: Broker, data: pathlib.Path) -> Secured | None:
+    return None if broker.security == "none" else broker_security.prepare(data, broker.security, _numbers(broker.version))
 
 
 def _format(command: list[str], properties: pathlib.Path) -> None:
@@ -212,18 +196,19 @@ def _format(command: list[str], properties: pathlib.Path) -> None:
         )
 
 
-def _ports(port: int, last: dict) -> tuple[int, int]:
-    """The ports for clients and for the controller: the last ones where they are still free."""
+def _ports(port: int, last: dict) -> dict[str, int]:
+    """The ports for clients, for the controller and for the administrator: the last ones where they are still free."""
     if port and not _free(port):
         raise UserError(
             f"--port={port} is taken by another program. Stop that one, or leave out --port to get a free one.", Exit.FLAGS
         )
-    # Both sockets are open at once, so that the two ports differ.
-    with socket.socket() as one, socket.socket() as two:
-        one.bind(("localhost", 0))
-        two.bind(("localhost", 0))
-        client = port or (last["port"] if _free(last["port"]) else one.getsockname()[1])
-        return client, last["controller_port"] if _free(last["controller_port"]) else two.getsockname()[1]
+    found = {}
+    with contextlib.ExitStack() as opened:  # all at once, so that they differ
+        for name, wanted in (("port", port or last["port"]), *((n, last[n]) for n in ("controller_port", "internal_port"))):
+            probe = opened.enter_context(socket.socket())
+            probe.bind(("localhost", 0))
+            found[name] = wanted if _free(wanted) else probe.getsockname()[1]
+    return found
 
 
 def _free(port: int) -> bool:
@@ -237,14 +222,16 @@ def _free(port: int) -> bool:
         return port > 0
 
 
-def _check_same(broker: Broker, version: str | None, port: int) -> None:
+def _check_same(broker: Broker, version: str | None, port: int, security: str | None) -> None:
     """Raises UserError if the running broker is not the one asked for."""
     wanted = [f"--version={version}"] if version and version != broker.version else []
     wanted += [f"--port={port}"] if port and broker.bootstrap != f"localhost:{port}" else []
+    wanted += [f"--security={security}"] if security and broker.security != security else []
     if wanted:
+        has = "" if broker.security == "none" else f" with --security={broker.security}"
         raise UserError(
             f"{' '.join(wanted)} asked for, but Apache Kafka {broker.version} runs on this data folder at {broker.bootstrap} "
-            f"(pid {broker.pid}). Stop it first (python tools/broker.py stop), or choose another --data folder.",
+            f"(pid {broker.pid}){has}. Stop it first (python tools/broker.py stop), or choose another --data folder.",
             Exit.FLAGS,
         )
 
@@ -253,7 +240,7 @@ def _wait_until_it_answers(broker: Broker, data: pathlib.Path, timeout_secs: flo
     from confluent_kafka import KafkaException
     from confluent_kafka.admin import AdminClient
 
-    admin = AdminClient({"bootstrap.servers": broker.bootstrap, "log_level": 0, "reconnect.backoff.max.ms": 200})
+    admin = AdminClient({"bootstrap.servers": broker.internal, "log_level": 0, "reconnect.backoff.max.ms": 200})
     deadline = time.monotonic() + timeout_secs
     while _is_broker(broker.pid, data):
         with contextlib.suppress(KafkaException):
@@ -350,6 +337,11 @@ def main(argv: list[str]) -> int:
             command.add_argument("--version", type=_version, help=f"of Apache Kafka (default {DEFAULT_VERSION})")
         if name == "start":
             command.add_argument("--port", type=at_least(0), default=0, help="0: the last one if free, else any free one")
+            command.add_argument(
+                "--security",
+                choices=broker_security.MODES,
+                help="what clients need to get in (default: as before)",
+            )
             command.add_argument("--timeout_secs", type=at_least(1), default=60, help="how long it may take to answer")
         if name == "status":
             command.add_argument("--bootstrap", action="store_true", help="print host:port and nothing else")
@@ -364,8 +356,12 @@ def main(argv: list[str]) -> int:
         return Exit.OK
     broker = running(args.data)
     if args.command == "start":
-        before, broker = broker, start(args.data, args.version, args.port, args.timeout_secs)
+        before, broker = broker, start(args.data, args.version, args.port, args.timeout_secs, args.security)
         print(f"broker: {_line(broker)}{' already running' if before == broker else ''}")
+        if secured := _secured(broker, pathlib.Path(args.data).resolve()):
+            for file in secured.clients:
+                print(f"broker: clients get in by --kafka_properties_file={file}")
+            print(f"broker: the administrator gets in at {broker.internal} without any")
         return Exit.OK
     if broker:
         print(broker.bootstrap if args.bootstrap else f"broker: {_line(broker)}")

@@ -6,14 +6,15 @@ import socket
 import subprocess
 
 import broker as broker_tool
+import broker_settings
 from confluent_kafka.admin import AdminClient, ScramCredentialInfo, ScramMechanism, UserScramCredentialUpsertion
 
 PASSWORD = "right-47"
 
 _LISTENERS = """\
 listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,LOGIN:SASL_PLAINTEXT,TLS:SSL
-listeners=PLAINTEXT://localhost:{port},CONTROLLER://localhost:{controller_port},LOGIN://localhost:%(log_in)d,TLS://localhost:%(tls)d
-advertised.listeners=PLAINTEXT://localhost:{port},LOGIN://localhost:%(log_in)d,TLS://localhost:%(tls)d
+listeners={listeners},CONTROLLER://localhost:{controller_port},LOGIN://localhost:%(log_in)d,TLS://localhost:%(tls)d
+advertised.listeners={listeners},LOGIN://localhost:%(log_in)d,TLS://localhost:%(tls)d
 listener.name.login.sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256
 listener.name.login.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required user_me="%(password)s";
 listener.name.login.scram-sha-256.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
@@ -62,7 +63,7 @@ def start(folder: pathlib.Path, monkeypatch) -> SecureKafka:
         two.bind(("localhost", 0))
         log_in, tls = one.getsockname()[1], two.getsockname()[1]
     more = _LISTENERS % {"log_in": log_in, "tls": tls, "store": f"{folder}/broker.p12", "password": PASSWORD}
-    monkeypatch.setattr(broker_tool, "_PROPERTIES", broker_tool._PROPERTIES + more)
+    monkeypatch.setattr(broker_settings, "_SERVER", broker_settings._SERVER + more)
     plain = broker_tool.start(folder / "data").bootstrap
     admin = AdminClient({"bootstrap.servers": plain})
     user = UserScramCredentialUpsertion("me", ScramCredentialInfo(ScramMechanism.SCRAM_SHA_256, 4096), PASSWORD.encode())

@@ -207,6 +207,35 @@ def test_events_of_a_time_that_is_over_explain_nothing(kafka, clicks):
     assert topic._events.cause() is None
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        (
+            "_SSL",
+            "ssl://localhost:1/1: SSL handshake failed: ssl/tls alert handshake failure: SSL alert number 40 (after 3ms in state)",
+        ),
+        (
+            "_TRANSPORT",
+            "ssl://localhost:1/1: Receive failed: ssl/tls alert bad certificate: SSL alert number 42 (after 1ms in state UP)",
+        ),
+    ],
+)
+def test_a_broker_that_wants_a_clients_certificate_is_not_taken_for_one_that_is_away(name, text):
+    class Alert:
+        def name(self):
+            return name
+
+        def str(self):
+            return text
+
+    events = ClientEvents("localhost:1", {"security.protocol": "SSL"})
+    for _ in range(3):
+        events.note(Alert())
+    cause = events.refusal()
+    assert (cause.code, "set ssl.certificate.location and ssl.key.location" in cause.remedy) == (77, True)
+    assert cause.what.startswith("the Kafka broker at localhost:1 refuses this side of TLS: ")
+
+
 def test_a_token_that_another_server_did_not_give_may_come_later():
     class NoToken:
         def name(self):

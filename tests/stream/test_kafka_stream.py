@@ -10,7 +10,6 @@ from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from contracts.readers import read_windows
 
-from tfonline.config import of_flags
 from tfonline.lifecycle import Stop, UserError
 from tfonline.positions import make_resolve_stop, resolve_start
 from tfonline.stream.broker import KafkaTopic, RowsGone, read_offsets_file
@@ -132,8 +131,8 @@ def test_a_time_before_1970_is_the_beginning(broker, topic, time):
     name = topic([[b"a", b"b", b"c"], [b"d"]])
     admin = AdminClient({"bootstrap.servers": broker.bootstrap, "log_level": 0})
     admin.delete_records([TopicPartition(name, 0, 1)])[TopicPartition(name, 0)].result()
-    source, config = open_topic(broker, name), of_flags(start=f"timestamp:{time}", stop_at=f"timestamp:{time}")
-    assert resolve_start(config, source, None) == [1, 0]
+    source = open_topic(broker, name)
+    assert resolve_start(f"timestamp:{time}", source, None) == [1, 0]
     assert make_resolve_stop(f"timestamp:{time}", source)() == [1, 0]
 
 

@@ -203,3 +203,31 @@ def test_wrong_options(wrong):
     assert (code, out) == (64, "")
     assert wrong.split("=")[-1] in err
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("mode", ["mtls", "sasl_ssl"])
+def test_a_secured_broker_lets_in_whom_it_gave_a_file(data, mode):
+    at = f"--data={data}"
+    code, out, err = run_tool("broker", "start", at, f"--security={mode}")
+    assert code == 0, err
+    files = re.findall(r"clients get in by --kafka_properties_file=(\S+)", out)
+    assert len(files) == (3 if mode == "sasl_ssl" else 1)
+    bootstrap = re.search(r"at (localhost:\d+) ", out)[1]
+    for number, file in enumerate(files):
+        assert oct(os.stat(file).st_mode & 0o777) == "0o600"
+        created = run_tool(
+            "topic", "create", f"--topic=t{number}", f"--bootstrap_servers={bootstrap}", f"--kafka_properties_file={file}"
+        )
+        assert created[0] == 0, created
+    assert run_tool("topic", "describe", "--topic=t0", f"--bootstrap_servers={bootstrap}")[0] == 77
+    password = (data / "security" / "password").read_text()
+    assert password not in out + err + (data / "broker.log").read_text()
+
+    internal = re.search(r"the administrator gets in at (\S+) without any", out)[1]
+    assert run_tool("topic", "describe", "--topic=t0", f"--bootstrap_servers={internal}")[0] == 0
+    code, _, err = run_tool("broker", "start", at, "--security=none")
+    assert code == 64
+    assert f"with --security={mode}. Stop it first" in err
+    broker_tool.stop(data)
+    again = broker_tool.start(data)  # as it was
+    assert (again.security, again.bootstrap, (data / "security" / "password").read_text()) == (mode, bootstrap, password)

@@ -99,7 +99,7 @@ class ClientEvents:
                 "--bootstrap_servers that stands in the certificate.",
                 times >= _ENOUGH,
             )
-        if name == "_SSL" and "alert" in text:
+        if name in ("_SSL", "_TRANSPORT") and "alert" in text:  # the broker's; by TLS 1.3 it comes once data are sent
             return Cause(
                 Exit.CREDENTIALS,
                 f"the Kafka broker at {place} refuses this side of TLS: {detail}",
