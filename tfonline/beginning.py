@@ -20,7 +20,6 @@ from tfonline.state import FileLengths, Position
 from tfonline.stream.broker import KafkaTopic
 from tfonline.stream.journal import Journal
 from tfonline.stream.offsets import short
-from tfonline.stream.readers.tfio import MOST_PARTITIONS
 from tfonline.stream.windows import Planner, Window
 
 
@@ -75,6 +74,7 @@ def begin(
     settings: WindowSettings,
     contract: dict[str, Any],
     source: Any,
+    most_partitions: int,
     start: list[int] | None,
     replay: list[Window] | None,
     local: Stop,
@@ -89,6 +89,7 @@ def begin(
       settings: of windows.
       contract: what the model is made for.
       source: the stream.
+      most_partitions: so many of its partitions can be read; 0: any number.
       start: where a new model begins; None: there is a checkpoint.
       replay: windows to train; None: they are planned.
       local: asks this process to stop.
@@ -113,8 +114,7 @@ def begin(
     of_kafka = isinstance(source, KafkaTopic)
     position.files_read = [] if of_kafka else [dataclasses.asdict(file) for file in source.files]
     journal = Journal(keeping.model_dir, files=position.files_read)
-    most = MOST_PARTITIONS * (len(job.cluster.workers) if job else 1) if of_kafka else 0
-    planner = make_planner(settings, source, journal, position, replay, local, console, most)
+    planner = make_planner(settings, source, journal, position, replay, local, console, most_partitions)
     windows = job.announce(planner, position.files_read) if job else planner
     console.expect(None if position.stop is None else sum(position.stop) - sum(position.start), position.rows)
     return Beginning(contract, position, metrics, lengths, planner, windows, checkpoints, journal)

@@ -184,7 +184,8 @@ def _train(
 
     liveness = Liveness(limit_secs, watch)
     saved = _what_is_saved(keeping, config.reporting.dry_run, console) if chief else None
-    source, reader = _open_stream(config, topic, saved, chief, len(cluster.workers) if cluster else 1, liveness, console)
+    num_workers = len(cluster.workers) if cluster else 1
+    source, reader = _open_stream(config, topic, saved, chief, num_workers, liveness, console)
 
     f, message_format, vocab_size = config.features, config.stream.message_format, config.model.vocab_size
     features = Features(schema, dictionaries, f.numeric, message_format, f.oov_buckets, f.cross_buckets, vocab_size)
@@ -228,7 +229,8 @@ def _train(
     learner = make_learner(strategy, features.spec, config.model, config.optimizers, cluster, learning.jit_compile)
     parts = CheckpointParts.make(learner, config.reporting.metric_rows)
     if chief:
-        begun = begin(parts, keeping, config.windows, contract, source, start, replay, local, job, console)
+        most_partitions = getattr(reader, "most_partitions", 0) * num_workers
+        begun = begin(parts, keeping, config.windows, contract, source, most_partitions, start, replay, local, job, console)
     else:
         begun = join(parts, keeping.model_dir, contract, source, job, console)
     plan, checkpoints = begun.plan, begun.checkpoints
@@ -261,6 +263,7 @@ def _train(
         closing.callback(gc.unfreeze)
         for each in (stop, local):
             closing.callback(each.request, "the run has ended")  # whatever still reads ahead ends, too
+        closing.callback(reader.close)
         if chief and not saved:
             doing.save(wait=True)  # checkpoint 0: a crash before the first ordinary save starts from the same weights and offsets
         with liveness:
@@ -328,17 +331,28 @@ def _open_stream(
 ) -> tuple[Any, "Reader"]:
     """The admin side of the stream, and what reads its rows."""
     from tfonline.stream.file_source import FileSource, open_files
-    from tfonline.stream.readers.tfio import TfioReader
+    from tfonline.stream.readers.choose import choose_reader
 
+    stream = config.stream
     if topic:
-        reader = TfioReader(topic, config.stream.bootstrap_servers, config.stream.group, config.stream.read_properties)
+        kind, why = choose_reader(stream.reader, stream.read_properties, topic.num_partitions, num_workers)
+        if why:
+            console.say(f"--reader=auto takes consumer: {why}")
+        of_topic = (topic, stream.bootstrap_servers, stream.group, stream.read_properties)
+        if kind == "consumer":
+            from tfonline.stream.readers.consumer import ConsumerReader
+
+            return topic, ConsumerReader(*of_topic, num_partitions=-(-topic.num_partitions // num_workers))
+        from tfonline.stream.readers.tfio import TfioReader
+
+        reader = TfioReader(*of_topic)
         with liveness, liveness.waiting():
             reader.check(num_workers)
         return topic, reader
     if chief:
-        source = open_files(config.stream.input_files, config.keeping.model_dir, saved, config.windows.replay_journal, console.say)
+        source = open_files(stream.input_files, config.keeping.model_dir, saved, config.windows.replay_journal, console.say)
     else:
-        source = FileSource(config.stream.input_files)  # in the chief's order once that is known
+        source = FileSource(stream.input_files)  # in the chief's order once that is known
     return source, source.reader
 
 

@@ -12,6 +12,8 @@ _SEED, _NUM_WINDOWS = 7, 8
 
 def read_range(reader, partition, start, stop):
     """(offset, message) of a range, and the sizes of the pieces in which they came."""
+    if hasattr(reader, "take"):
+        return _taken(reader, partition, start, stop)
     # In a graph and by tensors, as the order of rows asks for them.
     ask = tf.data.Dataset.from_tensors(tuple(tf.constant(n, tf.int64) for n in (partition, start, stop)))
     pieces = list(ask.flat_map(reader.rows))
@@ -21,11 +23,23 @@ def read_range(reader, partition, start, stop):
     return rows, [len(offset) for _, offset in pieces]
 
 
+def _taken(reader, partition, start, stop, most=100):
+    """The same from a RowReader."""
+    reader.place({partition: start})
+    rows, sizes = [], [most]
+    while sizes[-1] == most:
+        taken = reader.take(partition, stop, most)
+        assert len(taken.message) == len(taken.offset) == len(taken.time_ms) <= most, taken
+        rows += [(offset, message or b"") for offset, message in zip(taken.offset, taken.message, strict=True)]
+        sizes.append(len(taken.offset))
+    return rows, sizes[1:]
+
+
 def read_windows(reader, windows, batch_size=96, groups=1):
     """(window, partition, offset, message) in the order in which the trainer sees them."""
     found = []
     for raw, number, _ in make_raw_batches(windows, reader, batch_size, groups):
-        columns = zip(*(t.numpy().tolist() for t in (*raw.origin, raw.message)), strict=True)
+        columns = zip(*(t.numpy().tolist() for t in (raw.origin.partition, raw.origin.offset, raw.message)), strict=True)
         found += [(int(number), *row) for row in columns]
     return found
 

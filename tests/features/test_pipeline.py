@@ -113,7 +113,7 @@ def test_shapes_are_static(features):
         weight=(tf.float32, 4),
         valid=(tf.bool, 4),
         features={"ids": (tf.int32, 4, 4), "values": (tf.float32, 4, 4)},
-        origin=Origin((tf.int32, 4), (tf.int64, 4)),
+        origin=Origin((tf.int32, 4), (tf.int64, 4), (tf.int64, 4)),
     )
     assert [spec.shape.as_list() for spec in tf.nest.flatten(rejected)] == [[None]] * 4
     assert [(spec.shape.as_list(), spec.dtype) for spec in (fingerprint, message, window, last)] == [

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -55,7 +56,7 @@ class Element:
     window, fingerprint = 7, 2**64 - 3
 
     class batch:
-        origin = (Array(0, 0, 1, -1), Array(10, 11, 20, -1))
+        origin = SimpleNamespace(partition=Array(0, 0, 1, -1), offset=Array(10, 11, 20, -1))
 
 
 def seen(deep_loss=0.5, valid=(True, False, True, False)):

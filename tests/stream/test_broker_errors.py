@@ -199,12 +199,12 @@ def test_events_of_a_time_that_is_over_explain_nothing(kafka, clicks):
             return "sasl_plaintext://localhost:1/1: SASL authentication error: not yet (after 1ms in state AUTH_REQ)"
 
     for _ in range(2):
-        topic._events.note(Refused())
-    assert topic._events.refusal() is None  # once or twice may be a broker that starts
-    topic._events.note(Refused())
-    assert topic._events.refusal().what == "the Kafka broker at localhost:1 refuses the log-in: SASL authentication error: not yet"
+        topic.events.note(Refused())
+    assert topic.events.refusal() is None  # once or twice may be a broker that starts
+    topic.events.note(Refused())
+    assert topic.events.refusal().what == "the Kafka broker at localhost:1 refuses the log-in: SASL authentication error: not yet"
     assert topic.ends() == [2, 0]
-    assert topic._events.cause() is None
+    assert topic.events.cause() is None
 
 
 @pytest.mark.parametrize(

@@ -71,6 +71,7 @@ class Count:
         position.fingerprint = (position.fingerprint + int(element.fingerprint)) % 2**64
         if self._predictions:
             scored = np.empty(int(valid.sum()), PREDICTION)
-            scored["partition"], scored["offset"] = (x.numpy()[valid.ravel()] for x in element.batch.origin)
+            origin, of_rows = element.batch.origin, valid.ravel()
+            scored["partition"], scored["offset"] = origin.partition.numpy()[of_rows], origin.offset.numpy()[of_rows]
             scored["label"], scored["logit"] = seen.labels[valid], seen.logits[valid]
             self._predictions.write(scored.tobytes())

@@ -8,6 +8,7 @@ from tfonline import flags
 from tfonline.flags import flag, wrong
 from tfonline.formats import FORMATS
 from tfonline.stream import properties
+from tfonline.stream.readers.choose import READERS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,6 +20,9 @@ class StreamSettings:
     topic: str = flag("python_test1", "Kafka topic that holds the rows.")
     message_format: str = flag("tsv", "How a message holds a row: tsv, or a JSON list of the values.",
                                choices=tuple(FORMATS))
+    reader: str = flag("auto", "What reads a topic: tfio (tensorflow-io), consumer (confluent-kafka: today's librdkafka, with the "
+                       "rows' times), or auto: tfio where it is installed and can read this topic, else consumer. Both give "
+                       "the same rows in the same order.", choices=READERS)
     input_files: str = flag("", "Train from these TSV files (comma separated, globs, .gz) and not from Kafka; "
                             "each file is a partition. New files may come between two runs.")
     kafka_property: tuple[str, ...] = flag((), "A librdkafka property, key=value. May be repeated. Secrets belong "
@@ -41,11 +45,10 @@ class StreamSettings:
         Read once, and no field: whatever shows the settings shows their fields.
 
         Raises:
-          UserError: a line is not key=value, a property is the trainer's own, or a value cannot pass the reader (exit 64); the file
-            cannot be read (66).
+          UserError: a line is not key=value, or a property is the trainer's own (exit 64); the file cannot be read (66).
         """
         found = properties.read_properties(self.kafka_properties_file, self.kafka_property)
-        properties.refuse_what_the_trainer_cannot_take(found)
+        properties.refuse_the_trainers_own(found)
         return properties.as_dict(found)
 
 

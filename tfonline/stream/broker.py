@@ -56,6 +56,7 @@ class KafkaTopic:
     Attributes:
       num_partitions: as last seen; `begins` looks for more every few seconds.
       topic_id: tells the topic from another made later under its name; '' where the broker knows no ids.
+      events: what its clients have reported since all went well.
 
     Args:
       servers: `host:port[,host:port]`.
@@ -82,8 +83,8 @@ class KafkaTopic:
         say: Callable[[str], None],
     ):
         self._servers, self._topic, self._timeout_secs, self._stop, self._say = servers, topic, timeout_secs, stop, say
-        self._events = ClientEvents(servers, properties)
-        self._config = {**_CLIENT, **properties, "bootstrap.servers": servers, "error_cb": self._events.note}
+        self.events = ClientEvents(servers, properties)
+        self._config = {**_CLIENT, **properties, "bootstrap.servers": servers, "error_cb": self.events.note}
         # A consumer for all that is asked while the run goes on: the admin client's requests abort the process when a broker goes
         # away and comes back (librdkafka issue 4605).
         try:
@@ -187,6 +188,13 @@ class KafkaTopic:
         except KafkaException as e:
             consumer.poll(0)  # calls back what happened
             raise self._unreachable("reading rows", e.args[0].str()) from e
+
+    def unreadable(self, error: KafkaError) -> UserError:
+        """The error to end with where a consumer of the topic is told what nothing mends."""
+        if error.code() in _NO_RIGHT:
+            return self._no_right("reading rows", error)
+        self.events.note(error)
+        return self._deleted() or self._unreachable("reading rows", error.str())
 
     def close(self) -> None:
         """Nothing: closing a consumer waits for a broker that is away; the process's end does it."""
@@ -315,24 +323,20 @@ class KafkaTopic:
             try:
                 answer = ask()
                 self._consumer.poll(0)  # events of a broker that went and came back meanwhile
-                self._events.clear()
+                self.events.clear()
                 if said:
                     self._say(f"{doing} from {self._servers} works again")
                     self._check_same_topic()
                 return answer
             except KafkaException as e:
                 if e.args[0].code() in _NO_RIGHT:
-                    raise UserError(
-                        f"the Kafka broker at {self._servers} does not let this account do so ({doing}: {e.args[0].str()}). Give "
-                        "it the rights to describe and read the topic and the group (Kafka's ACLs), or log in as another.",
-                        Exit.CREDENTIALS,
-                    ) from e
+                    raise self._no_right(doing, e.args[0]) from e
                 error = without_secrets(e.args[0].str(), self._config)
                 self._consumer.poll(0)  # calls back what happened
-                if self._events.refusal():
+                if self.events.refusal():
                     raise self._unreachable(doing, error) from e
                 if not said:
-                    said, why = True, self._events.last or error
+                    said, why = True, self.events.last or error
                     self._say(f"{doing} from {self._servers} fails ({why}); trying again for {self._timeout_secs:g} s at most")
                 if time.monotonic() > deadline or self._stop.wait(_PAUSE_SECS):
                     raise self._deleted() or self._unreachable(doing, error) from e
@@ -362,9 +366,16 @@ class KafkaTopic:
             Exit.NO_INPUT,
         )
 
+    def _no_right(self, doing: str, error: KafkaError) -> UserError:
+        return UserError(
+            f"the Kafka broker at {self._servers} does not let this account do so ({doing}: {error.str()}). Give it the rights to "
+            "describe and read the topic and the group (Kafka's ACLs), or log in as another.",
+            Exit.CREDENTIALS,
+        )
+
     def _unreachable(self, doing: str, detail: str = "no answer") -> UserError:
         return described(
-            self._events.cause(),
+            self.events.cause(),
             f"the Kafka broker at {self._servers} did not answer for {self._timeout_secs:g} s while {doing}",
             detail,
             "Check --bootstrap_servers and that the broker runs; --broker_timeout_secs says how long to wait.",

@@ -1,21 +1,28 @@
 """The order of rows, made in one place for every reader: the rows of a window in chunks, the partitions in turns, then batches.
 
-A journal is replayed in this order, so nothing of it may depend on the reader or on how a read went.
+A journal is replayed in this order, so nothing of it may depend on the reader or on how a read went. It is made twice, as a graph
+for a Reader and in Python for a RowReader, and tests hold the two together.
 """
 
-from collections.abc import Iterable, Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
-from tfonline.stream.raw import Origin, RawBatch
-from tfonline.stream.readers import Reader
+from tfonline.stream.raw import Origin, RawBatch, raw_batch_spec
+from tfonline.stream.readers import NO_TIME, Reader, RowReader
+from tfonline.stream.windows import Window
 
 # Part of the order of rows: partitions take turns by chunks, so another size trains the same rows in another order.
 CHUNK_ROWS = 512
+# Python hands over so many rows at once, where a window has as many. Each time costs it a tenth of a millisecond.
+_PACK_ROWS = 4096
 
 
 def make_raw_batches(
-    planner: Iterable, reader: Reader, batch_size: int, groups: int = 1, own: int | None = None
+    planner: Iterable[Window | None], reader: Reader | RowReader, batch_size: int, groups: int = 1, own: int | None = None
 ) -> tf.data.Dataset:
     """Follows the planner: `(RawBatch, window int64, last bool)`.
 
@@ -28,12 +35,23 @@ def make_raw_batches(
 
     Args:
       planner: gives `Window` or, for a tick, None.
-      reader: reads a range of one partition.
+      reader: reads ranges of partitions.
       batch_size: rows a batch; only the last ones of a window are short.
       groups: of partitions.
       own: the group that is read here, its part of each batch by itself; None: all of them.
     """
+    read_here = range(groups) if own is None else [own]
+    if hasattr(reader, "take"):
+        return _from_python(planner, reader, batch_size // groups, groups, read_here)
+    return _from_graph(planner, reader, batch_size // groups, groups, read_here)
 
+
+# As a graph
+
+
+def _from_graph(
+    planner: Iterable[Window | None], reader: Reader, part_rows: int, groups: int, read_here: Sequence[int]
+) -> tf.data.Dataset:
     def plan():
         for w in planner:
             if w is None:
@@ -44,7 +62,12 @@ def make_raw_batches(
     def rows_of(partition, start, stop):
         # Cut anew, whatever pieces the reader gives: the bounds of the chunks count from the window's start.
         chunks = reader.rows(partition, start, stop).rebatch(CHUNK_ROWS)
-        return chunks.map(lambda m, o: RawBatch(m, Origin(tf.fill(tf.shape(m), tf.cast(partition, tf.int32)), o)))
+
+        def raw(message, offset):
+            origin = Origin(tf.fill(tf.shape(message), tf.cast(partition, tf.int32)), offset, tf.fill(tf.shape(message), _NO_TIME))
+            return RawBatch(message, tf.fill(tf.shape(message), False), origin)
+
+        return chunks.map(raw)
 
     def group(number, partitions, starts, stops):
         mine = partitions % groups == number
@@ -52,12 +75,12 @@ def make_raw_batches(
         # As many reads in flight as partitions: with fewer, some starve. The window says how many: a topic may get more.
         in_flight = tf.maximum(tf.math.count_nonzero(mine), 1)
         rows = ranges.interleave(rows_of, cycle_length=in_flight, num_parallel_calls=in_flight, deterministic=True)
-        return rows.rebatch(batch_size // groups)
+        return rows.rebatch(part_rows)
 
     @tf.autograph.experimental.do_not_convert  # generators inside; nothing here needs converting
     def window(number, partitions, starts, stops):
-        nothing = RawBatch(tf.zeros([0], tf.string), Origin(tf.zeros([0], tf.int32), tf.zeros([0], tf.int64)))
-        parts = [group(g, partitions, starts, stops) for g in (range(groups) if own is None else [own])]
+        nothing = tf.nest.map_structure(lambda spec: tf.zeros([0], spec.dtype), raw_batch_spec())
+        parts = [group(g, partitions, starts, stops) for g in read_here]
         batches = parts[0] if len(parts) == 1 else _side_by_side(parts, nothing)
         end = tf.data.Dataset.from_tensors((nothing, number, True))
         return batches.map(lambda raw: (raw, number, False)).concatenate(end)
@@ -67,9 +90,156 @@ def make_raw_batches(
     return windows.flat_map(window)
 
 
+_NO_TIME = np.int64(NO_TIME)
+
+
 def _side_by_side(parts: Sequence[tf.data.Dataset], nothing: RawBatch) -> tf.data.Dataset:
     """The first batches of all parts as one, then the second ones, and so on until the longest part ends."""
     padding = tf.data.Dataset.from_tensors(nothing).repeat()
     rows = tf.data.Dataset.zip(tuple(part.concatenate(padding) for part in parts))
     rows = rows.map(lambda *parts: tf.nest.map_structure(lambda *x: tf.concat(x, axis=0), *parts))
     return rows.take_while(lambda raw: tf.size(raw.message) > 0)
+
+
+# In Python
+
+
+class _Columns(NamedTuple):
+    """Rows of any partitions, column by column."""
+
+    message: list[bytes | None]
+    partition: list[int]
+    offset: list[int]
+    time_ms: list[int]
+
+
+class _Pack(NamedTuple):
+    """Batches of a window, one behind the other, as the graph gets them: first their rows, then what is said of each batch."""
+
+    message: np.ndarray  # of objects: numpy's own type of bytes loses trailing zeros
+    tombstone: np.ndarray
+    partition: np.ndarray
+    offset: np.ndarray
+    time_ms: np.ndarray
+    num_rows: np.ndarray
+    window: np.ndarray
+    last: np.ndarray
+
+
+def _from_python(
+    planner: Iterable[Window | None], reader: RowReader, part_rows: int, groups: int, read_here: Sequence[int]
+) -> tf.data.Dataset:
+    packs: Iterator[_Pack] = iter(())
+
+    def read(index: np.int64) -> tuple[np.ndarray, ...]:
+        nonlocal packs
+        if index == 0:
+            packs = _packs(planner, reader, part_rows, groups, read_here)
+        try:
+            return (*next(packs, _END),)
+        except InterruptedError:  # closed: the run is over
+            return (*_END,)
+        except Exception as error:  # tf.data makes a text of its own of it; the training loop raises this one
+            reader.error = reader.error or error
+            raise
+
+    def batches(*columns) -> tf.data.Dataset:
+        pack = _Pack(*(tf.ensure_shape(column, [None]) for column in columns))
+        raw = RawBatch(pack.message, pack.tombstone, Origin(pack.partition, pack.offset, pack.time_ms))
+        stop = tf.cumsum(pack.num_rows)
+        ranges = tf.data.Dataset.from_tensor_slices((stop - pack.num_rows, stop, pack.window, pack.last))
+        return ranges.map(
+            lambda start, stop, window, last: (tf.nest.map_structure(lambda column: column[start:stop], raw), window, last)
+        )
+
+    types = [tf.string, tf.bool, tf.int32, tf.int64, tf.int64, tf.int64, tf.int64, tf.bool]
+    # Not from_generator, which costs a millisecond an element.
+    packed = tf.data.Dataset.counter().map(lambda index: tuple(tf.numpy_function(read, [index], types)))
+    return packed.take_while(lambda *columns: tf.size(columns[-1]) > 0).flat_map(batches)
+
+
+def _packs(
+    planner: Iterable[Window | None], reader: RowReader, part_rows: int, groups: int, read_here: Sequence[int]
+) -> Iterator[_Pack]:
+    for window in planner:
+        if window is None:
+            yield _pack([_columns()], -1, ended=False)
+            continue
+        reader.place({p: window.start[p] for p in window.read if p % groups in read_here})
+        parts = [
+            _cut(_in_turns(reader, [(p, window.stop[p]) for p in window.read if p % groups == group]), part_rows)
+            for group in read_here
+        ]
+        held, num_rows = [], 0
+        for of_groups in itertools.zip_longest(*parts, fillvalue=_columns()):
+            batch = (
+                of_groups[0]
+                if len(of_groups) == 1
+                else _Columns(*(list(itertools.chain(*c)) for c in zip(*of_groups, strict=True)))
+            )
+            held.append(batch)
+            num_rows += len(batch.offset)
+            if num_rows >= _PACK_ROWS:
+                yield _pack(held, window.number, ended=False)
+                held, num_rows = [], 0
+        yield _pack([*held, _columns()], window.number, ended=True)
+
+
+def _in_turns(reader: RowReader, ranges: Sequence[tuple[int, int]]) -> Iterator[_Columns]:
+    """Chunks of the ranges (partition, stop), the partitions in turns until each has ended."""
+    while ranges:
+        go_on = []
+        for partition, stop in ranges:
+            rows = reader.take(partition, stop, CHUNK_ROWS)
+            if rows.offset:
+                yield _Columns(rows.message, [partition] * len(rows.offset), rows.offset, rows.time_ms)
+            if len(rows.offset) == CHUNK_ROWS:
+                go_on.append((partition, stop))
+        ranges = go_on
+
+
+def _cut(chunks: Iterable[_Columns], num_rows: int) -> Iterator[_Columns]:
+    """The rows of the chunks by so many; only the last ones are fewer."""
+    held = _columns()
+    for chunk in chunks:
+        for column, more in zip(held, chunk, strict=True):
+            column += more
+        if whole := len(held.offset) // num_rows * num_rows:
+            for first in range(0, whole, num_rows):
+                yield _Columns(*(column[first : first + num_rows] for column in held))
+            held = _Columns(*(column[whole:] for column in held))
+    if held.offset:
+        yield held
+
+
+def _columns() -> _Columns:
+    return _Columns([], [], [], [])
+
+
+def _joined(parts: Sequence[_Columns]) -> _Columns:
+    return _Columns(*(list(itertools.chain(*columns)) for columns in zip(*parts, strict=True)))
+
+
+def _pack(batches: Sequence[_Columns], window: int, ended: bool) -> _Pack:
+    """Batches of a window; the last of them is its end where it has `ended`."""
+    message, partition, offset, time_ms = _joined(batches)
+    tombstone = np.zeros(len(message), bool)
+    if None in message:
+        tombstone = np.array([m is None for m in message], bool)
+        message = [m or b"" for m in message]
+    last = np.zeros(len(batches), bool)
+    last[-1] = ended
+    return _Pack(
+        np.array(message, object),
+        tombstone,
+        np.array(partition, np.int32),
+        np.array(offset, np.int64),
+        np.array(time_ms, np.int64),
+        num_rows=np.array([len(batch.offset) for batch in batches], np.int64),
+        window=np.full(len(batches), window, np.int64),
+        last=last,
+    )
+
+
+# Behind the last pack: no batch at all.
+_END = _Pack(*(column[:0] for column in _pack([_columns()], -1, ended=False)))

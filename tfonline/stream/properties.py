@@ -19,6 +19,7 @@ _TRAINERS_OWN = {
     "enable.auto.commit": "tfonline itself",
     "auto.offset.reset": "tfonline itself",
     "isolation.level": "tfonline itself",
+    "enable.auto.offset.store": "tfonline itself",
     "enable.partition.eof": "tfonline itself",
 }
 _HIDDEN = "(hidden)"
@@ -47,18 +48,16 @@ def as_dict(properties: Iterable[Property]) -> dict[str, str]:
     return {p.key: p.value for p in properties}
 
 
-def refuse_what_the_trainer_cannot_take(properties: Iterable[Property]) -> None:
-    """Raises UserError (exit 64) for a property that the trainer sets itself, and a value that its reader cannot be given."""
-    for key, value, where in properties:
+def refuse_the_trainers_own(properties: Iterable[Property]) -> None:
+    """Raises UserError (exit 64) for a property that the trainer sets itself."""
+    for key, _, where in properties:
         if key in _TRAINERS_OWN:
             raise UserError(f"{where}: {key} is set by {_TRAINERS_OWN[key]}. Leave it out.", Exit.FLAGS)
-        if "=" in value:
-            raise UserError(
-                f"{where}: the value of {key} holds '=', which the tensorflow-io reader refuses: it splits each property there and "
-                "knows no way to quote it. The tools take such a value; for the trainer choose another one: a new password, or a "
-                "file's path without '='.",
-                Exit.FLAGS,
-            )
+
+
+def with_equals_sign(properties: Mapping[str, str]) -> list[str]:
+    """The keys of values that hold '='."""
+    return [key for key, value in properties.items() if "=" in value]
 
 
 def without_secrets(text: str, properties: Mapping[str, str]) -> str:

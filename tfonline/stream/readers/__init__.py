@@ -1,18 +1,39 @@
-"""Readers: each gives the rows of a range of offsets, as a tf.data graph, from one kind of stream.
+"""Readers: each gives the rows of a range of offsets, from one kind of stream.
 
 What a reader promises, whatever it reads from:
 
 - The rows of `[start, stop)` of a partition that the stream holds, each once, in offset order, the same ones every time.
 - Pieces of any size, empty ones too: the order of rows and the size of chunks are made above the readers, in stream/order.py.
-- A message to the byte. One without a value (a tombstone) is an empty message.
+- A message to the byte. One without a value (a tombstone) is told from an empty one where the stream knows the difference.
 - An end, though offsets are missing (gaps of transactions, aborted records) or the range holds no row at all.
-- An error, as tf.errors.OpError, where rows of the range cannot be read: a range is never cut short in silence.
-- Partitions are read side by side, each in threads of tf.data. A partition is read by one window at a time.
+- An error where rows of the range cannot be read: a range is never cut short in silence.
+
+There are two kinds. A `Reader` gives a tf.data graph, and reads partitions side by side in threads of tf.data. A `RowReader` gives
+rows in Python, when it is asked for them, from one thread. The same windows give the same rows in the same order by either.
 """
 
-from typing import Protocol
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-import tensorflow as tf
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+# The time of a row that has none.
+NO_TIME = -1
+
+
+class Rows(NamedTuple):
+    """Some rows of one partition, in the order of offsets.
+
+    Attributes:
+      message: their bytes; None for a tombstone.
+      offset: of each.
+      time_ms: of each, milliseconds since 1970; NO_TIME where there is none.
+    """
+
+    message: list[bytes | None]
+    offset: list[int]
+    time_ms: list[int]
 
 
 class Reader(Protocol):
@@ -24,8 +45,31 @@ class Reader(Protocol):
 
     error: Exception | None
 
-    def rows(self, partition: tf.Tensor, start: tf.Tensor, stop: tf.Tensor) -> tf.data.Dataset:
+    def rows(self, partition: "tf.Tensor", start: "tf.Tensor", stop: "tf.Tensor") -> "tf.data.Dataset":
         """Pieces `(message string [k], offset int64 [k])` with `start <= offset < stop`; k is any number.
 
-        Called while a graph is traced, once a window and partition: the arguments are scalar int64 tensors.
+        Called while a graph is traced, once a window and partition: the arguments are scalar int64 tensors. A partition is read by
+        one window at a time.
         """
+
+    def close(self) -> None:
+        """Gives back what it holds. Nothing is read afterwards."""
+
+
+class RowReader(Protocol):
+    """Reads ranges of offsets in Python.
+
+    Attributes:
+      error: what failed under a read, if anything did; it is set by who asks for the rows.
+    """
+
+    error: Exception | None
+
+    def place(self, starts: Mapping[int, int]) -> None:
+        """Has partitions stand at these offsets, from which they are read next."""
+
+    def take(self, partition: int, stop: int, most: int) -> Rows:
+        """The next rows below `stop` of a partition that was placed: `most`, and fewer only where the range has no more."""
+
+    def close(self) -> None:
+        """Ends a wait for rows, in whatever thread it is. Nothing is read afterwards."""

@@ -31,6 +31,9 @@ class MemorySource:
         stop.wait(min(secs, 0.05))
         return True
 
+    def close(self) -> None:
+        """Nothing."""
+
     def rows(self, partition: tf.Tensor, start: tf.Tensor, stop: tf.Tensor) -> tf.data.Dataset:
         """See Reader."""
         return generated_rows(self._pieces, partition, start, stop)

@@ -11,7 +11,7 @@ from tfonline.lifecycle import Exit, UserError
 from tfonline.stream import listener
 from tfonline.stream.broker import KafkaTopic, RowsGone
 from tfonline.stream.properties import without_secrets
-from tfonline.stream.windows import check_partitions
+from tfonline.stream.readers.choose import MOST_PARTITIONS_OF_TFIO
 
 # Rows that are taken from the op at once. One by one they would cost far more.
 _PIECE_ROWS = 512
@@ -22,10 +22,6 @@ _LOG_IN_SECS = 10.0
 # Rows of a partition that may wait in librdkafka. With so many there it pauses for a second, in which these are not to run out.
 _MOST_QUEUED = 500_000
 
-# Partitions that a process can read by tensorflow-io's op, which makes a consumer for each at each window. Seen on two cores beside
-# the broker: 512 partitions took 3,754 threads, 2,863 open files and 3 s a window; 1,000 took 7,546, 6,451 and 12 s, and more
-# where the machine is busy: that comes near --broker_timeout_secs, after which a read is taken for one that hangs.
-MOST_PARTITIONS = 512
 _FILES_A_PARTITION = 7
 
 
@@ -40,7 +36,10 @@ class TfioReader:
 
     Attributes:
       error: what failed in Python under a read, if anything did.
+      most_partitions: so many can one process read.
     """
+
+    most_partitions = MOST_PARTITIONS_OF_TFIO
 
     def __init__(self, topic: KafkaTopic, servers: str, group: str, properties: dict[str, str]):
         self._topic, self._servers, self._group, self._properties = topic, servers, group, properties
@@ -57,8 +56,7 @@ class TfioReader:
         self.error: Exception | None = None
 
     def check(self, workers: int = 1) -> None:
-        """Reads nothing, to see whether the op accepts the properties, whether its log-in works where there is one, and that the
-        topic has not too many partitions.
+        """Reads nothing, to see whether the op accepts the properties, and whether its log-in works where there is one.
 
         The op has a librdkafka of its own, of another version than the admin side's: that one's log-in says nothing of this one's.
 
@@ -66,10 +64,9 @@ class TfioReader:
           workers: how many processes share the partitions.
 
         Raises:
-          UserError: it does not accept them, or there are too many (exit 64); it cannot log in (77), or does not answer though the
+          UserError: it does not accept them (exit 64); it cannot log in (77), or does not answer though the
             admin side does (75).
         """
-        check_partitions(self._topic.num_partitions, MOST_PARTITIONS * workers)
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         wanted = soft + _FILES_A_PARTITION * -(-self._topic.num_partitions // workers)
         # Where there are too few, librdkafka tries again and again, and a window takes several times as long.
@@ -119,6 +116,9 @@ class TfioReader:
             "refuses this client. librdkafka 1.5 knows PLAIN, a client's certificate and, with Kafka 3, SCRAM.",
             Exit.TRY_AGAIN,
         )
+
+    def close(self) -> None:
+        """Nothing: a wait inside the op cannot be ended."""
 
     def rows(self, partition: tf.Tensor, start: tf.Tensor, stop: tf.Tensor) -> tf.data.Dataset:
         """See Reader; gaps and aborted records are passed over."""

@@ -1,0 +1,56 @@
+"""Which reader a run of Kafka takes, as --reader says."""
+
+import importlib.util
+from collections.abc import Mapping
+
+from tfonline.flags import wrong
+from tfonline.stream.properties import with_equals_sign
+
+READERS = ("auto", "tfio", "consumer")
+# Partitions that a process can read by tensorflow-io's op, which makes a consumer for each at each window. Seen on two cores beside
+# the broker: 512 partitions took 3,754 threads, 2,863 open files and 3 s a window; 1,000 took 7,546, 6,451 and 12 s, and more
+# where the machine is busy: that comes near --broker_timeout_secs, after which a read is taken for one that hangs.
+MOST_PARTITIONS_OF_TFIO = 512
+
+
+def choose_reader(wanted: str, properties: Mapping[str, str], num_partitions: int, num_workers: int) -> tuple[str, str]:
+    """The reader, `tfio` or `consumer`, and why --reader=auto does not take tensorflow-io's; '' where it does, or was not asked.
+
+    Args:
+      wanted: one of READERS.
+      properties: librdkafka's; they may hold secrets.
+      num_partitions: of the topic.
+      num_workers: that share them.
+
+    Raises:
+      UserError: tfio is wanted, and cannot read this topic (exit 64).
+    """
+    if wanted == "consumer":
+        return wanted, ""
+    why = _why_not_tfio(properties, num_partitions, num_workers)
+    if not why:
+        return "tfio", ""
+    if wanted == "tfio":
+        raise wrong(f"--reader=tfio: {why}. Use --reader=consumer, or auto.")
+    return "consumer", why
+
+
+def _why_not_tfio(properties: Mapping[str, str], num_partitions: int, num_workers: int) -> str:
+    """What keeps tensorflow-io's reader, which is built on librdkafka 1.5, from reading this topic; '' where nothing does."""
+    mechanism = properties.get("sasl.mechanism", properties.get("sasl.mechanisms", "")).upper()
+    if not importlib.util.find_spec("tensorflow_io"):
+        return "tensorflow-io is not installed, or not for this TensorFlow"
+    if mechanism.startswith("SCRAM-"):
+        return f"tensorflow-io's librdkafka 1.5 cannot log in by {mechanism} to Kafka 4"
+    if mechanism in ("OAUTHBEARER", "GSSAPI"):
+        return f"tensorflow-io's librdkafka 1.5 cannot log in by {mechanism}"
+    if keys := with_equals_sign(properties):
+        return f"the value of {', '.join(keys)} holds '=', which tensorflow-io refuses"
+    if properties.get("ssl.endpoint.identification.algorithm", "").lower() == "https":
+        return "tensorflow-io's librdkafka 1.5 never connects where host names are to be verified"
+    if num_partitions > MOST_PARTITIONS_OF_TFIO * num_workers:
+        return (
+            f"the topic has {num_partitions:,} partitions, and tensorflow-io can read {MOST_PARTITIONS_OF_TFIO * num_workers:,} at "
+            "most: it takes some seven threads and six open files for each"
+        )
+    return ""

@@ -1,0 +1,170 @@
+"""Rows of a Kafka topic, read by one confluent-kafka consumer (librdkafka of today) for all partitions of this process."""
+
+import itertools
+from collections.abc import Mapping
+
+from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from tfonline.lifecycle import Exit, Stop, UserError
+from tfonline.stream.broker import KafkaTopic, RowsGone
+from tfonline.stream.properties import without_secrets
+from tfonline.stream.readers import NO_TIME, Rows
+
+# A wait for rows looks this often whether the reader has been closed.
+_WAIT_SECS = 0.2
+_MOST_AT_ONCE = 1000
+# While one partition is waited for, rows of others that come before their turn are held: no more than so many of each.
+_MOST_HELD = 20_000
+# librdkafka's own queue of a partition, in kilobytes: as it has by itself, and less where there are many, so that all of them take
+# a gigabyte at most. With a megabyte or less a partition it reads by fits and starts.
+_QUEUE_KB, _QUEUES_KB, _LEAST_QUEUE_KB = 65_536, 1_048_576, 2048
+
+# What the user may set otherwise. A broker without new rows is asked ten times a second: a partition that is read for the first
+# time waits for the request before it.
+_SETTINGS = {"log_level": 2, "reconnect.backoff.max.ms": 1000, "fetch.wait.max.ms": 100, "fetch.queue.backoff.ms": 5}
+_OWN = {
+    "enable.auto.commit": False,
+    "enable.auto.offset.store": False,
+    "enable.partition.eof": True,
+    "auto.offset.reset": "error",
+    "isolation.level": "read_committed",
+}
+_GONE = {KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE}
+# Behind these nothing more comes. All others, such as a broker that is away, librdkafka mends by itself.
+_FATAL = {
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+    KafkaError._UNKNOWN_TOPIC,
+    KafkaError._UNKNOWN_PARTITION,
+    KafkaError._FATAL,
+    KafkaError._AUTHENTICATION,
+    KafkaError._INCONSISTENT,
+    KafkaError._BAD_MSG,
+}
+
+
+class _Partition:
+    """Where a partition stands, and the rows that librdkafka has given and nobody has taken."""
+
+    __slots__ = ("end", "message", "next", "offset", "paused", "time_ms")
+
+    def __init__(self, start: int):
+        self.next = start  # where the next range must begin
+        self.end = -1  # the greatest end of the partition that was told
+        self.message: list[bytes | None] = []
+        self.offset: list[int] = []
+        self.time_ms: list[int] = []
+        self.paused = False
+
+
+class ConsumerReader:
+    """A RowReader of a topic. Ranges that follow one another cost nothing to open: the consumer stays where it is, and reads ahead.
+
+    Args:
+      topic: the admin side; it says why a read failed.
+      servers: as in the flag.
+      group: a consumer group's name; librdkafka wants one, nothing is committed under it.
+      properties: librdkafka properties; they may hold secrets.
+      num_partitions: so many partitions this process may read.
+
+    Attributes:
+      error: what failed under a read, if anything did.
+    """
+
+    most_partitions = 0  # any number
+
+    def __init__(self, topic: KafkaTopic, servers: str, group: str, properties: Mapping[str, str], num_partitions: int = 1):
+        self.error: Exception | None = None
+        self._topic, self._closed = topic, Stop()
+        queue = max(_LEAST_QUEUE_KB, min(_QUEUE_KB, _QUEUES_KB // max(1, num_partitions)))
+        settings = {**_SETTINGS, "queued.max.messages.kbytes": queue, **properties}
+        try:
+            self._consumer = Consumer(
+                {**settings, **_OWN, "bootstrap.servers": servers, "group.id": group, "error_cb": topic.events.note}
+            )
+        except KafkaException as e:
+            raise UserError(f"a Kafka property is wrong: {without_secrets(e.args[0].str(), properties)}", Exit.FLAGS) from None
+        self._partitions: dict[int, _Partition] = {}
+
+    def place(self, starts: Mapping[int, int]) -> None:
+        """See RowReader."""
+        moved = {p: start for p, start in starts.items() if p not in self._partitions or self._partitions[p].next != start}
+        if not moved:
+            return
+        held = [TopicPartition(self._topic.name, p) for p in moved if p in self._partitions]
+        if held:
+            # librdkafka keeps a pause over an unassignment: the partition would be silent for ever.
+            self._consumer.resume([TopicPartition(self._topic.name, t.partition) for t in held if self._is_paused(t.partition)])
+            self._consumer.incremental_unassign(held)
+        self._consumer.incremental_assign([TopicPartition(self._topic.name, p, start) for p, start in moved.items()])
+        self._partitions.update((p, _Partition(start)) for p, start in moved.items())
+
+    def take(self, partition: int, stop: int, most: int) -> Rows:
+        """See RowReader.
+
+        Raises:
+          RowsGone: retention has removed the next row.
+          UserError: the topic is gone, or the account may not read it.
+          InterruptedError: the reader was closed.
+        """
+        at = self._partitions[partition]
+        while len(at.offset) < most and at.end < stop and not (at.offset and at.offset[-1] >= stop - 1):
+            self._pull(partition)
+        taken = at.offset[:most]
+        count = len(taken)
+        if count and taken[-1] >= stop:
+            count = sum(offset < stop for offset in taken)
+        rows = Rows(at.message[:count], taken[:count], at.time_ms[:count])
+        del at.message[:count], at.offset[:count], at.time_ms[:count]
+        ended = count < most or rows.offset[-1] >= stop - 1
+        at.next = stop if ended else rows.offset[-1] + 1
+        if at.paused and len(at.offset) < _MOST_HELD // 4:
+            self._consumer.resume([TopicPartition(self._topic.name, partition)])
+            at.paused = False
+        return rows
+
+    def close(self) -> None:
+        """Ends a wait for rows. The consumer goes with the process: to close it would wait for a broker that is away."""
+        self._closed.request("the reader is closed")
+
+    def _is_paused(self, partition: int) -> bool:
+        return self._partitions[partition].paused
+
+    def _pull(self, wanted: int) -> None:
+        """Takes over what librdkafka has, or waits for it; rows of other partitions than the wanted one are held, too."""
+        # `consume` waits until it has as many as it is asked for: one is waited for, and then what else is there is taken.
+        messages = self._consumer.consume(1, _WAIT_SECS)
+        if not messages:
+            if self._closed.requested():
+                raise InterruptedError("the reader was closed")
+            return
+        messages += self._consumer.consume(_MOST_AT_ONCE, 0)
+        for partition, run in itertools.groupby(messages, Message.partition):
+            rows = list(run)
+            if any(error is not None for error in map(Message.error, rows)):
+                rows = [message for message in rows if not self._is_event(message)]
+            at = self._partitions.get(partition)
+            if at is None or not rows:
+                continue
+            at.message += map(Message.value, rows)
+            at.offset += map(Message.offset, rows)
+            at.time_ms += (NO_TIME if kind == TIMESTAMP_NOT_AVAILABLE else ms for kind, ms in map(Message.timestamp, rows))
+            if partition != wanted and not at.paused and len(at.offset) > _MOST_HELD:
+                self._consumer.pause([TopicPartition(self._topic.name, partition)])
+                at.paused = True
+
+    def _is_event(self, message: Message) -> bool:
+        """Whether it is no row but the end of a partition, or an error; raises those that nothing mends."""
+        error = message.error()
+        if error is None:
+            return False
+        if error.code() == KafkaError._PARTITION_EOF:
+            if at := self._partitions.get(message.partition()):
+                at.end = max(at.end, message.offset())
+        elif error.code() in _GONE:
+            raise RowsGone(f"partition {message.partition()}: from {self._partitions[message.partition()].next}")
+        elif error.code() in _FATAL:
+            raise self._topic.unreadable(error)
+        else:
+            self._topic.events.note(error)
+        return True
