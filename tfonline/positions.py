@@ -1,5 +1,7 @@
 """Where a new model starts, where a run ends, what a checkpoint's offsets mean for the topic of today; the planner."""
 
+import json
+import pathlib
 import time
 from collections.abc import Callable
 from typing import Any
@@ -7,7 +9,6 @@ from typing import Any
 from tfonline.lifecycle import Exit, Stop, UserError
 from tfonline.report.console import Console
 from tfonline.settings.stream import WindowSettings, timestamp_ms
-from tfonline.stream.broker import read_offsets_file
 from tfonline.stream.journal import Journal
 from tfonline.stream.policy import Policy
 from tfonline.stream.windows import Planner, Window
@@ -36,6 +37,25 @@ def resolve_start(start: str, source: Any, replay: list[Window] | None) -> list[
             "of another topic, or of this one before it was made anew. Use offsets of this topic, or --start=latest.",
             Exit.NO_INPUT,
         )
+    return offsets
+
+
+def read_offsets_file(path: str, num_partitions: int) -> list[int]:
+    """The offsets of --start=offsets:<file>: a JSON object such as {"0": 1200, "1": 1180}.
+
+    Raises:
+      UserError: the file is missing (exit 66), or does not give each partition a whole number from 0 on (64).
+    """
+    expected = f'Expected a JSON object with partitions 0 to {num_partitions - 1}, such as {{"0": 1200}}.'
+    try:
+        found = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
+        offsets = [found[str(p)] for p in range(num_partitions)]
+    except OSError as e:
+        raise UserError(f"--start=offsets:{path} cannot be read ({e.strerror}). {expected}", Exit.NO_INPUT) from e
+    except (ValueError, KeyError, TypeError) as e:
+        raise UserError(f"--start=offsets:{path} is not understood ({e!r}). {expected}", Exit.FLAGS) from e
+    if len(found) != num_partitions or not all(type(o) is int and o >= 0 for o in offsets):  # true is no offset
+        raise UserError(f"--start=offsets:{path} holds {found}. {expected}", Exit.FLAGS)
     return offsets
 
 

@@ -16,7 +16,6 @@ the journal, as they were; rejected.jsonl, loss.log and predictions.bin are cut 
 import contextlib
 import dataclasses
 import errno
-import gc
 import json
 import os
 import pathlib
@@ -25,7 +24,7 @@ import traceback
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from tfonline import config as flags
-from tfonline import folders
+from tfonline import folders, garbage
 from tfonline.cluster.members import Cluster, find
 from tfonline.lifecycle import Exit, FolderLock, Liveness, Stop, UserError, block_signals, stop_on_signals
 from tfonline.positions import add_new_partitions, resolve_start
@@ -85,6 +84,7 @@ def main(argv: list[str]) -> NoReturn:
     leave(Exit.OK)
 
 
+@garbage.not_at_first()
 def run(config: flags.Config, stop: Stop | None = None, console: Console | None = None) -> RunResult:
     """Trains until the stream ends, it is asked to stop, or something is wrong.
 
@@ -167,6 +167,7 @@ def _train(
     from tfonline.state import Position
     from tfonline.stream.order import make_raw_batches
 
+    garbage.keep()
     learning, keeping, local, worker_secs = config.learning, config.keeping, stop, config.workers.worker_timeout_secs
     with all_come(cluster, worker_secs, console):
         strategy = make_strategy(learning.num_replicas, learning.devices, cluster)  # first of all: it makes logical devices
@@ -257,10 +258,7 @@ def _train(
             config, schema, dictionaries, features, learner, source, begun, failures, stop, console, status, job, closing,
             dead_letters=_open_dead_letters(config.stream, f.dead_letter_topic, stop, console) if f.dead_letter_topic else None,
         )  # fmt: skip
-        # What is there now stays. No later collection looks at it: one in the middle of an export would stop training for 0.3 s.
-        gc.collect()
-        gc.freeze()
-        closing.callback(gc.unfreeze)
+        garbage.collect_from_now_on()
         for each in (stop, local):
             closing.callback(each.request, "the run has ended")  # whatever still reads ahead ends, too
         closing.callback(reader.close)
@@ -338,14 +336,13 @@ def _open_stream(
         kind, why = choose_reader(stream.reader, stream.read_properties, topic.num_partitions, num_workers)
         if why:
             console.say(f"--reader=auto takes consumer: {why}")
-        of_topic = (topic, stream.bootstrap_servers, stream.group, stream.read_properties)
         if kind == "consumer":
             from tfonline.stream.readers.consumer import ConsumerReader
 
-            return topic, ConsumerReader(*of_topic, num_partitions=-(-topic.num_partitions // num_workers))
+            return topic, ConsumerReader(topic, -(-topic.num_partitions // num_workers))
         from tfonline.stream.readers.tfio import TfioReader
 
-        reader = TfioReader(*of_topic)
+        reader = TfioReader(topic, stream.bootstrap_servers, stream.group, stream.read_properties)
         with liveness, liveness.waiting():
             reader.check(num_workers)
         return topic, reader

@@ -120,7 +120,7 @@ class Connection:
         """
         topics = self.topics(client)
         if name not in topics:
-            from tfonline.stream.broker import name_topics
+            from tfonline.stream.metadata import name_topics
 
             raise UserError(
                 f"the broker at {self.bootstrap} has no topic {name!r}. Topics there: {name_topics(topics, name)}. "

@@ -58,8 +58,8 @@ def test_offsets_without_a_record_are_passed_over(broker, topic):
 
 
 def test_a_broker_that_is_away_is_not_waited_for(admin, monkeypatch):
-    monkeypatch.setattr(admin_side, "_REQUEST_SECS", 0.5)
-    monkeypatch.setitem(admin._config, "bootstrap.servers", "127.0.0.1:1")
+    monkeypatch.setattr(admin_side, "REQUEST_SECS", 0.5)
+    monkeypatch.setitem(admin._client._config, "bootstrap.servers", "127.0.0.1:1")
     began = time.monotonic()
     assert admin.newest_row_time([0, 0], [100, 200]) is None
     assert time.monotonic() - began < 3

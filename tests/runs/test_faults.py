@@ -20,7 +20,7 @@ from tfonline.lifecycle import Stop, UserError
 from tfonline.model.learner import Learner
 from tfonline.positions import add_new_partitions
 from tfonline.state import Position
-from tfonline.stream import broker as admin_side
+from tfonline.stream import metadata
 from tfonline.stream.journal import read_journal
 from tfonline.stream.readers.memory import MemorySource
 
@@ -123,7 +123,7 @@ def test_rows_that_retention_takes_while_it_trains(topic, start, in_a_process, a
 
 
 def test_partitions_that_are_added_while_it_runs_are_read(topic, in_a_thread, produce, admin, tmp_path, monkeypatch, capfd):
-    monkeypatch.setattr(admin_side, "_REFRESH_SECS", 0.1)
+    monkeypatch.setattr(metadata, "_REFRESH_SECS", 0.1)
     name = topic([ROWS[:100]])
     stop, result, thread = in_a_thread(topic=name, window_rows=50, window_secs=0.2)
     wait_until(lambda: rows_trained(tmp_path, 100))

@@ -198,13 +198,14 @@ def test_events_of_a_time_that_is_over_explain_nothing(kafka, clicks):
         def str(self):
             return "sasl_plaintext://localhost:1/1: SASL authentication error: not yet (after 1ms in state AUTH_REQ)"
 
+    events = topic.events
     for _ in range(2):
-        topic.events.note(Refused())
-    assert topic.events.refusal() is None  # once or twice may be a broker that starts
-    topic.events.note(Refused())
-    assert topic.events.refusal().what == "the Kafka broker at localhost:1 refuses the log-in: SASL authentication error: not yet"
+        events.note(Refused())
+    assert events.refusal() is None  # once or twice may be a broker that starts
+    events.note(Refused())
+    assert events.refusal().what == "the Kafka broker at localhost:1 refuses the log-in: SASL authentication error: not yet"
     assert topic.ends() == [2, 0]
-    assert topic.events.cause() is None
+    assert events.cause() is None
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,10 @@ from confluent_kafka.admin import AdminClient
 from contracts.readers import read_windows
 
 from tfonline.lifecycle import Stop, UserError
-from tfonline.positions import make_resolve_stop, resolve_start
-from tfonline.stream.broker import KafkaTopic, RowsGone, read_offsets_file
+from tfonline.positions import make_resolve_stop, read_offsets_file, resolve_start
+from tfonline.stream.broker import KafkaTopic
 from tfonline.stream.readers.tfio import TfioReader
+from tfonline.stream.records import RowsGone
 from tfonline.stream.windows import Window
 
 
@@ -187,10 +188,32 @@ def test_a_range_that_retention_took_is_not_told_as_a_dead_broker(broker, topic)
     admin = AdminClient({"bootstrap.servers": broker.bootstrap, "log_level": 0})
     admin.delete_records([TopicPartition(name, 0, 2)])[TopicPartition(name, 0)].result()
     with pytest.raises(RowsGone, match=r"partition 0: \[0, 3\)"):
-        reader._topic.fetch(0, 0, 3)
+        reader._topic.fetch({0: (0, 3)})
     with pytest.raises(RowsGone):
         reader._rest(tf.constant(0), tf.constant(0, tf.int64), tf.constant(3, tf.int64))
     assert reader.error is None
+
+
+def test_a_few_rows_are_fetched_of_several_partitions_at_once(broker, topic):
+    name = topic([[b"a%d" % i for i in range(700)], [], [b"c0", b"c1", b""]])
+    producer = Producer({"bootstrap.servers": broker.bootstrap, "transactional.id": name})
+    producer.init_transactions()
+    for text, end in ((b"aborted", producer.abort_transaction), (b"committed", producer.commit_transaction)):
+        producer.begin_transaction()
+        producer.produce(name, text, partition=2)
+        producer.flush()
+        end()
+    found = open_topic(broker, name).fetch({0: (600, 603), 2: (1, 7), 1: (0, 0)})
+    assert found == {0: [(600, b"a600"), (601, b"a601"), (602, b"a602")], 2: [(1, b"c1"), (2, b""), (5, b"committed")], 1: []}
+
+
+def test_a_stop_ends_the_wait_for_rows_that_do_not_come(broker, topic):
+    stop = Stop()
+    source = KafkaTopic(broker.bootstrap, topic([[b"a", b"b"], []]), "test", {}, 3600.0, stop, print)
+    stop.request("test")
+    with pytest.raises(UserError, match=r"while reading offsets \[1, 3\) of partition 0, \[0, 1\) of partition 1") as e:
+        source.fetch({0: (1, 3), 1: (0, 1)})
+    assert e.value.code == 69
 
 
 def test_an_id_that_a_busy_broker_does_not_tell_is_asked_for_again(broker, topic, monkeypatch):
@@ -205,7 +228,7 @@ def test_an_id_that_a_busy_broker_does_not_tell_is_asked_for_again(broker, topic
             failed.set_exception(KafkaException(KafkaError(busy.pop())))
             return {name: failed}
 
-    monkeypatch.setattr("tfonline.stream.broker.AdminClient", Busy)
+    monkeypatch.setattr("tfonline.stream.client.AdminClient", Busy)
     assert open_topic(broker, name).topic_id == told
     assert busy == []
 

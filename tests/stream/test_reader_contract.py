@@ -33,15 +33,16 @@ def of_files(request, suffix):
 def of_kafka(request, reader):
     broker, topic = (request.getfixturevalue(name) for name in ("broker", "topic"))
     name = topic(PARTITIONS)
-    return lambda: reader(KafkaTopic(broker.bootstrap, name, "contract", {}, 5.0, Stop(), print), broker.bootstrap, "contract", {})
+    admin = lambda: KafkaTopic(broker.bootstrap, name, "contract", {}, 5.0, Stop(), print)  # noqa: E731
+    return lambda: reader(admin(), broker.bootstrap)
 
 
 READERS = {
     "memory": (of_memory, None),
     "files": (of_files, ""),
     "packed files": (of_files, ".gz"),
-    "tfio": (of_kafka, TfioReader),
-    "consumer": (of_kafka, ConsumerReader),
+    "tfio": (of_kafka, lambda topic, servers: TfioReader(topic, servers, "contract", {})),
+    "consumer": (of_kafka, lambda topic, _: ConsumerReader(topic)),
 }
 
 

@@ -9,7 +9,7 @@ import topic as topic_tool
 from kafka_helpers import run_tool
 
 from tfonline.lifecycle import UserError
-from tfonline.stream.broker import name_topics
+from tfonline.stream.metadata import name_topics
 
 
 def test_create_describe_delete(broker):

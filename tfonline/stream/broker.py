@@ -1,49 +1,22 @@
-"""The admin side of Kafka: metadata, offsets and commits, by confluent-kafka. The rows themselves are read in readers.py."""
+"""The admin side of a Kafka topic: its offsets, commits to it, and its newest rows. What is trained, stream/readers/ reads."""
 
-import difflib
-import json
-import pathlib
 import time
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
-from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Consumer, KafkaError, KafkaException, TopicCollection, TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import OFFSET_INVALID, TIMESTAMP_NOT_AVAILABLE, Consumer, KafkaError, KafkaException, TopicPartition
 
 from tfonline.lifecycle import Exit, Stop, UserError
-from tfonline.stream.broker_errors import ClientEvents, described
+from tfonline.stream import records
+from tfonline.stream.broker_errors import ClientEvents
+from tfonline.stream.client import REQUEST_SECS, Client
+from tfonline.stream.metadata import TopicMetadata
 from tfonline.stream.new_rows import LONG_POLL, NewRows
-from tfonline.stream.properties import without_secrets
 
-T = TypeVar("T")
-
-_REQUEST_SECS = 5.0
 # Times that Kafka's ListOffsets request gives a meaning of their own.
 _LATEST, _EARLIEST = -1, -2
-# The broker knows who asks, and refuses.
-_NO_RIGHT = {
-    KafkaError.TOPIC_AUTHORIZATION_FAILED,
-    KafkaError.GROUP_AUTHORIZATION_FAILED,
-    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
-}
-# A topic's id is not known: the broker is too old to have ids, the account may not ask, or there is no such topic any more.
-_NO_ID = {
-    KafkaError._UNSUPPORTED_FEATURE,
-    KafkaError.UNSUPPORTED_VERSION,
-    KafkaError.TOPIC_AUTHORIZATION_FAILED,
-    KafkaError.UNKNOWN_TOPIC_OR_PART,
-}
-_PAUSE_SECS = 0.2
-_REFRESH_SECS = 5.0
-_NUM_NAMES_SHOWN = 20
 # The newest row is looked for so far back: there are offsets without one, as the ends of transactions and what was aborted.
 _LOOK_BACK_OFFSETS = 100
-# A broker that is away is said once, by this module; one that is back is noticed within a second.
-_CLIENT = {"log_level": 2, "reconnect.backoff.max.ms": 1000}
-
-
-class RowsGone(Exception):
-    """Offsets that were to be read are no longer in the log."""
 
 
 class KafkaTopic:
@@ -52,11 +25,6 @@ class KafkaTopic:
     Three threads use it: the planner's for offsets and to wait, the training loop's to commit, and the one that watches for rows
     that do not come. librdkafka's clients may be shared, and any thread that polls may be called back for another; the planner
     keeps its questions about offsets together, for `begins` may find new partitions.
-
-    Attributes:
-      num_partitions: as last seen; `begins` looks for more every few seconds.
-      topic_id: tells the topic from another made later under its name; '' where the broker knows no ids.
-      events: what its clients have reported since all went well.
 
     Args:
       servers: `host:port[,host:port]`.
@@ -82,31 +50,32 @@ class KafkaTopic:
         stop: Stop,
         say: Callable[[str], None],
     ):
-        self._servers, self._topic, self._timeout_secs, self._stop, self._say = servers, topic, timeout_secs, stop, say
-        self.events = ClientEvents(servers, properties)
-        self._config = {**_CLIENT, **properties, "bootstrap.servers": servers, "error_cb": self.events.note}
-        # A consumer for all that is asked while the run goes on: the admin client's requests abort the process when a broker goes
-        # away and comes back (librdkafka issue 4605).
-        try:
-            self._consumer = self._new_consumer(group)
-        except KafkaException as e:
-            raise UserError(f"a Kafka property is wrong: {without_secrets(e.args[0].str(), properties)}", Exit.FLAGS) from None
-        self._new_rows = NewRows(lambda: self._new_consumer(group, **LONG_POLL), topic)
-        self.topic_id = ""  # not known yet; a broker that comes back while the topic is looked for is compared with it
-        self.num_partitions = self._find_topic()
-        self.topic_id = self._find_topic_id()
-        self._refreshed = time.monotonic()
+        self._topic, self._group, self._stop = topic, group, stop
+        self._client = Client(servers, group, properties, timeout_secs, stop, say, on_commit=self._on_commit)
+        self._consumer = self._client.consumer
+        self._new_rows = NewRows(lambda: self._client.make_consumer(group, **LONG_POLL), topic)
+        self._metadata = TopicMetadata(self._client, topic, say)
         self._commits: dict[tuple[int, ...], str] = {}  # what came of a commit, by its offsets
 
     @property
     def timeout_secs(self) -> float:
         """How long the broker may be out of reach."""
-        return self._timeout_secs
+        return self._client.timeout_secs
 
     @property
     def name(self) -> str:
         """The topic's name."""
         return self._topic
+
+    @property
+    def num_partitions(self) -> int:
+        """As last seen; `begins` looks for more every few seconds."""
+        return self._metadata.num_partitions
+
+    @property
+    def topic_id(self) -> str:
+        """Tells the topic from another made later under its name; '' where the broker knows no ids."""
+        return self._metadata.topic_id
 
     def begins(self) -> list[int]:
         """The oldest offset of each partition that is still in the log.
@@ -114,12 +83,7 @@ class KafkaTopic:
         Raises:
           UserError: the topic was deleted (exit 66) or made anew (78), or the broker cannot be reached (69).
         """
-        if time.monotonic() - self._refreshed > _REFRESH_SECS:
-            found = self._retry(self._count_partitions, "looking for new partitions")
-            if found > self.num_partitions:
-                self._say(f"topic {self._topic} has {found} partitions now, {found - self.num_partitions} of them new")
-            self.num_partitions = max(found, self.num_partitions)
-            self._refreshed = time.monotonic()
+        self._metadata.refresh()
         return self._list_offsets(_EARLIEST)
 
     def ends(self) -> list[int]:
@@ -143,18 +107,18 @@ class KafkaTopic:
         Raises:
           UserError: the group has committed none for a partition (exit 66).
         """
-        consumer = self._new_consumer(group)
+        consumer = self._client.make_consumer(group)
 
-        def ask() -> list[TopicPartition]:
+        def request() -> list[TopicPartition]:
             try:
-                return consumer.committed(self._topic_partitions(), timeout=_REQUEST_SECS)
+                return consumer.committed(self._partitions(), timeout=REQUEST_SECS)
             except KafkaException:
                 told = consumer.poll(0.1)  # a refusal by the group's coordinator comes here, and the request only times out
                 if told is not None and told.error():
                     raise KafkaException(told.error()) from None
                 raise
 
-        offsets = self._retry(ask, f"reading the offsets of group {group}")
+        offsets = self._metadata.ask(request, f"reading the offsets of group {group}")
         missing = [o.partition for o in offsets if o.offset < 0]
         if missing:
             raise UserError(
@@ -170,7 +134,7 @@ class KafkaTopic:
         self._commits.clear()
         # Asynchronous, for a synchronous commit to a broker that is away waits far beyond any timeout of ours.
         self._consumer.commit(offsets=positions, asynchronous=True)
-        deadline = time.monotonic() + _REQUEST_SECS
+        deadline = time.monotonic() + REQUEST_SECS
         while tuple(offsets) not in self._commits and time.monotonic() < deadline:
             self._consumer.poll(0.01)  # calls _on_commit, be it of an earlier commit that was given up
         return self._commits.get(tuple(offsets), "no answer")
@@ -182,48 +146,50 @@ class KafkaTopic:
 
     def check_reachable(self) -> None:
         """Raises UserError (exit 69, or 77) where the broker does not answer; asks once, on a connection of its own."""
-        consumer = self._new_consumer(f"{self._topic}-check")
-        try:
-            consumer.list_topics(timeout=_REQUEST_SECS)
-        except KafkaException as e:
-            consumer.poll(0)  # calls back what happened
-            raise self._unreachable("reading rows", e.args[0].str()) from e
+        self._client.check_reachable(f"{self._topic}-check")
+
+    @property
+    def events(self) -> ClientEvents:
+        """What its consumers have reported since all went well."""
+        return self._client.events
+
+    def make_consumer(self, defaults: Mapping[str, Any]) -> Consumer:
+        """A consumer to read rows by, see Client.make_consumer; `defaults` are settings that the user's properties come before."""
+        return self._client.make_consumer(self._group, defaults, **{"enable.auto.offset.store": False})
 
     def unreadable(self, error: KafkaError) -> UserError:
-        """The error to end with where a consumer of the topic is told what nothing mends."""
-        if error.code() in _NO_RIGHT:
-            return self._no_right("reading rows", error)
-        self.events.note(error)
-        return self._deleted() or self._unreachable("reading rows", error.str())
+        """The error to end with where a consumer of the topic was told what nothing mends."""
+        return self._metadata.unreadable(error)
 
     def close(self) -> None:
         """Nothing: closing a consumer waits for a broker that is away; the process's end does it."""
 
-    def fetch(self, partition: int, start: int, stop: int) -> tuple[list[bytes], list[int]]:
-        """The committed records in `[start, stop)` of a partition by a plain consumer: values (b'' for none) and offsets.
+    def fetch(self, ranges: Mapping[int, tuple[int, int]]) -> dict[int, list[tuple[int, bytes]]]:
+        """The committed records of ranges of offsets, by a plain consumer: for few of them.
+
+        Args:
+          ranges: of each partition a half-open range, `[start, stop)`.
+
+        Returns:
+          of each partition its records in order: offset and value, b'' for none.
 
         Raises:
           UserError: the broker did not answer within the timeout (exit 69).
-          RowsGone: retention has removed the first of them.
+          RowsGone: retention has removed the first of a range.
         """
-        consumer = self._new_consumer(f"{self._topic}-rest")
-        consumer.assign([TopicPartition(self._topic, partition, start)])
-        values, offsets = [], []
-        deadline = time.monotonic() + self._timeout_secs
+        consumer = self._client.make_consumer(f"{self._topic}-rest")
+        found: dict[int, list[tuple[int, bytes]]] = {partition: [] for partition in ranges}
+        deadline = time.monotonic() + self.timeout_secs
+
+        def nothing_came() -> None:
+            if time.monotonic() > deadline or self._stop.requested():
+                which = ", ".join(f"[{start}, {stop}) of partition {p}" for p, (start, stop) in ranges.items())
+                raise self._client.unreachable(f"reading offsets {which}")
+
         try:
-            while True:
-                record = consumer.poll(0.5)
-                failed = record is None or (record.error() and record.error().code() != KafkaError._PARTITION_EOF)
-                if not failed and record.offset() >= stop:
-                    return values, offsets
-                if failed and record is not None and record.error().code() == KafkaError._AUTO_OFFSET_RESET:
-                    raise RowsGone(f"partition {partition}: [{start}, {stop})")
-                if failed or record.error():  # an end of partition before `stop`: the leader's watermark lags
-                    if time.monotonic() > deadline or self._stop.requested():
-                        raise self._unreachable(f"reading offsets [{start}, {stop}) of partition {partition}")
-                    continue
-                values.append(record.value() or b"")
-                offsets.append(record.offset())
+            for record in records.read(consumer, self._topic, ranges, nothing_came):
+                found[record.partition()].append((record.offset(), record.value() or b""))
+            return found
         finally:
             consumer.close()
 
@@ -235,177 +201,36 @@ class KafkaTopic:
         Returns:
           None where it is not known: there is no message, none has a time, or the broker did not answer within a few seconds.
         """
-        first = {p: max(s, e - _LOOK_BACK_OFFSETS) for p, (s, e) in enumerate(zip(start, stop, strict=True)) if s < e}
+        last = {p: (max(s, e - _LOOK_BACK_OFFSETS), e) for p, (s, e) in enumerate(zip(start, stop, strict=True))}
+        times, deadline = [], time.monotonic() + REQUEST_SECS
+
+        def nothing_came() -> None:
+            if time.monotonic() > deadline:
+                raise TimeoutError
+
         try:
             # Where retention has taken the first of the offsets, from what is left on.
-            consumer = self._new_consumer(f"{self._topic}-newest", reset="earliest")
-            consumer.assign([TopicPartition(self._topic, p, offset) for p, offset in first.items()])
-        except KafkaException:
-            return None
-        times, deadline = [], time.monotonic() + _REQUEST_SECS
-        while first and time.monotonic() < deadline:
-            record = consumer.poll(0.1)
-            if record is None or record.partition() not in first:
-                continue
-            if record.error():
-                done = record.error().code() == KafkaError._PARTITION_EOF
-            else:
+            consumer = self._client.make_consumer(f"{self._topic}-newest", **{"auto.offset.reset": "earliest"})
+            for record in records.read(consumer, self._topic, last, nothing_came):
                 kind, ms = record.timestamp()
-                if record.offset() < stop[record.partition()] and kind != TIMESTAMP_NOT_AVAILABLE:
+                if kind != TIMESTAMP_NOT_AVAILABLE:
                     times.append(ms / 1000)
-                done = record.offset() >= stop[record.partition()] - 1
-            if done:
-                del first[record.partition()]
-        return max(times, default=None) if not first else None
+        except (KafkaException, TimeoutError):
+            return None
+        return max(times, default=None)
 
-    def _new_consumer(self, group: str, reset: str = "error", **more: Any) -> Consumer:
-        settings = {
-            "group.id": group,
-            "enable.auto.commit": False,
-            "enable.partition.eof": True,
-            "auto.offset.reset": reset,
-            "isolation.level": "read_committed",
-            "on_commit": self._on_commit,
-        }
-        return Consumer({**self._config, **settings, **more})
-
-    def _topic_partitions(self) -> list[TopicPartition]:
-        return [TopicPartition(self._topic, p) for p in range(self.num_partitions)]
-
-    def _find_topic(self) -> int:
-        """The number of partitions."""
-        topics = self._retry(lambda: self._consumer.list_topics(timeout=_REQUEST_SECS).topics, "reading the list of topics")
-        if self._topic not in topics:
-            raise UserError(
-                f"topic {self._topic} is not on {self._servers}. Topics there: {name_topics(topics, self._topic)}. "
-                f"Make it with python tools/topic.py create --bootstrap_servers={self._servers} --topic={self._topic}.",
-                Exit.NO_INPUT,
-            )
-        return len(topics[self._topic].partitions)
-
-    def _count_partitions(self) -> int:
-        topics = self._consumer.list_topics(timeout=_REQUEST_SECS).topics
-        if self._topic not in topics:
-            raise KafkaException(KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART))
-        return len(topics[self._topic].partitions)
-
-    def _find_topic_id(self) -> str:
-        admin = AdminClient(self._config)  # named: one that is collected before its futures are read fails them
-
-        def ask() -> str:
-            asked = admin.describe_topics(TopicCollection([self._topic]), request_timeout=_REQUEST_SECS)
-            try:
-                return str(asked[self._topic].result().topic_id)
-            except KafkaException as e:
-                if e.args[0].code() in _NO_ID:
-                    return ""
-                raise
-
-        return self._retry(ask, "reading the topic's id")
+    def _partitions(self, offset: int = OFFSET_INVALID) -> list[TopicPartition]:
+        return [TopicPartition(self._topic, p, offset) for p in range(self.num_partitions)]
 
     def _list_offsets(self, time_ms: int) -> list[int]:
         """The offsets at a time, or at _EARLIEST or _LATEST; -1 where there is none."""
 
-        def ask() -> list[int]:
-            asked = [TopicPartition(self._topic, p, time_ms) for p in range(self.num_partitions)]
-            found = self._consumer.offsets_for_times(asked, timeout=_REQUEST_SECS)
+        def request() -> list[int]:
+            # In this request a time stands in the offset's place.
+            found = self._consumer.offsets_for_times(self._partitions(time_ms), timeout=REQUEST_SECS)
             for position in found:
                 if position.error:
                     raise KafkaException(position.error)
             return [position.offset for position in found]
 
-        return self._retry(ask, "reading the partitions' offsets")
-
-    def _retry(self, ask: Callable[[], T], doing: str) -> T:
-        """Asks until the broker answers, for `timeout_secs` at most."""
-        deadline, said = time.monotonic() + self._timeout_secs, False
-        while True:
-            try:
-                answer = ask()
-                self._consumer.poll(0)  # events of a broker that went and came back meanwhile
-                self.events.clear()
-                if said:
-                    self._say(f"{doing} from {self._servers} works again")
-                    self._check_same_topic()
-                return answer
-            except KafkaException as e:
-                if e.args[0].code() in _NO_RIGHT:
-                    raise self._no_right(doing, e.args[0]) from e
-                error = without_secrets(e.args[0].str(), self._config)
-                self._consumer.poll(0)  # calls back what happened
-                if self.events.refusal():
-                    raise self._unreachable(doing, error) from e
-                if not said:
-                    said, why = True, self.events.last or error
-                    self._say(f"{doing} from {self._servers} fails ({why}); trying again for {self._timeout_secs:g} s at most")
-                if time.monotonic() > deadline or self._stop.wait(_PAUSE_SECS):
-                    raise self._deleted() or self._unreachable(doing, error) from e
-
-    def _check_same_topic(self) -> None:
-        """After a time without answers the topic may be another of the same name, whose offsets mean something else."""
-        found = self._find_topic_id()
-        if found != self.topic_id and found and self.topic_id:
-            raise UserError(
-                f"topic {self._topic} was deleted and made anew while the run was using it (id {self.topic_id}, now {found}): its "
-                "offsets mean nothing to this model. The model and its last checkpoint are whole; start a new --model_dir for the "
-                "new topic.",
-                Exit.CONFIG,
-            )
-
-    def _deleted(self) -> UserError | None:
-        """The error where the broker answers but does not know the topic. Asked late: one that starts may not know it yet."""
-        try:
-            topics = self._consumer.list_topics(timeout=_REQUEST_SECS).topics
-        except KafkaException:
-            return None
-        if self._topic in topics:
-            return None
-        return UserError(
-            f"topic {self._topic} is no longer on {self._servers}: it was deleted while the run was using it. "
-            "The model and its last checkpoint are whole; a topic made anew needs a new --model_dir.",
-            Exit.NO_INPUT,
-        )
-
-    def _no_right(self, doing: str, error: KafkaError) -> UserError:
-        return UserError(
-            f"the Kafka broker at {self._servers} does not let this account do so ({doing}: {error.str()}). Give it the rights to "
-            "describe and read the topic and the group (Kafka's ACLs), or log in as another.",
-            Exit.CREDENTIALS,
-        )
-
-    def _unreachable(self, doing: str, detail: str = "no answer") -> UserError:
-        return described(
-            self.events.cause(),
-            f"the Kafka broker at {self._servers} did not answer for {self._timeout_secs:g} s while {doing}",
-            detail,
-            "Check --bootstrap_servers and that the broker runs; --broker_timeout_secs says how long to wait.",
-        )
-
-
-def name_topics(topics: Iterable[str], wanted: str) -> str:
-    """A broker's own topics for a message that `wanted` is missing: the most similar names where there are many."""
-    names = sorted(name for name in topics if not name.startswith("__"))
-    shown = names
-    if len(names) > _NUM_NAMES_SHOWN:
-        shown = difflib.get_close_matches(wanted, names, n=_NUM_NAMES_SHOWN, cutoff=0.0)
-    more = f" and {len(names) - len(shown)} more" if len(names) > len(shown) else ""
-    return (", ".join(shown) or "none") + more
-
-
-def read_offsets_file(path: str, num_partitions: int) -> list[int]:
-    """The offsets of --start=offsets:<file>: a JSON object such as {"0": 1200, "1": 1180}.
-
-    Raises:
-      UserError: the file is missing (exit 66), or does not give each partition a whole number from 0 on (64).
-    """
-    expected = f'Expected a JSON object with partitions 0 to {num_partitions - 1}, such as {{"0": 1200}}.'
-    try:
-        found = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
-        offsets = [found[str(p)] for p in range(num_partitions)]
-    except OSError as e:
-        raise UserError(f"--start=offsets:{path} cannot be read ({e.strerror}). {expected}", Exit.NO_INPUT) from e
-    except (ValueError, KeyError, TypeError) as e:
-        raise UserError(f"--start=offsets:{path} is not understood ({e!r}). {expected}", Exit.FLAGS) from e
-    if len(found) != num_partitions or not all(type(o) is int and o >= 0 for o in offsets):  # true is no offset
-        raise UserError(f"--start=offsets:{path} holds {found}. {expected}", Exit.FLAGS)
-    return offsets
+        return self._metadata.ask(request, "reading the partitions' offsets")

@@ -3,12 +3,12 @@
 import itertools
 from collections.abc import Mapping
 
-from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, KafkaError, Message, TopicPartition
 
-from tfonline.lifecycle import Exit, Stop, UserError
-from tfonline.stream.broker import KafkaTopic, RowsGone
-from tfonline.stream.properties import without_secrets
+from tfonline.lifecycle import Stop
+from tfonline.stream.broker import KafkaTopic
 from tfonline.stream.readers import NO_TIME, Rows
+from tfonline.stream.records import RowsGone
 
 # A wait for rows looks this often whether the reader has been closed.
 _WAIT_SECS = 0.2
@@ -21,14 +21,7 @@ _QUEUE_KB, _QUEUES_KB, _LEAST_QUEUE_KB = 65_536, 1_048_576, 2048
 
 # What the user may set otherwise. A broker without new rows is asked ten times a second: a partition that is read for the first
 # time waits for the request before it.
-_SETTINGS = {"log_level": 2, "reconnect.backoff.max.ms": 1000, "fetch.wait.max.ms": 100, "fetch.queue.backoff.ms": 5}
-_OWN = {
-    "enable.auto.commit": False,
-    "enable.auto.offset.store": False,
-    "enable.partition.eof": True,
-    "auto.offset.reset": "error",
-    "isolation.level": "read_committed",
-}
+_SETTINGS = {"fetch.wait.max.ms": 100, "fetch.queue.backoff.ms": 5}
 _GONE = {KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE}
 # Behind these nothing more comes. All others, such as a broker that is away, librdkafka mends by itself.
 _FATAL = {
@@ -61,10 +54,7 @@ class ConsumerReader:
     """A RowReader of a topic. Ranges that follow one another cost nothing to open: the consumer stays where it is, and reads ahead.
 
     Args:
-      topic: the admin side; it says why a read failed.
-      servers: as in the flag.
-      group: a consumer group's name; librdkafka wants one, nothing is committed under it.
-      properties: librdkafka properties; they may hold secrets.
+      topic: what is read; it makes the consumer, and says why a read failed.
       num_partitions: so many partitions this process may read.
 
     Attributes:
@@ -73,17 +63,11 @@ class ConsumerReader:
 
     most_partitions = 0  # any number
 
-    def __init__(self, topic: KafkaTopic, servers: str, group: str, properties: Mapping[str, str], num_partitions: int = 1):
+    def __init__(self, topic: KafkaTopic, num_partitions: int = 1):
         self.error: Exception | None = None
         self._topic, self._closed = topic, Stop()
         queue = max(_LEAST_QUEUE_KB, min(_QUEUE_KB, _QUEUES_KB // max(1, num_partitions)))
-        settings = {**_SETTINGS, "queued.max.messages.kbytes": queue, **properties}
-        try:
-            self._consumer = Consumer(
-                {**settings, **_OWN, "bootstrap.servers": servers, "group.id": group, "error_cb": topic.events.note}
-            )
-        except KafkaException as e:
-            raise UserError(f"a Kafka property is wrong: {without_secrets(e.args[0].str(), properties)}", Exit.FLAGS) from None
+        self._consumer = topic.make_consumer({**_SETTINGS, "queued.max.messages.kbytes": queue})
         self._partitions: dict[int, _Partition] = {}
 
     def place(self, starts: Mapping[int, int]) -> None:

@@ -9,9 +9,10 @@ import tensorflow as tf
 
 from tfonline.lifecycle import Exit, UserError
 from tfonline.stream import listener
-from tfonline.stream.broker import KafkaTopic, RowsGone
+from tfonline.stream.broker import KafkaTopic
 from tfonline.stream.properties import without_secrets
 from tfonline.stream.readers.choose import MOST_PARTITIONS_OF_TFIO
+from tfonline.stream.records import RowsGone
 
 # Rows that are taken from the op at once. One by one they would cost far more.
 _PIECE_ROWS = 512
@@ -155,13 +156,13 @@ class TfioReader:
     def _rest(self, partition: tf.Tensor, start: tf.Tensor, stop: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         def fetch(p, s, e):
             try:
-                values, offsets = self._topic.fetch(int(p), int(s), int(e))
+                records = self._topic.fetch({int(p): (int(s), int(e))})[int(p)]
             except RowsGone:  # the training loop asks whose they are, and what is to be done
                 raise
             except Exception as error:  # tf.data would turn it into a text of its own; the training loop raises this one
                 self.error = error
                 raise
-            return np.array(values, object), np.array(offsets, np.int64)
+            return np.array([value for _, value in records], object), np.array([offset for offset, _ in records], np.int64)
 
         message, offset = tf.numpy_function(fetch, [partition, start, stop], [tf.string, tf.int64])
         return tf.ensure_shape(message, [None]), tf.ensure_shape(offset, [None])
