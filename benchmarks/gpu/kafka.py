@@ -61,13 +61,14 @@ def _read(bootstrap: str) -> dict[str, float]:
 
 def read_alone(bootstrap: str) -> float:
     """Rows/s from the topic to RawBatch."""
-    from benchmarks.speed.stream import read_rows_per_sec
+    from benchmarks.speed.reading import read_rows_per_sec
     from tfonline.stream.broker import KafkaTopic
     from tfonline.stream.windows import Window
 
     topic = KafkaTopic(bootstrap, _TOPIC, "benchmark", {}, 10, None, print)
     ends = topic.ends()
-    return read_rows_per_sec(topic, bootstrap, [Window(0, (0,) * len(ends), tuple(ends), "rows")], _READ_SECS)
+    whole = Window(0, (0,) * len(ends), tuple(ends), "rows")
+    return read_rows_per_sec("consumer", bootstrap, topic, [whole], _READ_SECS)
 
 
 def _train(

@@ -37,10 +37,10 @@ _PARTS: dict[str, list[tuple[str, dict]]] = {
     # In turns, three times: a machine that is shared is not as fast from one minute to the next.
     "training": [*[("machine", {}), ("training", {}), ("peers", {"part": "torch"})] * 3, ("peers", {"part": "deepctr"})],
     "features": [("features", {"cores": 1}), ("features", {"cores": 0}), ("peers", {"part": "pandas"})],
-    "reading": [("stream", {"part": "reading"})],
+    "reading": [("reading", {"part": "readers"})],
     "end_to_end": [("stream", {"part": "end_to_end"}), ("profile", {})],
-    "freshness": [("stream", {"part": "freshness"})],
-    "growth": [("stream", {"part": "windows"}), *(("growth", {"vocab": v}) for v in (200_000, 2_000_000, 20_000_000))],
+    "freshness": [("stream", {"part": "freshness", "reader": reader}) for reader in ("tfio", "consumer")] * 2,
+    "growth": [("reading", {"part": "growth"}), *(("growth", {"vocab": v}) for v in (200_000, 2_000_000, 20_000_000))],
     "saving": [("saving", {})],
     "dictionaries": [("dictionaries", {"million": 1}), ("dictionaries", {"million": 10}), ("dictionaries", {"start_up": 10})],
     "spark": [("dictionaries", {"million": 10, "engines": ["duckdb", "spark"]})],
@@ -72,6 +72,10 @@ def _share_of_roof(found: dict[str, float], rows: int) -> float:
     return _best(found, "training", rows) / _best(found, "roof", rows)
 
 
+def _vs_tfio(found: dict[str, float], case: str) -> float:
+    return found[f"{case}, consumer, rows/s"] / found[f"{case}, tfio, rows/s"]
+
+
 _TARGETS = [
     Target("b100", lambda f: _best(f, "training", 100), 5_000, 10_000),
     Target("b1000", lambda f: _best(f, "training", 1000), 11_000, 15_000),
@@ -83,9 +87,23 @@ _TARGETS = [
     Target("roof_share_b1000", lambda f: _share_of_roof(f, 1000), 0.65, None),
     Target("roof_share_b16384", lambda f: _share_of_roof(f, 16_384), 0.75, None),
     Target("features_per_core", lambda f: f["features bucket (1 core), rows/s"], 200_000, 500_000),
-    Target("read_vs_consume", lambda f: f["reading, rows/s"] / f["consume to tensors, rows/s"], 0.8, 1.5),
+    *(
+        Target(f"read_{name}_vs_tfio", lambda f, case=case: _vs_tfio(f, case), at_least, aim)
+        for name, case, at_least, aim in (
+            ("100", "windows of 100", 10, 20),
+            ("1000", "windows of 1,000", 6, 12),
+            ("10000", "windows of 10,000", 1.5, 2.5),
+            ("64_partitions", "64 partitions", 5, 10),
+        )
+    ),
+    Target("read_vs_consume", lambda f: f["one window, consumer, rows/s"] / f["consume to tensors, rows/s"], 1.0, 1.5),
     Target("end_to_end_share", lambda f: f["Kafka to trained, rows/s"] / f["training alone beside it, rows/s"], 0.85, 0.95),
-    Target("freshness_p95_ms", lambda f: f["produced to trained, p95, ms"], 1000, 250, higher_is_better=False),
+    Target("freshness_p95_ms", lambda f: f["produced to trained, consumer, p95, ms"], 1000, 250, higher_is_better=False),
+    Target(
+        "freshness_vs_tfio",
+        lambda f: f["produced to trained, consumer, p95, ms"] / f["produced to trained, tfio, p95, ms"],
+        0.6, 0.3, higher_is_better=False,
+    ),
     Target(
         "vocab_growth",
         lambda f: f["vocabulary 20,000,000: step, ms"] / f["vocabulary 200,000: step, ms"],

@@ -5,7 +5,9 @@ for a Reader and in Python for a RowReader, and tests hold the two together.
 """
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+import queue
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -17,8 +19,9 @@ from tfonline.stream.windows import Window
 
 # Part of the order of rows: partitions take turns by chunks, so another size trains the same rows in another order.
 CHUNK_ROWS = 512
-# Python hands over so many rows at once, where a window has as many. Each time costs it a tenth of a millisecond.
-_PACK_ROWS = 4096
+# Python hands over so many rows or batches at once, where they are there. Each time costs half a millisecond.
+_PACK_ROWS, _PACK_BATCHES = 4096, 32
+_WINDOWS_AHEAD = 8
 
 
 def make_raw_batches(
@@ -113,8 +116,14 @@ class _Columns(NamedTuple):
     time_ms: list[int]
 
 
+class _Batch(NamedTuple):
+    rows: _Columns
+    window: int  # -1 for a tick
+    last: bool
+
+
 class _Pack(NamedTuple):
-    """Batches of a window, one behind the other, as the graph gets them: first their rows, then what is said of each batch."""
+    """Batches one behind the other, as the graph gets them: first their rows, then what is said of each batch."""
 
     message: np.ndarray  # of objects: numpy's own type of bytes loses trailing zeros
     tombstone: np.ndarray
@@ -161,28 +170,57 @@ def _from_python(
 def _packs(
     planner: Iterable[Window | None], reader: RowReader, part_rows: int, groups: int, read_here: Sequence[int]
 ) -> Iterator[_Pack]:
-    for window in planner:
+    """Batches in packs, of one window or of several that are there already: a row is not kept waiting for more of them."""
+    held: list[_Batch] = []
+    num_rows = 0
+    for window, more in _looking_ahead(planner):
         if window is None:
-            yield _pack([_columns()], -1, ended=False)
-            continue
-        reader.place({p: window.start[p] for p in window.read if p % groups in read_here})
-        parts = [
-            _cut(_in_turns(reader, [(p, window.stop[p]) for p in window.read if p % groups == group]), part_rows)
-            for group in read_here
-        ]
-        held, num_rows = [], 0
-        for of_groups in itertools.zip_longest(*parts, fillvalue=_columns()):
-            batch = (
-                of_groups[0]
-                if len(of_groups) == 1
-                else _Columns(*(list(itertools.chain(*c)) for c in zip(*of_groups, strict=True)))
-            )
-            held.append(batch)
-            num_rows += len(batch.offset)
-            if num_rows >= _PACK_ROWS:
-                yield _pack(held, window.number, ended=False)
-                held, num_rows = [], 0
-        yield _pack([*held, _columns()], window.number, ended=True)
+            held.append(_Batch(_columns(), -1, last=False))
+        else:
+            reader.place({p: window.start[p] for p in window.read if p % groups in read_here})
+            for rows in _batches(window, reader, part_rows, groups, read_here):
+                held.append(_Batch(rows, window.number, last=False))
+                num_rows += len(rows.offset)
+                if num_rows >= _PACK_ROWS:
+                    yield _pack(held)
+                    held, num_rows = [], 0
+            held.append(_Batch(_columns(), window.number, last=True))
+        if not more() or len(held) >= _PACK_BATCHES:
+            yield _pack(held)
+            held, num_rows = [], 0
+    if held:
+        yield _pack(held)
+
+
+def _looking_ahead(planner: Iterable[Window | None]) -> Iterator[tuple[Window | None, Callable[[], bool]]]:
+    """The planner's windows and ticks, planned in a thread, each with what says whether another one is there already."""
+    planned: queue.Queue = queue.Queue(_WINDOWS_AHEAD)
+
+    def plan() -> None:
+        try:
+            for window in planner:
+                planned.put((window, None))
+            planned.put((None, StopIteration()))
+        except BaseException as error:
+            planned.put((None, error))
+
+    threading.Thread(target=plan, name="planner", daemon=True).start()
+    while True:
+        window, ended = planned.get()
+        if isinstance(ended, StopIteration):
+            return
+        if ended is not None:
+            raise ended
+        yield window, lambda: not planned.empty()
+
+
+def _batches(window: Window, reader: RowReader, part_rows: int, groups: int, read_here: Sequence[int]) -> Iterator[_Columns]:
+    """The rows of a window, in batches of equal parts of each group."""
+    parts = [
+        _cut(_in_turns(reader, [(p, window.stop[p]) for p in window.read if p % groups == group]), part_rows) for group in read_here
+    ]
+    for of_groups in itertools.zip_longest(*parts, fillvalue=_columns()):
+        yield of_groups[0] if len(of_groups) == 1 else _joined(of_groups)
 
 
 def _in_turns(reader: RowReader, ranges: Sequence[tuple[int, int]]) -> Iterator[_Columns]:
@@ -217,29 +255,26 @@ def _columns() -> _Columns:
 
 
 def _joined(parts: Sequence[_Columns]) -> _Columns:
-    return _Columns(*(list(itertools.chain(*columns)) for columns in zip(*parts, strict=True)))
+    return _Columns(*(list(itertools.chain(*columns)) for columns in zip(*parts, strict=True))) if parts else _columns()
 
 
-def _pack(batches: Sequence[_Columns], window: int, ended: bool) -> _Pack:
-    """Batches of a window; the last of them is its end where it has `ended`."""
-    message, partition, offset, time_ms = _joined(batches)
+def _pack(batches: Sequence[_Batch]) -> _Pack:
+    message, partition, offset, time_ms = _joined([batch.rows for batch in batches])
     tombstone = np.zeros(len(message), bool)
     if None in message:
         tombstone = np.array([m is None for m in message], bool)
         message = [m or b"" for m in message]
-    last = np.zeros(len(batches), bool)
-    last[-1] = ended
     return _Pack(
         np.array(message, object),
         tombstone,
         np.array(partition, np.int32),
         np.array(offset, np.int64),
         np.array(time_ms, np.int64),
-        num_rows=np.array([len(batch.offset) for batch in batches], np.int64),
-        window=np.full(len(batches), window, np.int64),
-        last=last,
+        num_rows=np.array([len(batch.rows.offset) for batch in batches], np.int64),
+        window=np.array([batch.window for batch in batches], np.int64),
+        last=np.array([batch.last for batch in batches], bool),
     )
 
 
 # Behind the last pack: no batch at all.
-_END = _Pack(*(column[:0] for column in _pack([_columns()], -1, ended=False)))
+_END = _pack([])
