@@ -206,8 +206,7 @@ def _train(
     if start:
         position = Position(next=start, start=[])
     if start or config.reporting.dry_run:
-        with liveness, liveness.waiting():
-            first = read_first_rows(source, reader, position.next, features.parse)
+        first = read_first_rows(source, position.next, features.parse)
     if config.reporting.dry_run:
         about = [needs, describe(first, schema, message_format)]
         say_what_a_run_would_do(learning, config.model.embedding_dim, console, source, position, features, about)

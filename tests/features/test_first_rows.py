@@ -8,13 +8,14 @@ from tfonline.formats.recognise import shown
 from tfonline.lifecycle import Exit, UserError
 from tfonline.report.first_rows import check, describe, read_first_rows
 from tfonline.stream.readers.memory import MemorySource
+from tfonline.stream.records import RowsGone
 
 GOOD = b"1\t5\t1\tab\tx"
 
 
 def look(partitions, position=None, source=None):
     source = source or MemorySource(partitions)
-    return read_first_rows(source, source, position or [0] * len(partitions), Parse(SCHEMA))
+    return read_first_rows(source, position or [0] * len(partitions), Parse(SCHEMA))
 
 
 def numbered(partition, n):
@@ -43,10 +44,26 @@ def test_rows_that_retention_has_removed_are_not_asked_for():
     assert look([numbered(0, 50)], [10], Later([numbered(0, 50)])).messages == numbered(0, 50)[30:]
 
 
+def test_rows_that_retention_removes_meanwhile_are_another_start():
+    class Gone(MemorySource):
+        def fetch(self, ranges):
+            assert ranges == {0: (10, 50)}
+            raise RowsGone("partition 0: [10, 50)")
+
+    with pytest.raises(UserError, match=r"the first rows were removed while they were read: partition 0: \[10, 50\)") as e:
+        look([numbered(0, 50)], [10], Gone([numbered(0, 50)]))
+    assert e.value.code == 75
+
+
+@pytest.mark.parametrize("position", [[7, 3], [7, 3, 0, 0]])
+def test_a_journals_topic_may_have_had_another_number_of_partitions(position):
+    assert look([numbered(p, 9) for p in range(3)], position).messages == numbered(0, 9)[7:] + numbered(1, 9)[3:] + numbered(2, 9)
+
+
 @pytest.mark.parametrize("partitions", [[[]], [numbered(0, 3), []]])
 def test_a_stream_without_rows_is_not_read(partitions):
     class Unread(MemorySource):
-        def _pieces(self, *_):
+        def fetch(self, ranges):
             raise AssertionError("nothing is there to be read")
 
     source = Unread(partitions)

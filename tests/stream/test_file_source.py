@@ -130,6 +130,18 @@ def test_another_worker_reads_the_files_in_the_chiefs_order(folder):
     ])  # fmt: skip
 
 
+def test_a_few_lines_are_fetched_of_several_files(tmp_path):
+    (tmp_path / "a").write_bytes(b"".join(b"%d\n" % i for i in range(5)))
+    (tmp_path / "b.gz").write_bytes(gzip.compress(b"x\r\n\nlast"))
+    (tmp_path / "c").write_bytes(b"not asked for")
+    source = FileSource(f"{tmp_path}/*")
+    assert source.fetch({0: (2, 4), 1: (0, 3)}) == {0: [(2, b"2"), (3, b"3")], 1: [(0, b"x\r"), (1, b""), (2, b"last")]}
+    (tmp_path / "b.gz").write_bytes(gzip.compress(b"x\n" * 1000)[:12])
+    with pytest.raises(UserError, match="is no whole gzip file") as e:
+        source.fetch({1: (0, 100)})
+    assert e.value.code == 65
+
+
 def test_a_disk_that_fails_is_said_of_the_file(folder, monkeypatch):
     source = opened(folder)
     monkeypatch.setattr("builtins.open", lambda *_: (_ for _ in ()).throw(OSError(5, "Input/output error")))

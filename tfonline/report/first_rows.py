@@ -1,7 +1,7 @@
 """The first rows that a run would read, looked at before anything is made: a stream of something else is told at once."""
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from typing import NamedTuple, Protocol
 
 import tensorflow as tf
 
@@ -10,12 +10,11 @@ from tfonline.features.schema import Schema
 from tfonline.formats.reasons import IN_WORDS, REASONS
 from tfonline.formats.recognise import guess, shown
 from tfonline.lifecycle import Exit, UserError
-from tfonline.stream.order import make_raw_batches
-from tfonline.stream.readers import Reader
-from tfonline.stream.windows import Source, Window
+from tfonline.stream.records import RowsGone
+from tfonline.stream.windows import Source
 
 _ROWS = 100
-_PARTITIONS = 4  # that share them: each has to be opened
+_PARTITIONS = 4  # that share them: each is a question to its broker
 # With fewer, all of them refused is no proof that the topic holds something else: its first rows may be somebody's trial.
 _ENOUGH = 10
 
@@ -32,22 +31,33 @@ class FirstRows(NamedTuple):
     refused: list[tuple[int, int, int, bytes]]
 
 
-def read_first_rows(source: Source, reader: Reader, position: list[int], parse: Callable[[tf.Tensor], Fields]) -> FirstRows:
-    """Reads up to a hundred rows from a position on, as the run will; where the stream has none yet, it waits for none.
+class Fetching(Source, Protocol):
+    """A stream of which a few rows can be had at once, without a reader and its graph."""
+
+    def fetch(self, ranges: Mapping[int, tuple[int, int]]) -> dict[int, list[tuple[int, bytes]]]:
+        """The rows of a half-open range of offsets of each partition: offset and message, in order.
+
+        Raises:
+          UserError: they cannot be read.
+          RowsGone: they are in the stream no more.
+        """
+
+
+def read_first_rows(source: Fetching, position: list[int], parse: Callable[[tf.Tensor], Fields]) -> FirstRows:
+    """Reads up to a hundred rows from a position on; where the stream has none yet, it waits for none.
 
     Raises:
-      UserError: they cannot be read (exit 75).
+      UserError: they cannot be read (exit 75, or as the stream says).
     """
-    window = _window(position, source.begins(), source.ends())
+    ranges = _ranges(position, source.begins(), source.ends())
     try:
-        batches = [raw for raw, _, _ in make_raw_batches([window], reader, _ROWS)]
-    except tf.errors.OpError as e:
-        if reader.error:
-            raise reader.error from e
-        raise UserError(f"the first rows could not be read: {e.message}", Exit.TRY_AGAIN) from e
-    message, origin = tf.nest.map_structure(lambda *parts: tf.concat(parts, axis=0), *batches)
-    rows = zip(*(t.numpy().tolist() for t in (*origin, parse(message).reason, message)), strict=True)
-    return FirstRows(message.numpy().tolist(), [row for row in rows if row[2]])
+        found = source.fetch(ranges) if ranges else {}
+    except RowsGone as e:
+        raise UserError(f"the first rows were removed while they were read: {e}. Start again.", Exit.TRY_AGAIN) from e
+    rows = [(partition, offset, message) for partition in sorted(found) for offset, message in found[partition]]
+    messages = [message for _, _, message in rows]
+    reasons = parse(tf.constant(messages, tf.string)).reason.numpy().tolist()
+    return FirstRows(messages, [(p, offset, reason, m) for (p, offset, m), reason in zip(rows, reasons, strict=True) if reason])
 
 
 def describe(first: FirstRows, schema: Schema, message_format: str) -> str:
@@ -87,14 +97,14 @@ def check(first: FirstRows, schema: Schema, message_format: str, where: str) -> 
     )
 
 
-def _window(position: list[int], begins: list[int], ends: list[int]) -> Window:
-    """A hundred offsets from the position on, spread over the first partitions that have any."""
-    position = [*position, *[0] * (len(begins) - len(position))][: len(begins)]  # the topic may have got more partitions
-    start = [max(n, begin) for n, begin in zip(position, begins, strict=True)]
-    stop = list(start)
-    read = [p for p, end in enumerate(ends) if end > start[p]][:_PARTITIONS]
-    left = _ROWS
-    for i, p in enumerate(read):
-        stop[p] = min(ends[p], start[p] + -(-left // (len(read) - i)))
-        left -= stop[p] - start[p]
-    return Window(0, tuple(start), tuple(stop), "rows")
+def _ranges(position: list[int], begins: list[int], ends: list[int]) -> dict[int, tuple[int, int]]:
+    """A hundred offsets from the position on, spread over the first partitions that have any: of each a half-open range."""
+    # A journal may be of a topic with more partitions, or fewer.
+    position = [*position, *[0] * (len(begins) - len(position))][: len(begins)]
+    there = [(p, max(n, begin), end) for p, (n, begin, end) in enumerate(zip(position, begins, ends, strict=True))]
+    ranges, left = {}, _ROWS
+    read = [(p, start, end) for p, start, end in there if end > start][:_PARTITIONS]
+    for i, (p, start, end) in enumerate(read):
+        ranges[p] = (start, min(end, start + -(-left // (len(read) - i))))
+        left -= ranges[p][1] - start
+    return ranges

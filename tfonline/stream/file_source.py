@@ -7,9 +7,10 @@ journal's is the longer one where a window of a new file was planned and the run
 
 import dataclasses
 import hashlib
+import itertools
 import os
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tfonline.lifecycle import Exit, Stop, UserError
@@ -96,6 +97,19 @@ class FileSource:
         """See Source; a run knows the files as they were at its start, so no row comes."""
         stop.wait(secs)
         return False
+
+    def fetch(self, ranges: Mapping[int, tuple[int, int]]) -> dict[int, list[tuple[int, bytes]]]:
+        """The lines of each range of a file's lines, `[start, stop)`, counted from 0: number and line. The reader does not move.
+
+        Raises:
+          UserError: a file cannot be read (exit 66), or is no whole gzip file (65).
+        """
+        found = {}
+        for partition, (start, stop) in ranges.items():
+            with open_rows(self.paths[partition]) as file:
+                lines = itertools.islice(file, start, stop)
+                found[partition] = [(number, line.rstrip(b"\n")) for number, line in enumerate(lines, start)]
+        return found
 
     def take_order(self, files: Sequence[dict[str, Any]]) -> None:
         """Takes over the chief's list of files, on the other workers of a job.

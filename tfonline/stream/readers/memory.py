@@ -1,6 +1,6 @@
 """Rows in memory, for tests and trials."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import tensorflow as tf
 
@@ -33,6 +33,10 @@ class MemorySource:
 
     def close(self) -> None:
         """Nothing."""
+
+    def fetch(self, ranges: Mapping[int, tuple[int, int]]) -> dict[int, list[tuple[int, bytes]]]:
+        """The rows of each range of offsets, `[start, stop)`: offset and message."""
+        return {p: list(enumerate(self.partitions[p]))[start:stop] for p, (start, stop) in ranges.items()}
 
     def rows(self, partition: tf.Tensor, start: tf.Tensor, stop: tf.Tensor) -> tf.data.Dataset:
         """See Reader."""
