@@ -76,7 +76,9 @@ def stuck(
         if not error and secs < _HUNG_AFTER * limit_secs:
             return
         error = error or UserError(
-            f"the broker answers, but a read of topic {topic.name} hangs: no row for {secs:.0f} s.", Exit.TRY_AGAIN
+            f"the broker answers, but a read of topic {topic.name} hangs: no row for {secs:.0f} s"
+            f"{topic.events.last and f' ({topic.events.last})'}.",
+            Exit.TRY_AGAIN,
         )
     except UserError as e:
         error = e

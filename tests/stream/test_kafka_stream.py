@@ -273,15 +273,6 @@ def test_offsets_from_a_file(tmp_path):
     assert e.value.code == 66
 
 
-def test_more_partitions_than_the_reader_can_hold_are_refused_at_the_start(broker, topic, monkeypatch):
-    reader = open_reader(broker, topic([[b"a"], [b"b"], [b"c"]]))
-    monkeypatch.setattr("tfonline.stream.readers.tfio.MOST_PARTITIONS", 2)
-    with pytest.raises(UserError, match="the topic has 3 partitions, and this run can read 2 of them at most") as e:
-        reader.check()
-    assert e.value.code == 64
-    reader.check(workers=2)
-
-
 def test_the_limit_of_open_files_is_raised_to_what_the_partitions_need(broker, topic):
     reader = open_reader(broker, topic([[b"a"], [b"b"], [b"c"]]))
     before = resource.getrlimit(resource.RLIMIT_NOFILE)

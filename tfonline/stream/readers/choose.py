@@ -11,6 +11,7 @@ READERS = ("auto", "tfio", "consumer")
 # the broker: 512 partitions took 3,754 threads, 2,863 open files and 3 s a window; 1,000 took 7,546, 6,451 and 12 s, and more
 # where the machine is busy: that comes near --broker_timeout_secs, after which a read is taken for one that hangs.
 MOST_PARTITIONS_OF_TFIO = 512
+_HOST_NAMES = "ssl.endpoint.identification.algorithm"
 
 
 def choose_reader(wanted: str, properties: Mapping[str, str], num_partitions: int, num_workers: int) -> tuple[str, str]:
@@ -27,30 +28,39 @@ def choose_reader(wanted: str, properties: Mapping[str, str], num_partitions: in
     """
     if wanted == "consumer":
         return wanted, ""
-    why = _why_not_tfio(properties, num_partitions, num_workers)
-    if not why:
-        return "tfio", ""
-    if wanted == "tfio":
-        raise wrong(f"--reader=tfio: {why}. Use --reader=consumer, or auto.")
-    return "consumer", why
+    cannot = _why_tfio_cannot(properties, num_partitions, num_workers)
+    if wanted == "tfio" and cannot:
+        raise wrong(f"--reader=tfio: {cannot}. Use --reader=consumer, or auto.")
+    if wanted == "auto" and (why := cannot or _why_rather_not_tfio(properties)):
+        return "consumer", why
+    return "tfio", ""
 
 
-def _why_not_tfio(properties: Mapping[str, str], num_partitions: int, num_workers: int) -> str:
+def _why_tfio_cannot(properties: Mapping[str, str], num_partitions: int, num_workers: int) -> str:
     """What keeps tensorflow-io's reader, which is built on librdkafka 1.5, from reading this topic; '' where nothing does."""
     mechanism = properties.get("sasl.mechanism", properties.get("sasl.mechanisms", "")).upper()
+    most = MOST_PARTITIONS_OF_TFIO * num_workers
     if not importlib.util.find_spec("tensorflow_io"):
-        return "tensorflow-io is not installed, or not for this TensorFlow"
-    if mechanism.startswith("SCRAM-"):
-        return f"tensorflow-io's librdkafka 1.5 cannot log in by {mechanism} to Kafka 4"
+        return "tensorflow-io is not installed"
     if mechanism in ("OAUTHBEARER", "GSSAPI"):
         return f"tensorflow-io's librdkafka 1.5 cannot log in by {mechanism}"
     if keys := with_equals_sign(properties):
         return f"the value of {', '.join(keys)} holds '=', which tensorflow-io refuses"
-    if properties.get("ssl.endpoint.identification.algorithm", "").lower() == "https":
-        return "tensorflow-io's librdkafka 1.5 never connects where host names are to be verified"
-    if num_partitions > MOST_PARTITIONS_OF_TFIO * num_workers:
+    if properties.get(_HOST_NAMES, "").lower() == "https":
+        return f"tensorflow-io's librdkafka 1.5 never connects with {_HOST_NAMES}=https"
+    if num_partitions > most:
         return (
-            f"the topic has {num_partitions:,} partitions, and tensorflow-io can read {MOST_PARTITIONS_OF_TFIO * num_workers:,} at "
-            "most: it takes some seven threads and six open files for each"
+            f"the topic has {num_partitions:,} partitions, and tensorflow-io can read {most:,} at most: it takes some seven "
+            "threads and six open files for each"
         )
+    return ""
+
+
+def _why_rather_not_tfio(properties: Mapping[str, str]) -> str:
+    """What tensorflow-io's reader does worse than today's librdkafka, where that matters; '' where nothing does."""
+    mechanism = properties.get("sasl.mechanism", properties.get("sasl.mechanisms", "")).upper()
+    if mechanism.startswith("SCRAM-"):
+        return f"tensorflow-io's librdkafka 1.5 cannot log in by {mechanism} to Kafka 4"
+    if properties.get("security.protocol", "").upper().endswith("SSL") and properties.get(_HOST_NAMES, "").lower() != "none":
+        return "tensorflow-io's librdkafka 1.5 does not verify that a broker's certificate is for its host name"
     return ""

@@ -1,0 +1,183 @@
+"""The reader on confluent-kafka: what librdkafka does that nobody expects, and what is said where rows cannot be read."""
+
+import threading
+import time
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from confluent_kafka import Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
+from contracts.readers import chain, read_windows
+from kafka_helpers import make_topic
+
+from tfonline.lifecycle import Stop, UserError
+from tfonline.stream.broker import KafkaTopic
+from tfonline.stream.order import make_raw_batches
+from tfonline.stream.readers import consumer as consumer_module
+from tfonline.stream.readers.consumer import ConsumerReader
+from tfonline.stream.readers.tfio import TfioReader
+from tfonline.stream.records import RowsGone
+from tfonline.stream.windows import Window
+
+
+def open_topic(broker, name):
+    return KafkaTopic(broker.bootstrap, name, "test", {}, 5.0, Stop(), print)
+
+
+def take_all(reader, partition, start, stop):
+    reader.place({partition: start})
+    return reader.take(partition, stop, 10_000)
+
+
+def numbered(count):
+    return [b"%d" % i for i in range(count)]
+
+
+@pytest.mark.parametrize("groups", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, 2])
+def test_it_gives_the_rows_of_tensorflow_ios_reader_in_the_same_order(broker, topic, groups, seed):
+    lines = [numbered(2000), [b""] * 5, numbered(700), [], numbered(1)]
+    admin = open_topic(broker, topic(lines))
+    windows = chain([list(enumerate(rows)) for rows in lines], seed)
+    for batch_size in (96, 1026):
+        found, wanted = (
+            read_windows(reader, windows, batch_size, groups)
+            for reader in (ConsumerReader(admin), TfioReader(admin, broker.bootstrap, "test", {}))
+        )
+        assert found == wanted
+
+
+def test_a_partition_that_was_paused_is_read_again_from_elsewhere(broker, topic, monkeypatch):
+    monkeypatch.setattr(consumer_module, "_MOST_HELD", 10)
+    lines = [numbered(3000), numbered(3000)]
+    reader = ConsumerReader(open_topic(broker, topic(lines)))
+    reader.place({0: 0, 1: 0})
+    while not reader._partitions[1].paused:  # rows of 1 come while 0 is waited for
+        reader.take(0, 3000, 100)
+    assert take_all(reader, 1, 2000, 3000).message == lines[1][2000:]
+
+
+def test_a_few_rows_come_at_once(broker, topic):
+    reader = ConsumerReader(open_topic(broker, topic([numbered(3)])))
+    take_all(reader, 0, 0, 1)  # connected
+    began = time.monotonic()
+    assert reader.take(0, 3, 512).offset == [1, 2]
+    assert time.monotonic() - began < consumer_module._WAIT_SECS
+
+
+def test_a_rows_time_and_a_tombstone_come_along(broker, topic):
+    name = topic([[]])
+    producer = Producer({"bootstrap.servers": broker.bootstrap})
+    producer.produce(name, b"a", partition=0, timestamp=1_700_000_000_123)
+    producer.produce(name, None, key=b"k", partition=0, timestamp=1_700_000_000_124)
+    producer.produce(name, b"", partition=0, timestamp=1_700_000_000_125)
+    producer.flush(10)
+    windows = [Window(0, (0,), (3,), "rows")]
+    raw, number, last = next(iter(make_raw_batches(windows, ConsumerReader(open_topic(broker, name)), 10)))
+    assert (int(number), bool(last)) == (0, False)
+    assert raw.message.numpy().tolist() == [b"a", b"", b""]
+    assert raw.tombstone.numpy().tolist() == [False, True, False]
+    assert raw.origin.time_ms.numpy().tolist() == [1_700_000_000_123, 1_700_000_000_124, 1_700_000_000_125]
+
+
+def test_trailing_zeros_of_a_message_stay(broker, topic):
+    rows = [b"a\x00\x00", b"\x00", b"b"]
+    windows = [Window(0, (0,), (3,), "rows")]
+    raw, _, _ = next(iter(make_raw_batches(windows, ConsumerReader(open_topic(broker, topic([rows]))), 10)))
+    assert raw.message.numpy().tolist() == rows
+
+
+def test_what_was_aborted_is_passed_over_also_at_the_end_of_a_window(broker, topic):
+    name = topic([[]])
+    for committed, values in ((True, [b"a", b"b"]), (False, [b"x", b"y"]), (True, [b"c"]), (False, [b"z"])):
+        producer = Producer({"bootstrap.servers": broker.bootstrap, "transactional.id": f"{name}-t"})
+        producer.init_transactions(20)
+        producer.begin_transaction()
+        for value in values:
+            producer.produce(name, value, partition=0)
+        producer.flush(10)
+        producer.commit_transaction(20) if committed else producer.abort_transaction(20)
+    admin = open_topic(broker, name)
+    [end] = admin.ends()
+    reader = ConsumerReader(admin)
+    assert take_all(reader, 0, 0, end).message == [b"a", b"b", b"c"]
+    for cut in range(1, end):  # windows that end anywhere, in a gap, too
+        assert take_all(reader, 0, 0, cut).offset + reader.take(0, end, 100).offset == [0, 1, 6]
+
+
+def test_rows_that_retention_has_removed_are_told(broker, topic):
+    name = topic([numbered(10)])
+    admin = AdminClient({"bootstrap.servers": broker.bootstrap, "log_level": 0})
+    admin.delete_records([TopicPartition(name, 0, 5)])[TopicPartition(name, 0)].result()
+    reader = ConsumerReader(open_topic(broker, name))
+    with pytest.raises(RowsGone):
+        take_all(reader, 0, 2, 8)
+
+
+def test_a_topic_that_is_deleted_is_told(broker, topic):
+    name = topic([numbered(3)])
+    reader = ConsumerReader(open_topic(broker, name))
+    take_all(reader, 0, 0, 3)
+    admin = AdminClient({"bootstrap.servers": broker.bootstrap, "log_level": 0})
+    admin.delete_topics([name])[name].result()
+    with pytest.raises(UserError, match=f"topic {name} is no longer on") as e:
+        reader.take(0, 4, 10)
+    assert e.value.code == 66
+
+
+def test_an_error_of_a_read_is_kept_for_the_training_loop(broker, topic, monkeypatch):
+    reader = ConsumerReader(open_topic(broker, topic([numbered(3)])))
+
+    def fail(*_):
+        raise UserError("the topic is gone", 66)
+
+    monkeypatch.setattr(reader, "take", fail)
+    with pytest.raises(tf.errors.OpError):
+        list(make_raw_batches([Window(0, (0,), (3,), "rows")], reader, 10))
+    assert str(reader.error) == "the topic is gone"
+
+
+def test_a_wait_for_rows_ends_when_the_reader_is_closed(broker, topic):
+    reader = ConsumerReader(open_topic(broker, topic([numbered(1)])))
+    found = []
+    batches = make_raw_batches([Window(0, (0,), (5,), "rows")], reader, 10)
+    thread = threading.Thread(target=lambda: found.extend(batches))
+    thread.start()
+    time.sleep(0.5)
+    assert thread.is_alive()
+    reader.close()
+    thread.join(5)
+    assert not thread.is_alive()
+    assert reader.error is None
+
+
+def test_rows_are_not_kept_waiting_for_more_windows(broker, topic):
+    reader, asked = ConsumerReader(open_topic(broker, topic([numbered(4)]))), threading.Event()
+
+    def planner():
+        yield Window(0, (0,), (2,), "rows")
+        asked.wait(30)
+        yield Window(1, (2,), (4,), "rows")
+
+    batches = iter(make_raw_batches(planner(), reader, 10))
+    assert [next(batches)[0].origin.offset.numpy().tolist() for _ in range(2)] == [[0, 1], []]
+    assert not asked.is_set()
+    asked.set()
+    assert next(batches)[0].origin.offset.numpy().tolist() == [2, 3]
+
+
+def test_partitions_that_come_are_read(broker):
+    name = make_topic(broker.bootstrap, [numbered(2)])
+    from confluent_kafka.admin import NewPartitions
+
+    reader = ConsumerReader(open_topic(broker, name))
+    assert take_all(reader, 0, 0, 2).offset == [0, 1]
+    admin = AdminClient({"bootstrap.servers": broker.bootstrap, "log_level": 0})
+    admin.create_partitions([NewPartitions(name, 2)])[name].result()
+    producer = Producer({"bootstrap.servers": broker.bootstrap})
+    producer.produce(name, b"new", partition=1)
+    producer.flush(10)
+    reader.place({0: 2, 1: 0})
+    assert reader.take(1, 1, 10).message == [b"new"]
+    assert np.all(np.array(reader.take(0, 2, 10).offset) == [])
