@@ -6,8 +6,8 @@ import time
 import numpy as np
 import pytest
 import tensorflow as tf
-from confluent_kafka import Producer, TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import KafkaError, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewPartitions
 from contracts.readers import chain, read_windows
 from kafka_helpers import make_topic
 
@@ -115,15 +115,17 @@ def test_rows_that_retention_has_removed_are_told(broker, topic):
         take_all(reader, 0, 2, 8)
 
 
-def test_a_topic_that_is_deleted_is_told(broker, topic):
-    name = topic([numbered(3)])
-    reader = ConsumerReader(open_topic(broker, name))
-    take_all(reader, 0, 0, 3)
-    admin = AdminClient({"bootstrap.servers": broker.bootstrap, "log_level": 0})
-    admin.delete_topics([name])[name].result()
-    with pytest.raises(UserError, match=f"topic {name} is no longer on") as e:
-        reader.take(0, 4, 10)
-    assert e.value.code == 66
+@pytest.mark.parametrize(("code", "exit_code"), [(KafkaError.TOPIC_AUTHORIZATION_FAILED, 77), (KafkaError._FATAL, 69)])
+def test_what_nothing_mends_is_told_at_once(broker, topic, code, exit_code):
+    reader = ConsumerReader(open_topic(broker, topic([numbered(3)])))
+
+    class Message:
+        def error(self):
+            return KafkaError(code)
+
+    with pytest.raises(UserError) as e:
+        reader._is_event(Message())
+    assert e.value.code == exit_code
 
 
 def test_an_error_of_a_read_is_kept_for_the_training_loop(broker, topic, monkeypatch):
@@ -169,8 +171,6 @@ def test_rows_are_not_kept_waiting_for_more_windows(broker, topic):
 
 def test_partitions_that_come_are_read(broker):
     name = make_topic(broker.bootstrap, [numbered(2)])
-    from confluent_kafka.admin import NewPartitions
-
     reader = ConsumerReader(open_topic(broker, name))
     assert take_all(reader, 0, 0, 2).offset == [0, 1]
     admin = AdminClient({"bootstrap.servers": broker.bootstrap, "log_level": 0})
