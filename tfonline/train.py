@@ -218,7 +218,7 @@ def _train(
         say_what_changed(model_dir / "config.json", c, console)
         (model_dir / "config.json").write_text(json.dumps(c.resolved(), indent=2) + "\n")
     if c.export_dir and chief:
-        features.lookup.keep_in(model_dir)  # what is published takes the lookup table along, as a file
+        features.keep_in(model_dir)  # what is published takes the lookup table along, as a file
 
     console.say(f"making the model: {features.spec.num_ids:,} ids, {strategy.num_replicas_in_sync} replica(s)")
     learner = make_learner(strategy, c, features.spec, cluster)
@@ -246,7 +246,7 @@ def _train(
         if job:
             closing.callback(job.close)
         doing = make_all(
-            c, schema, dictionaries, features, learner, source, begun, failures, stop, console, status, job, closing,
+            c, schema, features, learner, source, begun, failures, stop, console, status, job, closing,
             dead_letters=_open_dead_letters(c, stop, console) if c.dead_letter_topic else None,
         )  # fmt: skip
         # What is there now stays. No later collection looks at it: one in the middle of an export would stop training for 0.3 s.

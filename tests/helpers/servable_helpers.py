@@ -29,7 +29,7 @@ def make_features(config, folder=None):
     c, dictionaries = config, load_dictionaries(config.dictionary_dir, SCHEMA)
     features = Features(SCHEMA, dictionaries, c.numeric, c.message_format, c.oov_buckets, c.cross_buckets, c.vocab_size)
     if folder:
-        features.lookup.keep_in(folder)
+        features.keep_in(folder)
     return features
 
 

@@ -18,7 +18,6 @@ from tfonline.beginning import Beginning
 from tfonline.cluster.job import Job, rejected_name
 from tfonline.config import Config
 from tfonline.failures import Failures
-from tfonline.features.dictionaries import Dictionaries
 from tfonline.features.pipeline import Features
 from tfonline.features.schema import Schema
 from tfonline.formats.recognise import guess
@@ -54,7 +53,6 @@ class Doing(NamedTuple):
 def make_all(
     config: Config,
     schema: Schema,
-    dictionaries: Dictionaries,
     features: Features,
     learner: Learner,
     source: Any,
@@ -72,7 +70,6 @@ def make_all(
     Args:
       config: the flags.
       schema: the columns.
-      dictionaries: their ids.
       features: makes the network's inputs.
       learner: what is trained.
       source: the stream.
@@ -131,7 +128,7 @@ def make_all(
     closing.callback(run.checkpoints.close)
     reports = Reports(
         config, writer, console, len(schema.columns) - 1, step=position.step, rows=position.rows,
-        column_shares=ColumnShares(schema, dictionaries, features, config.oov_buckets),
+        column_shares=ColumnShares(features),
     )  # fmt: skip
     more = publisher.scalars if publisher else dict
     report = Report(reports, position, run.metrics, run.plan, console, config.model_dir, more)
