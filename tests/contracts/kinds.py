@@ -5,14 +5,24 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from contracts.kind_rows import (
+    FLAGS,
+    Case,
+    can_be_missing,
+    columns_of,
+    counts,
+    features_of,
+    in_place,
+    messages_of,
+    rows_with,
+    schema_with,
+)
 from tfonline.config import Config
-from tfonline.features.dictionaries import Dictionaries
 from tfonline.features.kinds import KINDS, Kind
 from tfonline.features.kinds.category import ANY_TEXT
 from tfonline.features.parse import Parse, parse_served
@@ -23,65 +33,6 @@ from tfonline.formats.reasons import REASONS
 from tfonline.model.learner import make_learner
 from tfonline.model.tables.replicas import make_strategy
 from tfonline.publish.servable import Servable
-
-
-class Case(NamedTuple):
-    """Examples for a kind.
-
-    Attributes:
-      takes: texts that are values, none of them like another to a model; of listed values the dictionaries lack the last one.
-      refuses: texts that are none.
-      served_refuses: what the signature `columns` may be given and refuses.
-      not_served: those that it takes and the signature `columns` cannot be given.
-    """
-
-    takes: Sequence[str]
-    refuses: Sequence[str] = ()
-    served_refuses: Sequence[float | str] = ()
-    not_served: Sequence[str] = ()
-
-
-# Each with all that kinds may make of it.
-FLAGS = (
-    {"numeric": "minmax", "cross_buckets": 50},
-    {"numeric": "log", "oov_buckets": 20},
-    {"numeric": "bucket", "oov_buckets": 20, "cross_buckets": 50},
-)
-
-
-def schema_with(kind: Kind, count: int = 1) -> Schema:
-    """So many columns of the kind, named K1 and on, and two of another kind; the label, where it is not of the kind, is amidst."""
-    other = "integer" if kind.name == "category" else "category"
-    columns = [(f"K{i + 1}", kind.name) for i in range(count)]
-    columns[1:1] = [("Z1", other)] if kind.name == "label" else [("click", "label"), ("Z1", other)]
-    columns = [{"name": name, "kind": of} for name, of in (*columns, ("Z2", other))]
-    return Schema.model_validate({"name": "contract", "columns": columns})
-
-
-def rows_with(schema: Schema, kind: Kind, texts: Sequence[str]) -> list[list[str]]:
-    """A row a text, which the first column of the kind has; a second one has the text after it. Other columns have values."""
-    places = schema.index(*schema.of_kind(kind.name))
-    rows = []
-    for i in range(len(texts)):
-        row = [KINDS[column.kind].example for column in schema.columns]
-        for j, place in enumerate(places):
-            row[place] = texts[(i + j) % len(texts)]
-        rows.append(row)
-    return rows
-
-
-def messages_of(rows: Sequence[Sequence[str]]) -> tf.Tensor:
-    """As TSV."""
-    return tf.constant(["\t".join(row).encode() for row in rows], tf.string)
-
-
-def features_of(schema: Schema, case: Case, **flags: Any) -> Features:
-    """With dictionaries that know all values but the last one."""
-    ids = {name: i for i, name in enumerate([*schema.ranged, *(f"OOV{name}" for name in schema.listed)])}
-    for name in schema.listed:
-        for value in case.takes[:-1] if name.startswith("K") else ("0", "1"):
-            ids[f"{name}_{value}"] = len(ids)
-    return Features(schema, Dictionaries(dict.fromkeys(schema.ranged, 99), dict.fromkeys(schema.ranged, -9), ids), **flags)
 
 
 def equal(found: Any, expected: Any, message: object) -> None:
@@ -97,17 +48,6 @@ def close(found: Any, expected: Any, message: object) -> None:
 def some(nest: Any, rows: Any) -> Any:
     """These rows of a nest of tensors."""
     return tf.nest.map_structure(lambda t: t.numpy()[rows], nest)
-
-
-def can_be_missing(kind: Kind) -> bool:
-    return kind.blank == ""
-
-
-def served(kind: Kind, text: str) -> float | str:
-    """What the signature `columns` is given for a text."""
-    if not text and can_be_missing(kind):
-        return kind.served_missing
-    return text if kind.served_dtype == "string" else float(text)
 
 
 def it_says_which_texts_it_takes(kind: Kind, case: Case) -> None:
@@ -167,7 +107,7 @@ def values_are_told_apart(kind: Kind, case: Case) -> None:
 
 
 def inputs_are_as_the_spec_says(kind: Kind, case: Case) -> None:
-    for count in _counts(kind):
+    for count in counts(kind):
         schema = schema_with(kind, count)
         messages = messages_of(rows_with(schema, kind, [*case.takes, kind.blank, *case.refuses]))
         for flags in FLAGS:
@@ -204,7 +144,7 @@ def an_own_input_is_of_one_kind(kind: Kind, case: Case) -> None:
 
 
 def the_order_inside_a_batch_changes_nothing(kind: Kind, case: Case) -> None:
-    schema = schema_with(kind, _counts(kind)[-1])
+    schema = schema_with(kind, counts(kind)[-1])
     rows = rows_with(schema, kind, [*case.takes, kind.blank, *case.refuses, *case.takes])
     order = np.random.default_rng(5).permutation(len(rows))
     for flags in FLAGS:
@@ -237,15 +177,6 @@ def columns_give_what_messages_give(kind: Kind, case: Case) -> None:
         equal(some(fields.values, others), some(parse_served(schema, columns_of(schema, rows)).values, others), refused)
 
 
-def columns_of(schema: Schema, rows: Sequence[Sequence[str]]) -> dict[str, tf.Tensor]:
-    """What the signature `columns` is given for rows."""
-    given = {}
-    for i, column in enumerate(schema.columns):
-        if (kind := KINDS[column.kind]).is_feature:
-            given[column.name] = tf.constant([served(kind, row[i]) for row in rows], kind.served_dtype)
-    return given
-
-
 def a_schema_may_have_none_or_two_of_it(kind: Kind, case: Case) -> None:
     if kind.name == "label":
         for count in (0, 2):
@@ -275,7 +206,7 @@ def a_schema_may_have_none_or_two_of_it(kind: Kind, case: Case) -> None:
 
 
 def what_is_exported_scores_as_the_trainer_does(kind: Kind, case: Case) -> None:
-    for count in {0, *_counts(kind)} if kind.name != "label" else {1}:
+    for count in {0, *counts(kind)} if kind.name != "label" else {1}:
         schema = schema_with(kind, count)
         good = rows_with(schema, kind, [text for text in (*case.takes, kind.blank) if text not in case.not_served])
         bad = rows_with(schema, kind, case.refuses) if count else []
@@ -320,17 +251,6 @@ CHECKS = (
 )  # fmt: skip
 
 
-@contextlib.contextmanager
-def in_place(kind: Kind) -> Iterator[None]:
-    """Has the kind stand in KINDS for a while, in place of the one of its name."""
-    before = KINDS[kind.name]
-    KINDS[kind.name] = kind
-    try:
-        yield
-    finally:
-        KINDS[kind.name] = before
-
-
 def check_kind(kind: Kind, case: Case) -> None:
     """Holds a kind to its contract.
 
@@ -344,10 +264,6 @@ def check_kind(kind: Kind, case: Case) -> None:
     with in_place(kind):
         for check in CHECKS:
             check(kind, case)
-
-
-def _counts(kind: Kind) -> tuple[int, ...]:
-    return (1,) if kind.name == "label" else (1, 2)
 
 
 def _assert_same_kind(some_rows: tf.Tensor, no_rows: tf.Tensor) -> None:

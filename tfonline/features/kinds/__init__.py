@@ -3,7 +3,7 @@
 A kind is a class in a module of its own, and knows of its columns what nobody else has to:
 
 - `pattern`, `blank`, `example`, `reason` and `expected` say which texts it takes, for the trainer and for the tools.
-- `dictionary` says what the dictionaries hold of a column, and so what the tools count.
+- `dictionary` says what the dictionaries hold of a column, and so what `tools/process_data.py` makes of its values.
 - `parse` makes typed values of texts: any nest of tensors.
 - Where its columns are features, `parse_served` makes the same typed values of what the SavedModel's signature `columns` is given,
   and `make_op` gives the op that makes a network's inputs of them.
@@ -49,6 +49,7 @@ class Kind(Protocol):
       reason: the name in formats.reasons.REASONS for a text that it does not take; '' where it takes any text.
       expected: what it takes, in words that follow "expected is".
       dictionary: what the dictionaries hold of a column: the range of its numbers, an id for each of its values, or nothing ('').
+        The values of all columns are counted, also where nothing is made of them.
     """
 
     name: str
