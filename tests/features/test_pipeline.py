@@ -89,8 +89,9 @@ def test_features_of_json_equal_those_of_tsv():
     tf.nest.map_structure(np.testing.assert_array_equal, *rows)
 
 
-@pytest.mark.parametrize("numeric", ["minmax", "log", "bucket"])
-def test_a_data_set_may_have_columns_of_one_kind_alone(numeric):
+# Of log, the values are any: it says so of no columns, too, as it always has.
+@pytest.mark.parametrize(("numeric", "scaled_fields"), [("minmax", (2, 0)), ("log", (None, None)), ("bucket", (0, 0))])
+def test_a_data_set_may_have_columns_of_one_kind_alone(numeric, scaled_fields):
     def features_of(kind, dictionaries):
         columns = [{"name": "label", "kind": "label"}, {"name": "A1..A2", "kind": kind}]
         return Features(Schema.model_validate({"name": "one", "columns": columns}), dictionaries, numeric)
@@ -99,6 +100,7 @@ def test_a_data_set_may_have_columns_of_one_kind_alone(numeric):
     assert numbers(tf.constant(["1\t0\t9"])).features["ids"].shape == [1, 2]
     texts = features_of("category", Dictionaries({}, {}, {"OOVA1": 0, "OOVA2": 1, "A2_x": 2}))
     assert texts(tf.constant(["1\tx\tx"])).features["ids"].numpy().tolist() == [[0, 2]]
+    assert (numbers.spec.scaled_fields, texts.spec.scaled_fields) == scaled_fields
 
 
 # Batches

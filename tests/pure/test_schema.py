@@ -34,12 +34,14 @@ def test_criteo_has_its_40_columns_in_order():
     assert list(schema.of_kind("integer")) == CRITEO[1:14]
     assert list(schema.of_kind("category")) == CRITEO[14:]
     assert schema.index("label", "I13", "C1", "C26") == [0, 13, 14, 39]
+    assert (list(schema.ranged), list(schema.listed)) == (CRITEO[1:14], CRITEO[14:])
 
 
 def test_columns_may_stand_in_any_order(tmp_path):
     schema = load(tmp_path, columns("C1:category", "I1..I2:integer", "click:label", "C2:category"))
     assert schema.names == ("C1", "I1", "I2", "click", "C2")
     assert (schema.label, schema.of_kind("integer"), schema.of_kind("category")) == ("click", ("I1", "I2"), ("C1", "C2"))
+    assert (schema.ranged, schema.listed) == (("I1", "I2"), ("C1", "C2"))
     assert schema.index(*schema.of_kind("category")) == [0, 4]
     assert schema.index() == []
 
