@@ -223,7 +223,7 @@ def _train(
         say_what_changed(model_dir / "config.json", config.resolved(), console)
         (model_dir / "config.json").write_text(json.dumps(config.resolved(), indent=2) + "\n")
     if config.serving.export_dir and chief:
-        features.lookup.keep_in(model_dir)  # what is published takes the lookup table along, as a file
+        features.keep_in(model_dir)  # what is published takes the lookup table along, as a file
 
     console.say(f"making the model: {features.spec.num_ids:,} ids, {strategy.num_replicas_in_sync} replica(s)")
     learner = make_learner(strategy, features.spec, config.model, config.optimizers, cluster, learning.jit_compile)
@@ -254,7 +254,7 @@ def _train(
         if job:
             closing.callback(job.close)
         doing = make_all(
-            config, schema, dictionaries, features, learner, source, begun, failures, stop, console, status, job, closing,
+            config, schema, features, learner, source, begun, failures, stop, console, status, job, closing,
             dead_letters=_open_dead_letters(config.stream, f.dead_letter_topic, stop, console) if f.dead_letter_topic else None,
         )  # fmt: skip
         garbage.collect_from_now_on()

@@ -88,10 +88,10 @@ class DuckDB:
             self._con.execute("INSERT INTO chunk_counts VALUES (?, ?, ?)", [len(schema.columns), reason, num_lines])
 
     def _count_chunk(self, chunk: pathlib.Path, schema: Schema, num_rows: int) -> None:
-        kinds = [c.kind for c in schema.columns]
+        label, no_row = schema.names.index(schema.label), len(schema.columns)
         self.keep("this_chunk", count_sql(schema, _DIALECT, _lines(chunk)))
         seen = self._con.execute(
-            f"SELECT CAST(sum(num_rows) AS BIGINT) FROM this_chunk WHERE column_index IN ({kinds.index('label')}, {len(kinds)})"
+            f"SELECT CAST(sum(num_rows) AS BIGINT) FROM this_chunk WHERE column_index IN ({label}, {no_row})"
         ).fetchone()[0]
         if seen != num_rows:
             raise RuntimeError(f"a chunk has {num_rows} rows; DuckDB saw {seen}")

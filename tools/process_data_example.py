@@ -5,9 +5,11 @@ import re
 from collections.abc import Iterable, Iterator
 
 from process_data_files import read_blocks
-from process_data_sql import FIELDS
 
+from tfonline.features.kinds import KINDS
 from tfonline.features.schema import Schema
+from tfonline.formats.patterns import row_pattern
+from tfonline.formats.reasons import REASONS
 from tfonline.formats.recognise import guess, shown
 
 _SEARCHED_ROWS = 10_000_000  # about a minute
@@ -41,8 +43,7 @@ class _Check:
 
     def __init__(self, schema: Schema):
         self._schema = schema
-        self._row = re.compile("\t".join(FIELDS[column.kind] for column in schema.columns))
-        self._fields = {kind: re.compile(pattern) for kind, pattern in FIELDS.items()}
+        self._row = re.compile(row_pattern(schema.columns))
 
     def problem(self, row: bytes) -> str:
         """'' for a good row."""
@@ -54,16 +55,16 @@ class _Check:
             return "It holds a carriage return; expected are lines that end in a line feed alone"
         if self._row.fullmatch(text):
             return ""
-        values, columns = text.split("\t"), self._schema.columns
-        if len(values) != len(columns):
+        texts, columns = text.split("\t"), self._schema.columns
+        if len(texts) != len(columns):
             names = self._schema.names if len(columns) < 4 else (*self._schema.names[:2], "...", self._schema.names[-1])
-            number = "1 field" if len(values) == 1 else f"{len(values)} fields"
+            number = "1 field" if len(texts) == 1 else f"{len(texts)} fields"
             return f"It has {number} between tabs, expected are {len(columns)}: {', '.join(names)}"
-        kinds = {"label": "0 or 1", "integer": "a whole number of at most 18 digits, or nothing"}
+        fields = [(column.name, KINDS[column.kind], field) for column, field in zip(columns, texts, strict=True)]
         # The label's mistake before a number's, as the reasons are counted.
-        in_order = sorted(zip(columns, values, strict=True), key=lambda pair: pair[0].kind != "label")
-        column, value = next((c, v) for c, v in in_order if not self._fields[c.kind].fullmatch(v))
-        return f"{column.name} is {shown(value.encode())}, expected is {kinds[column.kind]}"
+        fields.sort(key=lambda field: REASONS.index(field[1].reason))
+        name, kind, field = next(f for f in fields if not re.fullmatch(f[1].pattern, f[2]))
+        return f"{name} is {shown(field.encode())}, expected is {kind.expected}"
 
 
 def _rows(files: Iterable[str]) -> Iterator[tuple[str, int, bytes]]:

@@ -2,20 +2,19 @@
 
 An engine counts in two steps: COUNT makes `chunk_counts` of lines, ADD_UP makes `counts` of it. Their rows are (column_index,
 value, num_rows), '' being a missing value. A line that is no row is counted there too, its reason as the value of a column behind
-the last one. `columns` tells the kinds of the columns. An Engine runs the rest.
+the last one. `columns` tells what the dictionaries hold of each column (kinds.Kind.dictionary). An Engine runs the rest.
 """
 
 import collections
 import contextlib
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Protocol
 
 from tfonline.features.dictionaries import Dictionaries
+from tfonline.features.kinds import KINDS
 from tfonline.features.schema import Schema
-
-# What a field may hold, as a regular expression of RE2 and Java; the trainer has the same rules (tfonline/formats/separated.py).
-FIELDS = {"label": "[01]", "integer": "(?:-?[0-9]{1,18})?", "category": r"[^\t]*"}
+from tfonline.formats.patterns import reason_patterns, row_pattern
 
 # One pass over the whole line checks all its fields; only a good row is split. The reason of a line that is none has no tab, so
 # it stays one field.
@@ -23,8 +22,7 @@ _COUNT = """
     SELECT CASE WHEN reason = '' THEN field_index ELSE {num_columns} END AS column_index, value, count(*) AS num_rows
     FROM (SELECT reason, {numbered}
           FROM (SELECT reason, split(CASE WHEN reason = '' THEN line ELSE reason END, chr(9)) AS fields
-                FROM (SELECT line, CASE {sorted_out} WHEN {good} THEN ''
-                      WHEN NOT {any_fields} THEN 'fields' WHEN NOT {label_fits} THEN 'label' ELSE 'number' END AS reason
+                FROM (SELECT line, CASE {sorted_out} WHEN {good} THEN '' {reasons} ELSE '{last}' END AS reason
                       FROM {lines}) AS checked) AS rows_and_reasons) AS cells
     GROUP BY 1, 2"""
 ADD_UP = """
@@ -42,10 +40,10 @@ _COLUMNS = """
     FROM counts JOIN columns USING (column_index) GROUP BY column_index ORDER BY column_index"""
 _RANGES = """
     SELECT column_index, least(0, min(CAST(value AS BIGINT))), greatest(0, max(CAST(value AS BIGINT)))
-    FROM counts JOIN columns USING (column_index) WHERE kind = 'integer' AND value <> '' GROUP BY column_index"""
+    FROM counts JOIN columns USING (column_index) WHERE dictionary = 'range' AND value <> '' GROUP BY column_index"""
 _KEPT = """
     SELECT column_index, value FROM counts JOIN columns USING (column_index)
-    WHERE kind = 'category' AND value <> '' AND num_rows >= {min_count}
+    WHERE dictionary = 'values' AND value <> '' AND num_rows >= {min_count}
     ORDER BY column_index, num_rows DESC, value"""
 
 
@@ -88,34 +86,34 @@ class Engine(Protocol):
 
 def count_sql(schema: Schema, dialect: Dialect, lines: str) -> str:
     """The SELECT that counts the values of `lines`, a table whose rows are (line)."""
-    kinds = [c.kind for c in schema.columns]
+    columns = schema.columns
 
-    def fits(fields: Iterable[str]) -> str:
-        return dialect.full_match.format(pattern=chr(9).join(fields))
+    def fits(pattern: str) -> str:
+        return dialect.full_match.format(pattern=pattern)
 
+    *reasons, (last, _) = reason_patterns(columns)  # one of them applies
     return _COUNT.format(
-        num_columns=len(kinds), numbered=dialect.numbered, sorted_out=dialect.sorted_out, lines=lines,
-        good=fits(FIELDS[k] for k in kinds), any_fields=fits(FIELDS["category"] for _ in kinds),
-        label_fits=fits(FIELDS["label" if k == "label" else "category"] for k in kinds),
+        num_columns=len(columns), numbered=dialect.numbered, sorted_out=dialect.sorted_out, lines=lines,
+        good=fits(row_pattern(columns)), last=last,
+        reasons=" ".join(f"WHEN NOT {fits(pattern)} THEN '{name}'" for name, pattern in reasons),
     )  # fmt: skip
 
 
 def add_up(engine: Engine, schema: Schema) -> tuple[int, collections.Counter[str]]:
     """Makes the tables `columns` and `counts`; returns the number of good rows, and the other lines by reason."""
-    kinds = [c.kind for c in schema.columns]
-    values = ", ".join(f"({i}, '{kind}')" for i, kind in enumerate(kinds))
-    engine.keep("columns", f"SELECT * FROM (VALUES {values}) AS c(column_index, kind)")
+    values = ", ".join(f"({i}, '{KINDS[column.kind].dictionary}')" for i, column in enumerate(schema.columns))
+    engine.keep("columns", f"SELECT * FROM (VALUES {values}) AS c(column_index, dictionary)")
     engine.keep("counts", ADD_UP)
-    ((good,),) = engine.rows(_GOOD.format(label=kinds.index("label")))
-    return good, collections.Counter(dict(engine.rows(_REASONS.format(num_columns=len(kinds)))))
+    ((good,),) = engine.rows(_GOOD.format(label=schema.names.index(schema.label)))
+    return good, collections.Counter(dict(engine.rows(_REASONS.format(num_columns=len(schema.columns)))))
 
 
 def make_dictionaries(engine: Engine, schema: Schema, min_count: int) -> Dictionaries:
     """The dictionaries from the table `counts`: ranges that hold 0, values seen at least `min_count` times."""
-    minimum, maximum = dict.fromkeys(schema.integers, 0), dict.fromkeys(schema.integers, 0)
+    minimum, maximum = dict.fromkeys(schema.ranged, 0), dict.fromkeys(schema.ranged, 0)
     for column, low, high in engine.rows(_RANGES):
         minimum[schema.names[column]], maximum[schema.names[column]] = low, high
-    cat2id = {key: i for i, key in enumerate([*schema.integers, *(f"OOV{c}" for c in schema.categories)])}
+    cat2id = {key: i for i, key in enumerate([*schema.ranged, *(f"OOV{c}" for c in schema.listed)])}
     prefixes = [f"{name}_" for name in schema.names]
     with contextlib.closing(engine.rows(_KEPT.format(min_count=min_count))) as kept:
         for column, value in kept:
@@ -127,11 +125,11 @@ def describe_columns(engine: Engine, schema: Schema, dictionaries: Dictionaries,
     """What the table `counts` says of each column. Shares are of the good rows, `covered` of those with a value."""
     categories, integers = {}, {}
     for column, num_values, num_kept, kept_rows, missing_rows in engine.rows(_COLUMNS.format(min_count=min_count)):
-        name, kind = schema.names[column], schema.columns[column].kind
+        name, held = schema.names[column], KINDS[schema.columns[column].kind].dictionary
         missing = round(missing_rows / good, 6)
-        if kind == "integer":
+        if held == "range":
             integers[name] = {"min": dictionaries.min[name], "max": dictionaries.max[name], "missing": missing}
-        elif kind == "category":
+        elif held == "values":
             covered = round(kept_rows / max(good - missing_rows, 1), 6)
             categories[name] = {"values": num_values, "kept": num_kept, "covered": covered, "missing": missing}
     return {"integers": integers, "categories": categories}

@@ -32,16 +32,16 @@ def make_dictionaries(context: dict, rows: pathlib.Path) -> str:
     folder.mkdir()
     schema = load_schema("configs/criteo.yaml")
     values: collections.Counter[tuple[str, str]] = collections.Counter()
-    largest, smallest = dict.fromkeys(schema.integers, 1), dict.fromkeys(schema.integers, 0)
+    largest, smallest = dict.fromkeys(schema.ranged, 1), dict.fromkeys(schema.ranged, 0)
     with rows.open() as file:
         for _, line in zip(range(_DICTIONARY_ROWS), file, strict=False):
             fields = dict(zip(schema.names, line.rstrip("\n").split("\t"), strict=True))
-            for c in schema.integers:
+            for c in schema.ranged:
                 if fields[c]:
                     largest[c], smallest[c] = max(largest[c], int(fields[c])), min(smallest[c], int(fields[c]))
-            values.update((c, fields[c]) for c in schema.categories if fields[c])
-    ids = {c: i for i, c in enumerate(schema.integers)}
-    ids |= {f"OOV{c}": len(ids) + i for i, c in enumerate(schema.categories)}
+            values.update((c, fields[c]) for c in schema.listed if fields[c])
+    ids = {c: i for i, c in enumerate(schema.ranged)}
+    ids |= {f"OOV{c}": len(ids) + i for i, c in enumerate(schema.listed)}
     for (column, value), _ in values.most_common(VOCAB - _OTHER_IDS - len(ids)):
         ids[f"{column}_{value}"] = len(ids)
     save_dictionaries(str(folder), Dictionaries(largest, smallest, ids))

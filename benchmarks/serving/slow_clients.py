@@ -201,7 +201,7 @@ def _prepare(folder: pathlib.Path, count: int) -> None:
         lines = rows.read_text().splitlines()
         _fill(folder / "messages.json", '{"instances": [', lines)
         schema = load_schema(str(ROOT / "configs" / "criteo.yaml"))
-        names, integers = schema.names[1:], set(schema.integers)
+        names, integers = schema.names[1:], set(schema.of_kind("integer"))
         columns = (
             {name: (int(v) if v else None) if name in integers else v for name, v in zip(names, line.split("\t")[1:], strict=True)}
             for line in lines

@@ -95,11 +95,11 @@ def start_up(context: dict) -> dict[str, float]:
 
     schema, million = load_schema("configs/criteo.yaml"), context["start_up"]
     folder = f"{context['folder']}/large"
-    fixed = [*schema.integers, *(f"OOV{c}" for c in schema.categories)]
-    ids, categories = {key: i for i, key in enumerate(fixed)}, schema.categories
+    fixed = [*schema.ranged, *(f"OOV{c}" for c in schema.listed)]
+    ids, categories = {key: i for i, key in enumerate(fixed)}, schema.listed
     for i in range(million * 1_000_000):
         ids[f"{categories[i % len(categories)]}_{i * 2654435761 % 2**32:08x}"] = len(fixed) + i
-    save_dictionaries(folder, Dictionaries(dict.fromkeys(schema.integers, 9), dict.fromkeys(schema.integers, 0), ids))
+    save_dictionaries(folder, Dictionaries(dict.fromkeys(schema.ranged, 9), dict.fromkeys(schema.ranged, 0), ids))
     del ids
     clock = [time.perf_counter()]
     dictionaries = load_dictionaries(folder, schema)

@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfonline.features.batch import Examples
+from tfonline.features.kinds.integer import numeric_input
 from tfonline.features.spec import Spec
 from tfonline.model.learner import Learner
 from tfonline.model.networks.network import Network
@@ -21,7 +22,7 @@ from tfonline.settings.model import ModelSettings, OptimizerSettings
 
 ROWS, NUM_IDS = 12, 40
 _NEW = NUM_IDS - 1  # an id that the first batches do not have
-SPEC = Spec.of(NUM_IDS, num_fields=4, num_numeric=2, scaled_fields=None, cross_buckets=50)
+SPEC = Spec.of(NUM_IDS, num_fields=4, own=numeric_input(2), scaled_fields=None, cross_buckets=50)
 
 
 def check_network(make: Callable[[Spec, ModelSettings], Network], settings: ModelSettings | None = None, spec: Spec = SPEC) -> None:
@@ -142,8 +143,8 @@ def _batches(spec: Spec, count: int) -> list[Examples]:
         any_values = fields if scaled is None else scaled
         values[:, :any_values] = draw.random((ROWS, any_values))
         inputs = {"ids": ids, "values": values}
-        if spec.num_numeric:
-            inputs["numeric"] = np.where(draw.random((ROWS, spec.num_numeric)) < 0.2, np.nan, draw.normal(size=(ROWS, 1)))
+        if numbers := spec.width("numeric"):
+            inputs["numeric"] = np.where(draw.random((ROWS, numbers)) < 0.2, np.nan, draw.normal(size=(ROWS, 1)))
         if spec.cross_buckets:
             inputs["crosses"] = draw.integers(0, spec.cross_buckets, (ROWS, spec.inputs["crosses"].width))
         inputs = {name: tf.constant(x, spec.inputs[name].dtype) for name, x in inputs.items()}

@@ -2,12 +2,14 @@
 
 import json
 
+import numpy as np
 import pytest
 import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tfonline.features.parse import Parse
+from tfonline.features.kinds.integer import Integers
+from tfonline.features.parse import Fields, Parse
 from tfonline.features.schema import Schema, load_schema
 from tfonline.formats.reasons import REASONS
 
@@ -34,13 +36,17 @@ both_ways = pytest.mark.parametrize("run", [eagerly, in_a_graph])
 
 
 def rows(fields) -> list[tuple]:
-    """Fields as (label, integers with None for a missing one, categories, reason) a row."""
-    label, integers, missing, categories, reason = (t.numpy() for t in fields)
+    """Fields as (label or None, integers with None for a missing one, categories, reason) a row."""
+    values, reason = tf.nest.map_structure(lambda t: t.numpy(), fields)
+    none = np.zeros([len(reason), 0])
+    integers, missing = values.get("integer", (none, none.astype(bool)))
     # A missing integer is 0, so that whatever follows is defined.
     assert not integers[missing].any()
     return [
-        (float(y), [None if m else int(n) for n, m in zip(ns, ms, strict=True)], list(cs), REASONS[r])
-        for y, ns, ms, cs, r in zip(label, integers, missing, categories, reason, strict=True)
+        (float(y[0]) if y else None, [None if m else int(n) for n, m in zip(ns, ms, strict=True)], cs, REASONS[r])
+        for y, ns, ms, cs, r in zip(
+            *(t.tolist() for t in (values.get("label", none), integers, missing, values.get("category", none), reason)), strict=True
+        )
     ]
 
 
@@ -76,9 +82,14 @@ def test_types_and_shapes(run):
     for messages in ([], [b"1\t5\t-3\tab\tcd"], [b"bad", b"1\t5\t-3\tab\tcd"]):
         fields = run(Parse(SMALL), messages)
         n = len(messages)
-        assert [(t.dtype, t.shape.as_list()) for t in fields] == [
-            (tf.float32, [n]), (tf.int64, [n, 2]), (tf.bool, [n, 2]), (tf.string, [n, 2]), (tf.int32, [n]),
-        ]  # fmt: skip
+        assert tf.nest.map_structure(lambda t: (t.dtype, *t.shape), fields) == Fields(
+            {
+                "label": (tf.float32, n, 1),
+                "integer": Integers((tf.int64, n, 2), (tf.bool, n, 2)),
+                "category": (tf.string, n, 2),
+            },
+            (tf.int32, n),
+        )
 
 
 @both_ways
@@ -170,26 +181,26 @@ def test_columns_of_one_kind_alone(message_format):
 def test_rows_without_the_labels_field(run):
     parse = Parse(SMALL, labelled=False)
     assert rows(run(parse, [b"5\t-3\tab\tcd", b"\t\t\t", b"", b"1\t5\t-3\tab\tcd", b"5\t-3\tab", b"x\t-3\tab\tcd"])) == [
-        (0.0, [5, -3], [b"ab", b"cd"], ""),
-        (0.0, [None, None], [b"", b""], ""),
-        (*BAD, "empty"),
-        (*BAD, "fields"),
-        (*BAD, "fields"),
-        (*BAD, "number"),
+        (None, [5, -3], [b"ab", b"cd"], ""),
+        (None, [None, None], [b"", b""], ""),
+        (None, *BAD[1:], "empty"),
+        (None, *BAD[1:], "fields"),
+        (None, *BAD[1:], "fields"),
+        (None, *BAD[1:], "number"),
     ]
     parse = Parse(SMALL, "json", labelled=False)
     assert rows(run(parse, [b'[5,-3,"ab","cd"]', b'["1",5,-3,"ab","cd"]', b'["",null,null,""]'])) == [
-        (0.0, [5, -3], [b"ab", b"cd"], ""),
-        (*BAD, "fields"),
-        (0.0, [None, None], [b"", b""], ""),
+        (None, [5, -3], [b"ab", b"cd"], ""),
+        (None, *BAD[1:], "fields"),
+        (None, [None, None], [b"", b""], ""),
     ]
 
 
 def test_the_label_that_is_left_out_may_stand_anywhere():
     schema = schema_of("C1:category", "I1:integer", "click:label", "C2:category", "I2:integer")
     assert rows(eagerly(Parse(schema, labelled=False), [b"a\t5\tb\t6", b"a\t5\t1\tb\t6"])) == [
-        (0.0, [5, 6], [b"a", b"b"], ""),
-        (*BAD, "fields"),
+        (None, [5, 6], [b"a", b"b"], ""),
+        (None, *BAD[1:], "fields"),
     ]
 
 
@@ -197,16 +208,16 @@ def test_the_label_that_is_left_out_may_stand_anywhere():
 def test_of_one_column_without_a_label_an_empty_message_is_no_row(run):
     schema = schema_of("click:label", "C1:category")
     assert rows(run(Parse(schema, labelled=False), [b"a", b"", b"a\tb", b"b"])) == [
-        (0.0, [], [b"a"], ""),
-        (0.0, [], [b""], "empty"),
-        (0.0, [], [b""], "fields"),
-        (0.0, [], [b"b"], ""),
+        (None, [], [b"a"], ""),
+        (None, [], [b""], "empty"),
+        (None, [], [b""], "fields"),
+        (None, [], [b"b"], ""),
     ]
     assert rows(run(Parse(schema, "json", labelled=False), [b'["a"]', b"", b'[""]', b"[null]"])) == [
-        (0.0, [], [b"a"], ""),
-        (0.0, [], [b""], "empty"),
-        (0.0, [], [b""], ""),
-        (0.0, [], [b""], ""),
+        (None, [], [b"a"], ""),
+        (None, [], [b""], "empty"),
+        (None, [], [b""], ""),
+        (None, [], [b""], ""),
     ]
 
 

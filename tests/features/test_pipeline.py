@@ -10,9 +10,9 @@ from stream_helpers import good_rows, raw_rows
 
 from tfonline.features.batch import Batch
 from tfonline.features.dictionaries import Dictionaries
+from tfonline.features.hashes import row_fingerprints
 from tfonline.features.pipeline import Features, make_batches
 from tfonline.features.schema import Schema
-from tfonline.features.transforms import row_fingerprints
 from tfonline.formats.reasons import REASONS
 from tfonline.stream.order import make_raw_batches
 from tfonline.stream.raw import Origin
@@ -52,14 +52,14 @@ def test_a_message_becomes_label_ids_values_and_reason(features):
     assert sorted(inputs) == sorted(features.spec.inputs) == ["ids", "values"]
     spec = features.spec
     assert (features.num_ids, spec.num_ids) == (7, PADDING_ID)
-    assert (spec.num_fields, spec.num_numeric, spec.scaled_fields) == (4, 0, 2)
+    assert (spec.num_fields, spec.width("numeric"), spec.scaled_fields) == (4, 0, 2)
 
 
 def test_buckets_come_with_the_logarithms_of_the_numbers():
     features = Features(SCHEMA, DICTIONARIES, "bucket")
     numeric = features(tf.constant(["1\t5\t\tab\tab", "0\t-1\t0\tx\tx"])).features["numeric"]
     np.testing.assert_allclose(numeric.numpy(), [[np.log(6), np.nan], [-np.log(2), 0.0]], rtol=1e-6)
-    assert (features.spec.num_fields, features.spec.num_numeric, features.spec.scaled_fields) == (4, 2, 0)
+    assert (features.spec.num_fields, features.spec.width("numeric"), features.spec.scaled_fields) == (4, 2, 0)
 
 
 def test_values_that_the_dictionary_does_not_hold_share_buckets():
@@ -89,8 +89,9 @@ def test_features_of_json_equal_those_of_tsv():
     tf.nest.map_structure(np.testing.assert_array_equal, *rows)
 
 
-@pytest.mark.parametrize("numeric", ["minmax", "log", "bucket"])
-def test_a_data_set_may_have_columns_of_one_kind_alone(numeric):
+# Of log, the values are any: it says so of no columns, too, as it always has.
+@pytest.mark.parametrize(("numeric", "scaled_fields"), [("minmax", (2, 0)), ("log", (None, None)), ("bucket", (0, 0))])
+def test_a_data_set_may_have_columns_of_one_kind_alone(numeric, scaled_fields):
     def features_of(kind, dictionaries):
         columns = [{"name": "label", "kind": "label"}, {"name": "A1..A2", "kind": kind}]
         return Features(Schema.model_validate({"name": "one", "columns": columns}), dictionaries, numeric)
@@ -99,6 +100,7 @@ def test_a_data_set_may_have_columns_of_one_kind_alone(numeric):
     assert numbers(tf.constant(["1\t0\t9"])).features["ids"].shape == [1, 2]
     texts = features_of("category", Dictionaries({}, {}, {"OOVA1": 0, "OOVA2": 1, "A2_x": 2}))
     assert texts(tf.constant(["1\tx\tx"])).features["ids"].numpy().tolist() == [[0, 2]]
+    assert (numbers.spec.scaled_fields, texts.spec.scaled_fields) == scaled_fields
 
 
 # Batches

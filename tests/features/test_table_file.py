@@ -11,13 +11,14 @@ from rows import SMALL_SCHEMA as SCHEMA
 
 from tfonline.config import of_flags
 from tfonline.features.dictionaries import Dictionaries, save_dictionaries
+from tfonline.features.kinds.category_ops import CategoryLookup
 from tfonline.features.pipeline import Features
-from tfonline.features.transforms import CategoryLookup
 from tfonline.lifecycle import Exit, UserError
 from tfonline.publish.servable import Servable
 from tfonline.publish.versions import Versions
 from tfonline.train import run
 
+COLUMNS = ["C1", "C2"]
 FIXED = {"I1": 0, "I2": 1, "OOVC1": 2, "OOVC2": 3}
 ONE, OTHER = (
     Dictionaries({"I1": 9, "I2": 9}, {"I1": 0, "I2": 0}, FIXED | ids)
@@ -34,20 +35,20 @@ def tables(folder):
 def test_the_name_tells_the_content_and_other_tables_are_removed(tmp_path):
     for name in ("category_ids.tsv", "category_ids-0123456789abcdef.tsv", "category_ids.tsv.mine", "loss.log"):
         (tmp_path / name).touch()
-    file = CategoryLookup(ONE, SCHEMA).keep_in(tmp_path)
+    file = CategoryLookup(ONE, COLUMNS).keep_in(tmp_path)
     assert file.parent == tmp_path
     assert file.name == f"category_ids-{hashlib.sha256(file.read_bytes()).hexdigest()[:16]}.tsv"
     assert [line.split(b"\t")[1] for line in file.read_bytes().splitlines()] == [b"4", b"5"]
     assert sorted(f.name for f in tmp_path.iterdir()) == sorted([file.name, "category_ids.tsv.mine", "loss.log"])
-    assert CategoryLookup(ONE, SCHEMA).keep_in(tmp_path) == file
-    assert CategoryLookup(OTHER, SCHEMA).keep_in(tmp_path) != file
+    assert CategoryLookup(ONE, COLUMNS).keep_in(tmp_path) == file
+    assert CategoryLookup(OTHER, COLUMNS).keep_in(tmp_path) != file
 
 
 def test_one_process_looks_up_the_ids_of_several_dictionaries(tmp_path):
     expected = [(ONE, [[4, 5], [2, 3]]), (OTHER, [[5, 4], [6, 3]]), (ONE, [[4, 5], [2, 3]])]
     lookups = []
     for dictionaries, ids in expected:
-        lookups.append(CategoryLookup(dictionaries, SCHEMA))
+        lookups.append(CategoryLookup(dictionaries, COLUMNS))
         lookups[-1].keep_in(tmp_path)
         assert lookups[-1](VALUES).numpy().tolist() == ids
     assert [lookup(VALUES).numpy().tolist() for lookup in lookups] == [ids for _, ids in expected]
@@ -59,7 +60,7 @@ def test_one_process_serves_models_of_several_dictionaries(tmp_path):
     expected = []
     for i, dictionaries in enumerate((ONE, OTHER)):
         features = Features(SCHEMA, dictionaries, "minmax")
-        features.lookup.keep_in(tmp_path)
+        features.keep_in(tmp_path)
         servable = Servable(config.model, SCHEMA, features)
         servable.write(tmp_path / str(i))
         expected.append(servable.score(tf.constant(ROWS[:5]))["logit"].numpy())

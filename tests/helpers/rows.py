@@ -25,8 +25,8 @@ def make_rows(n: int, seed: int = 1) -> list[bytes]:
     r = random.Random(seed)
     rows = []
     for _ in range(n):
-        integers = ["" if r.random() < 0.2 else str(r.randint(-1, 300)) for _ in SCHEMA.integers]
-        values = [r.randrange(NUM_VALUES + 3) for _ in SCHEMA.categories]
+        integers = ["" if r.random() < 0.2 else str(r.randint(-1, 300)) for _ in SCHEMA.ranged]
+        values = [r.randrange(NUM_VALUES + 3) for _ in SCHEMA.listed]
         label = int(r.random() < (0.6 if values[0] % 2 else 0.1))
         categories = ["" if r.random() < 0.1 else f"{v:08x}" for v in values]
         rows.append("\t".join([str(label), *integers, *categories]).encode())
@@ -35,10 +35,10 @@ def make_rows(n: int, seed: int = 1) -> list[bytes]:
 
 def make_dictionaries(folder) -> str:
     """Writes the three pickles; returns the folder."""
-    ids = {c: i for i, c in enumerate(SCHEMA.integers)}
-    ids |= {f"OOV{c}": len(ids) + i for i, c in enumerate(SCHEMA.categories)}
-    for c in SCHEMA.categories:
+    ids = {c: i for i, c in enumerate(SCHEMA.ranged)}
+    ids |= {f"OOV{c}": len(ids) + i for i, c in enumerate(SCHEMA.listed)}
+    for c in SCHEMA.listed:
         for v in range(NUM_VALUES):
             ids[f"{c}_{v:08x}"] = len(ids)
-    save_dictionaries(str(folder), Dictionaries(dict.fromkeys(SCHEMA.integers, 300), dict.fromkeys(SCHEMA.integers, -1), ids))
+    save_dictionaries(str(folder), Dictionaries(dict.fromkeys(SCHEMA.ranged, 300), dict.fromkeys(SCHEMA.ranged, -1), ids))
     return str(folder)

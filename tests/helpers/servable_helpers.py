@@ -30,7 +30,7 @@ def make_features(config, folder=None):
     kind, vocab_size = config.stream.message_format, config.model.vocab_size
     features = Features(SCHEMA, dictionaries, f.numeric, kind, f.oov_buckets, f.cross_buckets, vocab_size)
     if folder:
-        features.lookup.keep_in(folder)
+        features.keep_in(folder)
     return features
 
 

@@ -8,6 +8,7 @@ from rows import make_rows
 
 from tfonline.config import of_flags
 from tfonline.evaluate.progressive import PREDICTION
+from tfonline.features.kinds.integer import numeric_input
 from tfonline.features.spec import Spec
 from tfonline.lifecycle import UserError
 from tfonline.model.tables import exchange, replicas, xla, xla_steps
@@ -23,7 +24,7 @@ def learner_of(jit_compile, num_ids, num_replicas=1, **flags):
     config = of_flags(
         batch_size=ROWS, embedding_dim=5, deep_layers="16,4", jit_compile=jit_compile, num_replicas=num_replicas, **flags
     )
-    spec = Spec.of(num_ids, FIELDS, NUMBERS, cross_buckets=config.features.cross_buckets)
+    spec = Spec.of(num_ids, FIELDS, numeric_input(NUMBERS), cross_buckets=config.features.cross_buckets)
     return learner_by_flags(make_strategy(num_replicas, "cpu"), config, spec)
 
 

@@ -10,6 +10,7 @@ from tensorflow.python.framework import kernels
 
 from tfonline.config import of_flags
 from tfonline.features.batch import Examples
+from tfonline.features.kinds.integer import numeric_input
 from tfonline.features.spec import Spec
 from tfonline.model.tables.replicas import make_strategy
 
@@ -48,7 +49,7 @@ def is_rows(tensor):
 
 def step_of(ids, num_replicas=1, **flags):
     config = of_flags(batch_size=ROWS, embedding_dim=5, deep_layers="16,4", num_replicas=num_replicas, **flags)
-    inputs = Spec.of(NUM_IDS, FIELDS, NUMBERS, cross_buckets=config.features.cross_buckets)
+    inputs = Spec.of(NUM_IDS, FIELDS, numeric_input(NUMBERS), cross_buckets=config.features.cross_buckets)
     learner = learner_by_flags(make_strategy(num_replicas, "cpu"), config, inputs)
     spec = lambda dtype, *shape: tf.TensorSpec([ROWS, *shape], dtype)  # noqa: E731
     features = {"ids": spec(ids, FIELDS), "values": spec(tf.float32, FIELDS), "numeric": spec(tf.float32, NUMBERS)}

@@ -91,12 +91,12 @@ def test_numbers_are_standardised_by_what_came_before():
 
 def test_nothing_scores_a_row_after_having_learned_from_it(topic, start, produce, tmp_path):
     """Each row's label hangs on an id of its own: who has not seen the label cannot know it, and who has seen it does."""
-    ids = {c: i for i, c in enumerate([*SCHEMA.integers, *(f"OOV{c}" for c in SCHEMA.categories)])}
+    ids = {c: i for i, c in enumerate([*SCHEMA.ranged, *(f"OOV{c}" for c in SCHEMA.listed)])}
     rows = []
     for i, label in enumerate(np.random.default_rng(3).integers(0, 2, 600)):
         ids[f"C1_{i:08x}"] = len(ids)
         rows.append(b"\t".join([b"%d" % label, *[b""] * 13, b"%08x" % i, *[b""] * 25]))
-    ranges = [dict.fromkeys(SCHEMA.integers, n) for n in (1, 0)]
+    ranges = [dict.fromkeys(SCHEMA.ranged, n) for n in (1, 0)]
     save_dictionaries(str(tmp_path / "secret"), Dictionaries(*ranges, ids))
     settings = {"dictionary_dir": str(tmp_path / "secret"), "history": True, "num_replicas": 2, "batch_size": 20}
     settings |= {"cross_buckets": 1000, "average_rows": 100}

@@ -11,6 +11,7 @@ from learner_helpers import learner_by_flags
 
 from tfonline import folders
 from tfonline.config import of_flags
+from tfonline.features.kinds.integer import numeric_input
 from tfonline.features.spec import Spec
 from tfonline.lifecycle import Exit, Stop, UserError
 from tfonline.model.sizes import Sizes, reckon
@@ -34,18 +35,18 @@ def test_the_formula_by_hand():
 
 
 @pytest.mark.parametrize(
-    ("flags", "fields"),
+    ("flags", "fields", "numbers", "scaled"),
     [
-        ({}, (5, 2)),
-        ({"deep_layers": "8"}, (5, 0, 3)),
-        ({"deep_layers": "16,8,4", **ALL}, (5, 3, 0)),
-        ({"deep_layers": "16,8", **ALL}, (1, 1, 0)),
-        ({"num_replicas": 2, "devices": "cpu", **ALL}, (4, 2, None)),
+        ({}, 5, 2, None),
+        ({"deep_layers": "8"}, 5, 0, 3),
+        ({"deep_layers": "16,8,4", **ALL}, 5, 3, 0),
+        ({"deep_layers": "16,8", **ALL}, 1, 1, 0),
+        ({"num_replicas": 2, "devices": "cpu", **ALL}, 4, 2, None),
     ],
 )
-def test_a_checkpoint_is_as_large_as_reckoned(tmp_path, flags, fields):
+def test_a_checkpoint_is_as_large_as_reckoned(tmp_path, flags, fields, numbers, scaled):
     config = of_flags(model_dir=str(tmp_path), embedding_dim=16, **flags)
-    spec = Spec.of(20_000, *fields, cross_buckets=config.features.cross_buckets)
+    spec = Spec.of(20_000, fields, numeric_input(numbers), scaled, cross_buckets=config.features.cross_buckets)
     learner = learner_by_flags(make_strategy(config.learning.num_replicas, "cpu"), config, spec)
     sizes = reckon(spec, config.model)
     assert sum(v.shape.num_elements() * v.dtype.size for v in learner.variables) == sizes.checkpoint

@@ -99,8 +99,8 @@ def test_columns_score_as_messages_do(trained):
     else:
         rows = [r.decode().split("\t") for r in ROWS[:BATCH]]
     columns = dict(zip(SCHEMA.names, zip(*rows, strict=True), strict=True))
-    named = {n: tf.constant([float(v) if v else np.nan for v in columns[n]], tf.float64) for n in SCHEMA.integers}
-    named |= {n: tf.constant(columns[n]) for n in SCHEMA.categories}
+    named = {n: tf.constant([float(v) if v else np.nan for v in columns[n]], tf.float64) for n in SCHEMA.of_kind("integer")}
+    named |= {n: tf.constant(columns[n]) for n in SCHEMA.of_kind("category")}
     messages = [as_json(r) if config.stream.message_format == "json" else r for r in ROWS[:BATCH]]
     expected = servable.score(tf.constant(messages))
     found = servable.signatures["columns"](**named)

@@ -185,7 +185,7 @@ def test_num_ids():
 
 def test_categories_come_in_the_order_of_ids():
     backwards = Dictionaries(MAX, MIN, dict(reversed(IDS.items())))
-    columns, values, ids = backwards.categories(SCHEMA)
+    columns, values, ids = backwards.values_of(SCHEMA.listed)
     assert columns.tolist() == [0, 0, 1]
     assert values == [b"ab", b"a_b", "é".encode()]
     assert ids.tolist() == [4, 5, 6]
@@ -193,7 +193,7 @@ def test_categories_come_in_the_order_of_ids():
 
 
 def test_categories_may_be_none():
-    columns, values, ids = Dictionaries(MAX, MIN, {k: v for k, v in IDS.items() if v < 4}).categories(SCHEMA)
+    columns, values, ids = Dictionaries(MAX, MIN, {k: v for k, v in IDS.items() if v < 4}).values_of(SCHEMA.listed)
     assert (columns.tolist(), values, ids.tolist()) == ([], [], [])
 
 

@@ -31,16 +31,18 @@ def test_criteo_has_its_40_columns_in_order():
     assert schema.name == "criteo"
     assert list(schema.names) == CRITEO
     assert schema.label == "label"
-    assert list(schema.integers) == CRITEO[1:14]
-    assert list(schema.categories) == CRITEO[14:]
+    assert list(schema.of_kind("integer")) == CRITEO[1:14]
+    assert list(schema.of_kind("category")) == CRITEO[14:]
     assert schema.index("label", "I13", "C1", "C26") == [0, 13, 14, 39]
+    assert (list(schema.ranged), list(schema.listed)) == (CRITEO[1:14], CRITEO[14:])
 
 
 def test_columns_may_stand_in_any_order(tmp_path):
     schema = load(tmp_path, columns("C1:category", "I1..I2:integer", "click:label", "C2:category"))
     assert schema.names == ("C1", "I1", "I2", "click", "C2")
-    assert (schema.label, schema.integers, schema.categories) == ("click", ("I1", "I2"), ("C1", "C2"))
-    assert schema.index(*schema.categories) == [0, 4]
+    assert (schema.label, schema.of_kind("integer"), schema.of_kind("category")) == ("click", ("I1", "I2"), ("C1", "C2"))
+    assert (schema.ranged, schema.listed) == (("I1", "I2"), ("C1", "C2"))
+    assert schema.index(*schema.of_kind("category")) == [0, 4]
     assert schema.index() == []
 
 
@@ -49,7 +51,7 @@ def test_columns_may_stand_in_any_order(tmp_path):
     [("I1..I3", ("I1", "I2", "I3")), ("X7..X7", ("X7",)), ("C9..C11", ("C9", "C10", "C11")), ("I1", ("I1",)), ("age", ("age",))],
 )
 def test_a_range_stands_for_all_numbers_between(tmp_path, name, names):
-    assert load(tmp_path, columns("label:label", f"{name}:integer")).integers == names
+    assert load(tmp_path, columns("label:label", f"{name}:integer")).of_kind("integer") == names
 
 
 @pytest.mark.parametrize("name", ["I3..I1", "I1..C3", "I1..I", "I..I3", "a..b"])

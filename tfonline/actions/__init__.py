@@ -2,6 +2,10 @@
 
 An action is called with an event and, for rows, with what the model saw in them. It does nothing at events that do not concern it.
 It has its own cadence. A worker that is not the chief has fewer actions.
+
+When it has been told `Saving`, all stands where the next run finds it: in the position, in the metrics, or in a file whose length
+is noted. It tells others only of a model that is on disk, and so not before `Saved`. A second `Ended` changes nothing. A line in
+tests/pure/test_action_contract.py holds an action to all this.
 """
 
 from collections.abc import Callable, Sequence

@@ -18,7 +18,6 @@ from tfonline.beginning import Beginning
 from tfonline.cluster.job import Job, rejected_name
 from tfonline.config import Config
 from tfonline.failures import Failures
-from tfonline.features.dictionaries import Dictionaries
 from tfonline.features.pipeline import Features
 from tfonline.features.schema import Schema
 from tfonline.formats.recognise import guess
@@ -55,7 +54,6 @@ class Doing(NamedTuple):
 def make_all(
     config: Config,
     schema: Schema,
-    dictionaries: Dictionaries,
     features: Features,
     learner: Learner,
     source: Any,
@@ -73,7 +71,6 @@ def make_all(
     Args:
       config: the flags.
       schema: the columns.
-      dictionaries: their ids.
       features: makes the network's inputs.
       learner: what is trained.
       source: the stream.
@@ -146,7 +143,7 @@ def make_all(
     worse = WorseThanTrivial(config.optimizers, len(schema.columns) - 1)
     reports = Reports(
         reporting.report_secs, writer, console, worse, step=position.step, rows=position.rows,
-        column_shares=ColumnShares(schema, dictionaries, features, config.features.oov_buckets),
+        column_shares=ColumnShares(features),
     )  # fmt: skip
     more = publisher.scalars if publisher else dict
     report = Report(reports, position, run.metrics, run.plan, console, keeping.model_dir, more)

@@ -15,7 +15,7 @@ class Row(NamedTuple):
     """What Features makes of b messages.
 
     Attributes:
-      label: by the column's name, float32 [b], 0 or 1.
+      label: by the column's name, float32 [b], 0 or 1; empty where the messages have no label.
       features: the network's inputs by name, [b, ...] each; see Features.
       reason: int32 [b], an index into formats.reasons.REASONS; 0 for a good row.
     """

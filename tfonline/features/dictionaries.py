@@ -9,7 +9,7 @@ import json
 import os
 import pathlib
 import pickle
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,20 +55,20 @@ class Dictionaries:
             digest.update(json.dumps([some, [self.cat2id[key] for key in some]]).encode() + b"\n")
         return digest.hexdigest()
 
-    def categories(self, schema: Schema) -> tuple[np.ndarray, list[bytes], np.ndarray]:
-        """The `<category>_<value>` entries in the order of their ids, for building a lookup table.
+    def values_of(self, columns: Sequence[str]) -> tuple[np.ndarray, list[bytes], np.ndarray]:
+        """The `<column>_<value>` entries of these columns in the order of their ids, for building a lookup table.
 
         Returns:
-          columns: int64 [n], the column as an index into `schema.categories`.
+          columns: int64 [n], the column as an index into `columns`.
           values: the n values in UTF-8, as a message holds them.
           ids: int64 [n].
         """
         # Flat lists of strings: tuples by the million would keep the garbage collector busy for longer than the work takes.
-        index = {name: i for i, name in enumerate(schema.categories)}
-        keys = [key for key in _keys_by_id(self.cat2id) if "_" in key]
-        columns = np.fromiter((index[key[: key.index("_")]] for key in keys), np.int64, len(keys))
+        prefixes = {f"{name}_": i for i, name in enumerate(columns)}
+        keys = [key for key in _keys_by_id(self.cat2id) if key[: key.find("_") + 1] in prefixes]
+        of_columns = np.fromiter((prefixes[key[: key.index("_") + 1]] for key in keys), np.int64, len(keys))
         ids = np.fromiter((self.cat2id[key] for key in keys), np.int64, len(keys))
-        return columns, [key[key.index("_") + 1 :].encode() for key in keys], ids
+        return of_columns, [key[key.index("_") + 1 :].encode() for key in keys], ids
 
 
 def load_dictionaries(folder: str, schema: Schema) -> Dictionaries:
@@ -182,23 +182,23 @@ def _read(path: pathlib.Path) -> dict[str, int]:
 def _check_ranges(dictionaries: Dictionaries, schema: Schema, folder: str) -> None:
     for name, ranges in ((MAX_FILE, dictionaries.max), (MIN_FILE, dictionaries.min)):
         path = pathlib.Path(folder) / name
-        if missing := [c for c in schema.integers if c not in ranges]:
+        if missing := [c for c in schema.ranged if c not in ranges]:
             raise _bad(path, f"lacks the integer columns {_some(missing)} of the data set {schema.name!r}")
-        if foreign := [c for c in ranges if c not in schema.integers]:
+        if foreign := [c for c in ranges if c not in schema.ranged]:
             raise _bad(path, f"holds {_some(foreign)}, no integer columns of the data set {schema.name!r}")
     low, high = dictionaries.min, dictionaries.max
-    if crossed := [f"{c}: {low[c]} > {high[c]}" for c in schema.integers if low[c] > high[c]]:
+    if crossed := [f"{c}: {low[c]} > {high[c]}" for c in schema.ranged if low[c] > high[c]]:
         raise _bad(pathlib.Path(folder), f"holds minima above the maxima ({_some(crossed)}): {MIN_FILE} against {MAX_FILE}")
 
 
 def _check_ids(ids: dict[str, int], schema: Schema, folder: str) -> None:
     path = pathlib.Path(folder) / IDS_FILE
-    fixed = [*schema.integers, *(f"OOV{c}" for c in schema.categories)]
+    fixed = [*schema.ranged, *(f"OOV{c}" for c in schema.listed)]
     if missing := [key for key in fixed if key not in ids]:
         raise _bad(path, f"lacks the keys {_some(missing)} of the data set {schema.name!r}")
     if moved := [f"{key}: {ids[key]} instead of {i}" for i, key in enumerate(fixed) if ids[key] != i]:
         raise _bad(path, f"has other ids than the columns' order gives ({_some(moved)})")
-    prefixes = {f"{c}_" for c in schema.categories}
+    prefixes = {f"{c}_" for c in schema.listed}
     known = set(fixed)
     # A key without a value (C1_) is foreign too: a missing category has no id but its column's OOV.
     foreign = [k for k in ids if k not in known and (k[: k.find("_") + 1] not in prefixes or k in prefixes)]

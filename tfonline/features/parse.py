@@ -1,29 +1,27 @@
-"""Raw messages to typed fields, vectorised. A bad row is found and set aside; it never fails its batch."""
+"""Raw messages to typed values, vectorised. A bad row is found and set aside; it never fails its batch."""
 
 import dataclasses
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
 from tfonline import formats
+from tfonline.features.kinds import KINDS, feature_kinds
 from tfonline.features.schema import Column, Schema
+from tfonline.formats.reasons import REASONS
 
 
 class Fields(NamedTuple):
-    """The fields of b rows. A refused row has label 0 and all fields missing.
+    """The typed values of b rows. A refused row has those of blank texts: label 0, and all else missing.
 
     Attributes:
-      label: float32 [b], 0 or 1.
-      integers: int64 [b, number of integer columns]; 0 where missing.
-      missing: bool [b, number of integer columns].
-      categories: string [b, number of category columns]; '' where missing.
+      values: by the name of a kind, what its `parse` makes of its columns, in their order: a nest of [b, number of columns, ...].
+        There are only those kinds of which there are columns.
       reason: int32 [b], an index into formats.reasons.REASONS; 0 for a good row.
     """
 
-    label: tf.Tensor
-    integers: tf.Tensor
-    missing: tf.Tensor
-    categories: tf.Tensor
+    values: dict[str, Any]
     reason: tf.Tensor
 
 
@@ -34,9 +32,9 @@ class Parse:
     Attributes:
       schema: the columns in the order of the message.
       message_format: the name of the messages' format.
-      labelled: whether messages have the label's field. If not, no message has it (who asks for a score does not know it), and all
-        labels are 0. Never both in one: a message that is one field short may have no label or have lost its last field, and
-        nothing in it says which.
+      labelled: whether messages have the label's field. If not, no message has it (who asks for a score does not know it), and
+        there are no labels. Never both in one: a message that is one field short may have no label or have lost its last field,
+        and nothing in it says which.
     """
 
     schema: Schema
@@ -45,28 +43,29 @@ class Parse:
 
     def __call__(self, message: tf.Tensor) -> Fields:
         """Parses `message`, string [b]."""
-        text, reason = formats.find(self.message_format).decode(message, self._columns)
-        number, categories = (tf.gather(text, self._places(kind), axis=1) for kind in ("integer", "category"))
-        missing = tf.equal(number, "")
-        return Fields(
-            label=self._label(text),
-            integers=tf.strings.to_number(tf.where(missing, "0", number), tf.int64),
-            missing=missing,
-            categories=categories,
-            reason=reason,
-        )
+        columns = self._columns
+        text, reason = formats.find(self.message_format).decode(message, columns)
+        places = {name: [i for i, c in enumerate(columns) if c.kind == name] for name in KINDS}
+        values = {name: KINDS[name].parse(tf.gather(text, i, axis=1)) for name, i in places.items() if i}
+        return Fields(values, reason)
 
     @property
     def _columns(self) -> list[Column]:
         """The columns of a message, in order."""
         return [c for c in self.schema.columns if self.labelled or c.kind != "label"]
 
-    def _places(self, kind: str) -> tf.Tensor:
-        """Where the columns of a kind stand in a message, int32."""
-        return tf.constant([i for i, c in enumerate(self._columns) if c.kind == kind], tf.int32)
 
-    def _label(self, text: tf.Tensor) -> tf.Tensor:
-        if not self.labelled:
-            return tf.zeros([tf.shape(text)[0]])
-        place = next(i for i, c in enumerate(self._columns) if c.kind == "label")
-        return tf.strings.to_number(text[:, place], tf.float32)
+def parse_served(schema: Schema, given: Mapping[str, tf.Tensor]) -> Fields:
+    """What the signature `columns` of a SavedModel was given, to Fields without labels.
+
+    Args:
+      schema: the columns.
+      given: by the column's name, [b] of the kind's `served_dtype`.
+    """
+    values, reason = {}, tf.constant(0)
+    # The kind that is looked at last has the last word: the first reason that fits counts.
+    for kind in sorted(feature_kinds(), key=lambda kind: REASONS.index(kind.reason), reverse=True):
+        if names := schema.of_kind(kind.name):
+            values[kind.name], taken = kind.parse_served(tf.stack([given[name] for name in names], axis=1))
+            reason = tf.where(tf.reduce_all(taken, axis=1), reason, REASONS.index(kind.reason))
+    return Fields(values, reason)

@@ -1,15 +1,17 @@
 """From raw batches to what the model learns from: parse, look up, scale, pad. The same Features object serves and trains."""
 
 import os
+from collections.abc import Sequence
 
 import tensorflow as tf
 
 from tfonline.features.batch import Batch, Element, Rejected, Row
 from tfonline.features.dictionaries import Dictionaries
+from tfonline.features.hashes import Crosses, row_fingerprints
+from tfonline.features.kinds import Op, Options, feature_kinds
 from tfonline.features.parse import Fields, Parse
 from tfonline.features.schema import Schema
 from tfonline.features.spec import Spec
-from tfonline.features.transforms import CategoryLookup, Crosses, log_numbers, make_numeric, row_fingerprints
 from tfonline.formats.reasons import REASONS
 from tfonline.stream.raw import Origin, RawBatch
 
@@ -19,12 +21,12 @@ _THREADS = 14 + 2 * _CORES
 
 
 class Features(tf.Module):
-    """Messages to features. For b rows of F columns, integer columns first, then categories:
+    """Messages to features. For b rows of F fields, one a column, kind by kind as in kinds.KINDS (integers, then categories):
 
-    - `ids`: int32 [b, F], one a column.
+    - `ids`: int32 [b, F].
     - `values`: float32 [b, F], by which an id's weights are multiplied; 1 for a category.
     - `numeric`: float32 [b, N], the logarithms of the N integer columns, NaN where missing; only with numeric=bucket.
-    - `crosses`: int32 [b, W], the W pairs of columns; only with cross_buckets, and where there are two columns.
+    - `crosses`: int32 [b, W], the W pairs of fields; only with cross_buckets, and where there are two fields.
 
     Args:
       schema: the columns.
@@ -32,10 +34,12 @@ class Features(tf.Module):
       numeric: minmax, log or bucket.
       message_format: the name of the messages' format.
       oov_buckets: see CategoryLookup.
-      cross_buckets: see Crosses; 0: no crosses. A single column has none either.
+      cross_buckets: see Crosses; 0: no crosses. A single field has none either.
       vocab_size: so many ids the model has; 0: as many as there are.
 
     Attributes:
+      parse: makes typed values of messages.
+      ops: by the name of a kind, what makes inputs of its typed values.
       num_ids: ids are 0 to num_ids - 1.
       spec: what a network gets. The model's weights for an id that is padding stay zero.
       crosses: makes the crosses, or None.
@@ -53,16 +57,18 @@ class Features(tf.Module):
     ):
         super().__init__(name="features")
         self.parse = Parse(schema, message_format)
-        self.numeric = make_numeric(numeric, dictionaries, schema)
-        known = dictionaries.num_ids + self.numeric.num_ids
-        self.lookup = CategoryLookup(dictionaries, schema, oov_buckets, known)
-        self.num_ids = known + oov_buckets
-        num_integers = len(schema.integers)
+        ops: dict[str, Op] = {}
+        self.num_ids = dictionaries.num_ids
+        for kind in feature_kinds():
+            columns = [column for column in schema.columns if column.kind == kind.name]
+            ops[kind.name] = op = kind.make_op(columns, dictionaries, self.num_ids, Options(numeric, oov_buckets))
+            self.num_ids += op.num_ids
+        self.ops = ops
         self.spec = Spec.of(
             vocab_size or self.num_ids,
-            num_fields=num_integers + len(schema.categories),
-            num_numeric=num_integers if numeric == "bucket" else 0,
-            scaled_fields=self.numeric.scaled_fields,
+            num_fields=sum(op.num_fields for op in ops.values()),
+            own={name: entry for op in ops.values() for name, entry in op.inputs.items()},
+            scaled_fields=_scaled_fields(list(ops.values())),
             cross_buckets=cross_buckets,
             heads=(schema.label,),
         )
@@ -73,19 +79,34 @@ class Features(tf.Module):
         return self.of_fields(self.parse(message))
 
     def of_fields(self, fields: Fields) -> Row:
-        """Parsed messages to rows."""
-        ids, values = self.numeric(fields.integers, fields.missing)
-        category_ids = self.lookup(fields.categories)
+        """Parsed messages to rows; without a label where the messages have none."""
+        values = fields.values
+        of_kinds = [op(values[name]) for name, op in self.ops.items() if name in values]
         features = {
-            "ids": tf.concat([ids, category_ids], axis=1),
-            "values": tf.concat([values, tf.ones_like(category_ids, tf.float32)], axis=1),
+            "ids": tf.concat([inputs.ids for inputs in of_kinds], axis=1),
+            "values": tf.concat([inputs.values for inputs in of_kinds], axis=1),
         }
-        if self.spec.num_numeric:
-            features["numeric"] = log_numbers(fields.integers, fields.missing)
+        for inputs in of_kinds:
+            features |= inputs.own
         if self.crosses:
-            keys = tf.concat([tf.cast(ids, tf.int64), self.lookup.keys(fields.categories)], axis=1)
-            features["crosses"] = self.crosses(keys)
-        return Row(dict.fromkeys(self.spec.heads, fields.label), features, fields.reason)
+            features["crosses"] = self.crosses(tf.concat([inputs.keys for inputs in of_kinds], axis=1))
+        label = dict(zip(self.spec.heads, tf.unstack(values["label"], axis=1), strict=True)) if "label" in values else {}
+        return Row(label, features, fields.reason)
+
+    def keep_in(self, folder: str | os.PathLike) -> None:
+        """Has what a SavedModel takes along as files read from `folder`. Call it before a graph uses the features.
+
+        Raises:
+          OSError: they cannot be written.
+        """
+        for op in self.ops.values():
+            op.keep_in(folder)
+
+
+def _scaled_fields(ops: Sequence[Op]) -> int | None:
+    """As in Spec, of the fields of all ops: scaled fields can only be the first ones."""
+    first, *others = (op.scaled_fields for op in ops)
+    return None if any(n != 0 for n in others) else first
 
 
 def make_batches(raw: tf.data.Dataset, features: Features, batch_size: int) -> tf.data.Dataset:

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import pydantic
 import yaml
 
+from tfonline.features.kinds import KINDS, feature_kinds
 from tfonline.lifecycle import Exit, UserError
 
 _RANGE = re.compile(r"([A-Za-z]+)(\d+)\.\.([A-Za-z]+)(\d+)")
@@ -33,7 +34,7 @@ class Column(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
 
     name: Name
-    kind: Literal["label", "integer", "category"]
+    kind: Literal[tuple(KINDS)]
 
 
 class Schema(pydantic.BaseModel):
@@ -55,8 +56,9 @@ class Schema(pydantic.BaseModel):
         labels = [c.name for c in expanded if c.kind == "label"]
         if len(labels) != 1:
             raise ValueError(f"expected exactly one column of kind label, found {len(labels)} {labels}")
-        if len(expanded) == 1:
-            raise ValueError("expected at least one column of kind integer or category beside the label")
+        if not any(KINDS[c.kind].is_feature for c in expanded):
+            kinds = " or ".join(kind.name for kind in feature_kinds())
+            raise ValueError(f"expected at least one column of kind {kinds} beside the label")
         return expanded
 
     @property
@@ -70,14 +72,18 @@ class Schema(pydantic.BaseModel):
         return next(c.name for c in self.columns if c.kind == "label")
 
     @property
-    def integers(self) -> tuple[str, ...]:
-        """The names of the integer columns, in order."""
-        return tuple(c.name for c in self.columns if c.kind == "integer")
+    def ranged(self) -> tuple[str, ...]:
+        """The names of the columns whose range the dictionaries hold, in order."""
+        return tuple(c.name for c in self.columns if KINDS[c.kind].dictionary == "range")
 
     @property
-    def categories(self) -> tuple[str, ...]:
-        """The names of the category columns, in order."""
-        return tuple(c.name for c in self.columns if c.kind == "category")
+    def listed(self) -> tuple[str, ...]:
+        """The names of the columns whose values have ids in the dictionaries, in order."""
+        return tuple(c.name for c in self.columns if KINDS[c.kind].dictionary == "values")
+
+    def of_kind(self, kind: str) -> tuple[str, ...]:
+        """The names of the columns of a kind, in order."""
+        return tuple(c.name for c in self.columns if c.kind == kind)
 
     def index(self, *names: str) -> list[int]:
         """Where the named columns stand in a message, counted from 0."""

@@ -1,7 +1,11 @@
 """What a network gets of a batch: its inputs by name. Imports no TensorFlow."""
 
 import dataclasses
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 
 class Input(NamedTuple):
@@ -16,6 +20,22 @@ class Input(NamedTuple):
     width: int
     dtype: str
     padding: float
+
+
+class Inputs(NamedTuple):
+    """What the columns of one kind give of b rows: F fields.
+
+    Attributes:
+      ids: int32 [b, F].
+      values: float32 [b, F], by which an id's weights are multiplied.
+      keys: int64 [b, F], unlike between fields: what crosses are made of.
+      own: inputs that only this kind has, by name, [b, width] each.
+    """
+
+    ids: "tf.Tensor"
+    values: "tf.Tensor"
+    keys: "tf.Tensor"
+    own: "dict[str, tf.Tensor]"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +60,7 @@ class Spec:
         cls,
         num_ids: int,
         num_fields: int,
-        num_numeric: int = 0,
+        own: Mapping[str, Input] | None = None,
         scaled_fields: int | None = None,
         cross_buckets: int = 0,
         heads: tuple[str, ...] = ("label",),
@@ -49,28 +69,26 @@ class Spec:
 
         Args:
           num_ids: as above.
-          num_fields: F, the columns.
-          num_numeric: N, the numbers beside the ids; 0: no input `numeric`.
+          num_fields: F.
+          own: the inputs that kinds of columns have beside ids and values; None: none.
           scaled_fields: as above.
-          cross_buckets: in so many buckets are pairs of columns; 0: no input `crosses`, nor where a single column has no pairs.
+          cross_buckets: in so many buckets are pairs of fields; 0: no input `crosses`, nor where a single field has no pairs.
           heads: as above.
         """
         inputs = {"ids": Input(num_fields, "int32", num_ids), "values": Input(num_fields, "float32", 0.0)}
-        if num_numeric:
-            inputs["numeric"] = Input(num_numeric, "float32", float("nan"))
+        inputs |= own or {}
         if cross_buckets and num_fields > 1:
             inputs["crosses"] = Input(num_fields * (num_fields - 1) // 2, "int32", cross_buckets)
         return cls(inputs, num_ids, scaled_fields, heads)
 
     @property
     def num_fields(self) -> int:
-        """F, the columns, with an id each."""
+        """F, with an id each."""
         return self.inputs["ids"].width
 
-    @property
-    def num_numeric(self) -> int:
-        """N, the numbers beside the ids."""
-        return self.inputs["numeric"].width if "numeric" in self.inputs else 0
+    def width(self, name: str) -> int:
+        """The numbers a row of the input of this name; 0 where there is none."""
+        return self.inputs[name].width if name in self.inputs else 0
 
     @property
     def cross_buckets(self) -> int:

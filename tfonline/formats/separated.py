@@ -5,18 +5,17 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from tfonline.features.kinds import KINDS
 from tfonline.features.schema import Column
+from tfonline.formats.patterns import reason_patterns, row_pattern
 from tfonline.formats.reasons import REASONS
-
-# At most 18 digits, so that the number fits an int64.
-_PATTERNS = {"label": "[01]", "integer": "(-?[0-9]{1,18})?", "category": r"[^\t\r\n]*"}
 
 
 class Decoded(NamedTuple):
     """The columns of b rows, n of them, as texts that are what their columns ask for.
 
     Attributes:
-      text: string [b, n]; '' where the value is missing. Of a refused row the label is 0 and all else missing.
+      text: string [b, n]; '' where the value is missing. A refused row has its kinds' blank texts: label 0, all else missing.
       reason: int32 [b], an index into REASONS; 0 for a good row.
     """
 
@@ -33,31 +32,28 @@ def cut(row: tf.Tensor, no_row: tf.Tensor, columns: Sequence[Column], malformed:
       columns: of a row.
       malformed: the reason of such a row, unless it is empty or no UTF-8.
     """
-    kinds = [column.kind for column in columns]
     # One pass over the whole row checks the number of fields, the label and all numbers.
-    good = tf.strings.regex_full_match(row, "\t".join(_PATTERNS[kind] for kind in kinds)) & ~no_row
-    default = "\t".join("0" if kind == "label" else "" for kind in kinds)
+    good = tf.strings.regex_full_match(row, row_pattern(columns)) & ~no_row
+    blank = "\t".join(KINDS[column.kind].blank for column in columns)
     # All good is the usual case, and then neither a copy nor the reasons cost anything.
     whole, reason = tf.cond(
         tf.reduce_all(good),
         lambda: (row, tf.zeros_like(row, tf.int32)),
-        lambda: (tf.where(good, row, default), tf.where(good, 0, _reasons(row, no_row, kinds, malformed))),
+        lambda: (tf.where(good, row, blank), tf.where(good, 0, _reasons(row, no_row, columns, malformed))),
     )
-    return Decoded(tf.reshape(tf.strings.split(whole, "\t").flat_values, [-1, len(kinds)]), reason)
+    return Decoded(tf.reshape(tf.strings.split(whole, "\t").flat_values, [-1, len(columns)]), reason)
 
 
-def _reasons(row: tf.Tensor, no_row: tf.Tensor, kinds: Sequence[str], malformed: str) -> tf.Tensor:
+def _reasons(row: tf.Tensor, no_row: tf.Tensor, columns: Sequence[Column], malformed: str) -> tf.Tensor:
     """The first reason that fits each row, int32 [b]; only meaningful where the row is bad."""
-    any_fields = "\t".join([_PATTERNS["category"]] * len(kinds))
-    label_fits = "\t".join(_PATTERNS["label" if k == "label" else "category"] for k in kinds)
     tests = [
         ("empty", tf.equal(row, "")),
         ("encoding", ~tf.strings.regex_full_match(row, "(?s).*")),  # RE2 matches no invalid UTF-8
         *([(malformed, no_row)] if malformed else []),
-        ("fields", ~tf.strings.regex_full_match(row, any_fields)),
-        ("label", ~tf.strings.regex_full_match(row, label_fits)),
+        *((name, ~tf.strings.regex_full_match(row, pattern)) for name, pattern in reason_patterns(columns)),
     ]
-    reason = tf.fill(tf.shape(row), REASONS.index("number"))
+    *tests, (last, _) = tests  # one of them applies
+    reason = tf.fill(tf.shape(row), REASONS.index(last))
     for name, holds in reversed(tests):
         reason = tf.where(holds, REASONS.index(name), reason)
     return reason

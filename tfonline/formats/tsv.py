@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from tfonline.features.kinds import KINDS
 from tfonline.formats.writing import check_writable, example_fields
 
 if TYPE_CHECKING:
@@ -52,6 +53,6 @@ class Tsv:
         """See Format."""
         fields = text.split("\t")
         # A category may hold quotes as any other characters; a label or a number that is quoted is no such value.
-        numbers = (fields[i] for i in schema.index(schema.label, *schema.integers))
-        quoted = any(re.fullmatch('".*"', field) for field in numbers)
+        checked = (field for field, column in zip(fields, schema.columns, strict=True) if KINDS[column.kind].reason)
+        quoted = any(re.fullmatch('".*"', field) for field in checked)
         return f"{len(fields)} fields separated by tabs, with quotes around them" if quoted else ""

@@ -4,6 +4,8 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from tfonline.features.kinds import KINDS
+
 if TYPE_CHECKING:
     from tfonline.features.schema import Column
 
@@ -27,4 +29,5 @@ def check_writable(fields: Sequence[str], unwritable: re.Pattern[str], name: str
 
 def example_fields(columns: "Sequence[Column]") -> list[str]:
     """The texts of a row of missing values. A label cannot be missing; nor can all of a row that has a single column."""
-    return ["0" if column.kind == "label" or len(columns) == 1 else "" for column in columns]
+    kinds = [KINDS[column.kind] for column in columns]
+    return [kind.example for kind in kinds] if len(kinds) == 1 else [kind.blank for kind in kinds]

@@ -4,16 +4,14 @@ import pathlib
 
 import tensorflow as tf
 
-from tfonline.features.parse import Fields, Parse
+from tfonline.features.kinds import feature_kinds
+from tfonline.features.parse import Fields, Parse, parse_served
 from tfonline.features.pipeline import Features
 from tfonline.features.schema import Schema
-from tfonline.formats.reasons import REASONS
 from tfonline.keep.plain_path import plain_path
 from tfonline.model.networks.find import make_network
 from tfonline.publish import warmup
 from tfonline.settings.model import ModelSettings
-
-_LARGEST = 2.0**53  # from here on float64, in which the numbers of `columns` come, has no longer every whole number
 
 
 class Servable(tf.Module):
@@ -25,13 +23,13 @@ class Servable(tf.Module):
     - `serving_default`: `message`, string [n]: rows as in the topic, all of them with the label's field. It holds 0 or 1, which
       does not change the scores.
     - `unlabelled`: `message`, string [n]: rows as in the topic, all of them without the label's field.
-    - `columns`: a tensor [n] a column: float64 for an integer, NaN where missing, and string for a category, '' where missing.
-      A number that is not whole, or not below 2^53 in size, is refused: a message says larger ones exactly.
+    - `columns`: a tensor [n] a column that is a feature: float64 for an integer, NaN where missing, and string for a category, ''
+      where missing. A number that is not whole, or not below 2^53 in size, is refused: a message says larger ones exactly.
 
     Args:
       model: the settings that the checkpoints' model was made with.
       schema: the columns.
-      features: the trainer's own; where its lookup is kept in a file (CategoryLookup.keep_in), each SavedModel has a copy of that.
+      features: the trainer's own; where tables are kept in files (Features.keep_in), each SavedModel has copies of those.
     """
 
     def __init__(self, model: ModelSettings, schema: Schema, features: Features):
@@ -46,8 +44,11 @@ class Servable(tf.Module):
             "serving_default": self.score.get_concrete_function(),
             "unlabelled": self.score_unlabelled.get_concrete_function(),
             "columns": self._of_columns.get_concrete_function(
-                **{name: tf.TensorSpec([None], tf.float64, name) for name in schema.integers},
-                **{name: tf.TensorSpec([None], tf.string, name) for name in schema.categories},
+                **{
+                    name: tf.TensorSpec([None], kind.served_dtype, name)
+                    for kind in feature_kinds()
+                    for name in schema.of_kind(kind.name)
+                }
             ),
         }
 
@@ -92,24 +93,10 @@ class Servable(tf.Module):
 
     @tf.function(autograph=False)
     def _of_columns(self, **columns: tf.Tensor) -> dict[str, tf.Tensor]:
-        numbers = _side_by_side(columns, self._schema.integers, tf.float64)
-        categories = _side_by_side(columns, self._schema.categories, tf.string)
-        missing = tf.math.is_nan(numbers)
-        whole = missing | (tf.equal(numbers, tf.floor(numbers)) & (tf.abs(numbers) < _LARGEST))
-        good = tf.reduce_all(whole, axis=1)
-        integers = tf.cast(tf.where(missing | ~good[:, None], tf.zeros_like(numbers), numbers), tf.int64)
-        reason = tf.where(good, 0, REASONS.index("number"))
-        return self._score(Fields(tf.zeros_like(good, tf.float32), integers, missing, categories, reason))
+        return self._score(parse_served(self._schema, columns))
 
     def _score(self, fields: Fields) -> dict[str, tf.Tensor]:
         row = self._features.of_fields(fields)
         (logit,) = self.model.score(row.features).values()
         logit = tf.where(row.reason == 0, logit, float("nan"))
         return {"logit": logit, "probability": tf.sigmoid(logit), "reason": row.reason}
-
-
-def _side_by_side(columns: dict[str, tf.Tensor], names: tuple[str, ...], dtype: tf.DType) -> tf.Tensor:
-    """The named columns, [n] each, as [n, number of names]; a data set may have none of a kind."""
-    if not names:
-        return tf.zeros([tf.size(next(iter(columns.values()))), 0], dtype)
-    return tf.stack([columns[name] for name in names], axis=1)

@@ -6,6 +6,7 @@ import tensorflow as tf
 from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
 from tfonline import formats
+from tfonline.features.kinds import feature_kinds
 from tfonline.features.schema import Schema
 
 # Where TensorFlow Serving looks for them in a version (https://www.tensorflow.org/tfx/serving/saved_model_warmup).
@@ -27,8 +28,11 @@ def write(folder: pathlib.Path, schema: Schema, message_format: str) -> None:
         "serving_default": example(schema.columns),
         "unlabelled": example([column for column in schema.columns if column.kind != "label"]),
     }
-    columns = {name: tf.constant([float("nan")], tf.float64) for name in schema.integers}
-    columns |= {name: tf.constant([""]) for name in schema.categories}
+    columns = {
+        name: tf.constant([kind.served_missing], kind.served_dtype)
+        for kind in feature_kinds()
+        for name in schema.of_kind(kind.name)
+    }
     requests = []
     for signature, message in messages.items():
         requests += [_request(signature, {"message": tf.constant([message] * size)}) for size in _BATCHES]

@@ -68,7 +68,8 @@ def say_what_a_run_would_do(
         f"partition  {'low watermark':>14}  {'end':>14}  {'next':>14}  {'lag':>14}\n" + "\n".join(rows) + "\n"
         f"lag {lag:,} rows\n"
         f"batch: label float32 [{b}], ids int32 [{b}, {f}], values float32 [{b}, {f}], "
-        f"numeric float32 [{b}, {features.spec.num_numeric}], weight float32 [{b}], over "
+        f"numeric float32 [{b}, {features.spec.width('numeric')}], weight float32 [{b}], over "
         f"{learning.num_replicas} replica(s)\n"
-        f"tables: {features.spec.num_ids:,} ids, of which the features use {features.num_ids:,}" + "\n".join(about)
+        f"tables: {features.spec.num_ids:,} ids, of which the features use {features.num_ids:,}; embedding {embedding_dim}\n"
+        + "\n".join(about)
     )

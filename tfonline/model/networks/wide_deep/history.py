@@ -79,7 +79,7 @@ class CrossHistory(_Shares):
 
     Args:
       buckets: the pairs' hashes are 0 to buckets - 1; buckets itself is the padding.
-      num_fields: F, the columns; the pairs are in the order of features.transforms.Crosses.
+      num_fields: F; the pairs are in the order of features.hashes.Crosses.
     """
 
     def __init__(self, buckets: int, num_fields: int, **kwargs):

@@ -57,8 +57,8 @@ class WideDeep(Network):
         self.history = IdHistory(spec.num_ids, name="history") if history else None
         crosses = spec.cross_buckets
         self.cross_history = CrossHistory(crosses, spec.num_fields, name="cross_history") if crosses else None
-        self.standardise = Standardise(spec.num_numeric, name="standardise") if spec.num_numeric else None
-        width = spec.num_fields * (embedding_dim + 2 * history + bool(crosses)) + 2 * spec.num_numeric
+        self.standardise = Standardise(spec.width("numeric"), name="standardise") if spec.width("numeric") else None
+        width = spec.num_fields * (embedding_dim + 2 * history + bool(crosses)) + 2 * spec.width("numeric")
         dense = (width, (self._scaled_fields, embedding_dim), layers, dense_init, stddev, seed, precision)
         self.tower = Tower(*dense, name="tower")
         self.average = AverageTower(average_rows, *dense, name="average") if average_rows else None

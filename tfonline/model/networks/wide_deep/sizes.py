@@ -19,7 +19,7 @@ def reckon(spec: Spec, settings: ModelSettings) -> tuple[int, int]:
 
     All are float32: a checkpoint is `4 (3 L + C) + 8`, a version `4 (L + C)`.
     """
-    rows, fields, numbers = spec.num_ids + 1, spec.num_fields, spec.num_numeric
+    rows, fields, numbers = spec.num_ids + 1, spec.num_fields, spec.width("numeric")
     history, crosses, average = bool(settings.history), bool(spec.cross_buckets), bool(settings.average_rows)
     inputs = fields * (settings.embedding_dim + 2 * history + crosses) + 2 * numbers
     dense = sum((i + 1) * units for i, units in itertools.pairwise([inputs, *settings.layers, 1]))

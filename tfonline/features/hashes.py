@@ -1,0 +1,54 @@
+"""Numbers of 64 bits for texts, pairs of columns and rows, in integers that wrap around."""
+
+import dataclasses
+
+import numpy as np
+import tensorflow as tf
+
+# to_hash_bucket_fast is FarmHash Fingerprint64 modulo the number of buckets; as many as an int64 can name.
+_HASH_BUCKETS = 2**63 - 1
+# Odd 64-bit constants of SplitMix64 (Steele, Lea, Flood, OOPSLA 2014).
+GOLDEN = 0x9E3779B97F4A7C15
+_MIX = 0xBF58476D1CE4E5B9
+
+
+def to_int64(n: int) -> int:
+    """The signed number with the low 64 bits of n."""
+    return (n + 2**63) % 2**64 - 2**63
+
+
+def hash_text(text: tf.Tensor) -> tf.Tensor:
+    """string [...] to int64 [...], 0 to 2^63 - 2."""
+    return tf.strings.to_hash_bucket_fast(text, _HASH_BUCKETS)
+
+
+@dataclasses.dataclass(frozen=True)
+class Crosses:
+    """All pairs of columns as features of their own, hashed: for keys a and b of columns i < j, `mix(a m1 + b) mod buckets`.
+
+    Attributes:
+      num_columns: columns a row.
+      buckets: ids that all pairs share.
+    """
+
+    num_columns: int
+    buckets: int
+
+    def __call__(self, keys: tf.Tensor) -> tf.Tensor:
+        """int64 [b, k], unlike between columns, to int32 [b, W], W = k (k - 1) / 2."""
+        left, right = np.triu_indices(self.num_columns, 1)
+        x = tf.gather(keys, left, axis=1) * to_int64(_MIX) + tf.gather(keys, right, axis=1)
+        x = tf.bitwise.bitwise_xor(x, tf.bitwise.right_shift(x, tf.constant(31, tf.int64))) * to_int64(GOLDEN)
+        x = tf.bitwise.bitwise_xor(x, tf.bitwise.right_shift(x, tf.constant(29, tf.int64)))
+        return tf.cast(tf.math.floormod(x, self.buckets), tf.int32)
+
+
+def row_fingerprints(message: tf.Tensor, partition: tf.Tensor, offset: tf.Tensor) -> tf.Tensor:
+    """A number for each (partition, offset, message), int64 [b]; their sum mod 2^64 says which rows were trained.
+
+    `x = farmhash64(message) mod (2^63 - 1)  xor  (offset g + partition m)`, then `x m xor (x m >> 32)`, in int64 that wraps
+    around, with g = 0x9E3779B97F4A7C15, m = 0xBF58476D1CE4E5B9 and an arithmetic shift.
+    """
+    place = offset * to_int64(GOLDEN) + tf.cast(partition, tf.int64) * to_int64(_MIX)
+    x = tf.bitwise.bitwise_xor(hash_text(message), place) * to_int64(_MIX)
+    return tf.bitwise.bitwise_xor(x, tf.bitwise.right_shift(x, tf.constant(32, tf.int64)))

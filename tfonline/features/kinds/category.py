@@ -1,0 +1,42 @@
+"""Texts of which the dictionaries know the frequent ones. Imports no TensorFlow until it parses; the ops are in category_ops.py."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+    from tfonline.features.dictionaries import Dictionaries
+    from tfonline.features.kinds import Options
+    from tfonline.features.kinds.category_ops import CategoryOp
+    from tfonline.features.schema import Column
+
+ANY_TEXT = r"[^\t\r\n]*"  # what the field of a row can hold at all
+
+
+class Category:
+    """See FeatureKind. Its typed values are the texts themselves, string [b, k]; '' where missing."""
+
+    name, is_feature = "category", True
+    pattern = ANY_TEXT
+    blank, example = "", "0"
+    reason, expected = "", "any text without a tab or a line end"
+    dictionary = "values"
+    served_dtype, served_missing = "string", ""
+
+    def parse(self, text: "tf.Tensor") -> "tf.Tensor":
+        """See Kind."""
+        return text
+
+    def parse_served(self, given: "tf.Tensor") -> "tuple[tf.Tensor, tf.Tensor]":
+        """See FeatureKind. Every text is taken."""
+        import tensorflow as tf
+
+        return given, tf.fill(tf.shape(given), True)
+
+    def make_op(self, columns: "Sequence[Column]", dictionaries: "Dictionaries", first_id: int, options: "Options") -> "CategoryOp":
+        """See FeatureKind."""
+        from tfonline.features.kinds.category_ops import CategoryLookup, CategoryOp
+
+        names = [column.name for column in columns]
+        return CategoryOp(CategoryLookup(dictionaries, names, options.oov_buckets, first_id), len(names), options.oov_buckets)

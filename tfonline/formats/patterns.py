@@ -1,0 +1,34 @@
+"""Which rows of texts their columns take, as regular expressions: for the trainer's graph and the tools. Imports no TensorFlow.
+
+A row's texts stand with a tab between them. RE2, Java and Python understand the expressions alike.
+"""
+
+from collections.abc import Container, Sequence
+from typing import TYPE_CHECKING
+
+from tfonline.features.kinds import KINDS
+from tfonline.features.kinds.category import ANY_TEXT
+from tfonline.formats.reasons import REASONS
+
+if TYPE_CHECKING:
+    from tfonline.features.schema import Column
+
+
+def row_pattern(columns: "Sequence[Column]") -> str:
+    """Of the rows whose texts their columns take."""
+    return _pattern(columns, REASONS)
+
+
+def reason_patterns(columns: "Sequence[Column]") -> list[tuple[str, str]]:
+    """Reasons to refuse a row of text, by name, and of each the rows to which it does not apply.
+
+    The first that applies is the row's reason. At least one applies to each row that `row_pattern` does not match.
+    """
+    reasons = sorted({KINDS[column.kind].reason for column in columns} - {""}, key=REASONS.index)
+    return [("fields", _pattern(columns, ())), *((reason, _pattern(columns, (reason,))) for reason in reasons)]
+
+
+def _pattern(columns: "Sequence[Column]", reasons: Container[str]) -> str:
+    """Texts that would be refused for one of the reasons have to fit their columns; any other text may be anything."""
+    kinds = [KINDS[column.kind] for column in columns]
+    return "\t".join(kind.pattern if kind.reason in reasons else ANY_TEXT for kind in kinds)
