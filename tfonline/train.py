@@ -244,10 +244,6 @@ def _train(
     last_saved, on_lost_rows = newest_checkpoint if chief else None, config.windows.on_lost_rows
     failures = Failures(keeping.model_dir, on_lost_rows, learning, begun.position, known, lost, last_saved, with_others=bool(job))
 
-    rows_a_call = learning.batch_size * learning.steps_per_call
-    groups, own = (len(cluster.workers), cluster.index) if cluster else (config.workers.partition_groups, None)
-    raw = make_raw_batches(begun.windows, reader, rows_a_call, groups, own)
-    elements = make_batches(raw, features, rows_a_call // (groups if cluster else 1))
     drain = Drain(stop, keeping.drain_secs)
     with contextlib.ExitStack() as closing:
         closing.callback(source.close)
@@ -257,12 +253,19 @@ def _train(
             config, schema, features, learner, source, begun, failures, stop, console, status, job, closing,
             dead_letters=_open_dead_letters(config.stream, f.dead_letter_topic, stop, console) if f.dead_letter_topic else None,
         )  # fmt: skip
-        garbage.collect_from_now_on()
         for each in (stop, local):
             closing.callback(each.request, "the run has ended")  # whatever still reads ahead ends, too
         closing.callback(reader.close)
-        if chief and not saved:
-            doing.save(wait=True)  # checkpoint 0: a crash before the first ordinary save starts from the same weights and offsets
+        new_model = chief and not saved
+        if new_model:
+            doing.save.begin()  # checkpoint 0: a crash before the first ordinary save starts from the same weights and offsets
+        rows_a_call = learning.batch_size * learning.steps_per_call
+        groups, own = (len(cluster.workers), cluster.index) if cluster else (config.workers.partition_groups, None)
+        raw = make_raw_batches(begun.windows, reader, rows_a_call, groups, own)
+        elements = make_batches(raw, features, rows_a_call // (groups if cluster else 1))
+        garbage.collect_from_now_on()
+        if new_model:
+            doing.save.finish()  # it is on disk before a window is planned: a journal without a checkpoint is no model's
         with liveness:
             watched = liveness.watch(elements)  # named, so that it closes its reads when all is saved and said
             if job:

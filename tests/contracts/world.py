@@ -6,6 +6,7 @@ import json
 import pathlib
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from types import SimpleNamespace
 from typing import Any, Literal
 
 import numpy as np
@@ -204,12 +205,13 @@ def rows_of(window: Window, first: int, good: int) -> tuple[Element, Seen | None
     labels, logits = (offsets % 2).astype(np.float32), np.where(valid, (offsets % 5 - 2) / 4, 0).astype(np.float32)
     reason = np.full(4 - good, REASONS.index("label"))
     messages = np.array([b"row %d" % offset for offset in offsets], object)
+    origin = SimpleNamespace(partition=Array(np.zeros(4, int)), offset=Array(offsets))
     element = Element(
         batch=Element(
             label={"click": Array(labels)}, weight=Array(valid.astype(np.float32)), valid=Array(valid),
-            features={"ids": Array(np.zeros([4, 3]))}, origin=(Array(np.zeros(4, int)), Array(offsets)),
+            features={"ids": Array(np.zeros([4, 3]))}, origin=origin,
         ),
-        rejected=((Array(np.zeros(4 - good, int)), Array(offsets[good:])), Array(reason), Array(messages[good:])),
+        rejected=(SimpleNamespace(partition=Array(np.zeros(4 - good, int)), offset=Array(offsets[good:])), Array(reason), Array(messages[good:])),
         fingerprint=2**62 + int(offsets[:good].sum()), message=Array(messages), window=window.number, last=False,
         refused=np.bincount(reason, minlength=len(REASONS)),
     )  # fmt: skip

@@ -1,13 +1,17 @@
 """Runs that find a checkpoint damaged, half written or gone, and when a save counts."""
 
+import threading
+
 import numpy as np
 import pytest
 from checkpoint_helpers import contents, saved
 from rows import make_rows
 
 from tfonline import train
+from tfonline.keep import checkpoint_files as keep_files
 from tfonline.lifecycle import UserError
 from tfonline.stream import broker as admin_side
+from tfonline.stream.journal import Journal
 
 ROWS = make_rows(600)
 
@@ -58,6 +62,28 @@ def test_what_a_kill_in_a_save_leaves_is_removed(topic, start, tmp_path):
     (model / "ckpt-7.data-00000-of-00001").write_bytes(b"without an index")
     start(topic=name)
     assert checkpoint_files(model) == before
+
+
+@pytest.mark.parametrize("background_save", [True, False])
+def test_checkpoint_0_is_on_disk_before_a_window_is_planned(topic, start, monkeypatch, background_save):
+    """A journal without a checkpoint is what a model leaves whose checkpoints are gone: the next start would refuse it."""
+    order, planned = [], threading.Event()
+    flush, append = keep_files.flush, Journal.append
+
+    def slowly(path):
+        flush(path)
+        planned.wait(1.0)
+        order.append(path.name)
+
+    def told(self, window):
+        order.append(f"window {window.number}")
+        planned.set()
+        append(self, window)
+
+    monkeypatch.setattr(keep_files, "flush", slowly)
+    monkeypatch.setattr(Journal, "append", told)
+    start(topic=topic([ROWS[:20]]), background_save=background_save)
+    assert order[:2] == ["ckpt-0", "window 0"]
 
 
 def test_a_save_is_on_disk_before_the_broker_is_told(topic, start, monkeypatch):

@@ -212,7 +212,8 @@ def test_the_end_saves_what_is_not_saved_and_waits_for_it(console):
 
 def test_a_weight_that_is_not_finite_is_never_saved_and_nobody_is_told(console):
     kept = Kept(console, finite=False)
-    kept.save.save(wait=True)  # a new model has learned from nothing
+    kept.save.begin()  # a new model has learned from nothing
+    kept.save.finish()
     told = len(kept.told.events)
     kept.end(0, due=False)
     with pytest.raises(UserError, match=r"a weight is NaN or infinite in \[0, 1\]"):

@@ -41,13 +41,13 @@ class Doing(NamedTuple):
     Attributes:
       actions: told of each event.
       summarise: sums up the run, given why it has ended.
-      save: makes a checkpoint; only on the chief.
+      save: makes checkpoints; only on the chief.
       save_due: whether it is time for one; only on the chief.
     """
 
     actions: Actions
     summarise: Callable[[str], dict[str, Any]]
-    save: Callable[..., None] | None = None
+    save: Save | None = None
     save_due: Callable[[], bool] | None = None
 
 
@@ -170,7 +170,7 @@ def make_all(
             report,
         ]
     )
-    return Doing(actions, lambda ended: report.summarise(ended, run.checkpoints.latest), save.save, due)
+    return Doing(actions, lambda ended: report.summarise(ended, run.checkpoints.latest), save, due)
 
 
 @contextlib.contextmanager

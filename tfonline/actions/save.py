@@ -108,14 +108,14 @@ class Save:
                 self._between_windows()
             case Ended():
                 if self._unsaved:
-                    self.save()
-                self._settle(wait=True)
+                    self.begin()
+                self.finish()
             case Dropped(number):
                 self._drop(number)
 
-    def save(self, wait: bool = False) -> None:
-        """Begins a checkpoint or, with `wait`, makes one; the others are told once it is on disk."""
-        self._settle(wait=True)  # one at a time
+    def begin(self) -> None:
+        """Begins a checkpoint; the others are told once it is on disk."""
+        self.finish()  # one at a time
         position = self._position
         self._status.set("saving", position.window, position.step)
         self._tell(Saving(self._unsaved.take()))
@@ -123,12 +123,16 @@ class Save:
         self._checkpoints.begin(self._undisturbed)
         self._writing = (position.step, tuple(position.next))
         self._done(position.step)
-        self._settle(wait)
+        self._settle()
+
+    def finish(self) -> None:
+        """Waits until the checkpoint that is being written is on disk, if there is one; the others are told."""
+        self._settle(wait=True)
 
     def _between_windows(self) -> None:
         self._settle()
         if self._unsaved and self._due():
-            self.save()
+            self.begin()
 
     def _settle(self, wait: bool = False) -> None:
         """Where a checkpoint has come to disk: forgets the journal of what it holds, and tells the others."""
@@ -143,7 +147,7 @@ class Save:
         self._tell(Saved(path, next_offsets))
 
     def _drop(self, number: int) -> None:
-        self._settle(wait=True)
+        self.finish()
         self._console.say(
             f"window {number} did not end within --drain_secs={self._drain_secs:g}: dropped unsaved. It and what came after "
             f"{self._checkpoints.latest} will be read again by the next run."
