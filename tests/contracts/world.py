@@ -87,7 +87,8 @@ class World:
         }[place]  # fmt: skip
         self.actions.begin([self._hear, *order])
         if not resumed and place != "saves with the chief":
-            save.save(wait=True)
+            save.begin()
+            save.finish()
 
     def window(self, number: int, end: bool = True) -> None:
         """A window's rows and its end, and then nothing for a while: what the loop does and tells."""
@@ -206,12 +207,13 @@ def rows_of(window: Window, first: int, good: int) -> tuple[Element, Seen | None
     reason = np.full(4 - good, REASONS.index("label"))
     messages = np.array([b"row %d" % offset for offset in offsets], object)
     origin = SimpleNamespace(partition=Array(np.zeros(4, int)), offset=Array(offsets))
+    refused = SimpleNamespace(partition=Array(np.zeros(4 - good, int)), offset=Array(offsets[good:]))
     element = Element(
         batch=Element(
             label={"click": Array(labels)}, weight=Array(valid.astype(np.float32)), valid=Array(valid),
             features={"ids": Array(np.zeros([4, 3]))}, origin=origin,
         ),
-        rejected=(SimpleNamespace(partition=Array(np.zeros(4 - good, int)), offset=Array(offsets[good:])), Array(reason), Array(messages[good:])),
+        rejected=(refused, Array(reason), Array(messages[good:])),
         fingerprint=2**62 + int(offsets[:good].sum()), message=Array(messages), window=window.number, last=False,
         refused=np.bincount(reason, minlength=len(REASONS)),
     )  # fmt: skip

@@ -185,17 +185,17 @@ class Answering(Count):
 class Hasty(Save):
     """It begins a checkpoint before others are told."""
 
-    def save(self, wait=False):
+    def begin(self):
         self._checkpoints.begin(self._undisturbed)
         self._checkpoints.finished(wait=True)
-        super().save(wait)
+        super().begin()
 
 
 class Impatient(Save):
     """It tells of a checkpoint that is still being written."""
 
-    def save(self, wait=False):
-        super().save(wait)
+    def begin(self):
+        super().begin()
         self._tell(Saved("ckpt-early", tuple(self._position.next)))
 
 
@@ -209,9 +209,9 @@ class Overlapping(Save):
 class Silent(Save):
     """It does not say which windows it saves."""
 
-    def save(self, wait=False):
+    def begin(self):
         self._unsaved.take()
-        super().save(wait)
+        super().begin()
 
 
 class Endless(Save):
