@@ -12,14 +12,14 @@ from tfonline.keep.contract import check_contract
 from tfonline.keep.learner import KeptLearner
 from tfonline.lifecycle import Stop
 from tfonline.model.learner import Learner
-from tfonline.positions import add_new_partitions, make_planner
 from tfonline.report.console import Console
 from tfonline.settings.keeping import KeepingSettings
 from tfonline.settings.stream import WindowSettings
+from tfonline.start_and_stop import add_new_partitions, make_planner
 from tfonline.state import FileLengths, Position
 from tfonline.stream.broker import KafkaTopic
 from tfonline.stream.journal import Journal
-from tfonline.stream.offsets import short
+from tfonline.stream.offsets_in_words import short
 from tfonline.stream.windows import Planner, Window
 
 

@@ -26,26 +26,26 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from tfonline import config as flags
 from tfonline import folders, garbage
 from tfonline.cluster.members import Cluster, find
+from tfonline.hangs import all_come, alone, leave, stuck
 from tfonline.lifecycle import Exit, FolderLock, Liveness, Stop, UserError, block_signals, stop_on_signals
-from tfonline.positions import add_new_partitions, resolve_start
 from tfonline.report.before_run import check_machine, say_what_a_run_would_do, say_what_changed
 from tfonline.report.console import Console
 from tfonline.report.status import Status
 from tfonline.settings.keeping import KeepingSettings
 from tfonline.settings.model import OptimizerSettings
 from tfonline.settings.stream import StreamSettings
+from tfonline.start_and_stop import add_new_partitions, resolve_start
 from tfonline.stream.broker import KafkaTopic
 from tfonline.stream.dead_letters import DeadLetters
 from tfonline.stream.journal import read_journal
 from tfonline.stream.windows import Window
-from tfonline.waits import all_come, alone, leave, stuck
 
 _CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EFBIG, errno.ENOTDIR}
 
 if TYPE_CHECKING:
     from tfonline.features.dictionaries import Dictionaries
     from tfonline.features.schema import Schema
-    from tfonline.keep.contents import Contents
+    from tfonline.keep.checkpoint_contents import Contents
     from tfonline.stream.readers import Reader
 
 

@@ -17,7 +17,7 @@ from command_line import Parser, run
 from kafka_cli import add_connection_options, connection
 
 from tfonline.lifecycle import Exit, Stop, UserError
-from tfonline.stream.offsets import short
+from tfonline.stream.offsets_in_words import short
 
 # What says how the checkpoint came about, not what is in it.
 _HOW = ("stop", "stop_at", "files", "files_read")

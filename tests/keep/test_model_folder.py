@@ -14,8 +14,8 @@ from learner_helpers import FOUR_ROWS, make_learner
 from rows import make_rows
 
 from tfonline.evaluate.progressive import ProgressiveMetrics
+from tfonline.keep.checkpoint_contents import FORMAT
 from tfonline.keep.checkpoints import Checkpoints, saved_contents
-from tfonline.keep.contents import FORMAT
 from tfonline.keep.learner import KeptLearner
 from tfonline.lifecycle import UserError
 from tfonline.state import Position
@@ -281,7 +281,7 @@ def test_a_variable_that_a_checkpoint_would_leave_out_is_an_error():
 def test_a_newer_form_is_refused_with_both_numbers(tmp_path, learner, monkeypatch):
     position = Position(next=[0], start=[0])
     checkpoints = checkpoints_of(tmp_path, learner, position)
-    monkeypatch.setattr("tfonline.keep.contents.FORMAT", 9)
+    monkeypatch.setattr("tfonline.keep.checkpoint_contents.FORMAT", 9)
     save(checkpoints, 1, position)
     monkeypatch.undo()
     before = contents(tmp_path)

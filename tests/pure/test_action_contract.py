@@ -13,7 +13,7 @@ from tfonline.actions.commit import make_commit
 from tfonline.actions.count import Count
 from tfonline.actions.note import make_note
 from tfonline.actions.publish import Publish
-from tfonline.actions.refuse import Refuse
+from tfonline.actions.refused_rows import Refuse
 from tfonline.actions.report import Report
 from tfonline.actions.save import Save, SaveWithChief
 from tfonline.actions.unread import make_say_unread
@@ -111,7 +111,7 @@ def report(world):
 
 # An action's module; what makes it for a world; where it stands among the others.
 ACTIONS = {
-    "refuse": (refuse, "before the save"),
+    "refused_rows": (refuse, "before the save"),
     "note": (note, "notes"),
     "count": (count, "before the save"),
     "unread": (unread, "before the save"),

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tfonline.stream.policy import Policy, share
+from tfonline.stream.window_policy import Policy, share
 from tfonline.stream.windows import Window
 
 # share

@@ -15,10 +15,10 @@ from rows import make_rows
 
 from benchmarks.chaos.poison import MUTATIONS
 from benchmarks.chaos.trainer import Trainer, command_of
-from tfonline import train, waits
+from tfonline import hangs, train
 from tfonline.lifecycle import Stop, UserError
 from tfonline.model.learner import Learner
-from tfonline.positions import add_new_partitions
+from tfonline.start_and_stop import add_new_partitions
 from tfonline.state import Position
 from tfonline.stream import metadata
 from tfonline.stream.journal import read_journal
@@ -340,10 +340,10 @@ class Reachable:
 
 def test_a_read_that_hangs_while_the_broker_answers_ends_the_run(monkeypatch, capfd):
     left = []
-    monkeypatch.setattr(waits, "leave", left.append)
+    monkeypatch.setattr(hangs, "leave", left.append)
     stop, console = Stop(), train.Console()
-    waits.stuck(30, 30, Reachable(), lambda: None, stop, console)
+    hangs.stuck(30, 30, Reachable(), lambda: None, stop, console)
     assert left == []
-    waits.stuck(120, 30, Reachable(), lambda: None, stop, console)
+    hangs.stuck(120, 30, Reachable(), lambda: None, stop, console)
     assert left == [75]
     assert "the broker answers, but a read of topic clicks hangs: no row for 120 s" in capfd.readouterr().err

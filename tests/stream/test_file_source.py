@@ -5,7 +5,7 @@ import gzip
 
 import pytest
 
-from tfonline.keep.contents import Contents
+from tfonline.keep.checkpoint_contents import Contents
 from tfonline.lifecycle import UserError
 from tfonline.state import Position
 from tfonline.stream.file_source import FileSource, InputFile, open_files

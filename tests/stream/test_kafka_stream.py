@@ -11,7 +11,7 @@ from confluent_kafka.admin import AdminClient
 from contracts.readers import read_windows
 
 from tfonline.lifecycle import Stop, UserError
-from tfonline.positions import make_resolve_stop, read_offsets_file, resolve_start
+from tfonline.start_and_stop import make_resolve_stop, read_offsets_file, resolve_start
 from tfonline.stream.broker import KafkaTopic
 from tfonline.stream.readers.tfio import TfioReader
 from tfonline.stream.records import RowsGone

@@ -10,7 +10,7 @@ from tfonline.lifecycle import Stop
 from tfonline.stream import new_rows
 from tfonline.stream.broker import KafkaTopic
 from tfonline.stream.new_rows import LONG_POLL, NewRows
-from tfonline.stream.policy import Policy
+from tfonline.stream.window_policy import Policy
 from tfonline.stream.windows import Planner, Window
 
 

@@ -10,7 +10,7 @@ from tfonline.actions.commit import make_commit
 from tfonline.actions.count import Count
 from tfonline.actions.note import make_note
 from tfonline.actions.publish import Publish
-from tfonline.actions.refuse import Refuse
+from tfonline.actions.refused_rows import Refuse
 from tfonline.actions.report import Report
 from tfonline.actions.save import Save, SaveWithChief, Unsaved
 from tfonline.actions.unread import make_say_unread

@@ -10,7 +10,7 @@ from tfonline.report.console import Console
 from tfonline.report.status import Status
 from tfonline.state import Position
 from tfonline.stream.journal import Journal
-from tfonline.stream.offsets import short
+from tfonline.stream.offsets_in_words import short
 from tfonline.stream.windows import Window
 
 

@@ -3,7 +3,7 @@
 from tfonline.actions import Action
 from tfonline.events import Event, Seen, WindowEnd
 from tfonline.report.console import Console
-from tfonline.stream.offsets import short
+from tfonline.stream.offsets_in_words import short
 
 _BECAUSE = {
     "skip": "SKIPPED by --lag_policy=skip",

@@ -14,8 +14,8 @@ import tensorflow as tf
 from tfonline.cluster import plan
 from tfonline.cluster.members import Cluster
 from tfonline.cluster.rounds import Rounds
+from tfonline.keep.checkpoint_contents import Contents
 from tfonline.keep.checkpoints import Checkpoints, take_over
-from tfonline.keep.contents import Contents
 from tfonline.lifecycle import Exit, Stop, UserError
 from tfonline.settings.learning import LearningSettings
 from tfonline.state import Stateful

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 import tensorflow as tf
 
-from tfonline.keep import checkpoint_files, contents
+from tfonline.keep import checkpoint_contents, checkpoint_files
 from tfonline.keep.plain_path import plain_path
 from tfonline.keep.snapshot import Snapshot
 from tfonline.keep.variables import as_objects
@@ -57,7 +57,7 @@ class Checkpoints:
         self._written = self._snapshot.copies if self._snapshot else variables
         self._writer = ThreadPoolExecutor(1, "checkpoint")
         self._writing: Future[str] | None = None
-        self._texts = {name: _Text() for name in (contents.STATE, contents.OLDER_LOOK_HERE)}
+        self._texts = {name: _Text() for name in (checkpoint_contents.STATE, checkpoint_contents.OLDER_LOOK_HERE)}
         self._checkpoint = tf.train.Checkpoint(**as_objects(self._written), **self._texts)
         checkpoint_files.remove_leftovers(self._folder)
         self._latest = ""
@@ -80,7 +80,7 @@ class Checkpoints:
         Args:
           undisturbed: entered while files are written: who ends the process enters it first.
         """
-        for name, text in contents.write(self._contract, self._parts).items():
+        for name, text in checkpoint_contents.write(self._contract, self._parts).items():
             self._texts[name].value = text
         if self._snapshot:
             self._snapshot.take()
@@ -159,12 +159,12 @@ class Checkpoints:
         return [f"{each} is damaged and was put aside as damaged-{each.name} ({why})" for each, why in damaged.items()]
 
 
-def take_over(path: str, parts: Sequence[Stateful]) -> contents.Contents:
+def take_over(path: str, parts: Sequence[Stateful]) -> checkpoint_contents.Contents:
     """Takes over everything from a checkpoint that is known to be whole and to fit; returns what it holds beside the variables."""
     return _take_over(pathlib.Path(path), _variables(parts), parts)
 
 
-def saved_contents(folder: str, new_model: bool = False) -> contents.Contents | None:
+def saved_contents(folder: str, new_model: bool = False) -> checkpoint_contents.Contents | None:
     """What a model folder's newest readable checkpoint holds beside the variables; None where a new model begins.
 
     Args:
@@ -201,7 +201,7 @@ def _none_whole(folder: pathlib.Path, problems: list[str]) -> UserError:
     )
 
 
-def read_contents(path: pathlib.Path) -> contents.Contents:
+def read_contents(path: pathlib.Path) -> checkpoint_contents.Contents:
     """What a checkpoint holds beside the variables, of any format, read without a model.
 
     Raises:
@@ -216,14 +216,14 @@ def read_contents(path: pathlib.Path) -> contents.Contents:
             key = f"{name}/.ATTRIBUTES/py_state"
             return reader.get_tensor(key) if key in there else None
 
-        return contents.read(text, path)
+        return checkpoint_contents.read(text, path)
 
 
 def _variables(parts: Sequence[Stateful]) -> dict[str, Any]:
     return {f"{part.name}/{name}": variable for part in parts for name, variable in part.variables().items()}
 
 
-def _take_over(path: pathlib.Path, variables: Mapping[str, Any], parts: Sequence[Stateful]) -> contents.Contents:
+def _take_over(path: pathlib.Path, variables: Mapping[str, Any], parts: Sequence[Stateful]) -> checkpoint_contents.Contents:
     held = read_contents(path)
     with plain_path(path) as plain:
         # Not `restore`, which wants a save_counter. Only format 1 has one: it stays unread, and nobody is warned of that.

@@ -23,11 +23,11 @@ from tfonline.features.schema import Schema
 from tfonline.keep.plain_path import plain_path
 from tfonline.lifecycle import Every, UserError
 from tfonline.model.learner import Learner
-from tfonline.publish import published
+from tfonline.publish import score_by_version
 from tfonline.publish.gate import Gate, Limits
 from tfonline.publish.newest import Newest
 from tfonline.publish.pins import Pins
-from tfonline.publish.published import Kept
+from tfonline.publish.score_by_version import Kept
 from tfonline.publish.servable import Servable
 from tfonline.publish.versions import Paused, Versions
 from tfonline.report.console import Console
@@ -281,8 +281,8 @@ class Publisher:
             self._check_overtaken(job, newest)
         if newest and not (newest == job.over and job.scored):
             try:
-                gate.compare(lambda rows: published.score(self._versions, newest, rows, self._about))
-            except published.CannotScore as e:
+                gate.compare(lambda rows: score_by_version.score(self._versions, newest, rows, self._about))
+            except score_by_version.CannotScore as e:
                 if not self._replace_foreign:
                     raise _Refused(
                         f"version {newest} cannot be compared with ({e}), and nothing is published over it unseen. Publish into "

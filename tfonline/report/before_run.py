@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from tfonline import folders
+from tfonline.capacity import check_room, needs
 from tfonline.cluster.members import Cluster
 from tfonline.keep.contract import ONLY_A_NEW_MODEL
 from tfonline.model.sizes import Sizes
 from tfonline.report.console import Console
-from tfonline.room import check_room, needs
 from tfonline.settings.keeping import KeepingSettings, ServingSettings
 from tfonline.settings.learning import LearningSettings
 

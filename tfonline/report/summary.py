@@ -29,7 +29,7 @@ def make_summary(run: Run, position: Any, metrics: ProgressiveMetrics, checkpoin
 
     Args:
       run: the run that has ended.
-      position: where the model is (keep.checkpoints.Position).
+      position: where the model is (state.Position).
       metrics: of its rows.
       checkpoint: the path of the newest one.
     """

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 from tfonline.lifecycle import Exit, Stop, UserError
-from tfonline.stream.policy import Policy
+from tfonline.stream.window_policy import Policy
 
 _REACHED, _REPLAYED = "reached --stop_at", "the replayed journal ended"
 # Windows that move the position over offsets without reading them.

@@ -19,7 +19,7 @@ class Exchange:
     other: a replica's rows are already added up by id, so few travel, and which belong together is found once for all tables.
     Where each replica has a row for each id, they are added up as they lie, with all that is dense. A few replicas of one worker
     send each other all they have, at once, which takes half as long as a collective of TensorFlow's. Where XLA compiles all of a
-    step, they meet (xla.meet).
+    step, they meet (xla_steps.meet).
 
     Args:
       replicas: all of them.
@@ -58,7 +58,7 @@ class Exchange:
         return Packed(copies_of(dense), tables)
 
     def unpack(self, packed: Packed | Learned) -> Learned:
-        """The sums of what `between` or xla.meet has brought, in a replica's context; each table's gradient has each id once."""
+        """The sums of what `between` or xla_steps.meet has brought, in a replica's context; a table's gradient has each id once."""
         if self._replicas.count == 1:
             return packed
         dense, tables = packed

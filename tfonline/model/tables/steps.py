@@ -6,10 +6,10 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from tfonline.features.batch import Examples
+from tfonline.model.tables.batches_of_a_call import Result, apart, at, in_turn
 from tfonline.model.tables.exchange import Exchange
 from tfonline.model.tables.packed import Learned, Packed
 from tfonline.model.tables.replicas import Replicas
-from tfonline.model.tables.turns import Result, apart, at, in_turn
 from tfonline.model.tables.xla import compiled
 
 

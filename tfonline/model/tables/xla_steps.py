@@ -6,11 +6,11 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from tfonline.features.batch import Examples
+from tfonline.model.tables.batches_of_a_call import Result, apart, at, in_turn
 from tfonline.model.tables.exchange import Exchange
 from tfonline.model.tables.packed import Learned, Packed, split
 from tfonline.model.tables.replicas import Replicas, share, this_replica
 from tfonline.model.tables.steps import Halves, Steps
-from tfonline.model.tables.turns import Result, apart, at, in_turn
 from tfonline.model.tables.xla import add_up, compiled
 
 # `_disable_acd` keeps TensorFlow from adding control dependencies between the replicas' calls. With them, each GPU's result waits

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tfonline.stream.offsets import short
+from tfonline.stream.offsets_in_words import short
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from serving_helpers import Small, publish
 
-from tfonline.publish.published import CannotScore, Kept, score
+from tfonline.publish.score_by_version import CannotScore, Kept, score
 from tfonline.publish.versions import Versions
 
 # Of rows in this test: Small's logit is its factor times a message's length, and NaN for an empty message.

@@ -10,7 +10,7 @@ from tfonline.lifecycle import Exit, Stop, UserError
 from tfonline.report.console import Console
 from tfonline.settings.stream import WindowSettings, timestamp_ms
 from tfonline.stream.journal import Journal
-from tfonline.stream.policy import Policy
+from tfonline.stream.window_policy import Policy
 from tfonline.stream.windows import Planner, Window
 
 

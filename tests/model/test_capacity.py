@@ -10,13 +10,13 @@ from checkpoint_helpers import checkpoints_of
 from learner_helpers import learner_by_flags
 
 from tfonline import folders
+from tfonline.capacity import Needs, amount, check_room, free_gpu_memory, free_memory, needs
 from tfonline.config import of_flags
 from tfonline.features.kinds.integer import numeric_input
 from tfonline.features.spec import Spec
 from tfonline.lifecycle import Exit, Stop, UserError
 from tfonline.model.sizes import Sizes, reckon
 from tfonline.model.tables.replicas import make_strategy
-from tfonline.room import Needs, amount, check_room, free_gpu_memory, free_memory, needs
 from tfonline.settings.keeping import KeepingSettings, ServingSettings
 
 KEEPING, SERVING = KeepingSettings(), ServingSettings()
