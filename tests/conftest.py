@@ -54,6 +54,25 @@ def topic(broker):
     return make
 
 
+@pytest.fixture(scope="session")
+def kafka_reader():
+    """What trains from a topic asks for it: the name of the reader that the trainer takes."""
+    import kafka_readers
+
+    if not kafka_readers.KAFKA_READERS:
+        pytest.skip("this environment has no reader of Kafka topics")
+    return next(iter(kafka_readers.KAFKA_READERS))
+
+
+@pytest.fixture(scope="session")
+def tensorflow_io():
+    """What is about tensorflow-io's reader, and no other one, asks for it."""
+    from tfonline.stream.readers import tfio
+
+    if not tfio.is_installed():
+        pytest.skip("this environment has no tensorflow-io")
+
+
 @pytest.fixture
 def small(tmp_path):
     """A folder with small.yaml: label, I1, I2, C1, C2."""
@@ -109,12 +128,14 @@ def small_run(broker, dictionary_dir, tmp_path):
 
 
 @pytest.fixture
-def start(small_run):
-    """Runs the trainer in this process; returns its summary."""
+def start(small_run, request):
+    """Runs the trainer in this process; returns its summary. With a topic it needs a reader of topics."""
     from tfonline import config as flags
     from tfonline.train import run
 
     def start(stop=None, **settings):
+        if "topic" in settings:
+            request.getfixturevalue("kafka_reader")
         return run(flags.of_flags(**{**small_run, "stop_at": "latest", **settings}), stop).summary
 
     return start

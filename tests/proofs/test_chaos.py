@@ -4,7 +4,10 @@ import re
 import subprocess
 import sys
 
+import pytest
 from kafka_helpers import ROOT
+
+pytestmark = pytest.mark.usefixtures("kafka_reader")
 
 
 def chaos(*options):

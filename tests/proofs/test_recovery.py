@@ -23,7 +23,7 @@ GARBAGE = {40: b"", 1000: b"not a row", 5003: b"2" + b"\t" * 39, ROWS - 1: b"1\t
 
 
 @pytest.fixture(scope="module")
-def stream(topic, tmp_path_factory):
+def stream(kafka_reader, topic, tmp_path_factory):
     """Flags of a run over 10,007 rows on real Kafka, four of which are garbage."""
     rows = make_rows(ROWS)
     for place, garbage in GARBAGE.items():

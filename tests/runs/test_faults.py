@@ -33,7 +33,7 @@ def admin(broker):
 
 
 @pytest.fixture
-def in_a_thread(start):
+def in_a_thread(kafka_reader, start):
     """Starts a run that ends when the fixture's stop is asked for; gives (stop, result), which holds the summary or the error."""
     threads = []
 
@@ -57,7 +57,7 @@ def in_a_thread(start):
 
 
 @pytest.fixture
-def in_a_process(small_run, tmp_path):
+def in_a_process(kafka_reader, small_run, tmp_path):
     """Starts the trainer as a process of its own: a read that is broken hangs in C++, where a test could not end it."""
     trainers = []
 

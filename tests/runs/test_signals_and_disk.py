@@ -16,7 +16,7 @@ ROWS = make_rows(3000)
 
 
 @pytest.fixture(scope="module")
-def stream(topic):
+def stream(kafka_reader, topic):
     return topic([ROWS[:1500], ROWS[1500:]])
 
 

@@ -11,7 +11,7 @@ from rows import make_dictionaries, make_rows
 
 
 @pytest.fixture(scope="module")
-def good(broker, topic, tmp_path_factory):
+def good(kafka_reader, broker, topic, tmp_path_factory):
     """Flags of a small run that works."""
     folder = tmp_path_factory.mktemp("command_line")
     rows = make_rows(250)

@@ -1,6 +1,7 @@
 """Rows of a Kafka topic, read by tensorflow-io's op."""
 
 import contextlib
+import importlib.util
 import resource
 import threading
 
@@ -29,6 +30,11 @@ MOST_PARTITIONS = 512
 _FILES_A_PARTITION = 7
 
 
+def is_installed() -> bool:
+    """Whether this environment has tensorflow-io: it goes with TensorFlow 2.16 only."""
+    return importlib.util.find_spec("tensorflow_io") is not None
+
+
 class TfioReader:
     """Reads a topic by tensorflow-io's Kafka op, bounded: the op ends by itself at the end of the range.
 
@@ -40,9 +46,19 @@ class TfioReader:
 
     Attributes:
       error: what failed in Python under a read, if anything did.
+
+    Raises:
+      UserError: tensorflow-io is not installed (exit 64).
     """
 
     def __init__(self, topic: KafkaTopic, servers: str, group: str, properties: dict[str, str]):
+        if not is_installed():
+            raise UserError(
+                f"the reader of Kafka topics needs tensorflow-io, which is not installed beside TensorFlow {tf.__version__}: its "
+                "last release goes with TensorFlow 2.16. Use the environment of the stack tf216 (make setup STACK=tf216, on "
+                "Python 3.11 or 3.12), or read files with --input_files.",
+                Exit.FLAGS,
+            )
         self._topic, self._servers, self._group, self._properties = topic, servers, group, properties
         # A short window must not wait for a fuller answer, nor the first one after the broker was away for the next attempt.
         settings = {
