@@ -54,6 +54,15 @@ def topic(broker):
     return make
 
 
+@pytest.fixture(scope="session")
+def tensorflow_io():
+    """What is about tensorflow-io's reader, and no other one, asks for it."""
+    from tfonline.stream.readers.choose import has_tensorflow_io
+
+    if not has_tensorflow_io():
+        pytest.skip("this environment has no tensorflow-io")
+
+
 @pytest.fixture
 def small(tmp_path):
     """A folder with small.yaml: label, I1, I2, C1, C2."""

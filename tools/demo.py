@@ -114,10 +114,10 @@ def next_steps(folder: pathlib.Path, rows_file: pathlib.Path, bootstrap: str) ->
       rows_file: the rows that were trained.
       bootstrap: where the broker goes on running; '' where it does not.
     """
-    here = os.path.relpath(folder)
+    here, venv = os.path.relpath(folder), os.path.relpath(sys.prefix)
     steps = f"""\
 Its curves:
-    .venv/bin/tensorboard --logdir {here}/model/tensorboard
+    {venv}/bin/tensorboard --logdir {here}/model/tensorboard
 """
     if Versions(folder / "models").numbers:
         with open_rows(str(rows_file)) as file:
@@ -125,7 +125,7 @@ Its curves:
         (folder / "request.json").write_text(json.dumps({"instances": [row]}) + "\n")
         steps += f"""\
 A score by the model that it published; the second command in another terminal:
-    .venv/bin/python -m tfonline.serve --export_dir={here}/models
+    {venv}/bin/python -m tfonline.serve --export_dir={here}/models
     curl -d @{here}/request.json http://127.0.0.1:8501/v1/models/tfonline:predict
 """
     else:
@@ -133,11 +133,11 @@ A score by the model that it published; the second command in another terminal:
     if bootstrap:
         steps += f"""\
 A trainer that stays, and rows for it in another terminal:
-    .venv/bin/python -m tfonline.train --flagfile=configs/demo.flags --bootstrap_servers={bootstrap} --stop_at=never \\
+    {venv}/bin/python -m tfonline.train --flagfile=configs/demo.flags --bootstrap_servers={bootstrap} --stop_at=never \\
         --dictionary_dir={here}/dictionaries --model_dir={here}/model --export_dir={here}/models
-    .venv/bin/python tools/produce.py --topic={_TOPIC} --synthetic=1000000 --seed=2 --rows_per_sec=500
+    {venv}/bin/python tools/produce.py --topic={_TOPIC} --synthetic=1000000 --seed=2 --rows_per_sec=500
 The broker goes on running. It is ended by:
-    .venv/bin/python tools/broker.py stop
+    {venv}/bin/python tools/broker.py stop
 """
     else:
         steps += "For a trainer that stays: make demo KEEP=1 leaves the broker running, and says the command.\n"

@@ -158,7 +158,7 @@ def _train(learner: Learner, batches: list[Examples]) -> list[np.ndarray]:
 
 
 def _values(variables: tuple | list) -> list[np.ndarray]:
-    return [np.array(v) for v in variables]
+    return [v.numpy() for v in variables]
 
 
 def _all_equal(got: dict, want: dict, message: str) -> None:

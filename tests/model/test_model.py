@@ -18,7 +18,7 @@ class SeedInNumpy:
 
     def __init__(self, learner, rates):
         model = learner.model
-        as64 = lambda v: np.array(v, np.float64)  # noqa: E731
+        as64 = lambda v: v.numpy().astype(np.float64)  # noqa: E731
         self.w, self.b = as64(model.wide.table), as64(model.bias)
         self.deep = [as64(model.embedding.table)] + [as64(w) for w in model.tower.weights]
         self.r, self.t = rates, 0
@@ -74,7 +74,7 @@ def test_three_steps_are_the_formulas_of_the_replaced_system():
     model = learner.model
     got = [model.wide.table, model.bias, model.embedding.table, *model.tower.weights]
     for g, want in zip(got, [plain.w, plain.b, *plain.deep], strict=True):
-        np.testing.assert_allclose(np.array(g), want, atol=1e-6)
+        np.testing.assert_allclose(g.numpy(), want, atol=1e-6)
 
 
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
@@ -101,8 +101,8 @@ def test_padding_changes_nothing():
     padded.train(examples([*ids, [6, 6, 6], [6, 6, 6]], [*label, 0, 0], values=[[1] * 3] * 2 + [[0] * 3] * 2, weight=[1, 1, 0, 0]))
     for a, b in zip(values_of(plain), values_of(padded), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-7)
-    assert not np.array(padded.model.embedding.table)[6].any()
-    assert not np.array(padded.model.wide.table)[6].any()
+    assert not padded.model.embedding.table.numpy()[6].any()
+    assert not padded.model.wide.table.numpy()[6].any()
 
 
 def test_rows_that_a_batch_does_not_touch_keep_weights_and_slots():
@@ -131,12 +131,12 @@ def test_the_wide_sum_is_the_mean_times_the_rows():
     mean, total = (make_learner(rates=dataclasses.replace(SEED_RATES, wide_reduction=r)) for r in ("mean", "sum"))
     for learner in (mean, total):
         learner.train(examples([[0, 0, 0], [6, 6, 6]], [1, 0], weight=[1, 0]))
-    np.testing.assert_array_equal(np.array(mean.model.wide.table), np.array(total.model.wide.table))  # one row: the same
+    np.testing.assert_array_equal(mean.model.wide.table.numpy(), total.model.wide.table.numpy())  # one row: the same
     mean, total = (make_learner(rates=dataclasses.replace(SEED_RATES, wide_reduction=r)) for r in ("mean", "sum"))
     accumulators = []
     for learner in (mean, total):
         learner.train(examples([[0, 0, 0]] * 4, [1] * 4))
-        accumulators.append(np.array(learner.wide_optimizer.accumulators[0])[0, 0] - 1)
+        accumulators.append(learner.wide_optimizer.accumulators[0].numpy()[0, 0] - 1)
     assert accumulators[1] / accumulators[0] == pytest.approx(16, rel=1e-3)  # gradient times 4, its square times 16
 
 

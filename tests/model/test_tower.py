@@ -7,7 +7,7 @@ from learner_helpers import FOUR_ROWS, make_learner
 
 
 def weights(tower):
-    return [np.array(w.value) for w in tower.weights]
+    return [w.numpy() for w in tower.weights]
 
 
 @pytest.mark.parametrize("num_replicas", [1, 2])
@@ -35,7 +35,7 @@ def test_the_average_scores_and_changes_nothing_of_what_is_learned():
         plain_result, result = plain.train(FOUR_ROWS), averaged.train(FOUR_ROWS)
     assert result.losses["wide_loss"] == plain_result.losses["wide_loss"]  # of the weights that learn
     for one, other in zip(*([*x.learned_by("ftrl"), *x.learned_by("adam")] for x in (plain, averaged)), strict=True):
-        np.testing.assert_array_equal(np.array(one), np.array(other))
+        np.testing.assert_array_equal(one.numpy(), other.numpy())
     before = averaged.score(FOUR_ROWS.features)
     np.testing.assert_allclose(averaged.train(FOUR_ROWS).logits, before, rtol=1e-6)
     rows = averaged._lookup.rows(FOUR_ROWS.features["ids"])

@@ -29,13 +29,18 @@ def stream(topic):
 
 
 @pytest.fixture
-def flags(small_run, stream, tmp_path):
-    """Of a run to the topic's end, with all that a model can have."""
+def flags_of_model(small_run):
+    """Of a run to the stream's end, with all that a model can have."""
     return {
-        **small_run, "topic": stream, "stop_at": "latest", "window_rows": 250, "checkpoint_every_steps": 4, "batch_size": 24,
+        **small_run, "stop_at": "latest", "window_rows": 250, "checkpoint_every_steps": 4, "batch_size": 24,
         "history": True, "cross_buckets": 100, "average_rows": 300, "save_predictions": True, "loss_log_every_steps": 1,
         "worker_timeout_secs": 30, "keep_checkpoints": 100, "checkpoint_secs": 0,
     }  # fmt: skip
+
+
+@pytest.fixture
+def flags(flags_of_model, stream):
+    return {**flags_of_model, "topic": stream}
 
 
 def options(flags):
@@ -131,10 +136,10 @@ def test_two_workers_learn_what_one_process_learns(flags, alone, tmp_path):
     assert "the chief has ended" in (launch.logs / "worker-1.log").read_text()
 
 
-def test_all_workers_read_files_in_the_chiefs_order(flags, start, tmp_path):
+def test_all_workers_read_files_in_the_chiefs_order(flags_of_model, start, tmp_path):
     """day_7 and day_10 came after a first run: a worker that lists the folder by itself has day_7 first."""
     rows = {8: PARTITIONS[0], 9: PARTITIONS[2], 10: make_rows(150, 5), 7: make_rows(90, 6)}
-    settings = {**flags, "input_files": f"{tmp_path}/day_*"}
+    settings = {**flags_of_model, "input_files": f"{tmp_path}/day_*"}
     for days in ((8, 9), (10, 7)):
         for number in days:
             (tmp_path / f"day_{number}").write_bytes(b"".join(row + b"\n" for row in rows[number]))

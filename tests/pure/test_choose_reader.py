@@ -56,6 +56,6 @@ def test_what_is_asked_for_is_taken_where_it_can(case):
 
 def test_without_tensorflow_io_it_is_the_consumer(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    assert choose_reader("auto", {}, 2, 1) == ("consumer", "tensorflow-io is not installed")
+    assert choose_reader("auto", {}, 2, 1) == ("consumer", "tensorflow-io is not installed; it goes with TensorFlow 2.16 only")
     with pytest.raises(UserError, match="tensorflow-io is not installed"):
         choose_reader("tfio", {}, 2, 1)

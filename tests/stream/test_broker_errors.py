@@ -274,6 +274,7 @@ def test_a_property_that_does_not_suit_a_producer_is_a_wrong_flag():
 # The tensorflow-io reader's own log-in
 
 
+@pytest.mark.usefixtures("tensorflow_io")
 @pytest.mark.parametrize("kind", ["PLAIN", "TLS"])
 def test_the_reader_logs_in_before_anything_is_trained(kafka, clicks, kind):
     servers, properties = (
@@ -301,6 +302,7 @@ os._exit(0)  # the op waits inside C++, where nothing reaches it
 """
 
 
+@pytest.mark.usefixtures("tensorflow_io")
 def test_scram_with_kafka_4_is_refused_before_anything_is_trained(kafka, clicks):
     """The admin side logs in by it; the reader's librdkafka 1.5 cannot."""
     given = json.dumps([kafka.log_in, clicks, kafka.log_in_by("SCRAM-SHA-256"), 3.0])
@@ -315,6 +317,7 @@ def test_scram_with_kafka_4_is_refused_before_anything_is_trained(kafka, clicks)
     assert PASSWORD not in done.stdout + done.stderr
 
 
+@pytest.mark.usefixtures("tensorflow_io")
 def test_a_reader_that_gets_no_answer_for_another_reason_may_be_tried_again(kafka, clicks, monkeypatch):
     properties = kafka.log_in_by("PLAIN")
     topic = KafkaTopic(kafka.log_in, clicks, "test", properties, 0.2, Stop(), print)

@@ -165,14 +165,21 @@ def test_a_secret_among_a_tools_options_is_refused_unshown(option, said):
     assert SECRET not in out + err
 
 
+def secrets():
+    return {"sasl.oauthbearer.client.secret": SECRET, "ssl.key.password": "", "client.id": "me"}
+
+
 def test_an_error_of_a_library_is_shown_without_the_secret_that_it_quotes():
-    """tensorflow-io quotes a property that it refuses, librdkafka a list of settings that it does not understand."""
-    secrets = {"sasl.oauthbearer.client.secret": SECRET, "ssl.key.password": "", "client.id": "me"}
     said = f"sasl.oauthbearer.client.secret={SECRET}error:No such configuration property of me"
-    assert without_secrets(said, secrets) == "sasl.oauthbearer.client.secret=(hidden)error:No such configuration property of me"
+    assert without_secrets(said, secrets()) == "sasl.oauthbearer.client.secret=(hidden)error:No such configuration property of me"
+
+
+@pytest.mark.usefixtures("tensorflow_io")
+def test_an_error_of_tensorflow_io_is_shown_without_the_secret_that_it_quotes():
+    """It quotes a property that it refuses; its librdkafka quotes a list of settings that it does not understand."""
     topic = types.SimpleNamespace(name="clicks", num_partitions=1)
     for properties, quoted in (
-        (secrets, "Failed to do global configuration: sasl.oauthbearer.client.secret=(hidden)error:No such configuration property"),
+        (secrets(), "Failed to do global configuration: sasl.oauthbearer.client.secret=(hidden)error:No such configuration"),
         ({"sasl.oauthbearer.config": f"a={SECRET}"}, "Invalid global configuration: sasl.oauthbearer.config=(hidden)"),
     ):
         with pytest.raises(UserError) as e:

@@ -1,4 +1,4 @@
-"""The admin side and the tensorflow-io reader against a real broker."""
+"""The admin side and the readers of topics against a real broker."""
 
 import concurrent.futures
 import json
@@ -9,6 +9,7 @@ import tensorflow as tf
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from contracts.readers import read_windows
+from kafka_readers import KAFKA_READERS
 
 from tfonline.lifecycle import Stop, UserError
 from tfonline.start_and_stop import make_resolve_stop, read_offsets_file, resolve_start
@@ -22,15 +23,21 @@ def open_topic(broker, name):
     return KafkaTopic(broker.bootstrap, name, "test", {}, 5.0, Stop(), print)
 
 
-def open_reader(broker, name):
+def open_tfio(broker, name):
     return TfioReader(open_topic(broker, name), broker.bootstrap, "test", {})
+
+
+@pytest.fixture(params=KAFKA_READERS)
+def open_reader(request):
+    """Opens a reader of a topic: each kind that this environment can run."""
+    return lambda broker, name: KAFKA_READERS[request.param](open_topic(broker, name), broker.bootstrap)
 
 
 def read(reader, windows, batch_size=1000):
     return read_windows(reader, windows, batch_size)
 
 
-def test_windows_are_read_to_the_row(broker, topic):
+def test_windows_are_read_to_the_row(broker, topic, open_reader):
     rows = [[b"a%d" % i for i in range(1200)], [b"b%d" % i for i in range(3)]]
     reader = open_reader(broker, topic(rows))
     windows = [
@@ -46,7 +53,7 @@ def test_windows_are_read_to_the_row(broker, topic):
     assert len(got) == 1203
 
 
-def test_the_same_windows_give_the_same_order(broker, topic):
+def test_the_same_windows_give_the_same_order(broker, topic, open_reader):
     reader = open_reader(broker, topic([[b"%d" % i for i in range(2000)], [b"%d" % i for i in range(1700)]]))
     windows = [Window(0, (0, 0), (1500, 1600), "rows"), Window(1, (1500, 1600), (2000, 1700), "end")]
     first = read(reader, windows, batch_size=96)
@@ -55,7 +62,7 @@ def test_the_same_windows_give_the_same_order(broker, topic):
     assert len(first) == 3700
 
 
-def test_empty_and_missing_values_are_rows(broker, topic):
+def test_empty_and_missing_values_are_rows(broker, topic, open_reader):
     name = topic([[b"x", b"", b"y"]])
     producer = Producer({"bootstrap.servers": broker.bootstrap})
     producer.produce(name, None, partition=0)  # a tombstone
@@ -64,7 +71,7 @@ def test_empty_and_missing_values_are_rows(broker, topic):
     assert [m for _, _, _, m in got] == [b"x", b"", b"y", b""]
 
 
-def test_aborted_rows_and_the_gaps_of_transactions_are_passed_over(broker, topic):
+def test_aborted_rows_and_the_gaps_of_transactions_are_passed_over(broker, topic, open_reader):
     name = topic([[b"plain"]])
     producer = Producer({"bootstrap.servers": broker.bootstrap, "transactional.id": name})
     producer.init_transactions()
@@ -82,12 +89,13 @@ def test_aborted_rows_and_the_gaps_of_transactions_are_passed_over(broker, topic
     assert read(open_reader(broker, name), [Window(0, (0,), (5,), "end")]) == [(0, 0, 0, b"plain"), (0, 0, 3, b"committed")]
 
 
+@pytest.mark.usefixtures("tensorflow_io")
 def test_what_a_read_left_out_is_fetched_and_keeps_its_order(broker, topic, monkeypatch):
     rows = [[b"a%d" % i for i in range(1300)], [b"b%d" % i for i in range(1300)]]
     name = topic(rows)
     window = [Window(0, (0, 0), (1300, 1300), "end")]
-    whole = read(open_reader(broker, name), window)
-    reader = open_reader(broker, name)
+    whole = read(open_tfio(broker, name), window)
+    reader = open_tfio(broker, name)
     complete = reader._op
     # An end of partition that comes too early, as from a new leader whose watermark lags.
     monkeypatch.setattr(reader, "_op", lambda spec, rows: complete(spec, rows).take(700))
@@ -96,8 +104,9 @@ def test_what_a_read_left_out_is_fetched_and_keeps_its_order(broker, topic, monk
     assert read(reader, window) == whole
 
 
+@pytest.mark.usefixtures("tensorflow_io")
 def test_a_failing_fetch_is_kept_for_the_training_loop(broker, topic, monkeypatch):
-    reader = open_reader(broker, topic([[b"a", b"b"]]))
+    reader = open_tfio(broker, topic([[b"a", b"b"]]))
     complete = reader._op
     monkeypatch.setattr(reader, "_op", lambda spec, rows: complete(spec, rows).take(1))
 
@@ -181,10 +190,11 @@ def test_the_late_answer_to_an_earlier_commit_is_not_taken_for_this_ones(broker,
     assert source.commit([2, 4]) == ""
 
 
+@pytest.mark.usefixtures("tensorflow_io")
 def test_a_range_that_retention_took_is_not_told_as_a_dead_broker(broker, topic):
     """The training loop asks whose rows they are; the reader keeps no error of its own."""
     name = topic([[b"a", b"b", b"c"]])
-    reader = open_reader(broker, name)
+    reader = open_tfio(broker, name)
     admin = AdminClient({"bootstrap.servers": broker.bootstrap, "log_level": 0})
     admin.delete_records([TopicPartition(name, 0, 2)])[TopicPartition(name, 0)].result()
     with pytest.raises(RowsGone, match=r"partition 0: \[0, 3\)"):
@@ -273,8 +283,9 @@ def test_offsets_from_a_file(tmp_path):
     assert e.value.code == 66
 
 
+@pytest.mark.usefixtures("tensorflow_io")
 def test_the_limit_of_open_files_is_raised_to_what_the_partitions_need(broker, topic):
-    reader = open_reader(broker, topic([[b"a"], [b"b"], [b"c"]]))
+    reader = open_tfio(broker, topic([[b"a"], [b"b"], [b"c"]]))
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (1000, before[1]))

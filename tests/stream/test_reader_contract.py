@@ -5,13 +5,12 @@ import gzip
 import pytest
 import tensorflow as tf
 from contracts.readers import CHECKS, check_reader
+from kafka_readers import KAFKA_READERS
 
 from tfonline.lifecycle import Stop
 from tfonline.stream.broker import KafkaTopic
-from tfonline.stream.readers.consumer import ConsumerReader
 from tfonline.stream.readers.files import FileReader
 from tfonline.stream.readers.memory import MemorySource
-from tfonline.stream.readers.tfio import TfioReader
 
 PARTITIONS = [[b"a%d" % i for i in range(1300)], [], [b"c%d" % i * (i % 3) for i in range(7)], [b"d\x00\xff", b"", b"d2"]]
 ROWS = [list(enumerate(lines)) for lines in PARTITIONS]
@@ -30,20 +29,14 @@ def of_files(request, suffix):
     return lambda: FileReader(paths)
 
 
-def of_kafka(request, reader):
+def of_kafka(request, make):
     broker, topic = (request.getfixturevalue(name) for name in ("broker", "topic"))
     name = topic(PARTITIONS)
-    admin = lambda: KafkaTopic(broker.bootstrap, name, "contract", {}, 5.0, Stop(), print)  # noqa: E731
-    return lambda: reader(admin(), broker.bootstrap)
+    return lambda: make(KafkaTopic(broker.bootstrap, name, "contract", {}, 5.0, Stop(), print), broker.bootstrap)
 
 
-READERS = {
-    "memory": (of_memory, None),
-    "files": (of_files, ""),
-    "packed files": (of_files, ".gz"),
-    "tfio": (of_kafka, lambda topic, servers: TfioReader(topic, servers, "contract", {})),
-    "consumer": (of_kafka, lambda topic, _: ConsumerReader(topic)),
-}
+READERS = {"memory": (of_memory, None), "files": (of_files, ""), "packed files": (of_files, ".gz")}
+READERS |= {name: (of_kafka, make) for name, make in KAFKA_READERS.items()}
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)

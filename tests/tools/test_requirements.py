@@ -1,11 +1,19 @@
-"""What the code imports is what requirements.txt names, and the lock has all of it."""
+"""What the code imports is what each stack's file of requirements names, and its lock has all of it."""
 
 import ast
 import importlib.metadata
 import re
 import sys
 
+import pytest
 from kafka_helpers import ROOT
+
+# The file of requirements, its lock, and which imports it has no package for.
+STACKS = {
+    "tf216": ("requirements.txt", "requirements.lock", set()),
+    "tf221": ("requirements-tf221.txt", "requirements-tf221.lock", {"tensorflow-io"}),
+}
+stacks = pytest.mark.parametrize("stack", STACKS)
 
 
 def named(file):
@@ -38,16 +46,32 @@ def foreign(*folders):
     return {canonical(name) for module in modules for name in packages.get(module, [module])}
 
 
-def test_every_import_is_a_requirement():
+@stacks
+def test_every_import_is_a_requirement(stack):
+    file, _, lacking = STACKS[stack]
     spark = named("requirements-spark.txt")
     assert spark == {"pyspark", "py4j"}
-    assert foreign("tfonline") - named("requirements.txt") == set()
-    assert foreign("tools", "tests") - named("requirements.txt") - spark == set()
+    assert foreign("tfonline") - named(file) == lacking
+    assert foreign("tools", "tests") - named(file) - spark == set()
 
 
 def test_imports_are_found_wherever_they_stand():
     assert foreign("tfonline") >= {"tensorflow", "tensorflow-io", "tensorflow-serving-api", "confluent-kafka", "pyyaml", "absl-py"}
 
 
-def test_the_lock_has_every_requirement():
-    assert named("requirements.txt") - named("requirements.lock") == set()
+@stacks
+def test_the_lock_has_every_requirement(stack):
+    file, lock, _ = STACKS[stack]
+    assert named(file) - named(lock) == set()
+
+
+def test_the_stacks_differ_in_tensorflow_io_only():
+    one, other = (named(file) for file, _, _ in STACKS.values())
+    assert one - other == {"tensorflow-io"}
+    assert other - one == set()
+
+
+@stacks
+def test_a_lock_names_versions_and_no_place_to_get_them_from(stack):
+    lines = (ROOT / STACKS[stack][1]).read_text().splitlines()
+    assert [line for line in lines if not re.fullmatch(r"# .*|[A-Za-z0-9._-]+==[A-Za-z0-9.]+", line)] == []

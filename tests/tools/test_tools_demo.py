@@ -4,6 +4,7 @@ import gzip
 import json
 import os
 import subprocess
+import sys
 
 import demo
 import numpy as np
@@ -34,8 +35,9 @@ def test_the_next_steps_ask_the_published_model_for_a_row_that_was_trained(folde
     with (gzip.open if name.endswith(".gz") else open)(folder / name, "wb") as file:
         file.write('1\t2\t"é"\r\n0\t3\tb\n'.encode())
     said = demo.next_steps(folder, folder / name, "").splitlines()
-    assert "    .venv/bin/tensorboard --logdir demo/model/tensorboard" in said
-    assert "    .venv/bin/python -m tfonline.serve --export_dir=demo/models" in said
+    venv = os.path.relpath(sys.prefix)
+    assert f"    {venv}/bin/tensorboard --logdir demo/model/tensorboard" in said
+    assert f"    {venv}/bin/python -m tfonline.serve --export_dir=demo/models" in said
     assert "    curl -d @demo/request.json http://127.0.0.1:8501/v1/models/tfonline:predict" in said
     assert json.loads((folder / "request.json").read_text()) == {"instances": ['1\t2\t"é"']}
     assert said[-1] == "For a trainer that stays: make demo KEEP=1 leaves the broker running, and says the command."
@@ -48,7 +50,7 @@ def test_the_next_steps_with_a_broker_that_stays(folder):
     assert trainer.split()[1:] == [
         "-m", "tfonline.train", "--flagfile=configs/demo.flags", "--bootstrap_servers=localhost:1234", "--stop_at=never", "\\",
     ]  # fmt: skip
-    assert said.endswith("    .venv/bin/python tools/broker.py stop\n")
+    assert said.endswith(f"    {os.path.relpath(sys.prefix)}/bin/python tools/broker.py stop\n")
 
 
 def test_setup_shows_what_it_fetches_on_a_terminal_and_nothing_in_a_log():

@@ -36,12 +36,17 @@ def choose_reader(wanted: str, properties: Mapping[str, str], num_partitions: in
     return "tfio", ""
 
 
+def has_tensorflow_io() -> bool:
+    """Whether this environment has tensorflow-io: it goes with TensorFlow 2.16 only."""
+    return importlib.util.find_spec("tensorflow_io") is not None
+
+
 def _why_tfio_cannot(properties: Mapping[str, str], num_partitions: int, num_workers: int) -> str:
     """What keeps tensorflow-io's reader, which is built on librdkafka 1.5, from reading this topic; '' where nothing does."""
     mechanism = properties.get("sasl.mechanism", properties.get("sasl.mechanisms", "")).upper()
     most = MOST_PARTITIONS_OF_TFIO * num_workers
-    if not importlib.util.find_spec("tensorflow_io"):
-        return "tensorflow-io is not installed"
+    if not has_tensorflow_io():
+        return "tensorflow-io is not installed; it goes with TensorFlow 2.16 only"
     if mechanism in ("OAUTHBEARER", "GSSAPI"):
         return f"tensorflow-io's librdkafka 1.5 cannot log in by {mechanism}"
     if keys := with_equals_sign(properties):
