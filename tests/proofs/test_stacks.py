@@ -19,7 +19,7 @@ PYTHONS = {"tf216": ROOT / ".venv" / "bin" / "python", "tf221": ROOT / ".venv-tf
 ROWS = make_rows(4000)
 
 pytestmark = pytest.mark.skipif(
-    not all(python.exists() for python in PYTHONS.values()), reason="one stack's environment is not there: make stacks-test makes both"
+    not all(python.exists() for python in PYTHONS.values()), reason="it takes both environments: make stacks-test makes them"
 )
 
 

@@ -8,7 +8,6 @@ import sys
 import pytest
 from kafka_helpers import ROOT
 
-
 # The file of requirements, its lock, and which imports it has no package for.
 STACKS = {
     "tf216": ("requirements.txt", "requirements.lock", set()),
