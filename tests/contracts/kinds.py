@@ -22,7 +22,7 @@ from contracts.kind_rows import (
     rows_with,
     schema_with,
 )
-from tfonline.config import Config
+from tfonline.config import of_flags
 from tfonline.features.kinds import KINDS, Kind
 from tfonline.features.kinds.category import ANY_TEXT
 from tfonline.features.parse import Parse, parse_served
@@ -215,11 +215,11 @@ def what_is_exported_scores_as_the_trainer_does(kind: Kind, case: Case) -> None:
 
 
 def _check_export(schema: Schema, features: Features, good: list[list[str]], bad: list[list[str]]) -> None:
-    config = Config(embedding_dim=2, deep_layers="4", init_stddev=1.0)
-    learner = make_learner(make_strategy(1, "cpu"), config, features.spec)
+    config = of_flags(embedding_dim=2, deep_layers="4", init_stddev=1.0)
+    learner = make_learner(make_strategy(1, "cpu"), features.spec, config.model, config.optimizers)
     with tempfile.TemporaryDirectory() as folder:
         features.keep_in(folder)
-        servable = Servable(config, schema, features)
+        servable = Servable(config.model, schema, features)
         servable.load(tf.train.Checkpoint(learner=learner).write(f"{folder}/ckpt"))
         servable.write(f"{folder}/saved")
         signatures = tf.saved_model.load(f"{folder}/saved").signatures
