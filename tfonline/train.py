@@ -331,23 +331,12 @@ def _open_stream(
 ) -> tuple[Any, "Reader"]:
     """The admin side of the stream, and what reads its rows."""
     from tfonline.stream.file_source import FileSource, open_files
-    from tfonline.stream.readers.choose import choose_reader
+    from tfonline.stream.readers.choose import open_reader
 
     stream = config.stream
     if topic:
-        kind, why = choose_reader(stream.reader, stream.read_properties, topic.num_partitions, num_workers)
-        if why:
-            console.say(f"--reader=auto takes consumer: {why}")
-        if kind == "consumer":
-            from tfonline.stream.readers.consumer import ConsumerReader
-
-            return topic, ConsumerReader(topic, -(-topic.num_partitions // num_workers))
-        from tfonline.stream.readers.tfio import TfioReader
-
-        reader = TfioReader(topic, stream.bootstrap_servers, stream.group, stream.read_properties)
         with liveness, liveness.waiting():
-            reader.check(num_workers)
-        return topic, reader
+            return topic, open_reader(stream, topic, num_workers, console.say)
     if chief:
         source = open_files(stream.input_files, config.keeping.model_dir, saved, config.windows.replay_journal, console.say)
     else:

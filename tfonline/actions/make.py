@@ -140,7 +140,7 @@ def make_all(
         )
         closing.callback(publisher.close)
     closing.callback(run.checkpoints.close)
-    worse = WorseThanTrivial(config.optimizers, len(schema.columns) - 1)
+    worse = WorseThanTrivial(config.optimizers, features.spec.num_fields)
     reports = Reports(
         reporting.report_secs, writer, console, worse, step=position.step, rows=position.rows,
         column_shares=ColumnShares(features),

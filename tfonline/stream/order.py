@@ -175,7 +175,7 @@ def _packs(
     num_rows = 0
     for window, more in _looking_ahead(planner):
         if window is None:
-            held.append(_Batch(_columns(), -1, last=False))
+            held.append(_Batch(_columns(), -1, last=True))
         else:
             reader.place({p: window.start[p] for p in window.read if p % groups in read_here})
             for rows in _batches(window, reader, part_rows, groups, read_here):

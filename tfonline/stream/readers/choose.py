@@ -1,10 +1,16 @@
 """Which reader a run of Kafka takes, as --reader says."""
 
 import importlib.util
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 from tfonline.flags import wrong
 from tfonline.stream.properties import with_equals_sign
+
+if TYPE_CHECKING:
+    from tfonline.settings.stream import StreamSettings
+    from tfonline.stream.broker import KafkaTopic
+    from tfonline.stream.readers import Reader, RowReader
 
 READERS = ("auto", "tfio", "consumer")
 # Partitions that a process can read by tensorflow-io's op, which makes a consumer for each at each window. Seen on two cores beside
@@ -12,6 +18,28 @@ READERS = ("auto", "tfio", "consumer")
 # where the machine is busy: that comes near --broker_timeout_secs, after which a read is taken for one that hangs.
 MOST_PARTITIONS_OF_TFIO = 512
 _HOST_NAMES = "ssl.endpoint.identification.algorithm"
+
+
+def open_reader(
+    settings: "StreamSettings", topic: "KafkaTopic", num_workers: int, say: Callable[[str], None]
+) -> "Reader | RowReader":
+    """The reader of a topic; says why --reader=auto does not take tensorflow-io's.
+
+    Raises:
+      UserError: it cannot read this topic (exit 64), or cannot log in (75, 77).
+    """
+    name, why = choose_reader(settings.reader, settings.read_properties, topic.num_partitions, num_workers)
+    if why:
+        say(f"--reader=auto takes {name}: {why}")
+    if name == "consumer":
+        from tfonline.stream.readers.consumer import ConsumerReader
+
+        return ConsumerReader(topic, -(-topic.num_partitions // num_workers))
+    from tfonline.stream.readers.tfio import TfioReader
+
+    reader = TfioReader(topic, settings.bootstrap_servers, settings.group, settings.read_properties)
+    reader.check(num_workers)
+    return reader
 
 
 def choose_reader(wanted: str, properties: Mapping[str, str], num_partitions: int, num_workers: int) -> tuple[str, str]:
