@@ -2,6 +2,7 @@
 
     python -m benchmarks.chaos                               50 kills, 12 broker faults: about half an hour
     python -m benchmarks.chaos --kills=5 --broker_faults=2   the short one
+    python -m benchmarks.chaos --reader=consumer             by one of the readers
 
 A feeder produces synthetic rows all the while, one in a hundred poisoned, after a beginning of committed and aborted transactions.
 The trainer runs with its default layers and two replicas, windows by count, by time and both in turn. It is killed in each of its
@@ -122,6 +123,7 @@ class Chaos:
         return {
             "bootstrap_servers": self._bootstrap,
             "topic": _TOPIC,
+            "reader": self._args.reader,
             "dead_letter_topic": _DEAD_LETTERS,
             "dictionary_dir": self._folder / "dictionaries",
             "model_dir": self._folder / "model",
@@ -255,6 +257,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--kills", type=int, default=50, help="SIGKILLs of the trainer (default 50)")
     parser.add_argument("--broker_faults", type=int, default=12, help="times that the broker goes away (default 12)")
     parser.add_argument("--rows_per_sec", type=int, default=800, help="what the feeder produces (default 800)")
+    parser.add_argument("--reader", default="auto", help="the trainer's --reader (default auto)")
     parser.add_argument("--seed", type=int, default=int(time.time()), help="of all chance (default: the time, printed)")
     parser.add_argument("--folder", default="", help="kept afterwards (default: a temporary one, kept where something differs)")
     parser.add_argument("--trainer", default="", help="a script in place of the trainer, to see the check fail")
