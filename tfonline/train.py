@@ -225,6 +225,7 @@ def _train(
     if config.serving.export_dir and chief:
         features.keep_in(model_dir)  # what is published takes the lookup table along, as a file
 
+    dead_letters = _open_dead_letters(config.stream, f.dead_letter_topic, stop, console) if f.dead_letter_topic else None
     console.say(f"making the model: {features.spec.num_ids:,} ids, {strategy.num_replicas_in_sync} replica(s)")
     learner = make_learner(strategy, features.spec, config.model, config.optimizers, cluster, learning.jit_compile)
     parts = CheckpointParts.make(learner, config.reporting.metric_rows)
@@ -251,7 +252,7 @@ def _train(
             closing.callback(job.close)
         doing = make_all(
             config, schema, features, learner, source, begun, failures, stop, console, status, job, closing,
-            dead_letters=_open_dead_letters(config.stream, f.dead_letter_topic, stop, console) if f.dead_letter_topic else None,
+            dead_letters,
         )  # fmt: skip
         for each in (stop, local):
             closing.callback(each.request, "the run has ended")  # whatever still reads ahead ends, too

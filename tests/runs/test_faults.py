@@ -3,6 +3,7 @@
 import json
 import threading
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -333,6 +334,7 @@ def test_changes_that_are_safe_are_accepted_and_said(topic, start, capfd):
 
 class Reachable:
     name = "clicks"
+    events = SimpleNamespace(last="host:1: too large")
 
     def check_reachable(self):
         pass
@@ -346,4 +348,4 @@ def test_a_read_that_hangs_while_the_broker_answers_ends_the_run(monkeypatch, ca
     assert left == []
     hangs.stuck(120, 30, Reachable(), lambda: None, stop, console)
     assert left == [75]
-    assert "the broker answers, but a read of topic clicks hangs: no row for 120 s" in capfd.readouterr().err
+    assert "the broker answers, but a read of topic clicks hangs: no row for 120 s (host:1: too large)." in capfd.readouterr().err
