@@ -1,23 +1,35 @@
 """The order of rows, made in one place for every reader: the rows of a window in chunks, the partitions in turns, then batches.
 
-A journal is replayed in this order, so nothing of it may depend on the reader or on how a read went.
+A journal is replayed in this order, so nothing of it may depend on the reader or on how a read went. It stands here twice: as a
+tf.data graph, for readers that give graphs, and in Python, for readers that give rows. tests/stream/test_order.py holds one against
+the other.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
+import numpy as np
 import tensorflow as tf
 
 from tfonline.stream.raw import Origin, RawBatch
-from tfonline.stream.readers import Reader
+from tfonline.stream.readers import Reader, RowReader
+from tfonline.stream.windows import Window
 
 # Part of the order of rows: partitions take turns by chunks, so another size trains the same rows in another order.
 CHUNK_ROWS = 512
 
+# So many rows go from Python to the graph at once, where batches are small and their rows are there.
+_STEP_ROWS = 1024
+
 
 def make_raw_batches(
-    planner: Iterable, reader: Reader, batch_size: int, groups: int = 1, own: int | None = None
+    planner: Iterable[Window | None],
+    reader: Reader | RowReader,
+    batch_size: int,
+    groups: int = 1,
+    own: int | None = None,
+    stopped: Callable[[], bool] = lambda: False,
 ) -> tf.data.Dataset:
-    """Follows the planner: `(RawBatch, window int64, last bool)`.
+    """Gives the rows of the planner's windows: `(RawBatch, window int64, last bool)`.
 
     Each window ends with an empty batch marked last, so that a window is seen to end whatever rows it turned out to hold. A tick
     is an empty batch of window -1.
@@ -28,12 +40,24 @@ def make_raw_batches(
 
     Args:
       planner: gives `Window` or, for a tick, None.
-      reader: reads a range of one partition.
+      reader: reads the ranges.
       batch_size: rows a batch; only the last ones of a window are short.
       groups: of partitions.
       own: the group that is read here, its part of each batch by itself; None: all of them.
+      stopped: whether a window of which nothing was handed on yet need not be read any more; the rows then end. A Reader cannot be
+        asked to end, so this is for a RowReader.
     """
+    if isinstance(reader, RowReader):
+        return _from_python(planner, reader, batch_size, groups, own, stopped)
+    return _in_graph(planner, reader, batch_size, groups, own)
 
+
+# In a graph
+
+
+def _in_graph(
+    planner: Iterable[Window | None], reader: Reader, batch_size: int, groups: int, own: int | None
+) -> tf.data.Dataset:
     def plan():
         for w in planner:
             if w is None:
@@ -44,7 +68,13 @@ def make_raw_batches(
     def rows_of(partition, start, stop):
         # Cut anew, whatever pieces the reader gives: the bounds of the chunks count from the window's start.
         chunks = reader.rows(partition, start, stop).rebatch(CHUNK_ROWS)
-        return chunks.map(lambda m, o: RawBatch(m, Origin(tf.fill(tf.shape(m), tf.cast(partition, tf.int32)), o)))
+
+        def batch(message, offset):
+            unknown = tf.fill(tf.shape(message), tf.constant(-1, tf.int64))
+            origin = Origin(tf.fill(tf.shape(message), tf.cast(partition, tf.int32)), offset, unknown)
+            return RawBatch(message, origin, tf.zeros(tf.shape(message), tf.bool))
+
+        return chunks.map(batch)
 
     def group(number, partitions, starts, stops):
         mine = partitions % groups == number
@@ -56,7 +86,8 @@ def make_raw_batches(
 
     @tf.autograph.experimental.do_not_convert  # generators inside; nothing here needs converting
     def window(number, partitions, starts, stops):
-        nothing = RawBatch(tf.zeros([0], tf.string), Origin(tf.zeros([0], tf.int32), tf.zeros([0], tf.int64)))
+        origin = Origin(tf.zeros([0], tf.int32), tf.zeros([0], tf.int64), tf.zeros([0], tf.int64))
+        nothing = RawBatch(tf.zeros([0], tf.string), origin, tf.zeros([0], tf.bool))
         parts = [group(g, partitions, starts, stops) for g in (range(groups) if own is None else [own])]
         batches = parts[0] if len(parts) == 1 else _side_by_side(parts, nothing)
         end = tf.data.Dataset.from_tensors((nothing, number, True))
@@ -73,3 +104,158 @@ def _side_by_side(parts: Sequence[tf.data.Dataset], nothing: RawBatch) -> tf.dat
     rows = tf.data.Dataset.zip(tuple(part.concatenate(padding) for part in parts))
     rows = rows.map(lambda *parts: tf.nest.map_structure(lambda *x: tf.concat(x, axis=0), *parts))
     return rows.take_while(lambda raw: tf.size(raw.message) > 0)
+
+
+# In Python. A None among rows or batches says that the next ones have to be waited for: what is there is handed on before.
+
+
+class _Columns:
+    """Rows of any partitions, one behind the other: a list a column."""
+
+    def __init__(self) -> None:
+        self.columns: tuple[list, ...] = ([], [], [], [])  # message, partition, offset, time
+
+    def __len__(self) -> int:
+        return len(self.columns[0])
+
+    def add(self, columns: Sequence[list]) -> None:
+        """Appends rows."""
+        for mine, more in zip(self.columns, columns, strict=True):
+            mine += more
+
+    def first(self, count: int) -> tuple[list, ...]:
+        """Takes away the first rows, as many as there are of `count`."""
+        taken = tuple(column[:count] for column in self.columns)
+        for column in self.columns:
+            del column[:count]
+        return taken
+
+
+def _in_turns(reader: RowReader, ranges: list[tuple[int, int]]) -> Iterator[tuple[list, ...] | None]:
+    """Chunks of the ranges `(partition, stop)`, as columns, the partitions in turns."""
+    while ranges:
+        left = []
+        for partition, stop in ranges:
+            while (rows := reader.take(partition, stop, CHUNK_ROWS)) is None:
+                yield None
+                reader.wait()
+            count = len(rows.offsets)
+            if count:
+                yield rows.values, [partition] * count, rows.offsets, rows.times
+            if count == CHUNK_ROWS:
+                left.append((partition, stop))
+        ranges = left
+
+
+def _rebatched(chunks: Iterable[tuple[list, ...] | None], rows: int) -> Iterator[tuple[list, ...] | None]:
+    """The same rows, so many at a time."""
+    held = _Columns()
+    for chunk in chunks:
+        if chunk is None:
+            yield None
+            continue
+        held.add(chunk)
+        while len(held) >= rows:
+            yield held.first(rows)
+    if held:
+        yield held.first(rows)
+
+
+def _beside(parts: Sequence[Iterator[tuple[list, ...] | None]]) -> Iterator[tuple[list, ...] | None]:
+    """The first batches of all parts as one, then the second ones, and so on until the longest part ends."""
+    while True:
+        batch = _Columns()
+        for part in parts:
+            while (columns := next(part, ())) is None:
+                yield None
+            if columns:
+                batch.add(columns)
+        if not batch:
+            return
+        yield batch.columns
+
+
+def batches_of(
+    window: Window, reader: RowReader, batch_size: int, groups: int = 1, own: int | None = None
+) -> Iterator[tuple[list, ...] | None]:
+    """The batches of a window in Python: (messages, partitions, offsets, times), or None where rows have to be waited for."""
+    mine = [p for p in range(len(window.start)) if own in (None, p % groups)]
+    if window.read:
+        reader.begin({p: window.start[p] for p in mine})  # those that this window leaves out, too: their rows come meanwhile
+    parts = [
+        _rebatched(_in_turns(reader, [(p, window.stop[p]) for p in window.read if p % groups == g]), batch_size // groups)
+        for g in (range(groups) if own is None else [own])
+    ]
+    return parts[0] if len(parts) == 1 else _beside(parts)
+
+
+def _steps(
+    planner: Iterable[Window | None],
+    reader: RowReader,
+    batch_size: int,
+    groups: int,
+    own: int | None,
+    stopped: Callable[[], bool],
+) -> Iterator[tuple[np.ndarray, ...]]:
+    """What goes from Python to the graph at once: rows as columns, and the sizes, windows and ends of the batches among them.
+
+    A step ends with its window, where rows have to be waited for, and with enough rows. The planner is asked for the next window
+    only after that: nothing waits for it, and no window is planned before its turn.
+    """
+    rows, batches = _Columns(), []  # (size, window, last)
+
+    def step() -> tuple[np.ndarray, ...]:
+        columns, bounds = rows.first(len(rows)), zip(*batches, strict=True)
+        batches.clear()
+        message = np.array(columns[0], object)  # never numpy's fixed width, which loses trailing zero bytes
+        tombstone = np.equal(message, None)
+        if tombstone.any():
+            message[tombstone] = b""
+        origin = (np.array(column, kind) for column, kind in zip(columns[1:], (np.int32, np.int64, np.int64), strict=True))
+        sizes, windows, ends = (np.array(column) for column in bounds)
+        return message, *origin, tombstone.astype(bool), sizes, windows, ends
+
+    for window in planner:
+        if window is None:
+            batches.append((0, -1, False))
+            yield step()
+            continue
+        handed_on = False
+        for batch in batches_of(window, reader, batch_size, groups, own):
+            if batch is not None:
+                rows.add(batch)
+                batches.append((len(batch[0]), window.number, False))
+            elif not batches and not handed_on and stopped():
+                return
+            if batches and (batch is None or len(rows) >= _STEP_ROWS):
+                handed_on = True
+                yield step()
+        batches.append((0, window.number, True))
+        yield step()
+
+
+def _from_python(
+    planner: Iterable[Window | None],
+    reader: RowReader,
+    batch_size: int,
+    groups: int,
+    own: int | None,
+    stopped: Callable[[], bool],
+) -> tf.data.Dataset:
+    def vector(kind: tf.DType) -> tf.TensorSpec:
+        return tf.TensorSpec([None], kind)
+
+    def unpacked(message, partition, offset, time_ms, tombstone, sizes, windows, ends):
+        raw = RawBatch(message, Origin(partition, offset, time_ms), tombstone)
+        bounds = tf.data.Dataset.from_tensor_slices((tf.cumsum(sizes, exclusive=True), sizes, windows, ends))
+
+        def batch(start, size, window, last):
+            return tf.nest.map_structure(lambda column: column[start : start + size], raw), window, last
+
+        return bounds.map(batch)
+
+    kinds = (tf.string, tf.int32, tf.int64, tf.int64, tf.bool, tf.int64, tf.int64, tf.bool)
+    steps = tf.data.Dataset.from_generator(
+        lambda: _steps(planner, reader, batch_size, groups, own, stopped), output_signature=tuple(map(vector, kinds))
+    )
+    return steps.flat_map(tf.autograph.experimental.do_not_convert(unpacked))
