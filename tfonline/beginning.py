@@ -19,7 +19,6 @@ from tfonline.state import FileLengths, Position
 from tfonline.stream.broker import KafkaTopic
 from tfonline.stream.journal import Journal
 from tfonline.stream.offsets import short
-from tfonline.stream.readers.tfio import MOST_PARTITIONS
 from tfonline.stream.windows import Planner, Window
 
 
@@ -57,6 +56,7 @@ def begin(
     local: Stop,
     job: Job | None,
     console: Console,
+    most_partitions: int = 0,
 ) -> Beginning:
     """On the chief, and where there is one process only: takes over the newest checkpoint, or begins a new model.
 
@@ -70,6 +70,7 @@ def begin(
       local: asks this process to stop.
       job: of several workers.
       console: where lines go.
+      most_partitions: that a process can read; 0: any number.
 
     Raises:
       UserError: the checkpoint cannot be read, or is of another stream (exit 66, 75, 78).
@@ -89,7 +90,7 @@ def begin(
     of_kafka = isinstance(source, KafkaTopic)
     position.files_read = [] if of_kafka else [dataclasses.asdict(file) for file in source.files]
     journal = Journal(config.model_dir, files=position.files_read)
-    most = MOST_PARTITIONS * (len(job.cluster.workers) if job else 1) if of_kafka else 0
+    most = most_partitions * (len(job.cluster.workers) if job else 1)
     planner = make_planner(config, source, journal, position, replay, local, console, most)
     windows = job.announce(planner, position.files_read) if job else planner
     console.expect(None if position.stop is None else sum(position.stop) - sum(position.start), position.rows)

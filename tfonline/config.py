@@ -30,6 +30,10 @@ class Config:
                                            "in --kafka_properties_file.")
     kafka_properties_file: str = flag("", "Stream", "File of librdkafka properties, one key=value a line, # comments. Its "
                                       "values are never printed or written.")
+    reader: str = flag("auto", "Stream", "What reads the rows of a topic: tfio, tensorflow-io's op; consumer, a confluent-kafka "
+                       "consumer; auto, tfio where it is installed and can read this topic, else consumer. Both give the same rows "
+                       "in the same order, and either may go on where the other has ended.",
+                       choices=("auto", "tfio", "consumer"))
     group: str = flag("tfonline", "Stream", "Consumer group under which offsets are committed after each checkpoint, for lag "
                        "tools only: they are never read back.")
     broker_timeout_secs: float = flag(30.0, "Stream", "How long the broker may be out of reach before the run ends with exit "

@@ -178,9 +178,12 @@ def _train(
     failures: Failures | None = None  # until there is something to fail
 
     def watch(secs: float) -> None:
-        stuck(secs, limit_secs, topic, lambda: failures and failures.rows_lost(), stop, console)
+        stuck(secs, limit_secs, topic, lambda: failures and failures.rows_lost(), reported, stop, console)
 
-    liveness = Liveness(limit_secs, watch)
+    def reported() -> str:
+        return reader.events.last if hasattr(reader, "events") else ""
+
+    liveness, reader = Liveness(limit_secs, watch), None
     saved = _what_is_saved(c, console) if chief else None
     source, reader = _open_stream(c, topic, saved, chief, len(cluster.workers) if cluster else 1, liveness, console)
 
@@ -223,7 +226,8 @@ def _train(
     console.say(f"making the model: {features.spec.num_ids:,} ids, {strategy.num_replicas_in_sync} replica(s)")
     learner = make_learner(strategy, c, features.spec, cluster)
     if chief:
-        begun = begin(c, learner, contract, source, start, replay, local, job, console)
+        most = getattr(reader, "most_partitions", 0)
+        begun = begin(c, learner, contract, source, start, replay, local, job, console, most)
     else:
         begun = join(c, learner, contract, source, job, console)
     plan, checkpoints = begun.plan, begun.checkpoints
@@ -238,7 +242,8 @@ def _train(
 
     rows_a_call = c.batch_size * c.steps_per_call
     groups, own = (len(cluster.workers), cluster.index) if cluster else (c.partition_groups, None)
-    raw = make_raw_batches(begun.windows, reader, rows_a_call, groups, own)
+    # A worker must not end by itself: the others may have begun with the window.
+    raw = make_raw_batches(begun.windows, reader, rows_a_call, groups, own, stop.requested if not job else lambda: False)
     elements = make_batches(raw, features, rows_a_call // (groups if cluster else 1))
     drain = Drain(stop, c.drain_secs)
     with contextlib.ExitStack() as closing:
@@ -322,13 +327,12 @@ def _open_stream(
 ) -> tuple[Any, "Reader"]:
     """The admin side of the stream, and what reads its rows."""
     from tfonline.stream.file_source import FileSource, open_files
-    from tfonline.stream.readers.tfio import TfioReader
+    from tfonline.stream.readers.choose import open_reader
 
     if topic:
-        reader = TfioReader(topic, config.bootstrap_servers, config.group, flags.kafka_properties(config))
+        c, properties = config, flags.kafka_properties(config)
         with liveness, liveness.waiting():
-            reader.check(num_workers)
-        return topic, reader
+            return topic, open_reader(c.reader, topic, c.bootstrap_servers, c.group, properties, num_workers, console.say)
     if chief:
         source = open_files(config.input_files, config.model_dir, saved, config.replay_journal, console.say)
     else:

@@ -60,14 +60,16 @@ def stuck(
     limit_secs: float,
     topic: KafkaTopic | None,
     rows_lost: Callable[[], UserError | None],
+    reported: Callable[[], str],
     stop: Stop,
     console: Console,
 ) -> None:
     """No rows came for that long. Ends the process where the broker is away, rows are gone, or the read hangs all the same.
 
-    The reader waits in C++ and cannot be called back; all that counts is saved.
+    The reader may wait in C++ and cannot be called back; all that counts is saved. `reported` gives what its client said last.
     """
-    console.say(f"the next rows have not come for {secs:.0f} s")
+    why = f" ({last})" if (last := reported()) else ""
+    console.say(f"the next rows have not come for {secs:.0f} s{why}")
     if topic is None:
         return
     try:
@@ -76,7 +78,7 @@ def stuck(
         if not error and secs < _HUNG_AFTER * limit_secs:
             return
         error = error or UserError(
-            f"the broker answers, but a read of topic {topic.name} hangs: no row for {secs:.0f} s.", Exit.TRY_AGAIN
+            f"the broker answers, but a read of topic {topic.name} hangs: no row for {secs:.0f} s{why}.", Exit.TRY_AGAIN
         )
     except UserError as e:
         error = e

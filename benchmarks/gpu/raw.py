@@ -63,7 +63,9 @@ def _trained(context: dict) -> dict[str, float]:
         config = make_config("default", "bfloat16", numeric=numeric, jit_compile=jit_compile)
         learner = make_learner(strategy, config, features.spec)
         messages = (lines * (rows // len(lines) + 1))[:rows]
-        raw = RawBatch(tf.constant(messages), Origin(tf.zeros([rows], tf.int32), tf.range(rows, dtype=tf.int64)))
+        offset = tf.range(rows, dtype=tf.int64)
+        origin = Origin(tf.zeros([rows], tf.int32), offset, tf.zeros_like(offset))
+        raw = RawBatch(tf.constant(messages), origin, tf.zeros([rows], tf.bool))
         batches = tf.data.Dataset.from_tensors((raw, tf.constant(0, tf.int64), tf.constant(False))).repeat()
         elements = make_batches(batches, features, rows)
         named = f"{numeric}, batch {batch:,}{how(steps, jit_compile)}"

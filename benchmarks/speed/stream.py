@@ -139,7 +139,7 @@ def freshness(context: dict) -> dict[str, float]:
 
     def timed(rows, *args):
         begun, now = learn(rows, *args), time.time()
-        for place in zip(*(x.numpy().tolist() for x in rows.element.batch.origin), strict=True):
+        for place in zip(*(x.numpy().tolist() for x in rows.element.batch.origin[:2]), strict=True):
             trained[place] = now
         return begun
 

@@ -5,6 +5,7 @@ import random
 import tensorflow as tf
 
 from tfonline.stream.order import make_raw_batches
+from tfonline.stream.readers import RowReader
 from tfonline.stream.windows import Window
 
 _SEED, _NUM_WINDOWS = 7, 8
@@ -12,6 +13,8 @@ _SEED, _NUM_WINDOWS = 7, 8
 
 def read_range(reader, partition, start, stop):
     """(offset, message) of a range, and the sizes of the pieces in which they came."""
+    if isinstance(reader, RowReader):
+        return _rows_of_range(reader, partition, start, stop)
     # In a graph and by tensors, as the order of rows asks for them.
     ask = tf.data.Dataset.from_tensors(tuple(tf.constant(n, tf.int64) for n in (partition, start, stop)))
     pieces = list(ask.flat_map(reader.rows))
@@ -21,11 +24,24 @@ def read_range(reader, partition, start, stop):
     return rows, [len(offset) for _, offset in pieces]
 
 
+def _rows_of_range(reader, partition, start, stop):
+    """The same of a RowReader."""
+    reader.begin({partition: start})
+    found, sizes, taken = [], [], None
+    while taken is None or len(taken.offsets) == 512:
+        while (taken := reader.take(partition, stop, 512)) is None:
+            reader.wait()
+        assert all(len(column) == len(taken.offsets) for column in taken), taken
+        found += [(o, m or b"") for o, m in zip(taken.offsets, taken.values, strict=True)]
+        sizes.append(len(taken.offsets))
+    return found, sizes
+
+
 def read_windows(reader, windows, batch_size=96, groups=1):
     """(window, partition, offset, message) in the order in which the trainer sees them."""
     found = []
     for raw, number, _ in make_raw_batches(windows, reader, batch_size, groups):
-        columns = zip(*(t.numpy().tolist() for t in (*raw.origin, raw.message)), strict=True)
+        columns = zip(*(t.numpy().tolist() for t in (*raw.origin[:2], raw.message)), strict=True)
         found += [(int(number), *row) for row in columns]
     return found
 

@@ -113,9 +113,9 @@ def test_shapes_are_static(features):
         weight=(tf.float32, 4),
         valid=(tf.bool, 4),
         features={"ids": (tf.int32, 4, 4), "values": (tf.float32, 4, 4)},
-        origin=Origin((tf.int32, 4), (tf.int64, 4)),
+        origin=Origin((tf.int32, 4), (tf.int64, 4), (tf.int64, 4)),
     )
-    assert [spec.shape.as_list() for spec in tf.nest.flatten(rejected)] == [[None]] * 4
+    assert [spec.shape.as_list() for spec in tf.nest.flatten(rejected)] == [[None]] * 5
     assert [(spec.shape.as_list(), spec.dtype) for spec in (fingerprint, message, window, last)] == [
         ([], tf.int64), ([None], tf.string), ([], tf.int64), ([], tf.bool),
     ]  # fmt: skip
@@ -159,7 +159,8 @@ def test_refused_rows_have_no_weight_and_are_recorded(features):
     assert first.batch.origin.offset.numpy().tolist() == [1, 2, 3, 4]  # a refused row keeps its place
 
     def rejected(element):
-        partition, offset, reason, message = (t.numpy().tolist() for t in tf.nest.flatten(element.rejected))
+        partition, offset, time_ms, reason, message = (t.numpy().tolist() for t in tf.nest.flatten(element.rejected))
+        assert time_ms == [-1] * len(offset)  # a file's rows have none
         return list(zip(partition, offset, [REASONS[r] for r in reason], message, strict=True))
 
     assert rejected(first) == [(1, 2, "empty", b""), (1, 3, "label", b"2\t5\t1\tab\tx")]

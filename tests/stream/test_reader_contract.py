@@ -8,6 +8,7 @@ from contracts.readers import CHECKS, check_reader
 
 from tfonline.lifecycle import Stop
 from tfonline.stream.broker import KafkaTopic
+from tfonline.stream.readers.consumer import ConsumerReader
 from tfonline.stream.readers.files import FileReader
 from tfonline.stream.readers.memory import MemorySource
 from tfonline.stream.readers.tfio import TfioReader
@@ -29,15 +30,19 @@ def of_files(request, suffix):
     return lambda: FileReader(paths)
 
 
-def of_kafka(request, _):
+def of_kafka(request, kind):
     broker, topic = (request.getfixturevalue(name) for name in ("broker", "topic"))
     name = topic(PARTITIONS)
-    return lambda: TfioReader(
-        KafkaTopic(broker.bootstrap, name, "contract", {}, 5.0, Stop(), print), broker.bootstrap, "contract", {}
-    )
+    return lambda: kind(KafkaTopic(broker.bootstrap, name, "contract", {}, 5.0, Stop(), print), broker.bootstrap, "contract", {})
 
 
-READERS = {"memory": (of_memory, None), "files": (of_files, ""), "packed files": (of_files, ".gz"), "tfio": (of_kafka, None)}
+READERS = {
+    "memory": (of_memory, None),
+    "files": (of_files, ""),
+    "packed files": (of_files, ".gz"),
+    "tfio": (of_kafka, TfioReader),
+    "consumer": (of_kafka, ConsumerReader),
+}
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)

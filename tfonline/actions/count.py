@@ -71,6 +71,7 @@ class Count:
         position.fingerprint = (position.fingerprint + int(element.fingerprint)) % 2**64
         if self._predictions:
             scored = np.empty(int(valid.sum()), PREDICTION)
-            scored["partition"], scored["offset"] = (x.numpy()[valid.ravel()] for x in element.batch.origin)
+            origin = element.batch.origin
+            scored["partition"], scored["offset"] = (x.numpy()[valid.ravel()] for x in (origin.partition, origin.offset))
             scored["label"], scored["logit"] = seen.labels[valid], seen.logits[valid]
             self._predictions.write(scored.tobytes())

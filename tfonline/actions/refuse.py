@@ -75,7 +75,8 @@ class Refuse:
         self._rows += rows
         self._rejected += int(sum(counts))
         origin, reasons, messages = element.rejected
-        for partition, offset, reason, message in zip(*(t.numpy() for t in (*origin, reasons, messages)), strict=True):
+        columns = (origin.partition, origin.offset, reasons, messages)
+        for partition, offset, reason, message in zip(*(t.numpy() for t in columns), strict=True):
             name = REASONS[reason]
             self._file.write(rejected_line(int(element.window), int(partition), int(offset), name, message))
             self._newest.append(message[:_GUESSED_BYTES])

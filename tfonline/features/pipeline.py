@@ -10,6 +10,7 @@ from tfonline.features.parse import Fields, Parse
 from tfonline.features.schema import Schema
 from tfonline.features.spec import Spec
 from tfonline.features.transforms import CategoryLookup, Crosses, log_numbers, make_numeric, row_fingerprints
+from tfonline.formats.reasons import REASONS
 from tfonline.stream.raw import Origin, RawBatch
 
 _CORES = len(os.sched_getaffinity(0))
@@ -98,11 +99,12 @@ def make_batches(raw: tf.data.Dataset, features: Features, batch_size: int) -> t
 
     @tf.autograph.experimental.do_not_convert  # nothing here needs converting, which takes a second
     def transform(raw_batch: RawBatch, window, last):
-        message, origin = raw_batch
+        message, origin, tombstone = raw_batch
         row = features(message)
+        row = row._replace(reason=tf.where(tombstone, REASONS.index("tombstone"), row.reason))
         valid = row.reason == 0
         rows = Batch(row.label, tf.cast(valid, tf.float32), valid, row.features, origin)
-        nothing = Batch(dict.fromkeys(row.label, 0.0), 0.0, False, features.spec.padding, Origin(-1, -1))
+        nothing = Batch(dict.fromkeys(row.label, 0.0), 0.0, False, features.spec.padding, Origin(-1, -1, -1))
         kept = tf.nest.map_structure(lambda x, padding: _where(valid, x, padding), rows.features, nothing.features)
         batch = tf.nest.map_structure(lambda x, padding: _pad(x, batch_size, padding), rows._replace(features=kept), nothing)
         refused = tf.where(~valid)[:, 0]

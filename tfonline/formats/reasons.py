@@ -2,7 +2,7 @@
 
 # A row's reason is the index here; 0 is a good row. Published models give the numbers, so a new reason goes to the end.
 # `encoding`: bytes that RE2 does not take for UTF-8. It lets overlong forms and surrogates through: they are values like any other.
-REASONS = ("", "empty", "encoding", "json", "fields", "label", "number")
+REASONS = ("", "empty", "encoding", "json", "fields", "label", "number", "tombstone")
 
 IN_WORDS = {
     "empty": "no byte at all",
@@ -10,5 +10,6 @@ IN_WORDS = {
     "json": "no JSON list of plain strings, whole numbers and null",
     "fields": "more or fewer fields than there are columns, or a line end inside",
     "label": "the label is neither 0 nor 1",
+    "tombstone": "a message without a value, which deletes its key",
     "number": "an integer column holds something else than a whole number of at most 18 digits",
 }

@@ -46,8 +46,9 @@ def read_first_rows(source: Source, reader: Reader, position: list[int], parse: 
         if reader.error:
             raise reader.error from e
         raise UserError(f"the first rows could not be read: {e.message}", Exit.TRY_AGAIN) from e
-    message, origin = tf.nest.map_structure(lambda *parts: tf.concat(parts, axis=0), *batches)
-    rows = zip(*(t.numpy().tolist() for t in (*origin, parse(message).reason, message)), strict=True)
+    message, origin, tombstone = tf.nest.map_structure(lambda *parts: tf.concat(parts, axis=0), *batches)
+    reason = tf.where(tombstone, REASONS.index("tombstone"), parse(message).reason)
+    rows = zip(*(t.numpy().tolist() for t in (origin.partition, origin.offset, reason, message)), strict=True)
     return FirstRows(message.numpy().tolist(), [row for row in rows if row[2]])
 
 

@@ -17,9 +17,6 @@ from tfonline.stream.windows import Window
 # Part of the order of rows: partitions take turns by chunks, so another size trains the same rows in another order.
 CHUNK_ROWS = 512
 
-# So many rows go from Python to the graph at once, where batches are small and their rows are there.
-_STEP_ROWS = 1024
-
 
 def make_raw_batches(
     planner: Iterable[Window | None],
@@ -55,9 +52,7 @@ def make_raw_batches(
 # In a graph
 
 
-def _in_graph(
-    planner: Iterable[Window | None], reader: Reader, batch_size: int, groups: int, own: int | None
-) -> tf.data.Dataset:
+def _in_graph(planner: Iterable[Window | None], reader: Reader, batch_size: int, groups: int, own: int | None) -> tf.data.Dataset:
     def plan():
         for w in planner:
             if w is None:
@@ -106,7 +101,7 @@ def _side_by_side(parts: Sequence[tf.data.Dataset], nothing: RawBatch) -> tf.dat
     return rows.take_while(lambda raw: tf.size(raw.message) > 0)
 
 
-# In Python. A None among rows or batches says that the next ones have to be waited for: what is there is handed on before.
+# In Python. A None among rows or batches says that the next ones have not come yet.
 
 
 class _Columns:
@@ -178,7 +173,7 @@ def _beside(parts: Sequence[Iterator[tuple[list, ...] | None]]) -> Iterator[tupl
 def batches_of(
     window: Window, reader: RowReader, batch_size: int, groups: int = 1, own: int | None = None
 ) -> Iterator[tuple[list, ...] | None]:
-    """The batches of a window in Python: (messages, partitions, offsets, times), or None where rows have to be waited for."""
+    """The batches of a window in Python: (messages, partitions, offsets, times), or None while rows have not come."""
     mine = [p for p in range(len(window.start)) if own in (None, p % groups)]
     if window.read:
         reader.begin({p: window.start[p] for p in mine})  # those that this window leaves out, too: their rows come meanwhile
@@ -189,51 +184,6 @@ def batches_of(
     return parts[0] if len(parts) == 1 else _beside(parts)
 
 
-def _steps(
-    planner: Iterable[Window | None],
-    reader: RowReader,
-    batch_size: int,
-    groups: int,
-    own: int | None,
-    stopped: Callable[[], bool],
-) -> Iterator[tuple[np.ndarray, ...]]:
-    """What goes from Python to the graph at once: rows as columns, and the sizes, windows and ends of the batches among them.
-
-    A step ends with its window, where rows have to be waited for, and with enough rows. The planner is asked for the next window
-    only after that: nothing waits for it, and no window is planned before its turn.
-    """
-    rows, batches = _Columns(), []  # (size, window, last)
-
-    def step() -> tuple[np.ndarray, ...]:
-        columns, bounds = rows.first(len(rows)), zip(*batches, strict=True)
-        batches.clear()
-        message = np.array(columns[0], object)  # never numpy's fixed width, which loses trailing zero bytes
-        tombstone = np.equal(message, None)
-        if tombstone.any():
-            message[tombstone] = b""
-        origin = (np.array(column, kind) for column, kind in zip(columns[1:], (np.int32, np.int64, np.int64), strict=True))
-        sizes, windows, ends = (np.array(column) for column in bounds)
-        return message, *origin, tombstone.astype(bool), sizes, windows, ends
-
-    for window in planner:
-        if window is None:
-            batches.append((0, -1, False))
-            yield step()
-            continue
-        handed_on = False
-        for batch in batches_of(window, reader, batch_size, groups, own):
-            if batch is not None:
-                rows.add(batch)
-                batches.append((len(batch[0]), window.number, False))
-            elif not batches and not handed_on and stopped():
-                return
-            if batches and (batch is None or len(rows) >= _STEP_ROWS):
-                handed_on = True
-                yield step()
-        batches.append((0, window.number, True))
-        yield step()
-
-
 def _from_python(
     planner: Iterable[Window | None],
     reader: RowReader,
@@ -242,20 +192,36 @@ def _from_python(
     own: int | None,
     stopped: Callable[[], bool],
 ) -> tf.data.Dataset:
-    def vector(kind: tf.DType) -> tf.TensorSpec:
-        return tf.TensorSpec([None], kind)
+    # Few arrays, and each batch by itself: an array costs a step of the generator as much as many rows, and a graph that takes
+    # several batches apart costs more than it saves.
+    def element(columns: Sequence[list], window: int, last: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        values, *numbers = columns
+        message = np.array(values, object)  # never numpy's fixed width, which loses trailing zero bytes
+        tombstone = np.equal(message, None).astype(bool)
+        if tombstone.any():
+            message[tombstone] = b""
+        return message, np.array([*numbers, tombstone], np.int64), np.array([window, last], np.int64)
 
-    def unpacked(message, partition, offset, time_ms, tombstone, sizes, windows, ends):
-        raw = RawBatch(message, Origin(partition, offset, time_ms), tombstone)
-        bounds = tf.data.Dataset.from_tensor_slices((tf.cumsum(sizes, exclusive=True), sizes, windows, ends))
+    nothing = ([], [], [], [])
 
-        def batch(start, size, window, last):
-            return tf.nest.map_structure(lambda column: column[start : start + size], raw), window, last
+    def generate():
+        for window in planner:
+            if window is None:
+                yield element(nothing, -1, True)
+                continue
+            begun = False
+            for batch in batches_of(window, reader, batch_size, groups, own):
+                if batch is not None:
+                    begun = True
+                    yield element(batch, window.number, False)
+                elif not begun and stopped():
+                    return
+            yield element(nothing, window.number, True)
 
-        return bounds.map(batch)
+    def batch(message, numbers, bounds):
+        partition, offset, time_ms, tombstone = tf.unstack(numbers)
+        raw = RawBatch(message, Origin(tf.cast(partition, tf.int32), offset, time_ms), tf.cast(tombstone, tf.bool))
+        return raw, bounds[0], tf.cast(bounds[1], tf.bool)
 
-    kinds = (tf.string, tf.int32, tf.int64, tf.int64, tf.bool, tf.int64, tf.int64, tf.bool)
-    steps = tf.data.Dataset.from_generator(
-        lambda: _steps(planner, reader, batch_size, groups, own, stopped), output_signature=tuple(map(vector, kinds))
-    )
-    return steps.flat_map(tf.autograph.experimental.do_not_convert(unpacked))
+    spec = (tf.TensorSpec([None], tf.string), tf.TensorSpec([4, None], tf.int64), tf.TensorSpec([2], tf.int64))
+    return tf.data.Dataset.from_generator(generate, output_signature=spec).map(batch)

@@ -17,6 +17,7 @@ _TRAINERS_OWN = {
     "bootstrap.servers": "--bootstrap_servers",
     "group.id": "--group",
     "enable.auto.commit": "tfonline itself",
+    "enable.auto.offset.store": "tfonline itself",
     "auto.offset.reset": "tfonline itself",
     "isolation.level": "tfonline itself",
     "enable.partition.eof": "tfonline itself",
@@ -48,17 +49,10 @@ def as_dict(properties: Iterable[Property]) -> dict[str, str]:
 
 
 def refuse_what_the_trainer_cannot_take(properties: Iterable[Property]) -> None:
-    """Raises UserError (exit 64) for a property that the trainer sets itself, and a value that its reader cannot be given."""
-    for key, value, where in properties:
+    """Raises UserError (exit 64) for a property that the trainer sets itself."""
+    for key, _, where in properties:
         if key in _TRAINERS_OWN:
             raise UserError(f"{where}: {key} is set by {_TRAINERS_OWN[key]}. Leave it out.", Exit.FLAGS)
-        if "=" in value:
-            raise UserError(
-                f"{where}: the value of {key} holds '=', which the tensorflow-io reader refuses: it splits each property there and "
-                "knows no way to quote it. The tools take such a value; for the trainer choose another one: a new password, or a "
-                "file's path without '='.",
-                Exit.FLAGS,
-            )
 
 
 def without_secrets(text: str, properties: Mapping[str, str]) -> str:

@@ -323,8 +323,7 @@ def check_partitions(num_partitions: int, most: int) -> None:
     if most and num_partitions > most:
         raise UserError(
             f"the topic has {num_partitions:,} partitions, and this run can read {most:,} of them at most: the tensorflow-io "
-            "reader takes some seven threads and six open files a partition. Share them among several workers (--cluster, "
-            "docs/workers.md), or write the rows to a topic with fewer partitions.",
+            "reader takes some seven threads and six open files a partition. Use --reader=consumer.",
             Exit.FLAGS,
         )
 

@@ -149,7 +149,7 @@ class ConsumerReader:
         """
         part = self._partitions[partition]
         offsets = part.offsets
-        whole = part.position >= stop or part.end >= stop or bool(offsets) and offsets[-1] >= stop - 1
+        whole = part.position >= stop or part.end >= stop or (bool(offsets) and offsets[-1] >= stop - 1)
         if len(offsets) < most and not whole:
             if part.failed:
                 raise part.failed
@@ -177,7 +177,8 @@ class ConsumerReader:
         """
         try:
             messages = self._consumer.consume(_TAKEN_AT_ONCE, 0)  # with a time, it would wait until there are so many
-            if not messages and (first := self._consumer.poll(_SLICE_SECS)):
+            # `is not None`: a message without a byte has the length 0, and is false.
+            if not messages and (first := self._consumer.poll(_SLICE_SECS)) is not None:
                 messages = [first, *self._consumer.consume(_TAKEN_AT_ONCE - 1, 0)]
             self._put(messages)
         except Exception as e:  # tf.data would turn it into a text of its own; the training loop raises this one
@@ -244,8 +245,8 @@ class ConsumerReader:
             part.failed = RowsGone(f"partition {message.partition()}: from offset {after} on")
         elif error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
             raise UserError(
-                f"the Kafka broker at {self._servers} does not let this account read topic {self._topic.name} ({error.str()}). Give "
-                "it the right to read the topic (Kafka's ACLs), or log in as another.",
+                f"the Kafka broker at {self._servers} does not let this account read topic {self._topic.name} ({error.str()}). "
+                "Give it the right to read the topic (Kafka's ACLs), or log in as another.",
                 Exit.CREDENTIALS,
             )
         elif error.fatal():

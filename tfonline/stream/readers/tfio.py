@@ -11,6 +11,7 @@ from tfonline.lifecycle import Exit, UserError
 from tfonline.stream import listener
 from tfonline.stream.broker import KafkaTopic, RowsGone
 from tfonline.stream.properties import without_secrets
+from tfonline.stream.readers.choose import MOST_PARTITIONS
 from tfonline.stream.windows import check_partitions
 
 # Rows that are taken from the op at once. One by one they would cost far more.
@@ -22,10 +23,6 @@ _LOG_IN_SECS = 10.0
 # Rows of a partition that may wait in librdkafka. With so many there it pauses for a second, in which these are not to run out.
 _MOST_QUEUED = 500_000
 
-# Partitions that a process can read by tensorflow-io's op, which makes a consumer for each at each window. Seen on two cores beside
-# the broker: 512 partitions took 3,754 threads, 2,863 open files and 3 s a window; 1,000 took 7,546, 6,451 and 12 s, and more
-# where the machine is busy: that comes near --broker_timeout_secs, after which a read is taken for one that hangs.
-MOST_PARTITIONS = 512
 _FILES_A_PARTITION = 7
 
 
@@ -39,8 +36,11 @@ class TfioReader:
       properties: librdkafka properties.
 
     Attributes:
+      most_partitions: that one process can read.
       error: what failed in Python under a read, if anything did.
     """
+
+    most_partitions = MOST_PARTITIONS
 
     def __init__(self, topic: KafkaTopic, servers: str, group: str, properties: dict[str, str]):
         self._topic, self._servers, self._group, self._properties = topic, servers, group, properties
@@ -111,7 +111,7 @@ class TfioReader:
         if scram and any(listener.is_kafka_4(host, port, tls) for host, port in listener.addresses(self._servers)):
             raise UserError(
                 f"{head} by {mechanism}. {own} Before version 2.6.1 that library's SCRAM does not work with Kafka 4. Use PLAIN "
-                "over TLS (security.protocol=SASL_SSL, sasl.mechanism=PLAIN), a client's certificate (SSL), or brokers of Kafka 3.",
+                "over TLS (security.protocol=SASL_SSL, sasl.mechanism=PLAIN), a client's certificate (SSL), or --reader=consumer.",
                 Exit.CREDENTIALS,
             )
         raise UserError(
