@@ -342,8 +342,8 @@ def test_a_read_that_hangs_while_the_broker_answers_ends_the_run(monkeypatch, ca
     left = []
     monkeypatch.setattr(waits, "leave", left.append)
     stop, console = Stop(), train.Console()
-    waits.stuck(30, 30, Reachable(), lambda: None, stop, console)
+    waits.stuck(30, 30, Reachable(), lambda: None, str, stop, console)
     assert left == []
-    waits.stuck(120, 30, Reachable(), lambda: None, stop, console)
+    waits.stuck(120, 30, Reachable(), lambda: None, lambda: "host:1: too large", stop, console)
     assert left == [75]
-    assert "the broker answers, but a read of topic clicks hangs: no row for 120 s" in capfd.readouterr().err
+    assert "the broker answers, but a read of topic clicks hangs: no row for 120 s (host:1: too large)." in capfd.readouterr().err

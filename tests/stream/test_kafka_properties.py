@@ -73,7 +73,6 @@ def test_a_secret_on_the_command_line_is_refused_unshown(key, tmp_path):
     [
         (f"sasl.password {SECRET}", "is not key=value, such as security.protocol=SSL."),
         (f"={SECRET}", "is not key=value"),
-        (f"sasl.password={SECRET}=", "the value of sasl.password holds '=', which the tensorflow-io reader refuses"),
     ],
 )
 def test_a_wrong_line_of_the_properties_file_is_named_and_its_value_is_not(tmp_path, line, problem):
@@ -90,16 +89,6 @@ def test_a_property_flag_that_is_none_is_numbered_and_not_shown(flag):
     message, code = refusal("--kafka_property=client.id=x", f"--kafka_property={flag}")
     assert code == Exit.FLAGS
     assert message == "--kafka_property number 2 is not key=value, such as security.protocol=SSL."
-
-
-def test_a_value_that_the_reader_cannot_be_given_is_refused_with_what_to_do():
-    message, code = refusal("--kafka_property=client.id=a=b")
-    assert code == Exit.FLAGS
-    assert message == (
-        "--kafka_property=client.id: the value of client.id holds '=', which the tensorflow-io reader refuses: it splits each "
-        "property there and knows no way to quote it. The tools take such a value; for the trainer choose another one: a new "
-        "password, or a file's path without '='."
-    )
 
 
 @pytest.mark.parametrize(

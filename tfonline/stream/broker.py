@@ -335,7 +335,7 @@ class KafkaTopic:
                     said, why = True, self._events.last or error
                     self._say(f"{doing} from {self._servers} fails ({why}); trying again for {self._timeout_secs:g} s at most")
                 if time.monotonic() > deadline or self._stop.wait(_PAUSE_SECS):
-                    raise self._deleted() or self._unreachable(doing, error) from e
+                    raise self.deleted() or self._unreachable(doing, error) from e
 
     def _check_same_topic(self) -> None:
         """After a time without answers the topic may be another of the same name, whose offsets mean something else."""
@@ -348,7 +348,7 @@ class KafkaTopic:
                 Exit.CONFIG,
             )
 
-    def _deleted(self) -> UserError | None:
+    def deleted(self) -> UserError | None:
         """The error where the broker answers but does not know the topic. Asked late: one that starts may not know it yet."""
         try:
             topics = self._consumer.list_topics(timeout=_REQUEST_SECS).topics

@@ -1,5 +1,6 @@
 """Rows of a Kafka topic, read by one confluent-kafka consumer that stays for the whole run."""
 
+import time
 from bisect import bisect_left
 from collections.abc import Mapping
 from itertools import groupby
@@ -25,8 +26,9 @@ _ANSWER_BYTES = 64 << 20
 _LEAST_FETCH_BYTES, _MOST_FETCH_BYTES = 64 << 10, 1 << 20
 
 _GONE = {KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE}
-# The topic was deleted, or this client has not heard of a new partition yet: the admin side knows.
-_UNKNOWN = {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION}
+# A deleted topic is no error to librdkafka: while no row comes, the topic is asked for so often. A broker that has just started may
+# not know its topics yet, so a single answer is none.
+_LOOK_SECS, _LOOKS, _LOOK_TIMEOUT_SECS = 2.0, 3, 0.1
 
 
 class _Partition:
@@ -80,6 +82,7 @@ class ConsumerReader:
         self._topic, self._servers, self._properties = topic, servers, properties
         self._partitions: dict[int, _Partition] = {}
         self._wanted: set[int] = set()  # rows of these are waited for: they are not paused
+        self._looked, self._unknown = time.monotonic(), 0  # when the topic was asked for, and how often it was not there since
         self.error: Exception | None = None
         self.events = ClientEvents(servers, properties)
         own = -(-topic.num_partitions // workers)
@@ -89,9 +92,6 @@ class ConsumerReader:
             # A full queue is looked at again after so long. By default that is a second, in which the rows would run out.
             "fetch.queue.backoff.ms": 5,
             "fetch.message.max.bytes": max(_LEAST_FETCH_BYTES, min(_MOST_FETCH_BYTES, _ANSWER_BYTES // own)),
-            # A topic that was deleted is an error after some seconds, and not after minutes.
-            "topic.metadata.refresh.interval.ms": 10_000,
-            "topic.metadata.propagation.max.ms": 10_000,
             **properties,
             "bootstrap.servers": servers,
             "group.id": group,
@@ -173,14 +173,18 @@ class ConsumerReader:
         """See RowReader.
 
         Raises:
-          UserError: the account may not read the topic (exit 77), the topic was deleted (66) or made anew (78).
+          UserError: the account may not read the topic (exit 77), or the topic was deleted (66).
         """
         try:
             messages = self._consumer.consume(_TAKEN_AT_ONCE, 0)  # with a time, it would wait until there are so many
             # `is not None`: a message without a byte has the length 0, and is false.
             if not messages and (first := self._consumer.poll(_SLICE_SECS)) is not None:
                 messages = [first, *self._consumer.consume(_TAKEN_AT_ONCE - 1, 0)]
-            self._put(messages)
+            if messages:
+                self._put(messages)
+                self._looked, self._unknown = time.monotonic(), 0
+            elif time.monotonic() - self._looked > _LOOK_SECS:
+                self._look()
         except Exception as e:  # tf.data would turn it into a text of its own; the training loop raises this one
             self.error = e
             raise
@@ -253,8 +257,17 @@ class ConsumerReader:
             raise KafkaException(error)
         else:
             self.events.note(error)
-            if error.code() in _UNKNOWN:
-                self._topic.begins()  # raises where the topic is gone
+
+    def _look(self) -> None:
+        """Raises UserError where the topic is gone (exit 66)."""
+        self._looked = time.monotonic()
+        try:
+            found = self._consumer.list_topics(self._topic.name, timeout=_LOOK_TIMEOUT_SECS).topics[self._topic.name]
+        except KafkaException:
+            return  # the broker is away: who watches the reads tells of it
+        self._unknown = self._unknown + 1 if found.error is not None else 0
+        if self._unknown >= _LOOKS and (deleted := self._topic.deleted()):
+            raise deleted
 
     def _resume(self, partition: int, part: _Partition) -> None:
         if part.paused:
