@@ -37,7 +37,7 @@ _PARTS: dict[str, list[tuple[str, dict]]] = {
     # In turns, three times: a machine that is shared is not as fast from one minute to the next.
     "training": [*[("machine", {}), ("training", {}), ("peers", {"part": "torch"})] * 3, ("peers", {"part": "deepctr"})],
     "features": [("features", {"cores": 1}), ("features", {"cores": 0}), ("peers", {"part": "pandas"})],
-    "reading": [("stream", {"part": "reading"})],
+    "reading": [("reading", {})],
     "end_to_end": [("stream", {"part": "end_to_end"}), ("profile", {})],
     "freshness": [("stream", {"part": "freshness"})],
     "growth": [("stream", {"part": "windows"}), *(("growth", {"vocab": v}) for v in (200_000, 2_000_000, 20_000_000))],
@@ -83,7 +83,16 @@ _TARGETS = [
     Target("roof_share_b1000", lambda f: _share_of_roof(f, 1000), 0.65, None),
     Target("roof_share_b16384", lambda f: _share_of_roof(f, 16_384), 0.75, None),
     Target("features_per_core", lambda f: f["features bucket (1 core), rows/s"], 200_000, 500_000),
-    Target("read_vs_consume", lambda f: f["reading, rows/s"] / f["consume to tensors, rows/s"], 0.8, 1.5),
+    *(
+        Target(name, lambda f, what=what: f[f"{what}: consumer, rows/s"] / f[f"{what}: tfio, rows/s"], at_least, aim)
+        for name, what, at_least, aim in (
+            ("read_100_vs_tfio", "windows of 100", 10, 20),
+            ("read_1000_vs_tfio", "windows of 1,000", 6, 12),
+            ("read_10000_vs_tfio", "windows of 10,000", 1.5, 2.5),
+            ("read_64_partitions_vs_tfio", "64 partitions", 5, 10),
+        )
+    ),
+    Target("read_vs_consume", lambda f: f["windows of 10,000: consumer, rows/s"] / f["consume to tensors, rows/s"], 1.0, 1.5),
     Target("end_to_end_share", lambda f: f["Kafka to trained, rows/s"] / f["training alone beside it, rows/s"], 0.85, 0.95),
     Target("freshness_p95_ms", lambda f: f["produced to trained, p95, ms"], 1000, 250, higher_is_better=False),
     Target(

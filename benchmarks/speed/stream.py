@@ -1,4 +1,4 @@
-"""Reading, the whole way, and how fresh the model is; on a real broker on the same machine."""
+"""How reading grows, the whole way, and how fresh the model is; on a real broker on the same machine."""
 
 import json
 import os
@@ -14,57 +14,26 @@ import numpy as np
 from benchmarks.commands import tool
 
 _BATCH_ROWS = 1000
-_READ_ROWS = 1_000_000
-_WIDE_ROWS = 200_000
-
-
-def reading(context: dict) -> dict[str, float]:
-    """Rows/s from Kafka to RawBatch, beside confluent-kafka's `consume` of the same topic, plain and turned into tensors."""
-    import tensorflow as tf
-    from confluent_kafka import Consumer, TopicPartition
-
-    from tfonline.stream.windows import Window
-
-    servers, topic = context["bootstrap"], _topic(context, "long", 2, _READ_ROWS)
-    ends = topic.ends()
-
-    def consume(to_tensors: bool) -> float:
-        consumer = Consumer({"bootstrap.servers": servers, "group.id": "benchmark", "enable.auto.commit": False})
-        consumer.assign([TopicPartition(topic.name, p, 0) for p in range(len(ends))])
-        rows = 0
-        began = time.perf_counter()
-        while rows < sum(ends):
-            some = consumer.consume(_BATCH_ROWS, 1.0)
-            rows += len(some)
-            if to_tensors:
-                tf.constant([m.value() for m in some])
-                tf.constant([m.partition() for m in some], tf.int32)
-                tf.constant([m.offset() for m in some], tf.int64)
-        consumer.close()
-        return rows / (time.perf_counter() - began)
-
-    whole = Window(0, tuple([0] * len(ends)), tuple(ends), "rows")
-    rounds = [(consume(False), consume(True), read_rows_per_sec(topic, servers, [whole])) for _ in range(3)]
-    names = ("consume, rows/s", "consume to tensors, rows/s", "reading, rows/s")
-    return dict(zip(names, map(float, np.median(rounds, axis=0)), strict=True))
+READ_ROWS = 1_000_000
+WIDE_ROWS = 200_000
 
 
 def windows(context: dict) -> dict[str, float]:
     """Rows/s of reading alone as the number of partitions grows, and as windows do."""
     found = {}
     for partitions in (1, 4, 16, 64):
-        topic = _topic(context, f"wide_{partitions}", partitions, _WIDE_ROWS)
+        topic = make_topic(context, f"wide_{partitions}", partitions, WIDE_ROWS)
         found[f"{partitions} partitions: reading, rows/s"] = read_rows_per_sec(
-            topic, context["bootstrap"], _cut(topic.ends(), 10_000)
+            topic, context["bootstrap"], windows_of(topic.ends(), 10_000)
         )
-    topic = _topic(context, "long", 2, _READ_ROWS)
+    topic = make_topic(context, "long", 2, READ_ROWS)
     for rows in (100, 1000, 10_000, 100_000, 1_000_000):
-        rate = read_rows_per_sec(topic, context["bootstrap"], _cut(topic.ends(), rows), secs=4)
+        rate = read_rows_per_sec(topic, context["bootstrap"], windows_of(topic.ends(), rows), secs=4)
         found[f"windows of {rows:,}: reading, rows/s"] = rate
     return found
 
 
-def _topic(context: dict, name: str, partitions: int, rows: int):
+def make_topic(context: dict, name: str, partitions: int, rows: int):
     """A topic of synthetic rows, made where it is not there yet."""
     from confluent_kafka.admin import AdminClient
 
@@ -77,7 +46,7 @@ def _topic(context: dict, name: str, partitions: int, rows: int):
     return KafkaTopic(servers, name, "benchmark", {}, 10, None, print)
 
 
-def _cut(ends: list[int], rows: int) -> list:
+def windows_of(ends: list[int], rows: int) -> list:
     """Windows of so many rows, alike in all partitions."""
     from tfonline.stream.windows import Window
 
@@ -87,12 +56,13 @@ def _cut(ends: list[int], rows: int) -> list:
 
 
 def read_rows_per_sec(topic, servers: str, planned: list, secs: float = float("inf")) -> float:
-    """Rows/s of reading the windows, all or for so many seconds."""
+    """Rows/s of reading the windows as --reader=auto does, all or for so many seconds."""
     from tfonline.stream.order import make_raw_batches
-    from tfonline.stream.readers.tfio import TfioReader
+    from tfonline.stream.readers.choose import open_reader
 
     rows, began = 0, time.perf_counter()
-    for raw, _, _ in make_raw_batches(planned, TfioReader(topic, servers, "benchmark", {}), _BATCH_ROWS).prefetch(2):
+    reader = open_reader("auto", topic, servers, "benchmark", {}, 1, print)
+    for raw, _, _ in make_raw_batches(planned, reader, _BATCH_ROWS).prefetch(2):
         rows += len(raw.message)
         if time.perf_counter() - began > secs:
             break
@@ -186,5 +156,5 @@ def freshness(context: dict) -> dict[str, float]:
 def measure(context: dict) -> dict[str, float]:
     """One of them."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    parts = {"reading": reading, "windows": windows, "end_to_end": end_to_end, "freshness": freshness}
+    parts = {"windows": windows, "end_to_end": end_to_end, "freshness": freshness}
     return parts[context["part"]](context)
