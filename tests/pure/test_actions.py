@@ -21,6 +21,7 @@ from tfonline.report.console import Console
 from tfonline.report.files import SideFiles
 from tfonline.report.status import Status
 from tfonline.state import FileLengths, Position
+from tfonline.stream.raw import Origin
 from tfonline.stream.windows import Window
 
 
@@ -55,7 +56,7 @@ class Element:
     window, fingerprint = 7, 2**64 - 3
 
     class batch:
-        origin = (Array(0, 0, 1, -1), Array(10, 11, 20, -1))
+        origin = Origin(Array(0, 0, 1, -1), Array(10, 11, 20, -1), Array(-1, -1, -1, -1))
 
 
 def seen(deep_loss=0.5, valid=(True, False, True, False)):

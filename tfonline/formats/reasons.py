@@ -10,6 +10,6 @@ IN_WORDS = {
     "json": "no JSON list of plain strings, whole numbers and null",
     "fields": "more or fewer fields than there are columns, or a line end inside",
     "label": "the label is neither 0 nor 1",
-    "tombstone": "a message without a value, which deletes its key",
     "number": "an integer column holds something else than a whole number of at most 18 digits",
+    "tombstone": "a message without a value",
 }
