@@ -18,6 +18,7 @@ from confluent_kafka.admin import (
     ResourcePatternType,
     ResourceType,
 )
+from contracts.readers import read_windows
 from kafka_cli import Connection
 from kafka_helpers import make_topic
 from secure_kafka import PASSWORD
@@ -27,7 +28,10 @@ from tfonline.stream.broker import KafkaTopic
 from tfonline.stream.broker_errors import ClientEvents
 from tfonline.stream.dead_letters import DeadLetters
 from tfonline.stream.readers import tfio
+from tfonline.stream.readers.choose import open_reader
+from tfonline.stream.readers.consumer import ConsumerReader
 from tfonline.stream.readers.tfio import TfioReader
+from tfonline.stream.windows import Window
 
 WRONG = "wrong-48"
 
@@ -280,9 +284,37 @@ def test_scram_with_kafka_4_is_refused_before_anything_is_trained(kafka, clicks)
         f"77 the tensorflow-io reader cannot log in to the Kafka broker at {kafka.log_in} by SCRAM-SHA-256. It has a librdkafka of "
         "its own, version 1.5; the admin side and the tools use a newer one, and do log in. Before version 2.6.1 that library's "
         "SCRAM does not work with Kafka 4. Use PLAIN over TLS (security.protocol=SASL_SSL, sasl.mechanism=PLAIN), a client's "
-        "certificate (SSL), or brokers of Kafka 3.",
+        "certificate (SSL), or --reader=consumer.",
     ]
     assert PASSWORD not in done.stdout + done.stderr
+
+
+# The consumer's own log-in
+
+
+@pytest.mark.parametrize("kind", ["PLAIN", "SCRAM-SHA-256", "TLS"])
+def test_the_consumer_logs_in_and_reads(kafka, clicks, kind):
+    servers, properties = (
+        (kafka.tls, {"security.protocol": "SSL", "ssl.ca.location": kafka.certificate})
+        if kind == "TLS"
+        else (kafka.log_in, kafka.log_in_by(kind))
+    )
+    topic, said = KafkaTopic(servers, clicks, "test", properties, 30.0, Stop(), print), []
+    reader = open_reader("auto" if kind != "PLAIN" else "consumer", topic, servers, "test", properties, 1, said.append)
+    assert isinstance(reader, ConsumerReader)
+    assert len(said) == (kind != "PLAIN")
+    assert len(read_windows(reader, [Window(0, (0, 0), (2, 0), "rows")])) == 2
+    reader.close()
+
+
+@pytest.mark.parametrize("kind", ["PLAIN", "SCRAM-SHA-256"])
+def test_the_consumer_tells_a_log_in_that_is_refused(kafka, clicks, kind):
+    topic = KafkaTopic(kafka.log_in, clicks, "test", kafka.log_in_by(kind), 5.0, Stop(), print)
+    reader = ConsumerReader(topic, kafka.log_in, "test", kafka.log_in_by(kind, WRONG))
+    with pytest.raises(UserError, match="refuses the log-in: SASL authentication error") as e:
+        reader.check()
+    assert e.value.code == 77
+    assert WRONG not in str(e.value)
 
 
 def test_a_reader_that_gets_no_answer_for_another_reason_may_be_tried_again(kafka, clicks, monkeypatch):
