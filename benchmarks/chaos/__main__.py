@@ -39,6 +39,7 @@ from benchmarks.chaos.patience import limit_secs
 from benchmarks.chaos.stream import Feeder, preload
 from benchmarks.chaos.watch import Watch
 from tfonline.lifecycle import Exit, UserError
+from tfonline.stream.readers.choose import choose_reader
 
 _TOPIC, _DEAD_LETTERS, _PARTITIONS = "chaos", "chaos-refused", 3
 # A window by count, by time, and by whichever comes first.
@@ -88,7 +89,8 @@ class Chaos:
         common = {k: v for k, v in flags.items() if k not in ("stop_at", "dead_letter_topic", "window_rows", "window_secs")}
         self._finish({**common, **replay}, "", "the replay")
         self.say("comparing topic, journal, checkpoint and the replayed model")
-        return check(self._bootstrap, _TOPIC, _DEAD_LETTERS, self._folder / "model", self._folder / "replayed")
+        tells_tombstones = choose_reader(self._args.reader, {}, 1, 1)[0] == "consumer"
+        return check(self._bootstrap, _TOPIC, _DEAD_LETTERS, self._folder / "model", self._folder / "replayed", tells_tombstones)
 
     def close(self) -> None:
         """Stops the trainer and the broker."""

@@ -36,8 +36,10 @@ class Verdict:
     problems: list[str] = dataclasses.field(default_factory=list)
 
 
-def check(bootstrap: str, topic: str, dead_letters: str, model_dir: pathlib.Path, replayed: pathlib.Path) -> Verdict:
-    """Compares topic, dead letters, journal, checkpoint and the replayed model."""
+def check(
+    bootstrap: str, topic: str, dead_letters: str, model_dir: pathlib.Path, replayed: pathlib.Path, tells_tombstones: bool
+) -> Verdict:
+    """Compares topic, dead letters, journal, checkpoint and the replayed model; not every reader tells tombstones."""
     verdict = Verdict()
 
     def expect(what: str, found: object, wanted: object) -> None:
@@ -51,7 +53,7 @@ def check(bootstrap: str, topic: str, dead_letters: str, model_dir: pathlib.Path
     expect("the checkpoint's next offsets", position["next"], end)
 
     records = [{o: m for o, m in r.items() if o < n} for r, n in zip(read(bootstrap, topic), end, strict=True)]
-    refused = {(p, o): reason for p, r in enumerate(records) for o, m in r.items() if (reason := reason_of(m))}
+    refused = {(p, o): reason for p, r in enumerate(records) for o, m in r.items() if (reason := reason_of(m, tells_tombstones))}
     good = [{o: m for o, m in r.items() if (p, o) not in refused} for p, r in enumerate(records)]
     scored = np.fromfile(model_dir / "predictions.bin", _PREDICTION)
     trained = collections.Counter(zip(scored["partition"].tolist(), scored["offset"].tolist(), strict=True))
@@ -157,8 +159,10 @@ def _messages(bootstrap: str, topic: str) -> list[list]:
         consumer.close()
 
 
-def reason_of(message: bytes | None) -> str:
+def reason_of(message: bytes | None, tells_tombstones: bool) -> str:
     """Why a TSV row of the Criteo columns is refused; '' for a good row."""
+    if message is None and tells_tombstones:
+        return "tombstone"
     if not message:
         return "empty"
     try:

@@ -4,7 +4,7 @@ import random
 
 # Each takes a good row's fields. With it stands the reason by which the trainer must refuse the row.
 MUTATIONS = {
-    "tombstone": (lambda fields: None, "empty"),
+    "tombstone": (lambda fields: None, "tombstone"),
     "empty value": (lambda fields: b"", "empty"),
     "truncated": (lambda fields: b"\t".join(fields[:-7]), "fields"),
     "extra fields": (lambda fields: b"\t".join([*fields, b"x", b"y"]), "fields"),

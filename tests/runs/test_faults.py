@@ -206,7 +206,7 @@ def test_every_kind_of_poison_is_refused_by_its_reason_and_sent_as_it_came(broke
     for place, (value, _, _) in poison.items():
         rows[place] = value
     name, dead = topic([rows[:100], rows[100:]]), topic([[]])
-    summary = start(topic=name, dead_letter_topic=dead, max_rejected_ratio=1.0)
+    summary = start(topic=name, reader="consumer", dead_letter_topic=dead, max_rejected_ratio=1.0)
     assert (summary["rows"], summary["rejected"]) == (200 - len(MUTATIONS), len(MUTATIONS))
     lines = [json.loads(line) for line in (tmp_path / "model" / "rejected.jsonl").read_text().splitlines()]
     refused = {(line["partition"] * 100 + line["offset"]): line["reason"] for line in lines}
