@@ -47,7 +47,7 @@ def make_strategy(num_replicas: int, devices: str, cluster: Cluster | None = Non
     if devices == "gpu" and len(gpus) < num_replicas:
         raise UserError(
             f"--devices=gpu --num_replicas={num_replicas}, but TensorFlow sees {len(gpus)} GPUs. Check nvidia-smi, and BUILD.md on "
-            "the CUDA libraries that TensorFlow 2.16 needs, or use --devices=cpu.",
+            "the CUDA libraries that TensorFlow needs, or use --devices=cpu.",
             Exit.FLAGS,
         )
     if devices != "cpu" and len(gpus) >= num_replicas:
