@@ -354,7 +354,8 @@ def _open_topic(stream: StreamSettings, name: str, stop: Stop, console: Console)
 def _open_dead_letters(stream: StreamSettings, name: str, stop: Stop, console: Console) -> DeadLetters:
     """Opened at the start: better to end now, where the topic is missing, than at the first refused row."""
     _open_topic(stream, name, stop, console)
-    return DeadLetters(stream.bootstrap_servers, name, stream.topic, stream.read_properties, stream.broker_timeout_secs)
+    servers, secs = stream.bootstrap_servers, stream.broker_timeout_secs
+    return DeadLetters(servers, name, stream.topic, stream.read_properties, secs, stop, console.say)
 
 
 if __name__ == "__main__":

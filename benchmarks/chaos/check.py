@@ -74,7 +74,7 @@ def check(
     expect(
         "dead letters",
         letters(bootstrap, dead_letters),
-        {f"{topic}:{p}:{o}": (r, records[p][o] or b"") for (p, o), r in refused.items()},
+        {(topic, p, o): (r, records[p][o]) for (p, o), r in refused.items()},
     )
 
     other, other_position = saved(replayed)
@@ -130,13 +130,14 @@ def read(bootstrap: str, topic: str) -> list[dict[int, bytes | None]]:
     return [{m.offset(): m.value() for m in messages} for messages in _messages(bootstrap, topic)]
 
 
-def letters(bootstrap: str, topic: str) -> dict[str, tuple[str, bytes]]:
-    """The dead letters by key: (reason, message)."""
-    return {
-        m.key().decode(): (dict(m.headers())["reason"].decode(), m.value() or b"")
-        for messages in _messages(bootstrap, topic)
-        for m in messages
-    }
+def letters(bootstrap: str, topic: str) -> dict[tuple[str, int, int], tuple[str, bytes | None]]:
+    """The dead letters, by the topic, partition and offset that they came from: (reason, message)."""
+    found = {}
+    for messages in _messages(bootstrap, topic):
+        for m in messages:
+            about = {key.removeprefix("tfonline."): value.decode() for key, value in m.headers()}
+            found[about["topic"], int(about["partition"]), int(about["offset"])] = (about["reason"], m.value())
+    return found
 
 
 def _messages(bootstrap: str, topic: str) -> list[list]:

@@ -206,7 +206,8 @@ def rows_of(window: Window, first: int, good: int) -> tuple[Element, Seen | None
     labels, logits = (offsets % 2).astype(np.float32), np.where(valid, (offsets % 5 - 2) / 4, 0).astype(np.float32)
     reason = np.full(4 - good, REASONS.index("label"))
     messages = np.array([b"row %d" % offset for offset in offsets], object)
-    origin = SimpleNamespace(partition=Array(np.zeros(4, int)), offset=Array(offsets))
+    of_rows = {"partition": Array(np.zeros(4, int)), "offset": Array(offsets), "time_ms": Array(1000 * offsets)}
+    origin = SimpleNamespace(**of_rows)
     refused = SimpleNamespace(partition=Array(np.zeros(4 - good, int)), offset=Array(offsets[good:]))
     element = Element(
         batch=Element(

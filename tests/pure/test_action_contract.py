@@ -15,6 +15,7 @@ from tfonline.actions.note import make_note
 from tfonline.actions.publish import Publish
 from tfonline.actions.refused_rows import Refuse
 from tfonline.actions.report import Report
+from tfonline.actions.row_times import RowTimes
 from tfonline.actions.save import Save, SaveWithChief
 from tfonline.actions.unread import make_say_unread
 from tfonline.events import Ended, Rows, Saved, Saving, WindowEnd
@@ -45,6 +46,10 @@ def count(world, kind=Count):
 
 def unread(world):
     return make_say_unread(world.console)
+
+
+def row_times(world):
+    return RowTimes()
 
 
 def save(world, kind=Save):
@@ -115,6 +120,7 @@ ACTIONS = {
     "note": (note, "notes"),
     "count": (count, "before the save"),
     "unread": (unread, "before the save"),
+    "row_times": (row_times, "before the save"),
     "save": (save, "saves"),
     "save, with the chief": (save_with_chief, "saves with the chief"),
     "publish": (publish, "after the save"),

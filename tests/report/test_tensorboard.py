@@ -159,6 +159,7 @@ def test_charts_are_ordered_as_people_ask(tmp_path):
 def test_each_chart_shows_something_that_a_run_reports(tmp_path):
     """No chart's tags are misspelt: each matches a tag of what the loop, the publisher and ColumnShares report."""
     names = [f"{scope}/{metric}" for scope in ("running", "window", "total") for metric in Counts().report()]
+    names += ["lag_secs", "newest_row_age_secs"]
     names += ["lag_rows", "rows_per_sec", "secs_left", "rejected_rows", "rows", "unread_rows/lost", "train/wide_loss"]
     names += ["values/missing_I1", "values/unknown_C1", "served/age_secs"]
     names += [f"export/{name}" for name in ("published", "refused", "failed", "secs", "stall_secs")]

@@ -253,21 +253,17 @@ def test_a_token_that_another_server_did_not_give_may_come_later():
 
 
 def test_dead_letters_say_that_the_log_in_is_refused(kafka, clicks):
-    letters = DeadLetters(kafka.log_in, clicks, "clicks", kafka.log_in_by("PLAIN", WRONG), 2.0)
+    letters = DeadLetters(kafka.log_in, clicks, "clicks", kafka.log_in_by("PLAIN", WRONG), 2.0, Stop(), print)
     letters.send(0, 1, "fields", b"bad")
-    with pytest.raises(UserError) as e:
+    with pytest.raises(UserError, match="refuses the log-in: SASL authentication error") as e:
         letters.flush()
     assert e.value.code == 77
-    assert str(e.value).startswith(
-        f"--dead_letter_topic={clicks} did not take all refused rows (no answer for 2 s: the Kafka broker at "
-    )
-    assert "refuses the log-in: SASL authentication error" in str(e.value)
     assert "Correct sasl.mechanism" in str(e.value)
 
 
 def test_a_property_that_does_not_suit_a_producer_is_a_wrong_flag():
     with pytest.raises(UserError, match=r"does not suit --dead_letter_topic=dead: .*acks") as e:
-        DeadLetters("localhost:1", "dead", "clicks", {"acks": "0"}, 1.0)
+        DeadLetters("localhost:1", "dead", "clicks", {"acks": "0"}, 1.0, Stop(), print)
     assert e.value.code == 64
 
 

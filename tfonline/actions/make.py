@@ -12,6 +12,7 @@ from tfonline.actions.note import make_note
 from tfonline.actions.publish import Publish
 from tfonline.actions.refused_rows import Refuse
 from tfonline.actions.report import Report
+from tfonline.actions.row_times import RowTimes
 from tfonline.actions.save import Save, SaveWithChief, Unsaved
 from tfonline.actions.unread import make_say_unread
 from tfonline.beginning import Beginning
@@ -31,6 +32,7 @@ from tfonline.report.reports import Reports
 from tfonline.report.status import Status
 from tfonline.report.tensorboard import TensorBoard
 from tfonline.report.worse import WorseThanTrivial
+from tfonline.report.writers import Scalars
 from tfonline.stream.broker import KafkaTopic
 from tfonline.stream.dead_letters import DeadLetters
 
@@ -123,9 +125,9 @@ def make_all(
     limits |= {"predictions.bin": None} if reporting.save_predictions else {}
     others = [rejected_name(i) for i in range(1, len(job.cluster.workers))] if job else []
     files = closing.enter_context(_side_files(keeping.model_dir, run.lengths.by_name, limits, others))
-    publisher = None
+    ask = source.newest_row_time if isinstance(source, KafkaTopic) else None
+    publisher, times = None, RowTimes(ask)
     if config.serving.export_dir:
-        newest_row_time = source.newest_row_time if isinstance(source, KafkaTopic) else None
         publisher = Publisher(
             config.serving,
             config.model,
@@ -136,7 +138,7 @@ def make_all(
             run.contract,
             position,
             console,
-            newest_row_time,
+            ask if job else times.newest_row_time,  # the chief of several workers sees its own rows alone
         )
         closing.callback(publisher.close)
     closing.callback(run.checkpoints.close)
@@ -145,7 +147,10 @@ def make_all(
         reporting.report_secs, writer, console, worse, step=position.step, rows=position.rows,
         column_shares=ColumnShares(features),
     )  # fmt: skip
-    more = publisher.scalars if publisher else dict
+
+    def more() -> Scalars:
+        return times.scalars() | (publisher.scalars() if publisher else {})
+
     report = Report(reports, position, run.metrics, run.plan, console, keeping.model_dir, more)
     cadence = Every(steps=keeping.checkpoint_every_steps, secs=keeping.checkpoint_secs)
     cadence.done(position.step)
@@ -164,6 +169,7 @@ def make_all(
             make_note(position, run.lengths, files, lambda: run.plan.stop_at, of_all_workers),
             Count(position, run.metrics, run.plan.planned, failures.not_finite, writer, files["loss.log"], every, predictions),
             make_say_unread(console),
+            times,
             save,
             *([Publish(publisher, stop)] if publisher else []),
             *([make_commit(source, config.stream.group, console)] if isinstance(source, KafkaTopic) else []),

@@ -41,7 +41,9 @@ class Backlog:
 
 
 def in_words(secs: float) -> str:
-    """A time for people, to two figures or so: `40 s`, `12 min`, `3.2 h`, `4.1 days`."""
+    """A time for people, to two figures or so: `0.3 s`, `40 s`, `12 min`, `3.2 h`, `4.1 days`."""
+    if secs < 10:
+        return f"{secs:.1f} s"
     if secs < 100:
         return f"{secs:.0f} s"
     if secs < 100 * 60:

@@ -48,10 +48,11 @@ class Console:
         """The line that an operator reads: the running metrics, speed, lag, how long a backlog still takes, and rejections."""
         s = scalars
         left = f" ({in_words(s['secs_left'])} left)" if "secs_left" in s else ""
+        behind = f", {in_words(s['lag_secs'])}" if "lag_secs" in s else ""
         self.say(
             f"step {step:,}  rows {s['rows']:,.0f}  loss {s['running/log_loss']:.4f} "
             f"(trivial {s['running/trivial_log_loss']:.4f})  auc {s['running/auc']:.4f}  ne {s['running/ne']:.4f}  "
-            f"calibration {s['running/calibration']:.3f}  {s['rows_per_sec']:,.0f} rows/s  lag {s['lag_rows']:,.0f}{left}  "
+            f"calibration {s['running/calibration']:.3f}  {s['rows_per_sec']:,.0f} rows/s  lag {s['lag_rows']:,.0f}{behind}{left}  "
             f"rejected {s['rejected_rows']:,.0f}"
         )
 

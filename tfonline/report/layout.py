@@ -13,6 +13,7 @@ _HOW_GOOD: _Charts = {
 }
 _IS_IT_FED: _Charts = {
     "lag, rows": ["stream/lag_rows"],
+    "age of rows when they are learned from, and of the newest one now, s": ["stream/lag_secs", "stream/newest_row_age_secs"],
     "rows trained a second": ["stream/rows_per_sec"],
     "time that a backlog still takes, s": ["stream/secs_left"],
 }

@@ -22,8 +22,8 @@ class FeatureSettings:
                               "each pair of values, hashed to so many. 0: no pairs.", lower=0)
     max_rejected_ratio: float = flag(0.1, "End with exit code 65 when more than this share of the last 10,000 "
                                      "rows was rejected. 1: never.", lower=0)
-    dead_letter_topic: str = flag("", "Topic that gets each refused row as it came, keyed topic:partition:offset, "
-                                  "before a checkpoint passes over it. Empty: none.")
+    dead_letter_topic: str = flag("", "Topic that gets each refused row as it came, with key, headers and timestamp, "
+                                  "before a checkpoint passes over it; headers tfonline.* say why and from where. Empty: none.")
     rejected_max_bytes: int = flag(100_000_000, "Size at which rejected.jsonl is full; rows are still counted.",
                                    lower=0)
     # fmt: on

@@ -1,36 +1,53 @@
 """Dead letters: refused rows, as they came, to a topic of their own."""
 
+from collections.abc import Callable
 from typing import Any
 
-from confluent_kafka import KafkaError, KafkaException, Producer
+from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, KafkaError, KafkaException, Message, Producer
 
-from tfonline.lifecycle import Exit, UserError
+from tfonline.lifecycle import Exit, Stop, UserError
 from tfonline.stream.broker_errors import ClientEvents
+from tfonline.stream.originals import Originals
 from tfonline.stream.properties import without_secrets
 
 # As large as Kafka lets a topic's messages be made; the dead-letter topic's own limit decides.
 _MAX_MESSAGE_BYTES = 1_000_000_000
+# Letters whose originals are read at once.
+_READ_AT_ONCE = 500
 
 
 class DeadLetters:
-    """Sends refused rows to a topic, each keyed `topic:partition:offset`, with the headers reason, topic, partition and offset.
+    """Sends refused rows to a topic, each as its producer wrote it: value, key, headers and timestamp, to the byte. Behind its own
+    headers stand `tfonline.reason`, `tfonline.topic`, `tfonline.partition` and `tfonline.offset`.
 
-    A row that is read again after a crash is sent again, under the same key: without duplicates of keys, there is one letter a
-    refused row.
+    Readers give values only, so refused rows are read again. One that retention has taken since is sent without key, headers and
+    timestamp of its own. After a crash a row may be sent twice: these headers say which letters are of one row.
 
     Args:
       servers: `host:port[,host:port]`.
       topic: where the letters go.
       source: the topic that the rows came from.
       properties: further librdkafka properties; may hold secrets.
-      timeout_secs: how long the broker may take to acknowledge a letter.
+      timeout_secs: how long the broker may take to give a refused row again, and to acknowledge a letter.
+      stop: a stop ends the wait for refused rows.
+      say: where a broker that does not answer is told of.
 
     Raises:
       UserError: the producer refuses a property (exit 64).
     """
 
-    def __init__(self, servers: str, topic: str, source: str, properties: dict[str, str], timeout_secs: float):
+    def __init__(
+        self,
+        servers: str,
+        topic: str,
+        source: str,
+        properties: dict[str, str],
+        timeout_secs: float,
+        stop: Stop,
+        say: Callable[[str], None],
+    ):
         self._topic, self._source, self._timeout_secs = topic, source, timeout_secs
+        self._waiting: dict[tuple[int, int], tuple[str, bytes]] = {}  # reason and value, as the reader gave it
         self._failed: KafkaError | None = None
         self._events = ClientEvents(servers, properties)
         settings = {
@@ -49,14 +66,33 @@ class DeadLetters:
         except KafkaException as e:
             said = without_secrets(e.args[0].str(), properties)
             raise UserError(f"a Kafka property does not suit --dead_letter_topic={topic}: {said}", Exit.FLAGS) from None
+        self._originals = Originals(servers, source, properties, timeout_secs, stop, say)
 
     def send(self, partition: int, offset: int, reason: str, message: bytes) -> None:
-        """Queues a letter; waits where the queue is full."""
-        headers = {"reason": reason, "topic": self._source, "partition": str(partition), "offset": str(offset)}
+        """Queues a letter; waits where the queue is full.
+
+        Raises:
+          UserError: the refused rows that wait cannot be read again: the broker is away (exit 69), or refuses the log-in (77).
+        """
+        self._waiting[partition, offset] = (reason, message)
+        if len(self._waiting) >= _READ_AT_ONCE:
+            self._send_waiting()
+
+    def _send_waiting(self) -> None:
+        for original in self._originals.read(self._waiting):
+            place = (original.partition(), original.offset())
+            reason, _ = self._waiting.pop(place)
+            self._produce(place, reason, original.value(), **_kept(original))
+        for place, (reason, message) in self._waiting.items():
+            self._produce(place, reason, message)
+        self._waiting.clear()
+
+    def _produce(self, place: tuple[int, int], reason: str, value: bytes | None, headers: Any = (), **kept: Any) -> None:
+        about = {"reason": reason, "topic": self._source, "partition": str(place[0]), "offset": str(place[1])}
+        headers = [*headers, *((f"tfonline.{name}", text.encode()) for name, text in about.items())]
         while True:
             try:
-                key = f"{self._source}:{partition}:{offset}"
-                self._producer.produce(self._topic, message, key, headers=headers, on_delivery=self._on_delivery)
+                self._producer.produce(self._topic, value, headers=headers, on_delivery=self._on_delivery, **kept)
                 break
             except BufferError:
                 self._producer.poll(0.1)
@@ -72,6 +108,8 @@ class DeadLetters:
           UserError: one was not: the broker is away (exit 69), refuses the log-in (77), or the letter (64). Nothing may be saved
             then that passes over the row: the next run refuses, and sends, it again.
         """
+        if self._waiting:
+            self._send_waiting()
         left = self._producer.flush(self._timeout_secs + 1)
         if not left and not self._failed:
             self._events.clear()
@@ -88,3 +126,11 @@ class DeadLetters:
 
     def _on_delivery(self, error: KafkaError | None, _: Any) -> None:
         self._failed = self._failed or error
+
+
+def _kept(original: Message) -> dict[str, Any]:
+    """What a letter has of its original beside the value, for Producer.produce."""
+    kept = {"key": original.key(), "headers": original.headers() or []}
+    kind, ms = original.timestamp()
+    # A producer takes the time 0 for "now".
+    return kept | ({"timestamp": ms} if kind != TIMESTAMP_NOT_AVAILABLE and ms > 0 else {})
