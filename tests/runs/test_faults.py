@@ -12,6 +12,7 @@ from checkpoint_helpers import saved
 from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
 from kafka_helpers import read_messages
+from kafka_readers import KAFKA_READERS
 from rows import make_rows
 
 from benchmarks.chaos.poison import MUTATIONS
@@ -26,6 +27,16 @@ from tfonline.stream.journal import read_journal
 from tfonline.stream.readers.memory import MemorySource
 
 ROWS = make_rows(600)
+
+
+# For tests of what the stream does.
+on_each_reader = pytest.mark.parametrize("small_run", KAFKA_READERS, indirect=True)
+
+
+@pytest.fixture
+def small_run(small_run, request):
+    """The flags, with the reader of `on_each_reader`."""
+    return {**small_run, "reader": getattr(request, "param", "auto")}
 
 
 @pytest.fixture
@@ -89,6 +100,7 @@ def rows_trained(tmp_path, rows):
 # Retention
 
 
+@on_each_reader
 def test_rows_that_retention_took_stop_the_run_or_are_passed_over_and_counted(topic, start, produce, admin, tmp_path, capfd):
     name = topic([ROWS[:200]])
     assert start(topic=name)["rows"] == 200
@@ -104,6 +116,7 @@ def test_rows_that_retention_took_stop_the_run_or_are_passed_over_and_counted(to
     assert [w.trigger for w in read_journal(tmp_path / "model" / "windows.jsonl")].count("lost") == 1
 
 
+@on_each_reader
 @pytest.mark.parametrize(("policy", "codes"), [("fail", [66]), ("skip", [75, 0])])
 def test_rows_that_retention_takes_while_it_trains(topic, start, in_a_process, admin, policy, codes):
     """Before their window is planned, or while it waits to be read: then the next run goes on behind them."""
@@ -123,6 +136,7 @@ def test_rows_that_retention_takes_while_it_trains(topic, start, in_a_process, a
 # Topic changes
 
 
+@on_each_reader
 def test_partitions_that_are_added_while_it_runs_are_read(topic, in_a_thread, produce, admin, tmp_path, monkeypatch, capfd):
     monkeypatch.setattr(metadata, "_REFRESH_SECS", 0.1)
     name = topic([ROWS[:100]])
@@ -138,6 +152,7 @@ def test_partitions_that_are_added_while_it_runs_are_read(topic, in_a_thread, pr
     assert f"topic {name} has 3 partitions now, 2 of them new" in capfd.readouterr().out
 
 
+@on_each_reader
 @pytest.mark.parametrize(("again", "code", "said"), [(False, 66, "is no longer on"), (True, 78, "was deleted and made anew")])
 def test_a_topic_that_is_deleted_while_it_runs(topic, in_a_process, produce, admin, tmp_path, again, code, said):
     name = topic([ROWS[:100]])
@@ -178,6 +193,7 @@ def test_a_checkpoint_from_before_a_partition_that_the_plan_knew_of_already():
 # Gaps
 
 
+@on_each_reader
 def test_a_compacted_topic_is_trained_on_what_is_left(broker, start, admin, produce, tmp_path):
     name = f"compacted-{tmp_path.name[-12:]}"
     settings = {"cleanup.policy": "compact", "min.cleanable.dirty.ratio": "0.01", "segment.ms": "100", "delete.retention.ms": "1"}
