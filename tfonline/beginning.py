@@ -7,11 +7,15 @@ from typing import Any, NamedTuple
 from tfonline.cluster.job import Job
 from tfonline.cluster.plan import ChiefsWindows
 from tfonline.evaluate.progressive import ProgressiveMetrics
+from tfonline.features.dictionaries import Dictionaries
+from tfonline.features.kinds.category_keys import keys_of
+from tfonline.features.schema import Schema
 from tfonline.keep.checkpoints import Checkpoints
 from tfonline.keep.contract import check_contract
 from tfonline.keep.learner import KeptLearner
 from tfonline.lifecycle import Stop
 from tfonline.model.learner import Learner
+from tfonline.model.tables.vocabulary import rows_for
 from tfonline.report.console import Console
 from tfonline.settings.keeping import KeepingSettings
 from tfonline.settings.stream import WindowSettings
@@ -118,6 +122,18 @@ def begin(
     windows = job.announce(planner, position.files_read) if job else planner
     console.expect(None if position.stop is None else sum(position.stop) - sum(position.start), position.rows)
     return Beginning(contract, position, metrics, lengths, planner, windows, checkpoints, journal)
+
+
+def begin_vocabulary(learner: Learner, known: Dictionaries, schema: Schema, console: Console) -> None:
+    """Has the vocabulary of a new model begin with the values that the dictionaries hold."""
+    keys = keys_of(known, schema.listed)
+    without = learner.admission.begin_with(learner.model.vocabulary, keys)
+    console.say(f"the vocabulary begins with {len(keys) - without:,} values of the dictionaries")
+    if without:
+        console.say(
+            f"warning: {without:,} values of the dictionaries found no place in it, and share buckets until they are seen. Use a "
+            f"larger --vocabulary_rows: {rows_for(len(keys)):,} hold all but a few."
+        )
 
 
 def join(parts: CheckpointParts, model_dir: str, contract: dict[str, Any], source: Any, job: Job, console: Console) -> Beginning:

@@ -71,7 +71,9 @@ def check_room(keeping: KeepingSettings, serving: ServingSettings, needed: Needs
       UserError: memory is too small (exit 64), or a disk (73).
     """
     of_model = f"a model with its slots takes {amount(sizes.checkpoint)}"
-    smaller = "Make the model smaller (--vocab_size, --oov_buckets, --cross_buckets, --embedding_dim, --deep_layers)"
+    smaller = (
+        "Make the model smaller (--vocab_size, --vocabulary_rows, --oov_buckets, --cross_buckets, --embedding_dim, --deep_layers)"
+    )
     free = free_memory()
     said = [f"memory {amount(needed.memory)} ({amount(free)} are free)"]
     if needed.memory > free:

@@ -15,6 +15,7 @@ from tfonline.settings.learning import LearningSettings, WorkerSettings
 from tfonline.settings.model import ModelSettings, OptimizerSettings
 from tfonline.settings.reporting import ReportingSettings
 from tfonline.settings.stream import StreamSettings, WindowSettings
+from tfonline.settings.vocabulary import VocabularySettings
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Config:
     stream: StreamSettings = dataclasses.field(default_factory=StreamSettings)
     windows: WindowSettings = dataclasses.field(default_factory=WindowSettings)
     features: FeatureSettings = dataclasses.field(default_factory=FeatureSettings)
+    vocabulary: VocabularySettings = dataclasses.field(default_factory=VocabularySettings)
     model: ModelSettings = dataclasses.field(default_factory=ModelSettings)
     learning: LearningSettings = dataclasses.field(default_factory=LearningSettings)
     optimizers: OptimizerSettings = dataclasses.field(default_factory=OptimizerSettings)
@@ -78,7 +80,24 @@ def _check(c: Config) -> None:
             f"--input_files has neither timestamps nor groups, but --start={windows.start} --stop_at={windows.stop_at}. "
             "Use --start=earliest and --stop_at=latest."
         )
+    _check_vocabulary(c)
     _ = stream.read_properties  # what is wrong with the file is said now, after all that is wrong with flags
+
+
+def _check_vocabulary(c: Config) -> None:
+    rows = c.vocabulary.vocabulary_rows
+    if rows and not c.features.oov_buckets:
+        raise wrong(
+            f"--vocabulary_rows={rows} needs --oov_buckets: values without a row share them, and a new row begins as a copy of its "
+            "bucket's. Use --oov_buckets=100000 or so."
+        )
+    if rows and c.model.vocab_size:
+        raise wrong(f"--vocab_size={c.model.vocab_size}: with --vocabulary_rows the number of ids follows. Leave it out.")
+    if rows and c.vocabulary.vocabulary_from == "stream" and c.features.numeric != "bucket":
+        raise wrong(
+            f"--numeric={c.features.numeric} needs the columns' ranges, which no dictionary gives with --vocabulary_rows. Use "
+            "--numeric=bucket, or --vocabulary_from=dictionaries."
+        )
 
 
 def parse(argv: list[str]) -> Config | None:

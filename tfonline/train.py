@@ -98,7 +98,7 @@ def run(config: flags.Config, stop: Stop | None = None, console: Console | None 
     """
     # Here and not above: numpy and TensorFlow start threads, and a thread from before `block_signals` would die of a SIGTERM and
     # take the process with it.
-    from tfonline.features.dictionaries import load_dictionaries
+    from tfonline.features.make import load_known
     from tfonline.features.schema import load_schema
 
     stop, console = stop or Stop(), console or Console()
@@ -106,7 +106,7 @@ def run(config: flags.Config, stop: Stop | None = None, console: Console | None 
 
     console.say("checking columns, dictionaries and stream")
     schema = load_schema(config.features.columns)
-    dictionaries = load_dictionaries(config.features.dictionary_dir, schema)
+    dictionaries = load_known(schema, config.features, config.vocabulary)
     topic = None if config.stream.input_files else _open_topic(config.stream, config.stream.topic, stop, console)
     replay = read_journal(replay) if replay else None
     if config.reporting.dry_run:
@@ -153,10 +153,11 @@ def _train(
         os.environ["TF_CPP_MIN_LOG_LEVEL"] = "1"
 
     from tfonline.actions.make import make_all
-    from tfonline.beginning import CheckpointParts, begin, join
+    from tfonline.beginning import CheckpointParts, begin, begin_vocabulary, join
     from tfonline.cluster.job import Job
     from tfonline.failures import Failures
-    from tfonline.features.pipeline import Features, make_batches
+    from tfonline.features.make import make_features, of_features
+    from tfonline.features.pipeline import make_batches
     from tfonline.keep.contract import make_contract
     from tfonline.loop import Drain, train
     from tfonline.model.learner import make_learner
@@ -188,20 +189,15 @@ def _train(
     num_workers = len(cluster.workers) if cluster else 1
     source, reader = _open_stream(config, topic, saved, chief, num_workers, liveness, console)
 
-    f, message_format, vocab_size = config.features, config.stream.message_format, config.model.vocab_size
-    features = Features(schema, dictionaries, f.numeric, message_format, f.oov_buckets, f.cross_buckets, vocab_size)
-    if features.spec.num_ids < features.num_ids:
-        raise UserError(
-            f"--vocab_size={vocab_size} is too small: dictionaries and --numeric={f.numeric} need {features.num_ids} ids. "
-            f"Use 0, or at least {features.num_ids}.",
-            Exit.FLAGS,
-        )
-    contract = make_contract(f, config.model, config.optimizers, schema, dictionaries, features.spec.num_ids, source)
+    f, message_format, vocabulary = config.features, config.stream.message_format, config.vocabulary
+    features = make_features(schema, dictionaries, f, vocabulary, message_format, config.model.vocab_size)
+    made_by = of_features(schema, dictionaries, vocabulary)
+    contract = make_contract(f, config.model, config.optimizers, schema, made_by, features.spec.num_ids, source, vocabulary)
     if saved:
         _check_saved(keeping.model_dir, saved, contract, config.optimizers)
         position = saved.position
         add_new_partitions(position, source)
-    needs = check_machine(keeping, config.serving, reckon(features.spec, config.model), strategy, cluster)
+    needs = check_machine(keeping, config.serving, reckon(features.spec, config.model, vocabulary), strategy, cluster)
     start, first = None if saved or not chief else resolve_start(config.windows.start, source, replay), None
     if start:
         position = Position(next=start, start=[])
@@ -227,7 +223,9 @@ def _train(
 
     dead_letters = _open_dead_letters(config.stream, f.dead_letter_topic, stop, console) if f.dead_letter_topic else None
     console.say(f"making the model: {features.spec.num_ids:,} ids, {strategy.num_replicas_in_sync} replica(s)")
-    learner = make_learner(strategy, features.spec, config.model, config.optimizers, cluster, learning.jit_compile)
+    learner = make_learner(strategy, features.spec, config.model, config.optimizers, cluster, learning.jit_compile, vocabulary)
+    if chief and not saved and vocabulary.vocabulary_from == "dictionaries":
+        begin_vocabulary(learner, dictionaries, schema, console)
     parts = CheckpointParts.make(learner, config.reporting.metric_rows)
     if chief:
         most_partitions = getattr(reader, "most_partitions", 0) * num_workers

@@ -31,15 +31,13 @@ class _Stream:
 
         from tfonline.features.batch import Examples
         from tfonline.features.dictionaries import load_dictionaries
-        from tfonline.features.pipeline import Features
+        from tfonline.features.make import make_features
         from tfonline.features.schema import load_schema
 
         self._config = c = flags.parse(["", f"--flagfile={flagfile}"])
         schema = load_schema(c.features.columns)
-        known = load_dictionaries(str(dictionaries), schema)
-        f, batch_size = c.features, c.learning.batch_size
-        kind, vocab_size = c.stream.message_format, c.model.vocab_size
-        self._features = Features(schema, known, f.numeric, kind, f.oov_buckets, f.cross_buckets, vocab_size)
+        known, batch_size = load_dictionaries(str(dictionaries), schema), c.learning.batch_size
+        self._features = make_features(schema, known, c.features, c.vocabulary, c.stream.message_format, c.model.vocab_size)
         make = tf.function(self._features.__call__, reduce_retracing=True)
         lines = rows.read_bytes().splitlines()
         self._batches = []

@@ -15,8 +15,7 @@ class Trainer:
 
     def __init__(self, model_dir: pathlib.Path):
         from tfonline.config import of_flags
-        from tfonline.features.dictionaries import load_dictionaries
-        from tfonline.features.pipeline import Features
+        from tfonline.features.make import load_known, make_features
         from tfonline.features.schema import load_schema
         from tfonline.model.learner import make_learner
         from tfonline.model.tables.replicas import make_strategy
@@ -24,11 +23,10 @@ class Trainer:
         settings = json.loads((model_dir / "config.json").read_text())
         c = of_flags(**{name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()})
         schema = load_schema(c.features.columns)
-        dictionaries = load_dictionaries(c.features.dictionary_dir, schema)
+        known = load_known(schema, c.features, c.vocabulary)
         self._folder = model_dir / "published"
-        f, kind, vocab_size = c.features, c.stream.message_format, c.model.vocab_size
-        self._features = Features(schema, dictionaries, f.numeric, kind, f.oov_buckets, f.cross_buckets, vocab_size)
-        self._learner = make_learner(make_strategy(1, "cpu"), self._features.spec, c.model, c.optimizers)
+        self._features = make_features(schema, known, c.features, c.vocabulary, c.stream.message_format, c.model.vocab_size)
+        self._learner = make_learner(make_strategy(1, "cpu"), self._features.spec, c.model, c.optimizers, vocabulary=c.vocabulary)
 
     def logits(self, checkpoint: str, rows: list[str], batch: int) -> np.ndarray:
         """float32 [n], by the weights of `checkpoint`; all its other objects are left out."""

@@ -9,7 +9,7 @@ import sys
 import pytest
 from config_helpers import FLAG_NAMES, flags_of, read, refusal, written
 
-from tfonline.config import Config, parse
+from tfonline.config import Config, of_flags, parse
 from tfonline.lifecycle import Exit, UserError
 from tfonline.settings.stream import timestamp_ms
 
@@ -329,7 +329,8 @@ def test_help_lists_every_flag_with_its_default_and_the_exit_codes(flag, capsys)
     text = capsys.readouterr().out
     assert re.findall(r"^  --(\w+)$", text, re.MULTILINE) == FLAG_NAMES
     assert re.findall(r"^(\w+):$", text, re.MULTILINE) == [
-        "Stream", "Windows", "Features", "Model", "Learning", "Optimizers", "Workers", "Keeping", "Serving", "Reporting",
+        "Stream", "Windows", "Features", "Vocabulary", "Model", "Learning", "Optimizers", "Workers", "Keeping", "Serving",
+            "Reporting",
     ]  # fmt: skip
     text = " ".join(text.split())
     assert text.count("(default: ") == len(FLAG_NAMES)
@@ -363,3 +364,31 @@ def test_a_flag_file_that_is_not_utf_8_is_refused(tmp_path):
     with pytest.raises(UserError, match="not UTF-8") as e:
         parse(["", f"--flagfile={tmp_path}/latin.flags"])
     assert e.value.code == 64
+
+
+# A vocabulary that grows
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        ({"vocabulary_rows": 1000}, "--vocabulary_rows=1000 is no power of 2 from 16 on. Use 1024"),
+        ({"vocabulary_rows": 8}, "--vocabulary_rows=8 is no power of 2 from 16 on. Use 16"),
+        ({"admit_counters": 3}, "--admit_counters=3 is no power of 2. Use 4."),
+        ({"vocabulary_from": "dictionaries"}, "Set --vocabulary_rows, too."),
+        ({"vocabulary_rows": 16}, "--vocabulary_rows=16 needs --oov_buckets"),
+        ({"vocabulary_rows": 16, "oov_buckets": 4, "vocab_size": 99}, "--vocab_size=99: with --vocabulary_rows the number of ids"),
+        ({"vocabulary_rows": 16, "oov_buckets": 4, "numeric": "log"}, "--numeric=log needs the columns' ranges"),
+        ({"vocabulary_rows": 16, "oov_buckets": 4, "admit_after": 0}, "--admit_after=0"),
+    ],
+)
+def test_a_wrong_vocabulary_is_said(flags, said):
+    with pytest.raises(UserError) as e:
+        of_flags(topic="t", **flags)
+    assert said in str(e.value)
+    assert e.value.code == 64
+
+
+def test_ranges_of_dictionaries_let_numbers_be_scaled_beside_a_vocabulary():
+    flags = {"vocabulary_rows": 16, "oov_buckets": 4, "numeric": "log", "vocabulary_from": "dictionaries"}
+    assert of_flags(topic="t", **flags).vocabulary.vocabulary_rows == 16

@@ -23,6 +23,7 @@ IDS_FILE = "cat2id_dict.pkl"
 
 _HASHED_AT_ONCE = 1 << 18  # ids; bounds the memory of a fingerprint
 _SHOWN = 5  # offenders in a message
+_LARGEST = 10**18 - 1  # an integer has at most 18 digits
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,18 @@ class Dictionaries:
     max: dict[str, int]
     min: dict[str, int]
     cat2id: dict[str, int]
+
+    @classmethod
+    def without_values(cls, schema: Schema, ranges: "Dictionaries | None" = None) -> "Dictionaries":
+        """Those of a stream whose values nobody knows beforehand: the columns' own ids, and no value.
+
+        Args:
+          schema: the columns.
+          ranges: whose ranges of the integer columns they have; None: those of all numbers that a message can hold.
+        """
+        own = [*schema.ranged, *(f"OOV{c}" for c in schema.listed)]
+        largest, smallest = (ranges.max, ranges.min) if ranges else (dict.fromkeys(schema.ranged, n) for n in (_LARGEST, -_LARGEST))
+        return cls(largest, smallest, {key: i for i, key in enumerate(own)})
 
     @property
     def num_ids(self) -> int:

@@ -11,7 +11,7 @@ from tfonline.features.hashes import Crosses, row_fingerprints
 from tfonline.features.kinds import Op, Options, feature_kinds
 from tfonline.features.parse import Fields, Parse
 from tfonline.features.schema import Schema
-from tfonline.features.spec import Spec
+from tfonline.features.spec import Spec, VocabularySpec
 from tfonline.formats.reasons import REASONS
 from tfonline.stream.raw import Origin, RawBatch
 
@@ -27,6 +27,8 @@ class Features(tf.Module):
     - `values`: float32 [b, F], by which an id's weights are multiplied; 1 for a category.
     - `numeric`: float32 [b, N], the logarithms of the N integer columns, NaN where missing; only with numeric=bucket.
     - `crosses`: int32 [b, W], the W pairs of fields; only with cross_buckets, and where there are two fields.
+    - `keys`: int64 [b, K], of K categories, 0 where missing; only with vocabulary_rows. Their `ids` are those of values without a
+      row: model.tables.vocabulary knows which values have one.
 
     Args:
       schema: the columns.
@@ -36,6 +38,7 @@ class Features(tf.Module):
       oov_buckets: see CategoryLookup.
       cross_buckets: see Crosses; 0: no crosses. A single field has none either.
       vocab_size: so many ids the model has; 0: as many as there are.
+      vocabulary_rows: the last ids, so many, belong to categories as the stream brings them; 0: none do, the dictionaries say all.
 
     Attributes:
       parse: makes typed values of messages.
@@ -54,6 +57,7 @@ class Features(tf.Module):
         oov_buckets: int = 0,
         cross_buckets: int = 0,
         vocab_size: int = 0,
+        vocabulary_rows: int = 0,
     ):
         super().__init__(name="features")
         self.parse = Parse(schema, message_format)
@@ -61,9 +65,12 @@ class Features(tf.Module):
         self.num_ids = dictionaries.num_ids
         for kind in feature_kinds():
             columns = [column for column in schema.columns if column.kind == kind.name]
-            ops[kind.name] = op = kind.make_op(columns, dictionaries, self.num_ids, Options(numeric, oov_buckets))
+            options = Options(numeric, oov_buckets, growing=bool(vocabulary_rows))
+            ops[kind.name] = op = kind.make_op(columns, dictionaries, self.num_ids, options)
             self.num_ids += op.num_ids
         self.ops = ops
+        vocabulary = _vocabulary(list(ops.values()), vocabulary_rows, self.num_ids)
+        self.num_ids += vocabulary.rows if vocabulary else 0
         self.spec = Spec.of(
             vocab_size or self.num_ids,
             num_fields=sum(op.num_fields for op in ops.values()),
@@ -71,6 +78,7 @@ class Features(tf.Module):
             scaled_fields=_scaled_fields(list(ops.values())),
             cross_buckets=cross_buckets,
             heads=(schema.label,),
+            vocabulary=vocabulary,
         )
         self.crosses = Crosses(self.spec.num_fields, cross_buckets) if self.spec.cross_buckets else None
 
@@ -101,6 +109,16 @@ class Features(tf.Module):
         """
         for op in self.ops.values():
             op.keep_in(folder)
+
+
+def _vocabulary(ops: Sequence[Op], rows: int, first_id: int) -> VocabularySpec | None:
+    """As in Spec: the fields of the op that has keys; None where no column has any."""
+    first_field = 0
+    for op in ops:
+        if rows and "keys" in op.inputs:
+            return VocabularySpec(rows, first_id, first_field)
+        first_field += op.num_fields
+    return None
 
 
 def _scaled_fields(ops: Sequence[Op]) -> int | None:

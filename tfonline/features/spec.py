@@ -13,13 +13,27 @@ class Input(NamedTuple):
 
     Attributes:
       width: numbers a row.
-      dtype: `int32` or `float32`; what is int32 comes as int64 on a GPU.
+      dtype: `int32`, `int64` or `float32`; what is int32 comes as int64 on a GPU.
       padding: the value in a place without a row.
     """
 
     width: int
     dtype: str
     padding: float
+
+
+class VocabularySpec(NamedTuple):
+    """Ids that belong to values as the stream brings them, see model.tables.vocabulary. The input `keys` says which values.
+
+    Attributes:
+      rows: how many ids, a power of 2; they are the last ones.
+      first_id: the first of them.
+      first_field: of the fields that have keys; they are as many as `keys` is wide.
+    """
+
+    rows: int
+    first_id: int
+    first_field: int
 
 
 class Inputs(NamedTuple):
@@ -48,12 +62,15 @@ class Spec:
       scaled_fields: of so many fields, the first, the id is the field's number, and the value any; of the others the value is 1.
         (Padding has its own id and value 0.) None: ids and values are any.
       heads: the label columns; a network gives logits for each.
+      vocabulary: ids that belong to values as the stream brings them; None: all ids are known to the features. A network is given
+        ids all the same, for Network.score and the learner look them up before.
     """
 
     inputs: dict[str, Input]
     num_ids: int
     scaled_fields: int | None
     heads: tuple[str, ...]
+    vocabulary: VocabularySpec | None = None
 
     @classmethod
     def of(
@@ -64,6 +81,7 @@ class Spec:
         scaled_fields: int | None = None,
         cross_buckets: int = 0,
         heads: tuple[str, ...] = ("label",),
+        vocabulary: VocabularySpec | None = None,
     ) -> "Spec":
         """The spec of what Features makes of F fields.
 
@@ -74,12 +92,13 @@ class Spec:
           scaled_fields: as above.
           cross_buckets: in so many buckets are pairs of fields; 0: no input `crosses`, nor where a single field has no pairs.
           heads: as above.
+          vocabulary: as above.
         """
         inputs = {"ids": Input(num_fields, "int32", num_ids), "values": Input(num_fields, "float32", 0.0)}
         inputs |= own or {}
         if cross_buckets and num_fields > 1:
             inputs["crosses"] = Input(num_fields * (num_fields - 1) // 2, "int32", cross_buckets)
-        return cls(inputs, num_ids, scaled_fields, heads)
+        return cls(inputs, num_ids, scaled_fields, heads, vocabulary)
 
     @property
     def num_fields(self) -> int:

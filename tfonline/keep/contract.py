@@ -14,6 +14,7 @@ from tfonline.features.schema import Schema
 from tfonline.lifecycle import Exit, UserError
 from tfonline.settings.features import FeatureSettings
 from tfonline.settings.model import ModelSettings, OptimizerSettings
+from tfonline.settings.vocabulary import VocabularySettings
 
 if TYPE_CHECKING:
     from tfonline.features.dictionaries import Dictionaries
@@ -22,15 +23,15 @@ if TYPE_CHECKING:
 CONVERTED = ("wide_learning_rate", "wide_l1", "wide_l2", "wide_initial_accumulator")
 # Refused. Each stands in the contract by itself, or by what follows from it.
 REFUSED = (
-    "topic", "input_files", "columns", "dictionary_dir", "numeric", "vocab_size", "oov_buckets", "cross_buckets", "network",
-    "history", "embedding_dim", "deep_layers", "wide_reduction",
+    "topic", "input_files", "columns", "dictionary_dir", "numeric", "vocab_size", "oov_buckets", "cross_buckets", "vocabulary_rows",
+    "admit_counters", "network", "history", "embedding_dim", "deep_layers", "wide_reduction",
 )  # fmt: skip
 # They make the first weights, or say where the first window begins.
-ONLY_A_NEW_MODEL = ("seed", "dense_init", "init_stddev", "start", "new_model")
+ONLY_A_NEW_MODEL = ("seed", "dense_init", "init_stddev", "start", "new_model", "vocabulary_from")
 # The contract's names that format 1 has not.
 _NEW_IN_2 = ("kinds", "wide_reduction")
 # What a checkpoint was made for that is older than the name.
-_BEFORE = {"network": "wide_deep"}
+_BEFORE = {"network": "wide_deep", "vocabulary_rows": 0, "admit_counters": 0}
 
 
 def make_contract(
@@ -41,6 +42,7 @@ def make_contract(
     dictionaries: "Dictionaries",
     vocab_size: int,
     source: Any,
+    vocabulary: VocabularySettings | None = None,
 ) -> dict[str, Any]:
     """What this run's weights are made for, as plain data.
 
@@ -52,7 +54,9 @@ def make_contract(
       dictionaries: their ids.
       vocab_size: the tables' rows, without the padding.
       source: the stream, which has `name` and `topic_id`.
+      vocabulary: rows for values that come with the stream; None: there are none.
     """
+    v = vocabulary or VocabularySettings()
     return {
         "columns": list(schema.names),
         "kinds": [column.kind for column in schema.columns],
@@ -60,6 +64,8 @@ def make_contract(
         "numeric": features.numeric,
         "vocab_size": vocab_size,
         "oov_buckets": features.oov_buckets,
+        "vocabulary_rows": v.vocabulary_rows,
+        "admit_counters": v.admit_counters if v.vocabulary_rows else 0,
         "cross_buckets": features.cross_buckets,
         "history": model.history,
         "average": bool(model.average_rows),
@@ -85,10 +91,14 @@ def check_contract(folder: str, saved: Mapping[str, Any], wanted: Mapping[str, A
         if saved.get(name) != wanted.get(name)
     ]
     if differences:
+        resize = ""
+        if saved.get("vocabulary_rows") and wanted.get("vocabulary_rows") not in (0, saved["vocabulary_rows"]):
+            rows = wanted["vocabulary_rows"]
+            resize = f" (tools/resize_vocabulary.py {folder} --rows={rows} moves the model to so many rows of the vocabulary)"
         raise UserError(
             f"the model in {folder} was made for another configuration:\n"
             + "\n".join(differences)
-            + "\nUse the same as before, or a new --model_dir.",
+            + f"\nUse the same as before, or a new --model_dir{resize}.",
             Exit.CONFIG,
         )
 

@@ -11,6 +11,7 @@ from tfonline.features.batch import Examples
 from tfonline.features.spec import Spec
 from tfonline.model.networks.find import make_network
 from tfonline.model.networks.network import Network
+from tfonline.model.tables.admission import Admission
 from tfonline.model.tables.exchange import Exchange
 from tfonline.model.tables.lookup import Lookup
 from tfonline.model.tables.optimizers import KINDS, Ftrl, Gradient, LazyAdam, make_optimizer, times
@@ -20,6 +21,7 @@ from tfonline.model.tables.steps import Halves
 from tfonline.model.tables.xla import try_xla
 from tfonline.model.tables.xla_steps import make_steps
 from tfonline.settings.model import ModelSettings, OptimizerSettings
+from tfonline.settings.vocabulary import VocabularySettings
 
 
 class StepResult(NamedTuple):
@@ -43,6 +45,7 @@ def make_learner(
     optimizers: OptimizerSettings,
     cluster: Cluster | None = None,
     jit_compile: bool = False,
+    vocabulary: VocabularySettings | None = None,
 ) -> "Learner":
     """The network and the optimizers that the settings ask for; see Learner.
 
@@ -53,7 +56,7 @@ def make_learner(
         try_xla(strategy)
     with strategy.scope():
         network = make_network(spec, model)
-    return Learner(strategy, network, optimizers, cluster, jit_compile)
+    return Learner(strategy, network, optimizers, cluster, jit_compile, vocabulary)
 
 
 class Learner(tf.Module):
@@ -67,9 +70,11 @@ class Learner(tf.Module):
       optimizers: their settings.
       cluster: the workers over which the strategy reaches; None: this process only.
       jit_compile: have XLA compile the steps; not in a cluster.
+      vocabulary: which values of the stream get rows, where the network has a vocabulary; None: as the flags have it by themselves.
 
     Attributes:
       model: the network.
+      admission: gives rows to values of the stream; None where the network has no vocabulary.
     """
 
     def __init__(
@@ -79,6 +84,7 @@ class Learner(tf.Module):
         optimizers: OptimizerSettings,
         cluster: Cluster | None = None,
         jit_compile: bool = False,
+        vocabulary: VocabularySettings | None = None,
     ):
         super().__init__(name="learner")
         self._strategy, self._settings = strategy, optimizers
@@ -89,12 +95,19 @@ class Learner(tf.Module):
             for kind in KINDS:
                 if variables := self.learned_by(kind):
                     setattr(self, network.optimizer_names[kind], make_optimizer(kind, variables, optimizers, jit_compile))
+            self.admission = None
+            if network.vocabulary:
+                fixed_size, settings = jit_compile or replicas.on_gpu, vocabulary or VocabularySettings()
+                self.admission = Admission(network.vocabulary, settings, fixed_size, branches=not replicas.on_gpu)
         by_kind = sorted(network.tables.items(), key=lambda item: KINDS.index(item[1].spec.optimizer))
         self._lookup = Lookup(dict(by_kind), network.spec.scaled_fields, replicas.count if jit_compile else None)
         tables, dense = self._trained
         exchange = Exchange(replicas, self._lookup, tuple(itertools.chain(*tables)), tuple(itertools.chain(*dense)))
         observed = network.observed_features if network.statistics else None
-        halves = Halves(self._forward_backward, self._update, len(network.loss_names), observed)
+        if network.vocabulary:
+            observed = sorted({*(observed or []), "ids", "keys"})
+        look_up = network.vocabulary.ids if network.vocabulary else None
+        halves = Halves(self._forward_backward, self._update, len(network.loss_names), observed, look_up)
         self._steps = make_steps(replicas, exchange, halves, jit_compile, network.gradient_dtype)
         self._train_steps = self._steps.call
 
@@ -135,12 +148,23 @@ class Learner(tf.Module):
     @property
     def all_weights(self) -> list[tf.Variable]:
         """All that is learned, then what is counted or averaged: what the network's scores depend on, and what they will."""
-        return [*itertools.chain(*map(self.learned_by, KINDS)), *self.model.statistics]
+        keys = [self.model.vocabulary.keys] if self.model.vocabulary else []
+        return [*itertools.chain(*map(self.learned_by, KINDS)), *self.model.statistics, *keys]
 
     @property
     def variables(self) -> tuple[tf.Variable, ...]:
         """`all_weights`, then slots. What a tf.Module finds by itself leaves out a Keras model."""
-        return (*self.all_weights, *itertools.chain(*(optimizer.variables for optimizer in self._optimizers.values())))
+        admission = self.admission.variables if self.admission else ()
+        return (*self.all_weights, *itertools.chain(*(optimizer.variables for optimizer in self._optimizers.values())), *admission)
+
+    @property
+    def rows_of_ids(self) -> list[tf.Variable]:
+        """All that has a row an id: the tables, their slots, and what the network counts by id."""
+        found = list(self.model.statistics_of_ids)
+        for kind, optimizer in self._optimizers.items():
+            tables = self._trained[0][KINDS.index(kind)]
+            found += [*tables, *itertools.chain(*(slots[: len(tables)] for slots in optimizer.slots))]
+        return found
 
     @tf.function(autograph=False)
     def score(self, features: dict[str, tf.Tensor]) -> tf.Tensor:
@@ -227,7 +251,11 @@ class Learner(tf.Module):
         if observed:
             examples, logits = observed
             (head,) = self.model.spec.heads
-            self.model.observe(examples, {head: logits})
+            if self.model.statistics:
+                self.model.observe(examples, {head: logits})
+            if self.admission:
+                ids, keys = examples.features["ids"], examples.features["keys"]
+                self.admission.update(self.model.vocabulary, ids, keys, examples.weight, self.rows_of_ids)
         return learned.loss, loss_with_l2
 
     @staticmethod

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, NamedTuple
 
 from tfonline.settings.model import ModelSettings
+from tfonline.settings.vocabulary import VocabularySettings
 
 if TYPE_CHECKING:
     from tfonline.features.spec import Spec
@@ -10,6 +11,10 @@ if TYPE_CHECKING:
 _FLOAT_BYTES, _STEP_BYTES = 4, 8
 # Of the lookup table that a version takes along: a hash, a tab, an id and a line feed.
 _TABLE_LINE_BYTES = 29
+
+
+# Of a vocabulary that grows, a row: its key; and when and how often it was seen, and its share of a set's claim.
+_KEY_BYTES, _PLACE_BYTES = 8, 12.5
 
 
 class Sizes(NamedTuple):
@@ -26,7 +31,7 @@ class Sizes(NamedTuple):
     table: int
 
 
-def reckon(spec: "Spec", settings: ModelSettings) -> Sizes:
+def reckon(spec: "Spec", settings: ModelSettings, vocabulary: VocabularySettings | None = None) -> Sizes:
     """The sizes of the model that the flags ask for.
 
     A network's module may have a function `reckon(spec, settings)` to the numbers that learn and those that are counted or
@@ -35,6 +40,7 @@ def reckon(spec: "Spec", settings: ModelSettings) -> Sizes:
     Args:
       spec: what the network gets of the features.
       settings: of the network.
+      vocabulary: rows for values that come with the stream; None: there are none.
 
     Raises:
       UserError: see networks.find.
@@ -47,9 +53,10 @@ def reckon(spec: "Spec", settings: ModelSettings) -> Sizes:
     else:
         tables = make_network(spec, settings).tables.values()
         learned, counted = sum(t.num_rows * t.spec.width for t in tables), 0
+    rows, counters = (vocabulary.vocabulary_rows, vocabulary.admit_counters) if spec.vocabulary and vocabulary else (0, 0)
     # Each number that learns has two slots: n and z of FTRL, or the moments of Adam, whose step is int64.
     return Sizes(
-        checkpoint=_FLOAT_BYTES * (3 * learned + counted) + _STEP_BYTES,
-        version=_FLOAT_BYTES * (learned + counted),
-        table=_TABLE_LINE_BYTES * spec.num_ids,
+        checkpoint=_FLOAT_BYTES * (3 * learned + counted + counters) + _STEP_BYTES + round((_KEY_BYTES + _PLACE_BYTES) * rows),
+        version=_FLOAT_BYTES * (learned + counted) + _KEY_BYTES * rows,
+        table=0 if rows else _TABLE_LINE_BYTES * spec.num_ids,
     )

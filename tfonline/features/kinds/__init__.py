@@ -133,10 +133,12 @@ class Options(NamedTuple):
     Attributes:
       numeric: how an integer becomes an id and a value: minmax, log or bucket.
       oov_buckets: values of a category that the dictionary does not hold share so many ids.
+      growing: whether categories have keys, by which a vocabulary that grows with the stream finds their ids.
     """
 
     numeric: str
     oov_buckets: int
+    growing: bool = False
 
 
 KINDS: dict[str, Kind] = {each.name: each for each in (Label(), Integer(), Category())}

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
 
     from tfonline.features.dictionaries import Dictionaries
     from tfonline.features.kinds import Options
+    from tfonline.features.kinds.category_keys import CategoryKeys
     from tfonline.features.kinds.category_ops import CategoryOp
     from tfonline.features.schema import Column
 
@@ -34,9 +35,14 @@ class Category:
 
         return given, tf.fill(tf.shape(given), True)
 
-    def make_op(self, columns: "Sequence[Column]", dictionaries: "Dictionaries", first_id: int, options: "Options") -> "CategoryOp":
+    def make_op(
+        self, columns: "Sequence[Column]", dictionaries: "Dictionaries", first_id: int, options: "Options"
+    ) -> "CategoryOp | CategoryKeys":
         """See FeatureKind."""
+        from tfonline.features.kinds.category_keys import CategoryKeys
         from tfonline.features.kinds.category_ops import CategoryLookup, CategoryOp
 
         names = [column.name for column in columns]
+        if options.growing:
+            return CategoryKeys(names, [dictionaries.cat2id[f"OOV{name}"] for name in names], options.oov_buckets, first_id)
         return CategoryOp(CategoryLookup(dictionaries, names, options.oov_buckets, first_id), len(names), options.oov_buckets)

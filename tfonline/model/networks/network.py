@@ -10,6 +10,7 @@ from tfonline.features.batch import Examples
 from tfonline.features.spec import Spec
 from tfonline.model.tables.lookup import Lookup, Rows
 from tfonline.model.tables.table import Table, TableSpec
+from tfonline.model.tables.vocabulary import Vocabulary
 
 Logits = dict[str, tf.Tensor]  # by head, float32 [B]
 
@@ -27,6 +28,7 @@ class Network(keras.Model):
 
     Attributes:
       spec: the inputs.
+      vocabulary: which ids belong to which values of the stream; None where the spec has none.
       optimizer_names: under which name of the learner's an optimizer's slots stand in checkpoints.
       loss_names: of the loss, and of the loss with `l2 / 2` times the sum of squares of the touched rows that learn by Adam; in
         loss.log, on the console and in TensorBoard.
@@ -34,6 +36,7 @@ class Network(keras.Model):
 
     optimizer_names: ClassVar[Mapping[str, str]] = {"ftrl": "ftrl", "adam": "adam"}
     loss_names: ClassVar[tuple[str, str]] = ("loss", "loss_with_l2")
+    vocabulary: Vocabulary | None = None
 
     def __init__(self, spec: Spec, tables: Mapping[str, TableSpec], name: str):
         super().__init__(name=name, autocast=False)  # rows may be bfloat16, see TableSpec
@@ -42,6 +45,8 @@ class Network(keras.Model):
             if hasattr(type(self), table):
                 raise ValueError(f"a table cannot be named {table}: each Keras model has an attribute of this name. Use another.")
             setattr(self, table, Table(spec.num_ids, its_spec, name=table))
+        if spec.vocabulary:
+            self.vocabulary = Vocabulary(spec.vocabulary, name="vocabulary")
 
     @property
     def tables(self) -> dict[str, Table]:
@@ -56,6 +61,11 @@ class Network(keras.Model):
     @property
     def statistics(self) -> list[tf.Variable]:
         """What `observe` counts or averages: nothing that is learned by gradients."""
+        return []
+
+    @property
+    def statistics_of_ids(self) -> list[tf.Variable]:
+        """Those of `statistics` that have a row an id: where an id goes to another value, its row does."""
         return []
 
     @property
@@ -76,12 +86,16 @@ class Network(keras.Model):
         self.score(row)
 
     def build_tables(self) -> None:
-        """Makes the tables; for a `build` of a network's own."""
+        """Makes the tables, and the vocabulary; for a `build` of a network's own."""
         for table in self.tables.values():
             table.build()
+        if self.vocabulary:
+            self.vocabulary.build()
 
     def score(self, inputs: Mapping[str, tf.Tensor]) -> Logits:
         """Inputs, as pipeline.Features makes them, to what serving gives."""
+        if self.vocabulary:
+            inputs = {**inputs, "ids": self.vocabulary.ids(inputs["ids"], inputs["keys"])}
         return self(Lookup(self.tables, self.spec.scaled_fields).rows(inputs["ids"]), inputs)
 
     def logits_and_scores(self, rows: dict[str, Rows], inputs: dict[str, tf.Tensor]) -> tuple[Logits, Logits]:

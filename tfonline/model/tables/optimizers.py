@@ -69,6 +69,11 @@ class Ftrl(tf.Module):
         self.accumulators = _slots(variables, initial_accumulator, "accumulator")
         self.linears = _slots(variables, 0.0, "linear")
 
+    @property
+    def slots(self) -> list[list[tf.Variable]]:
+        """Of each kind, a slot a variable."""
+        return [self.accumulators, self.linears]
+
     def apply(self, variables: Sequence[tf.Variable], gradients: Sequence[Gradient]) -> None:
         """One step, a gradient a variable, in the order that the object was made with."""
         for v, n, z, g in zip(variables, self.accumulators, self.linears, gradients, strict=True):
@@ -133,6 +138,11 @@ class LazyAdam(tf.Module):
         self.step = tf.Variable(0, trainable=False, dtype=tf.int64, name="adam_step")
         self.means = _slots(variables, 0.0, "mean")
         self.squares = _slots(variables, 0.0, "square")
+
+    @property
+    def slots(self) -> list[list[tf.Variable]]:
+        """Of each kind, a slot a variable."""
+        return [self.means, self.squares]
 
     def apply(self, variables: Sequence[tf.Variable], gradients: Sequence[Gradient]) -> tf.Tensor:
         """One step, a gradient a variable, in the order that the object was made with.

@@ -9,7 +9,7 @@ from tfonline.features.batch import Examples
 from tfonline.model.tables.batches_of_a_call import Result, apart, at, in_turn
 from tfonline.model.tables.exchange import Exchange
 from tfonline.model.tables.packed import Learned, Packed
-from tfonline.model.tables.replicas import Replicas
+from tfonline.model.tables.replicas import Replicas, share, this_replica
 from tfonline.model.tables.xla import compiled
 
 
@@ -22,12 +22,15 @@ class Halves(NamedTuple):
       update: what all have learned, and then what is observed, to the losses, float32 [] each.
       num_losses: so many.
       observed: the features of all rows that `update` looks at, beside label, weight and logits; None: it looks at nothing.
+      look_up: the features `ids` and `keys` of all rows, which are observed then, to their ids, where values come with the stream;
+        None: ids are ids.
     """
 
     forward_backward: Callable[[tf.Tensor, Examples], tuple[tf.Tensor, Learned]]
     update: Callable[..., tuple[tf.Tensor, ...]]
     num_losses: int
     observed: Sequence[str] | None
+    look_up: Callable[[tf.Tensor, tf.Tensor], tf.Tensor] | None = None
 
 
 class Steps:
@@ -75,24 +78,47 @@ class Steps:
           batches: what Learner.train takes, with N before it or not.
           parts: the same, each replica's rows.
         """
-        logits, learned = self._replicas.run(self._tell, (i, total, parts))
+        batch = self._of_all_workers(at(i, batches))
+        looked_up = [batch.features[name] for name in ("ids", "keys")] if self._halves.look_up else []
+        logits, learned, *ids = self._replicas.run(self._tell, (i, total, parts, *looked_up))
         logits = self._replicas.of_all_workers(tf.concat(self._replicas.copies_of(logits), axis=0))
-        observed = self._observed(at(i, batches), logits)
-        losses = self._replicas.run(self._learn, (self._exchange.between(learned), *observed))
+        losses = self._replicas.run(self._learn, (self._exchange.between(learned), *self._observed(batch, logits), *ids))
         return logits, *(self._replicas.copies_of(x)[0] for x in losses)
 
-    def _tell(self, i: tf.Tensor | None, total: tf.Tensor, parts: Examples) -> tuple[tf.Tensor, Packed | Learned]:
-        """The first half, of one replica."""
-        logits, learned = self._halves.forward_backward(*at(i, (total, parts)))
-        return logits, self._exchange.pack(learned)
+    def _tell(self, i: tf.Tensor | None, total: tf.Tensor, parts: Examples, *looked_up: tf.Tensor) -> tuple:
+        """The first half, of one replica: what it tells; and all rows' ids, int [B, F], where they are looked up."""
+        total, part = at(i, (total, parts))
+        ids = [self._halves.look_up(*looked_up)] if looked_up else []
+        if ids:
+            part = with_ids(part, share(this_replica(), self._replicas.count, *ids))
+        logits, learned = self._halves.forward_backward(total, part)
+        return logits, self._exchange.pack(learned), *ids
 
-    def _learn(self, packed: Packed | Learned, *observed: Examples | tf.Tensor) -> tuple[tf.Tensor, ...]:
-        """The second half, of one replica."""
+    def _learn(
+        self,
+        packed: Packed | Learned,
+        examples: Examples | None = None,
+        logits: tf.Tensor | None = None,
+        ids: tf.Tensor | None = None,
+    ) -> tuple[tf.Tensor, ...]:
+        """The second half, of one replica, with what is observed."""
+        if ids is not None:
+            examples = with_ids(examples, ids)
+        observed = () if examples is None else (examples, logits)
         return self._halves.update(self._exchange.unpack(packed), *observed)
 
     def _observed(self, batch: Examples, logits: tf.Tensor) -> tuple[Examples, tf.Tensor] | tuple[()]:
-        """What is observed, of all workers' rows; nothing where there is no use for it."""
+        """What is observed of all rows; nothing where there is no use for it."""
         if self._halves.observed is None:
             return ()
-        features = {name: self._replicas.of_all_workers(batch.features[name]) for name in self._halves.observed}
-        return batch._replace(features=features), logits
+        return batch._replace(features={name: batch.features[name] for name in self._halves.observed}), logits
+
+    def _of_all_workers(self, batch: Examples) -> Examples:
+        """A batch with what is observed of all workers' rows."""
+        names = self._halves.observed or ()
+        return batch._replace(features={name: self._replicas.of_all_workers(batch.features[name]) for name in names})
+
+
+def with_ids(examples: Examples, ids: tf.Tensor) -> Examples:
+    """Examples with other ids, [b, F]."""
+    return examples._replace(features={**examples.features, "ids": ids})

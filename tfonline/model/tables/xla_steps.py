@@ -10,7 +10,7 @@ from tfonline.model.tables.batches_of_a_call import Result, apart, at, in_turn
 from tfonline.model.tables.exchange import Exchange
 from tfonline.model.tables.packed import Learned, Packed, split
 from tfonline.model.tables.replicas import Replicas, share, this_replica
-from tfonline.model.tables.steps import Halves, Steps
+from tfonline.model.tables.steps import Halves, Steps, with_ids
 from tfonline.model.tables.xla import add_up, compiled
 
 # `_disable_acd` keeps TensorFlow from adding control dependencies between the replicas' calls. With them, each GPU's result waits
@@ -82,6 +82,8 @@ class WholeSteps(Steps):
 
     def _step_of_replica(self, i: tf.Tensor | None, total: tf.Tensor, batches: Examples) -> Result:
         total, batch = at(i, (total, batches))
+        if self._halves.look_up:
+            batch = with_ids(batch, self._halves.look_up(batch.features["ids"], batch.features["keys"]))
         part = tf.nest.map_structure(lambda x: share(this_replica(), self._replicas.of_worker, x), batch)
         logits, packed = self._tell(None, total, part)
         packed, logits = self._meet(packed, logits)

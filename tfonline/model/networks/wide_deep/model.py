@@ -88,6 +88,11 @@ class WideDeep(Network):
         return counted + (self.average.state if self.average else [])
 
     @property
+    def statistics_of_ids(self) -> list[tf.Variable]:
+        """The ids' pasts."""
+        return [self.history.counts] if self.history else []
+
+    @property
     def observed_features(self) -> list[str]:
         """The features that `observe` looks at."""
         parts = {"ids": self.history, "crosses": self.cross_history, "numeric": self.standardise}
