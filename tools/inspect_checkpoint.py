@@ -4,6 +4,7 @@ python tools/inspect_checkpoint.py runs/clicks                                  
 python tools/inspect_checkpoint.py runs/clicks/ckpt-57                            this one
 python tools/inspect_checkpoint.py runs/clicks --bootstrap_servers=host:9092      with its lag behind the topic
 python tools/inspect_checkpoint.py runs/clicks --json                             as JSON
+python tools/inspect_checkpoint.py runs/clicks --id C3=05db9164                   whether a value has a row (--vocabulary_rows)
 python tools/inspect_checkpoint.py runs/clicks --diff runs/replayed               what differs between two; exit 1 if anything does
 """
 
@@ -14,6 +15,7 @@ import pathlib
 from typing import Any
 
 from command_line import Parser, run
+from inspect_id import describe_id, in_words
 from kafka_cli import add_connection_options, connection
 
 from tfonline.lifecycle import Exit, Stop, UserError
@@ -31,6 +33,8 @@ def main(argv: list[str]) -> int:
     path, position, metrics, tensors = _read(args.checkpoint)
     if args.diff:
         return _diff((path, position, metrics, tensors), _read(args.diff))
+    if args.id:
+        return _show_id(args, pathlib.Path(path).parent, position["contract"], tensors)
     about: dict[str, Any] = {"checkpoint": path, **position, "metrics": metrics}
     if args.bootstrap_servers or args.kafka_properties_file:
         about["lag"] = _lag(args, position)
@@ -51,6 +55,7 @@ def main(argv: list[str]) -> int:
         "unread": position["skipped"] or 0,
         "fingerprint": f"{position['fingerprint']:016x} (of the rows trained)",
         "dictionaries": f"{contract['dictionaries']}, {contract['vocab_size']:,} ids, numeric {contract['numeric']}",
+        **({"vocabulary": _vocabulary(contract, tensors)} if contract.get("vocabulary_rows") else {}),
         "layers": f"embedding {contract['embedding_dim']}, {contract['deep_layers']}",
     }.items():
         print(f"  {name:<14}{value}")
@@ -60,6 +65,13 @@ def main(argv: list[str]) -> int:
     print("\nvariables")
     for name in sorted(tensors):
         print(f"  {name.removesuffix('/.ATTRIBUTES/VARIABLE_VALUE'):<60}{list(tensors[name].shape)}")
+    return Exit.OK
+
+
+def _show_id(args: argparse.Namespace, folder: pathlib.Path, contract: dict[str, Any], tensors: dict[str, Any]) -> int:
+    settings = folder / "config.json"
+    about = describe_id(args.id, contract, json.loads(settings.read_text()) if settings.exists() else {}, tensors)
+    print(json.dumps(about, indent=2) if args.json else in_words(args.id, about))
     return Exit.OK
 
 
@@ -144,6 +156,12 @@ def _diff(one: tuple, other: tuple) -> int:
     return int(bool(fields or different or metrics != other_metrics))
 
 
+def _vocabulary(contract: dict[str, Any], tensors: dict[str, Any]) -> str:
+    in_use, admitted, reused, _ = tensors["learner/admission/tally/.ATTRIBUTES/VARIABLE_VALUE"]
+    rows = contract["vocabulary_rows"]
+    return f"{in_use:,} of {rows:,} rows in use ({in_use / rows:.1%}), {admitted:,} admitted, {reused:,} to another's row"
+
+
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:,.4f}" if value < 100 else f"{value:,.0f}"
 
@@ -152,6 +170,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     parser = Parser(prog="inspect_checkpoint.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoint", help="a model folder, or <model_dir>/ckpt-<n>")
     parser.add_argument("--json", action="store_true", help="print position, metrics and lag as JSON")
+    parser.add_argument("--id", metavar="COLUMN=VALUE", help="whether the value has a row, since when, how often it was seen")
     parser.add_argument("--diff", metavar="OTHER", help="another checkpoint or model folder to compare with")
     add_connection_options(parser)
     return parser.parse_args(argv)

@@ -45,6 +45,7 @@ class PlainVocabulary:
         self.sets = settings.vocabulary_rows // WAYS
         self.keys = np.zeros([self.sets, WAYS], np.int64)
         self.seen = np.zeros(settings.vocabulary_rows, np.int64)
+        self.since = np.zeros(settings.vocabulary_rows, np.int64)
         self.hits = np.zeros(settings.vocabulary_rows)
         self.misses = np.zeros(settings.admit_counters)
         self.counted = self.now = 0
@@ -87,7 +88,8 @@ class PlainVocabulary:
             self.tally[1] += 1
             self.tally[2 if self.keys[of_set, way] else 0] += 1
             place = of_set * WAYS + way
-            self.keys[of_set, way], self.seen[place], self.hits[place] = key, self.now, count[key]
+            self.keys[of_set, way], self.hits[place] = key, count[key]
+            self.seen[place] = self.since[place] = self.now
             admitted[key] = place
         for key in admitted:
             self.misses[self.counter_of(key)] = 0

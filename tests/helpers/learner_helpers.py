@@ -31,7 +31,10 @@ def make_learner(num_replicas=1, num_ids=6, fields=3, dim=2, layers=(4,), rates=
 
 def learner_by_flags(strategy, config, spec):
     """The learner that all the flags ask for."""
-    return model_learner.make_learner(strategy, spec, config.model, config.optimizers, jit_compile=config.learning.jit_compile)
+    compiled = config.learning.jit_compile
+    return model_learner.make_learner(
+        strategy, spec, config.model, config.optimizers, jit_compile=compiled, vocabulary=config.vocabulary
+    )
 
 
 def values_of(learner, replica=0):

@@ -8,8 +8,7 @@ import tensorflow as tf
 from learner_helpers import learner_by_flags
 from rows import SCHEMA
 
-from tfonline.features.dictionaries import load_dictionaries
-from tfonline.features.pipeline import Features
+from tfonline.features import make
 from tfonline.model.tables.replicas import make_strategy
 
 # Loads SavedModels and scores the rows of a file by them, with TensorFlow alone: CLIENT rows [SavedModel size output]...
@@ -26,9 +25,8 @@ assert "tfonline" not in sys.modules
 
 def make_features(config, folder=None):
     """The trainer's, the table in a file where a folder is given."""
-    f, dictionaries = config.features, load_dictionaries(config.features.dictionary_dir, SCHEMA)
-    kind, vocab_size = config.stream.message_format, config.model.vocab_size
-    features = Features(SCHEMA, dictionaries, f.numeric, kind, f.oov_buckets, f.cross_buckets, vocab_size)
+    f, known = config.features, make.load_known(SCHEMA, config.features, config.vocabulary)
+    features = make.make_features(SCHEMA, known, f, config.vocabulary, config.stream.message_format, config.model.vocab_size)
     if folder:
         features.keep_in(folder)
     return features

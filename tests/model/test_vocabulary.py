@@ -44,15 +44,16 @@ def values(learner, *variables):
 
 def state_of(learner):
     a, keys = learner.admission, learner.model.vocabulary.keys
-    claims, *read = values(learner, a.claims, keys, a.seen, a.hits, a.misses, a.counted, a.now, a.tally)
+    claims, *read = values(learner, a.claims, keys, a.seen, a.since, a.hits, a.misses, a.counted, a.now, a.tally)
     assert not claims.any()
     return read
 
 
 def agrees(learner, plain):
-    keys, seen, hits, misses, counted, now, tally = state_of(learner)
+    keys, seen, since, hits, misses, counted, now, tally = state_of(learner)
     np.testing.assert_array_equal(keys, plain.keys)
     np.testing.assert_array_equal(seen, plain.seen)
+    np.testing.assert_array_equal(since, plain.since)
     np.testing.assert_array_equal(hits, plain.hits)
     np.testing.assert_array_equal(misses, plain.misses)
     assert (counted, now, tally.tolist()) == (plain.counted, plain.now, plain.tally)
@@ -152,8 +153,8 @@ def test_missing_values_and_padding_are_no_keys():
     learner = growing_learner(settings_of(16, admit_after=1))
     for _ in range(5):
         learner.train(rows_of([[0, 0]] * 12, np.zeros(12), [1.0] * 6 + [0.0] * 6))
-    keys, seen, hits, misses, counted, now, tally = state_of(learner)
-    assert [x.any() for x in (keys, seen, hits, misses)] == [False] * 4
+    keys, seen, since, hits, misses, counted, now, tally = state_of(learner)
+    assert [x.any() for x in (keys, seen, since, hits, misses)] == [False] * 5
     assert (counted, now, tally.tolist()) == (0, 30, [0, 0, 0, 0])
 
 

@@ -19,21 +19,27 @@ from tfonline.train import run
 NUM_ROWS, BATCH = 10_000, 250
 
 
+# Ids by dictionaries, and ids that come with the stream: of most rows, some came after the model began.
+GROWING = ["--vocabulary_rows=8192", "--admit_after=3", "--dictionary_dir=there-is-none"]
+
+
 # Synthetic rows and, in a checkout that lies beside the real ones, those.
+@pytest.mark.parametrize("more", [[], GROWING], ids=["dictionaries", "growing"])
 @pytest.mark.parametrize("path", [None, *(ROOT / "../shared/data").glob("criteo_first10k.tsv.gz")])
-def test_each_version_scores_as_its_checkpoint_does(path, tmp_path, monkeypatch):
+def test_each_version_scores_as_its_checkpoint_does(path, more, tmp_path, monkeypatch):
     monkeypatch.setattr(publisher_module, "ThreadPoolExecutor", AtOnce)
     if path is None:
         path = tmp_path / "rows.tsv.gz"
         assert synthetic.main([f"--rows={NUM_ROWS}", f"--output={path}"]) == 0
-    process_data.run(process_data.parse_args([str(path), f"--output_dir={tmp_path / 'dictionaries'}"]))
+    if not more:
+        process_data.run(process_data.parse_args([str(path), f"--output_dir={tmp_path / 'dictionaries'}"]))
     config = parse(
         [
             "", "--flagfile=configs/criteo.flags", f"--input_files={path}", f"--dictionary_dir={tmp_path / 'dictionaries'}",
             f"--model_dir={tmp_path / 'model'}", f"--export_dir={tmp_path / 'export'}", "--stop_at=latest", "--window_rows=3400",
             "--checkpoint_every_steps=1", "--nobackground_save", "--export_every_windows=1", "--gate_rows=1000",
             "--gate_min_auc=0", "--gate_calibration=0", "--gate_max_regression=1", "--cross_buckets=100000",
-            "--oov_buckets=1000", "--deep_layers=64",
+            "--oov_buckets=1000", "--deep_layers=64", *more,
         ]
     )  # fmt: skip
     run(config)

@@ -153,13 +153,14 @@ def test_charts_are_ordered_as_people_ask(tmp_path):
     assert curves("log loss") == {"running": one, "served": one, "total": one, "trivial": one, "window": one}
     assert curves("offsets passed over") == {"train": {"unread_rows/lost": [2.0]}}
     assert curves("share of missing values") == {"train": {"values/missing_I1": [0.5]}}
-    assert curves("share of values that the dictionaries do not hold") == {"train": {"values/unknown_C1": [0.75]}}
+    assert curves("share of values that the dictionaries do not hold, or without a row") == {"train": {"values/unknown_C1": [0.75]}}
 
 
 def test_each_chart_shows_something_that_a_run_reports(tmp_path):
     """No chart's tags are misspelt: each matches a tag of what the loop, the publisher and ColumnShares report."""
     names = [f"{scope}/{metric}" for scope in ("running", "window", "total") for metric in Counts().report()]
     names += ["lag_secs", "newest_row_age_secs"]
+    names += [f"vocabulary/{name}" for name in ("rows_in_use", "load", "admitted", "reused", "refused")]
     names += ["lag_rows", "rows_per_sec", "secs_left", "rejected_rows", "rows", "unread_rows/lost", "train/wide_loss"]
     names += ["values/missing_I1", "values/unknown_C1", "served/age_secs"]
     names += [f"export/{name}" for name in ("published", "refused", "failed", "secs", "stall_secs")]

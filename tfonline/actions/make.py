@@ -31,6 +31,7 @@ from tfonline.report.files import SideFile, SideFiles
 from tfonline.report.reports import Reports
 from tfonline.report.status import Status
 from tfonline.report.tensorboard import TensorBoard
+from tfonline.report.vocabulary import make_vocabulary_scalars
 from tfonline.report.worse import WorseThanTrivial
 from tfonline.report.writers import Scalars
 from tfonline.stream.broker import KafkaTopic
@@ -145,11 +146,13 @@ def make_all(
     worse = WorseThanTrivial(config.optimizers, features.spec.num_fields)
     reports = Reports(
         reporting.report_secs, writer, console, worse, step=position.step, rows=position.rows,
-        column_shares=ColumnShares(features),
+        column_shares=ColumnShares(features, learner.model.vocabulary),
     )  # fmt: skip
 
+    of_vocabulary = make_vocabulary_scalars(learner, console)
+
     def more() -> Scalars:
-        return times.scalars() | (publisher.scalars() if publisher else {})
+        return times.scalars() | of_vocabulary() | (publisher.scalars() if publisher else {})
 
     report = Report(reports, position, run.metrics, run.plan, console, keeping.model_dir, more)
     cadence = Every(steps=keeping.checkpoint_every_steps, secs=keeping.checkpoint_secs)

@@ -16,6 +16,8 @@ from tfonline.report.writers import Scalars
 from tfonline.state import Position
 from tfonline.stream.windows import UNREAD
 
+_VOCABULARY = "vocabulary/"  # the scalars of report.vocabulary
+
 
 class Ends(Protocol):
     """What the planner knows of the stream's end.
@@ -85,7 +87,9 @@ class Report:
         nothing = (now, position.rows)
         timed = (self._first_step or nothing, self._last_step or nothing)
         run = Run(ended, position.rows - self._rows_at_start, now - self._began, timed, int(self._rows_left(None)))
-        summary = make_summary(run, position, self._metrics, checkpoint)
+        more = {name: value for name, value in self._more().items() if name.startswith(_VOCABULARY)}
+        vocabulary = {name.removeprefix(_VOCABULARY): value for name, value in more.items()}
+        summary = make_summary(run, position, self._metrics, checkpoint, vocabulary)
         (self._folder / "summary.json").write_text(json.dumps(summary, indent=2, allow_nan=False) + "\n")
         self._console.close()
         tensorboard = pathlib.Path(sys.executable).with_name("tensorboard")

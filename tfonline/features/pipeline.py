@@ -46,6 +46,7 @@ class Features(tf.Module):
       num_ids: ids are 0 to num_ids - 1.
       spec: what a network gets. The model's weights for an id that is padding stay zero.
       crosses: makes the crosses, or None.
+      keyed_columns: the names of the columns that have `keys`, in their order.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class Features(tf.Module):
             ops[kind.name] = op = kind.make_op(columns, dictionaries, self.num_ids, options)
             self.num_ids += op.num_ids
         self.ops = ops
+        self.keyed_columns = [name for kind, op in ops.items() if "keys" in op.inputs for name in schema.of_kind(kind)]
         vocabulary = _vocabulary(list(ops.values()), vocabulary_rows, self.num_ids)
         self.num_ids += vocabulary.rows if vocabulary else 0
         self.spec = Spec.of(

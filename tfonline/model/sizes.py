@@ -13,8 +13,8 @@ _FLOAT_BYTES, _STEP_BYTES = 4, 8
 _TABLE_LINE_BYTES = 29
 
 
-# Of a vocabulary that grows, a row: its key; and when and how often it was seen, and its share of a set's claim.
-_KEY_BYTES, _PLACE_BYTES = 8, 12.5
+# Of a vocabulary, a row: its key; and since when it is there, when and how often it was seen, and its share of a set's claim.
+_KEY_BYTES, _PLACE_BYTES = 8, 20.5
 
 
 class Sizes(NamedTuple):

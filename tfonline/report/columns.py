@@ -1,8 +1,11 @@
 """How the columns of the stream are filled: which share of their values is missing, and which the dictionaries do not hold."""
 
+import numpy as np
 import tensorflow as tf
 
+from tfonline.features.parse import Fields
 from tfonline.features.pipeline import Features
+from tfonline.model.tables.vocabulary import Vocabulary
 from tfonline.report.writers import Scalars
 
 # Rows looked at: some 20 ms of one core, once a minute.
@@ -14,16 +17,18 @@ class ColumnShares:
 
     Args:
       features: the trainer's.
+      vocabulary: the model's, where values come with the stream; None: the dictionaries say which are known.
     """
 
-    def __init__(self, features: Features):
-        self._features = features
+    def __init__(self, features: Features, vocabulary: Vocabulary | None = None):
+        self._features, self._vocabulary = features, vocabulary
 
     def __call__(self, message: tf.Tensor) -> Scalars:
         """Shares from 0 to 1 of the good rows of `message`, string [b]; none where no row is good.
 
         Returns:
-          `values/missing_<column>` for each feature and `values/unknown_<column>` for each category; see kinds.Op.shares.
+          `values/missing_<column>` for each feature and `values/unknown_<column>` for each category; see kinds.Op.shares. Unknown
+          is what the dictionaries do not hold or, with a vocabulary, what has no row.
         """
         apart = max(1, int(tf.size(message)) // _MOST_ROWS)
         fields = self._features.parse(message[::apart][:_MOST_ROWS])
@@ -36,4 +41,13 @@ class ColumnShares:
                 for what, holds in op.shares(fields.values[kind]).items():
                     of_columns = zip(columns, holds.numpy()[good].mean(axis=0), strict=True)
                     shares |= {f"values/{what}_{column}": float(share) for column, share in of_columns}
+        if self._vocabulary:
+            shares |= self._without_row(fields, good)
         return shares
+
+    def _without_row(self, fields: Fields, good: np.ndarray) -> Scalars:
+        spec, made = self._vocabulary.spec, self._features.of_fields(fields).features
+        ids, keys = self._vocabulary.ids(made["ids"], made["keys"]).numpy(), made["keys"].numpy()
+        unknown = (keys != 0) & (ids[:, spec.first_field : spec.first_field + keys.shape[1]] < spec.first_id)
+        of_columns = zip(self._features.keyed_columns, unknown[good].mean(axis=0), strict=True)
+        return {f"values/unknown_{column}": float(share) for column, share in of_columns}

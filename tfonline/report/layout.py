@@ -24,7 +24,13 @@ _WHAT_WENT_WRONG: _Charts = {
 }
 _COLUMNS: _Charts = {
     "share of missing values, a column": ["values/missing_.*"],
-    "share of values that the dictionaries do not hold, a column": ["values/unknown_.*"],
+    "share of values that the dictionaries do not hold, or without a row, a column": ["values/unknown_.*"],
+    "rows of the vocabulary in use, their share": ["vocabulary/load"],
+    "values that got a row, another's row, or none though it was due": [
+        "vocabulary/admitted",
+        "vocabulary/reused",
+        "vocabulary/refused",
+    ],
 }
 _SERVING: _Charts = {
     "models published, refused by the gate, failed": [

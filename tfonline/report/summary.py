@@ -24,7 +24,9 @@ class Run(NamedTuple):
     lag_rows: int
 
 
-def make_summary(run: Run, position: Any, metrics: ProgressiveMetrics, checkpoint: str) -> dict[str, Any]:
+def make_summary(
+    run: Run, position: Any, metrics: ProgressiveMetrics, checkpoint: str, vocabulary: dict[str, float] | None = None
+) -> dict[str, Any]:
     """What `summary.json` holds.
 
     Args:
@@ -32,6 +34,7 @@ def make_summary(run: Run, position: Any, metrics: ProgressiveMetrics, checkpoin
       position: where the model is (state.Position).
       metrics: of its rows.
       checkpoint: the path of the newest one.
+      vocabulary: how full it is, where values come with the stream, see report.vocabulary.
     """
     (since, rows_then), (until, rows_by_then) = run.timed
     timed_rows, timed_secs = rows_by_then - rows_then, until - since
@@ -52,6 +55,7 @@ def make_summary(run: Run, position: Any, metrics: ProgressiveMetrics, checkpoin
         "next": position.next,
         "fingerprint": f"{position.fingerprint:016x}",
         "checkpoint": checkpoint,
+        **({"vocabulary": vocabulary} if vocabulary else {}),
         "running": without_nan(metrics.report("running")),
         "total": without_nan(metrics.report("total")),
     }
@@ -75,6 +79,9 @@ def summary_table(summary: dict[str, Any]) -> str:
         ("lag, rows", f"{summary['lag_rows']:,}"),
         ("checkpoint", summary["checkpoint"]),
     ]
+    if of := summary.get("vocabulary"):
+        changes = f"{of['admitted']:,.0f} admitted, {of['reused']:,.0f} to another's row; {of['refused']:,.0f} times none was free"
+        counts.insert(-1, ("vocabulary", f"{of['rows_in_use']:,.0f} rows in use, {of['load']:.1%}; {changes}"))
     metrics = [
         ("auc", ".4f"),
         ("log_loss", ".4f"),

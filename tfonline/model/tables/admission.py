@@ -40,7 +40,8 @@ class Admission(tf.Module):
 
     Attributes:
       seen: int64 [R], the row of the stream at which the key of a place was seen last.
-      hits: float32 [R], how often it was seen, up to 2^24.
+      since: int64 [R], the row of the stream at which it got the place.
+      hits: float32 [R], how often it was seen, up to 2^24; also before it got the place, as far as it was counted.
       misses: float32 [C], how often keys without a row were.
       counted: int64 [], such keys since `misses` was halved.
       claims: float32 [S], which key of a batch asks for a place of a set; 0 between batches.
@@ -53,6 +54,7 @@ class Admission(tf.Module):
         self._settings, self._fixed_size, self._branches = settings, fixed_size, branches
         rows, sets = vocabulary.spec.rows, vocabulary.num_sets
         self.seen = tf.Variable(tf.zeros([rows], tf.int64), trainable=False, name="seen")
+        self.since = tf.Variable(tf.zeros([rows], tf.int64), trainable=False, name="since")
         self.hits = tf.Variable(tf.zeros([rows]), trainable=False, name="hits")
         self.misses = tf.Variable(tf.zeros([settings.admit_counters]), trainable=False, name="misses")
         self.counted = tf.Variable(0, trainable=False, dtype=tf.int64, name="counted")
@@ -142,6 +144,7 @@ class Admission(tf.Module):
         place = self._index(alive, sets * WAYS + way, spec.rows)
         tf.raw_ops.ResourceScatterNdUpdate(ref=vkeys.handle, indices=tf.stack([sets, way], axis=1), updates=keys)
         _set(seen, place, tf.fill(tf.shape(place), now))
+        _set(own(self.since), place, tf.fill(tf.shape(place), now))
         _set(hits, place, count)
         counter = self._index(alive, self._counters_of(keys), self._settings.admit_counters)
         _set(own(self.misses), counter, tf.zeros_like(count))
@@ -171,8 +174,7 @@ class Admission(tf.Module):
         counted.assign(tf.where(full, tf.constant(0, tf.int64), counted))
 
     def _counters_of(self, keys: tf.Tensor) -> tf.Tensor:
-        high = tf.bitwise.right_shift(keys * _OTHER, tf.constant(20, tf.int64))
-        return tf.bitwise.bitwise_and(high, self._settings.admit_counters - 1)
+        return counters_of(keys, self._settings.admit_counters)
 
     def _only(self, which: tf.Tensor, *tensors: tf.Tensor) -> tuple[tf.Tensor, ...]:
         """A mask, and those of tensors [n, ...]; with fixed_size all of them stay, and the mask is `which`."""
@@ -184,6 +186,11 @@ class Admission(tf.Module):
     def _index(self, alive: tf.Tensor, index: tf.Tensor, end: int) -> tf.Tensor:
         """Places to write to; with fixed_size `end`, behind which nothing is written, for those that are masked."""
         return tf.where(alive, index, tf.constant(end, index.dtype)) if self._fixed_size else index
+
+
+def counters_of(keys: tf.Tensor, num_counters: int) -> tf.Tensor:
+    """int64 [n] to the counter of each, int64 [n]; num_counters is a power of 2."""
+    return tf.bitwise.bitwise_and(tf.bitwise.right_shift(keys * _OTHER, tf.constant(20, tf.int64)), num_counters - 1)
 
 
 def _set(variable: tf.Variable, places: tf.Tensor, values: tf.Tensor) -> None:

@@ -69,6 +69,12 @@ def rows_for(num_keys: int) -> int:
     return 1 << max(4, (2 * num_keys - 1).bit_length())
 
 
+def sets_of(keys: np.ndarray, num_sets: int) -> np.ndarray:
+    """As Vocabulary.sets_of, of numpy's."""
+    high = (keys.astype(np.uint64) * np.uint64(GOLDEN)) >> np.uint64(64 - (num_sets.bit_length() - 1))
+    return high.astype(np.int64)
+
+
 def places_of(keys: np.ndarray, num_sets: int) -> np.ndarray:
     """Puts keys into an empty table, those that stand first before others.
 
@@ -79,8 +85,7 @@ def places_of(keys: np.ndarray, num_sets: int) -> np.ndarray:
     Returns:
       int64 [n], the place of each; -1 for one whose set was full.
     """
-    bits = num_sets.bit_length() - 1
-    sets = ((keys.astype(np.uint64) * np.uint64(GOLDEN)) >> np.uint64(64 - bits)).astype(np.int64)
+    sets = sets_of(keys, num_sets)
     order = np.argsort(sets, kind="stable")
     in_order = sets[order]
     way = np.arange(len(keys)) - np.searchsorted(in_order, in_order)  # how many of its set stand before it
