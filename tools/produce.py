@@ -207,6 +207,8 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--file2", help="the file for partition 1")
     parser.add_argument("--synthetic", type=at_least(1), metavar="N", help="make N rows instead, with a known best score")
     parser.add_argument("--seed", type=at_least(0), default=1, help="of --synthetic (default 1)")
+    parser.add_argument("--id_lifetime", type=at_least(0), default=0, metavar="ROWS", help="of --synthetic: each id is used for so "
+                        "many rows, and then another has its place (default 0: for ever)")  # fmt: skip
     parser.add_argument(
         "--layout",
         choices=("round_robin", "file_per_partition"),
@@ -233,6 +235,8 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     args.files = args.files or named
     if args.synthetic and args.layout != "round_robin":
         parser.error("--layout=file_per_partition needs files, --synthetic has none")
+    if args.id_lifetime and not args.synthetic:
+        parser.error("--id_lifetime is for --synthetic: files have their ids")
     if args.files.count("-") > (0 if args.loop else 1):
         parser.error("stdin (-) can be read once only: name it once, without --loop")
     return args
@@ -245,7 +249,9 @@ def main(argv: list[str]) -> int:
     """
     args = _parse(argv)
     files = Files(args.files)
-    made = Synthetic(min(args.synthetic, args.limit or args.synthetic), args.seed) if args.synthetic else None
+    made = None
+    if args.synthetic:
+        made = Synthetic(min(args.synthetic, args.limit or args.synthetic), args.seed, args.id_lifetime)
     encode = encoder(args.format, args.columns) if args.format != "tsv" else None
     interrupt = Interrupt()
     sender = Sender(connection(args), args.topic, encode, interrupt)

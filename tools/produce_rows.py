@@ -94,9 +94,8 @@ class Files:
 class Synthetic:
     """Makes rows with tools/synthetic.py and keeps their true probabilities for the summary."""
 
-    def __init__(self, num_rows: int, seed: int):
-        self._num_rows = num_rows
-        self._seed = seed
+    def __init__(self, num_rows: int, seed: int, id_lifetime: int = 0):
+        self._num_rows, self._seed, self._id_lifetime = num_rows, seed, id_lifetime
         self._probabilities: list[Any] = []
 
     def rows(self) -> Iterator[Rows]:
@@ -105,7 +104,7 @@ class Synthetic:
 
         self._probabilities = []
         number = 1
-        for block in synthetic.rows(self._num_rows, self._seed):
+        for block in synthetic.rows(self._num_rows, self._seed, lifetime=self._id_lifetime):
             self._probabilities.append(block.probability)
             yield Rows(None, block.lines, "--synthetic", range(number, number + len(block.lines)))
             number += len(block.lines)

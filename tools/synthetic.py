@@ -7,7 +7,8 @@ quantiles, the numbers of ids and their skew follow the real rows, rounded. Ever
 a table of its column's 65,536 equally likely values; the same bits look up what the value adds to the row's logit.
 
 Ids come and go: in the drifting columns one cell in eight holds an id of its time, so later rows hold ids that no earlier
-row had. The seed changes the draw, never the world: rows of seed 2 are a fair test for a model of seed 1.
+row had. With --id_lifetime=L all other ids do, too: each is used for L rows, and then another id has its place; at row L / 2
+half of the first ones are gone. The seed changes the draw, never the world: rows of seed 2 are a fair test for a model of seed 1.
 """
 
 import functools
@@ -60,6 +61,8 @@ _CROSS = (17, 23, 0.5)  # value of C17's id x value of C23's id x weight
 _DRIFTING = (3, 4, 12, 16, 21, 26)
 _FRESH_FROM = _SIZE - _SIZE // 8
 _ROWS_PER_NEW_ID = 16
+# Numbers of the ids that come in the place of others: behind those of the drifting columns.
+_FIRST_RENEWED = 1 << 26
 
 
 class Block(NamedTuple):
@@ -83,16 +86,25 @@ class _Column(NamedTuple):
     effect: np.ndarray | None
 
 
-def rows(n: int, seed: int = 1, start: int = 0) -> Iterator[Block]:
+def rows(n: int, seed: int = 1, start: int = 0, lifetime: int = 0) -> Iterator[Block]:
     """Makes rows start .. start + n of the endless stream of a seed, in blocks of at most 8,192.
 
-    Row i depends on the seed and on i alone, so a longer run begins with the rows of a shorter one.
+    Row i depends on the seed, on the lifetime and on i alone, so a longer run begins with the rows of a shorter one.
+
+    Args:
+      n: how many.
+      seed: of the draw.
+      start: the first row.
+      lifetime: so many rows an id is used before another one has its place; 0: for ever.
     """
-    columns = _columns()
+    columns = list(_columns())
+    renewed = [_Renewed(j, columns[12 + j].text, lifetime) for j in range(1, 27)] if lifetime else []
     left, right = _cross_effects()
     first = start
     while first < start + n:
         number, skip = divmod(first, _BLOCK_ROWS)
+        for column in renewed:
+            columns[12 + column.number] = columns[12 + column.number]._replace(text=column.at(number * _BLOCK_ROWS))
         block = _block(columns, left, right, seed, number)
         keep = slice(skip, min(_BLOCK_ROWS, skip + start + n - first))
         yield Block(block.lines[keep], block.probability[keep], block.label[keep])
@@ -235,6 +247,34 @@ def _values_of_ids(j: int) -> np.ndarray:
     return np.random.RandomState(1000 + j).standard_normal(_SIZE)
 
 
+class _Renewed:
+    """The texts of C<j> while its ids are renewed: what an id adds to the logit stays with its place.
+
+    Attributes:
+      number: j.
+    """
+
+    def __init__(self, j: int, text: np.ndarray, lifetime: int):
+        self.number, self._text, self._lifetime = j, text.copy(), lifetime
+        self._ranks = _ranks(j)
+        # Not all at once: the id of a rank is renewed at a time of its own.
+        self._phase = np.random.RandomState(2000 + j).randint(0, lifetime, _SIZE)[self._ranks]
+        self._generation = np.zeros(_SIZE, np.int64)
+
+    def at(self, row: int) -> np.ndarray:
+        """object [65536]: the texts from this row on, which is a block's first."""
+        generation = np.where(self._ranks < 0, 0, (row + self._phase) // self._lifetime)
+        changed = np.flatnonzero(generation != self._generation)
+        numbers = np.where(
+            generation == 0, self._ranks, _FIRST_RENEWED + (generation * _SIZE + self._ranks) % (_FIRST_RENEWED - _SIZE)
+        )
+        if len(changed):
+            self._text = self._text.copy()  # a block before may still be read
+            self._text[changed] = _shared(numbers[changed], lambda distinct: _ids(self.number, distinct))
+            self._generation = generation
+        return self._text
+
+
 def _cross_effects() -> tuple[np.ndarray, np.ndarray]:
     left, right, weight = _CROSS
     return weight * _values_of_ids(100 + left)[_ranks(left)], _values_of_ids(100 + right)[_ranks(right)]
@@ -245,12 +285,15 @@ def main(argv: list[str]) -> int:
     parser = Parser(prog="synthetic.py", description="Criteo-shaped rows with a planted signal.")
     parser.add_argument("--rows", type=at_least(2), required=True, help="how many")
     parser.add_argument("--seed", type=at_least(0), default=1, help="another seed: other rows of the same world")
+    parser.add_argument(
+        "--id_lifetime", type=at_least(0), default=0, metavar="ROWS", help="renew ids after so many rows (0: never)"
+    )
     parser.add_argument("--output", default="-", help="a file, compressed if it ends in .gz; -: stdout")
     args = parser.parse_args(argv)
     probabilities = []
     try:
         with _open(args.output) as out:
-            for block in rows(args.rows, args.seed):
+            for block in rows(args.rows, args.seed, lifetime=args.id_lifetime):
                 out.write(b"\n".join(block.lines) + b"\n")
                 probabilities.append(block.probability)
     except BrokenPipeError:

@@ -33,6 +33,7 @@ _PARTS: dict[str, list[tuple[str, dict]]] = {
         ("replicas", {"exchange": exchange, **xla})
         for exchange, xla in (("", {}), ("own", {}), ("strategy", {}), ("", _XLA), ("own", _XLA))
     ],
+    "growing": [("growing", {"precision": "bfloat16", **_XLA})],
     "raw": [("raw", {"part": "features"}), ("raw", {"part": "trained"})],
     "kafka": [("kafka", {})],
     "peers": [("keras_peer", {}), ("torch_peer", {})],

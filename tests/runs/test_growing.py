@@ -80,7 +80,7 @@ def test_a_compiled_run_has_the_same_vocabulary(topic, start, tmp_path):
 def test_another_capacity_is_refused_and_resizing_lets_it_go_on(topic, start, produce, tmp_path):
     name, folder = topic([ROWS[:300]]), str(tmp_path / "model")
     publish = {"export_dir": str(tmp_path / "export"), "gate_rows": 100, "gate_min_auc": 0, "gate_calibration": 0}
-    publish["gate_max_regression"] = 1
+    publish |= {"gate_max_regression": 1, "export_every_windows": 1, "checkpoint_every_steps": 1}
     start(topic=name, **publish)
     with pytest.raises(UserError, match=f"resize_vocabulary.py {folder} --rows=512") as e:
         start(topic=name, vocabulary_rows=512)

@@ -33,6 +33,24 @@ def test_a_row_depends_on_the_seed_and_its_number_alone():
     assert lines(500, seed=2) != ten_thousand[:500]
 
 
+def test_ids_are_renewed_and_the_signal_stays():
+    forever, renewed = (list(synthetic.rows(40_000, lifetime=lifetime)) for lifetime in (0, 65_536))
+    for one, other in zip(forever, renewed, strict=True):
+        assert np.array_equal(one.probability, other.probability)
+        assert np.array_equal(one.label, other.label)
+    ids = [{line.split(b"\t")[15] for line in block.lines} for block in renewed]  # C2
+    before = [{line.split(b"\t")[15] for line in block.lines} for block in forever]
+    left = [len(of & ids[0]) / len(of) for of in ids]
+    assert ids[0] == before[0]
+    assert left[4] == pytest.approx(1 - 4 * 8192 / 65_536, abs=0.1)  # at half a lifetime half of them
+    assert len(before[4] & before[0]) / len(before[4]) > 0.8
+    assert left == sorted(left, reverse=True)
+    # A row depends on its number alone, wherever the rows begin.
+    lines_of = [line for block in renewed for line in block.lines]
+    assert lines(200, start=33_000, lifetime=65_536) == lines_of[33_000:33_200]
+    assert {len(line.split(b"\t")[15]) for line in lines_of} == {8}
+
+
 def test_the_rows_have_criteos_form(made):
     fields, _, label = made
     assert fields.shape == (NUM_ROWS, 40)
