@@ -18,6 +18,9 @@ _OTHER = to_int64(0xD1B54A32D192ED03)  # odd; for counters, which must not meet 
 # An owner that was seen more often than that is gone after ten times --expire_rows, and not later.
 _MOST_SEEN = 1024.0
 _NEVER = 2**62
+# With fixed_size: where a batch has more keys than a quarter of the rows, all rows are written, and hits are first added up in so
+# many copies.
+_FEW_ROWS, _COPIES = 4, 16
 
 
 class Admission(tf.Module):
@@ -89,10 +92,7 @@ class Admission(tf.Module):
         place = tf.cast(ids, tf.int64) - spec.first_id
         is_key = keys != 0
         hit = is_key & (place >= 0)
-        alive, place = self._only(hit, place)
-        place = self._index(alive, place, spec.rows)
-        _set(own(self.seen), place, tf.fill(tf.shape(place), now))
-        tf.raw_ops.ResourceScatterAdd(resource=own(self.hits).handle, indices=place, updates=tf.ones_like(place, tf.float32))
+        self._count_hits(hit, place, now)
 
         miss = is_key & ~hit
         alive, keys, ids = self._only(miss, keys, ids)
@@ -113,6 +113,23 @@ class Admission(tf.Module):
         else:
             admit()
             self._halve(full)
+
+    def _count_hits(self, hit: tf.Tensor, place: tf.Tensor, now: tf.Tensor) -> None:
+        """Keys with a row, bool [n], at places int64 [n], are seen now."""
+        seen, hits, rows = own(self.seen), own(self.hits), self.seen.shape[0]
+        alive, place = self._only(hit, place)
+        if self._fixed_size and place.shape[0] * _FEW_ROWS > rows:
+            # Threads that add to one number wait for each other, and a few keys are most of all: each adds to one of several.
+            spread = tf.range(place.shape[0], dtype=tf.int64) % _COPIES * rows + place
+            spread = self._index(alive, spread, _COPIES * rows)
+            found = tf.math.unsorted_segment_sum(tf.ones_like(spread, tf.float32), spread, _COPIES * rows)
+            found = tf.reduce_sum(tf.reshape(found, [_COPIES, rows]), axis=0)
+            hits.assign_add(found)
+            seen.assign(tf.where(found > 0, now, seen))
+            return
+        place = self._index(alive, place, rows)
+        _set(seen, place, tf.fill(tf.shape(place), now))
+        tf.raw_ops.ResourceScatterAdd(resource=hits.handle, indices=place, updates=tf.ones_like(place, tf.float32))
 
     def _admit(
         self,

@@ -49,7 +49,7 @@ class Vocabulary(keras.layers.Layer):
         flat = tf.reshape(keys, [-1])
         sets = self.sets_of(flat)
         hit = tf.cast(tf.equal(tf.gather(own(self.keys), sets), flat[:, None]), tf.float32)
-        ways = tf.matmul(hit, tf.constant([[way + 1.0] for way in range(WAYS)]))[:, 0]  # 0: at none
+        ways = tf.reduce_sum(hit * tf.range(1.0, WAYS + 1.0), axis=1)  # 0: at none
         row = self.spec.first_id - 1 + sets * WAYS + tf.cast(ways, tf.int64)
         found = tf.reshape((ways > 0) & (flat != 0), tf.shape(keys))
         first, past = self.spec.first_field, self.spec.first_field + keys.shape[1]
