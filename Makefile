@@ -34,7 +34,7 @@ PIP := $(VENV)/bin/python -m pip install --disable-pip-version-check $(if $(MAKE
 .PHONY: setup python programs demo test stacks-test check lint broker bench soak chaos quality serve-demo cluster-test security-test clean
 
 setup:
-	@$(MAKE) --no-print-directory -j2 STACK=$(STACK) $(VENV)/.ready .kafka/libs-$(KAFKA_VERSION)
+	@$(MAKE) --silent --no-print-directory -j2 STACK=$(STACK) $(VENV)/.ready .kafka/libs-$(KAFKA_VERSION)
 
 # $(call with_python,STACK,COMMAND): runs it with $$python as a Python of the stack, or ends with what to do where there is none.
 versions = $(patsubst $(1)=%,%,$(filter $(1)=%,$(TAKES)))
