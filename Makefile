@@ -71,11 +71,12 @@ demo: setup
 test: setup $(VENV)/.spark programs
 	@$(VENV)/bin/python -m pytest -n 2 --dist=loadfile --no-loadscope-reorder
 
-# What depends on the stack. make stacks-test runs it on the stack that make test did not; with both environments there, the last file resumes
-# checkpoints of either on the other.
-STACK_TESTS := tests/pure tests/stream/test_reader_contract.py tests/stream/test_kafka_stream.py tests/features/test_pipeline.py \
- tests/model/test_model.py tests/model/test_steps.py tests/model/test_compiled.py tests/model/test_network.py tests/keep tests/publish \
- tests/report/test_tensorboard.py tests/serving/test_serving_models.py tests/proofs/test_recovery.py tests/proofs/test_stacks.py
+# What depends on the stack most: readers, features, steps, checkpoints, export, and one kill. make test STACK=... runs all. The last file
+# resumes checkpoints of either stack on the other.
+STACK_TESTS := tests/pure tests/stream/test_reader_contract.py tests/stream/test_consumer_reader.py tests/features/test_pipeline.py \
+ tests/model/test_steps.py tests/model/test_compiled.py tests/keep tests/publish/test_servable.py tests/report/test_tensorboard.py \
+ tests/serving/test_serving_models.py tests/proofs/test_recovery.py::test_killed_again_and_again_is_as_if_never_killed \
+ tests/proofs/test_stacks.py
 
 stacks-test:
 	@$(MAKE) --no-print-directory setup STACK=tf216
