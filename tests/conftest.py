@@ -7,6 +7,11 @@ import functools
 import os
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# No test depends on how fast the machine is: by default Hypothesis fails an example that takes more than 200 ms.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # read when TensorFlow is imported
 

@@ -114,7 +114,8 @@ def test_stopped_half_way_and_started_again_is_as_if_never_stopped(broker, strea
     output, _ = second.communicate(timeout=120)
     assert second.returncode == 0, output
     assert f"resumed from {tmp_path}/ckpt-{half_way['window']}" in output
-    assert "warning" not in output.lower()
+    lines = [line for line in output.splitlines() if "before absl::InitializeLog()" not in line]  # TensorFlow 2.21's own
+    assert [line for line in lines if "warning" in line.lower()] == []
     assert_same_model(tmp_path, uninterrupted)
     assert (tmp_path / "loss.log").read_text() == (uninterrupted / "loss.log").read_text()
     summaries = [json.loads((folder / "summary.json").read_text()) for folder in (tmp_path, uninterrupted)]

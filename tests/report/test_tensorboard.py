@@ -1,15 +1,16 @@
 """What TensorBoard shows, read back with TensorBoard's own code."""
 
+import io
 import json
 import math
 import pathlib
 import re
-import xml.etree.ElementTree as ET
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 from rows import SMALL_SCHEMA
 from tensorboard_helpers import events_of
 from werkzeug.test import Client
@@ -18,7 +19,7 @@ from tfonline.evaluate.progressive import Counts
 from tfonline.features.dictionaries import Dictionaries
 from tfonline.features.pipeline import Features
 from tfonline.report.columns import ColumnShares
-from tfonline.report.reliability import interval, reliability_svg
+from tfonline.report.reliability import HEIGHT, POINT, WIDTH, Axes, interval, reliability_png
 from tfonline.report.tensorboard import TensorBoard, places
 
 # What TensorBoard 2.16 brings along, or imports, is deprecated; not ours to mend.
@@ -118,7 +119,8 @@ def test_a_write_keeps_no_memory(tmp_path):
     def write(steps):
         for step in range(steps):
             writer.write(step, scalars)
-            writer.write_scores(step, counts)
+            if step % 3 == 0:  # a picture takes longer than the rest
+                writer.write_scores(step, counts)
 
     write(200)
     before = resident_kb()
@@ -201,8 +203,8 @@ def test_the_reliability_diagram_comes_as_an_image_that_a_browser_draws(tmp_path
     plugins = plugins_of(tmp_path)
     [image] = plugins.images._image_response_for_run(plugins.request, "experiment", "running", "scores/reliability", 0)
     answer = Client(plugins.images.get_plugin_apps()["/individualImage"]).get(query_string=image["query"])
-    assert (image["step"], answer.mimetype) == (10, "image/svg+xml")
-    assert len(circles(answer.data)) == 1
+    assert (image["step"], answer.mimetype) == (10, "image/png")
+    assert marked(answer.data, 74, 358)  # half are clicks: at the beginning of axes from 50 % to 75 %
 
 
 def test_no_rows_have_no_picture(tmp_path):
@@ -214,31 +216,31 @@ def test_no_rows_have_no_picture(tmp_path):
 
 # The reliability diagram
 
-SVG = "{http://www.w3.org/2000/svg}"
 
-
-def circles(svg):
-    return [(float(c.get("cx")), float(c.get("cy"))) for c in ET.fromstring(svg).iter(f"{SVG}circle")]
-
-
-def marks_of(svg):
-    """What stands at the axes, each mark twice."""
-    return [text.text for text in ET.fromstring(svg).iter(f"{SVG}text") if re.fullmatch(r"[\d.]+ %", text.text)]
+def marked(png, x, y):
+    """Whether a point is drawn there."""
+    near = Image.open(io.BytesIO(png)).convert("RGB").crop((x - 1, y - 1, x + 2, y + 2))
+    wanted = [int(POINT[i : i + 2], 16) for i in (1, 3, 5)]
+    return bool((np.abs(np.asarray(near, int) - wanted) < 8).all())
 
 
 def test_where_a_point_stands():
     # The axes go from 10 % to 90 %, the nearest marks outside; logits are -2.2, 0 and 2.2 at 10, 50 and 90 %. The picture is 420
     # wide and high, with margins of 74, 24, 72 and 62: 322 and 286 are left.
-    svg = reliability_svg([(1000.0, 0.1, 0.1), (1000.0, 0.5, 0.9), (1000.0, 0.9, 0.5)])
-    assert circles(svg) == [(74.0, 358.0), (235.0, 72.0), (396.0, 215.0)]
-    assert marks_of(svg) == [m for m in ("10 %", "25 %", "50 %", "75 %", "90 %") for _ in "xy"]
+    parts = [(1000.0, 0.1, 0.1), (1000.0, 0.5, 0.9), (1000.0, 0.9, 0.5)]
+    axes, png = Axes.around(parts), reliability_png(parts)
+    assert axes.ticks == (0.1, 0.25, 0.5, 0.75, 0.9)
+    places = [(74, 358), (235, 72), (396, 215)]
+    assert [(axes.x(predicted), axes.y(clicked)) for _, predicted, clicked in parts] == [pytest.approx(place) for place in places]
+    assert Image.open(io.BytesIO(png)).size == (WIDTH, HEIGHT) == (420, 420)
+    assert [marked(png, x, y) for x, y in places] == [True] * 3
+    assert not marked(png, 235, 215)
 
 
 def test_shares_of_a_hundredth_are_told_apart():
-    svg = reliability_svg([(1e6, 0.002, 0.0021), (1e6, 0.008, 0.0079), (1e6, 0.06, 0.061)])
-    marks = marks_of(svg)
-    assert marks[::2] == ["0.1 %", "0.3 %", "1 %", "3 %", "10 %"]
-    (x1, _), (x2, _), (x3, _) = circles(svg)
+    axes = Axes.around([(1e6, 0.002, 0.0021), (1e6, 0.008, 0.0079), (1e6, 0.06, 0.061)])
+    assert axes.ticks == (0.001, 0.003, 0.01, 0.03, 0.1)
+    x1, x2, x3 = (axes.x(predicted) for predicted in (0.002, 0.008, 0.06))
     assert 90 < x2 - x1 < 120 < x3 - x2
 
 
@@ -253,9 +255,12 @@ def test_shares_of_a_hundredth_are_told_apart():
     ],
 )
 def test_what_lies_beyond_the_axes_is_drawn_at_their_ends(parts):
-    for x, y in circles(reliability_svg(parts)):
+    axes, png = Axes.around(parts), reliability_png(parts)
+    for _, predicted, clicked in parts:
+        x, y = axes.x(predicted), axes.y(clicked)
         assert 74 <= x <= 396
         assert 72 <= y <= 358
+        assert marked(png, round(x), round(y))
 
 
 def test_the_interval_of_a_share():

@@ -34,6 +34,7 @@ def numbered(count):
     return [b"%d" % i for i in range(count)]
 
 
+@pytest.mark.usefixtures("tensorflow_io")
 @pytest.mark.parametrize("groups", [1, 2, 3])
 @pytest.mark.parametrize("seed", [1, 2])
 def test_it_gives_the_rows_of_tensorflow_ios_reader_in_the_same_order(broker, topic, groups, seed):

@@ -182,6 +182,7 @@ def test_a_configuration_that_contradicts_the_checkpoint(good, tmp_path):
     assert "numeric: the checkpoint has 'bucket', this run 'log'" in output
 
 
+@pytest.mark.usefixtures("tensorflow_io")
 def test_a_kafka_property_that_the_reader_does_not_know(good, tmp_path):
     code, output = train(good, kafka_property="client.dns.lookup=use_all_dns_ips", model_dir=tmp_path)
     assert code == 64

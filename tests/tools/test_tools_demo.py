@@ -56,7 +56,9 @@ def test_the_next_steps_with_a_broker_that_stays(folder):
 def test_setup_shows_what_it_fetches_on_a_terminal_and_nothing_in_a_log():
     def commands(stdout):
         env = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
-        subprocess.run(["make", "--dry-run", "--always-make", ".venv/.ready"], cwd=ROOT, stdout=stdout, env=env, check=True)
+        subprocess.run(
+            ["make", "--dry-run", "--always-make", "STACK=tf216", ".venv/.ready"], cwd=ROOT, stdout=stdout, env=env, check=True
+        )
 
     terminal, shown = os.openpty()
     commands(shown)

@@ -1,16 +1,22 @@
 """A reliability diagram: the share of clicks against the predicted one, in parts of equal size by score. Imports no TensorFlow.
 
-It is an SVG, which TensorBoard shows as it shows other images: text and lines, without a library that draws.
+It is a PNG: TensorBoard 2.21 shows no SVG any more.
 """
 
+import io
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
+
+from PIL import Image, ImageDraw, ImageFont
 
 WIDTH = HEIGHT = 420  # small: TensorBoard shows it as wide as a card, and letters must be read there
 _LEFT, _RIGHT, _TOP, _BOTTOM = 74, 24, 72, 62
+_TIMES = 4  # it is drawn larger and then reduced, so that lines and circles are smooth
 # Both axes are logits, as the model's own output: shares near 0 are told apart as well as those in the middle.
 _TICKS = (0.0001, 0.001, 0.003, 0.01, 0.03, 0.1, 0.25, 0.5, 0.75, 0.9, 0.97, 0.99, 0.999, 0.9999)
 _Z = 1.96  # of a 95 % interval
+_GRID, _DIAGONAL, _TEXT, POINT = "#e4e4e4", "#888888", "#333333", "#e8710a"
 
 
 def interval(share: float, rows: float) -> tuple[float, float]:
@@ -20,63 +26,93 @@ def interval(share: float, rows: float) -> tuple[float, float]:
     return max(0.0, (middle - half) / (1 + z2)), min(1.0, (middle + half) / (1 + z2))
 
 
-def reliability_svg(parts: Sequence[tuple[float, float, float]]) -> bytes:
-    """The diagram.
+class Axes(NamedTuple):
+    """Both axes: they go from the first mark to the last one.
+
+    Attributes:
+      ticks: the shares that have a mark, at least two.
+    """
+
+    ticks: tuple[float, ...]
+
+    @classmethod
+    def around(cls, parts: Sequence[tuple[float, float, float]]) -> "Axes":
+        """The shortest ones between whose ends all shares lie, of those that have a place on an axis of logits."""
+        shares = [share for _, predicted, clicked in parts for share in (predicted, clicked) if 0 < share < 1]
+        low = max((tick for tick in _TICKS if tick <= min(shares, default=0.1)), default=_TICKS[0])
+        high = min((tick for tick in _TICKS if tick >= max(shares, default=0.5)), default=_TICKS[-1])
+        if low == high:
+            at = _TICKS.index(low)
+            low, high = _TICKS[max(0, at - 1)], _TICKS[min(len(_TICKS) - 1, at + 1)]
+        return cls(tuple(tick for tick in _TICKS if low <= tick <= high))
+
+    def x(self, share: float) -> float:
+        """Pixels from the left; what lies beyond the axis is put at its end."""
+        return _LEFT + self._place(share) * (WIDTH - _LEFT - _RIGHT)
+
+    def y(self, share: float) -> float:
+        """Pixels from the top; what lies beyond the axis is put at its end."""
+        return HEIGHT - _BOTTOM - self._place(share) * (HEIGHT - _TOP - _BOTTOM)
+
+    def _place(self, share: float) -> float:
+        first, last = _logit(self.ticks[0]), _logit(self.ticks[-1])
+        return min(1.0, max(0.0, (_logit(share) - first) / (last - first)))
+
+
+def reliability_png(parts: Sequence[tuple[float, float, float]]) -> bytes:
+    """The diagram, WIDTH x HEIGHT pixels.
 
     Args:
       parts: of the rows: how many, their mean predicted probability, their share of clicks. At least one.
     """
-    shares = [share for _, predicted, clicked in parts for share in (predicted, clicked) if 0 < share < 1]
-    low = max((tick for tick in _TICKS if tick <= min(shares, default=0.1)), default=_TICKS[0])
-    high = min((tick for tick in _TICKS if tick >= max(shares, default=0.5)), default=_TICKS[-1])
-    if low == high:
-        at = _TICKS.index(low)
-        low, high = _TICKS[max(0, at - 1)], _TICKS[min(len(_TICKS) - 1, at + 1)]
-    first, last = _logit(low), _logit(high)
-
-    def place(share: float) -> float:
-        """0 at the axis' beginning, 1 at its end; what lies beyond is put there."""
-        return min(1.0, max(0.0, (_logit(share) - first) / (last - first)))
-
-    def x(share: float) -> float:
-        return _LEFT + place(share) * (WIDTH - _LEFT - _RIGHT)
-
-    def y(share: float) -> float:
-        return HEIGHT - _BOTTOM - place(share) * (HEIGHT - _TOP - _BOTTOM)
-
-    left, right, top, bottom = x(low), x(high), y(high), y(low)
-    drawn = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}" '
-        'font-family="sans-serif" font-size="13" fill="#333">',
-        '<rect width="100%" height="100%" fill="#fff"/>',
-        _text(WIDTH / 2, 24, "Are the predicted shares of clicks true?", 'font-size="16" font-weight="bold"'),
-        _text(WIDTH / 2, 46, f"recent rows by score, in {len(parts)} parts of equal size; bars: 95 %"),
-        _text(WIDTH / 2, 63, "above the line: more clicks than predicted; below: fewer"),
-    ]
-    for tick in (t for t in _TICKS if low <= t <= high):
-        drawn += [
-            f'<path d="M{x(tick):.1f} {bottom:.1f}V{top:.1f}M{left:.1f} {y(tick):.1f}H{right:.1f}" stroke="#e4e4e4"/>',
-            _text(x(tick), bottom + 19, f"{100 * tick:g} %"),
-            _text(left - 8, y(tick) + 4, f"{100 * tick:g} %", 'text-anchor="end"'),
-        ]
-    drawn += [
-        f'<path d="M{left:.1f} {bottom:.1f}L{right:.1f} {top:.1f}" stroke="#888" stroke-dasharray="5 4"/>',
-        _text((left + right) / 2, HEIGHT - 16, "predicted (mean of a part)"),
-        _text(0, 0, "share of clicks", f'transform="translate(18 {(top + bottom) / 2:.1f}) rotate(-90)"'),
-    ]
+    axes, picture = Axes.around(parts), _Picture()
+    left, right, top, bottom = _LEFT, WIDTH - _RIGHT, _TOP, HEIGHT - _BOTTOM
+    picture.text(WIDTH / 2, 19, "Are the predicted shares of clicks true?", size=17)
+    picture.text(WIDTH / 2, 42, f"recent rows by score, in {len(parts)} parts of equal size; bars: 95 %")
+    picture.text(WIDTH / 2, 59, "above the line: more clicks than predicted; below: fewer")
+    for tick in axes.ticks:
+        picture.line(axes.x(tick), bottom, axes.x(tick), top, _GRID)
+        picture.line(left, axes.y(tick), right, axes.y(tick), _GRID)
+        picture.text(axes.x(tick), bottom + 15, f"{100 * tick:g} %")
+        picture.text(left - 8, axes.y(tick), f"{100 * tick:g} %", anchor="rm")
+    picture.line(left, bottom, right, top, _DIAGONAL)
+    picture.text((left + right) / 2, HEIGHT - 20, "predicted (mean of a part)")
+    picture.text(18, (top + bottom) / 2, "share of clicks", upwards=True)
     for rows, predicted, clicked in parts:
         lowest, highest = interval(clicked, rows)
-        drawn += [
-            f'<path d="M{x(predicted):.1f} {y(lowest):.1f}V{y(highest):.1f}" stroke="#e8710a" stroke-width="2"/>',
-            f'<circle cx="{x(predicted):.1f}" cy="{y(clicked):.1f}" r="4.5" fill="#e8710a"/>',
-        ]
-    return "\n".join([*drawn, "</svg>"]).encode()
+        picture.line(axes.x(predicted), axes.y(lowest), axes.x(predicted), axes.y(highest), POINT, 2)
+        picture.circle(axes.x(predicted), axes.y(clicked), 4.5, POINT)
+    return picture.png()
+
+
+class _Picture:
+    def __init__(self):
+        self._image = Image.new("RGB", (WIDTH * _TIMES, HEIGHT * _TIMES), "white")
+        self._draw = ImageDraw.Draw(self._image)
+
+    def line(self, x0: float, y0: float, x1: float, y1: float, colour: str, width: int = 1) -> None:
+        self._draw.line([_TIMES * v for v in (x0, y0, x1, y1)], colour, width * _TIMES)
+
+    def circle(self, x: float, y: float, radius: float, colour: str) -> None:
+        self._draw.circle((_TIMES * x, _TIMES * y), _TIMES * radius, colour)
+
+    def text(self, x: float, y: float, text: str, size: int = 13, anchor: str = "mm", upwards: bool = False) -> None:
+        font = ImageFont.load_default(size * _TIMES)
+        if not upwards:
+            self._draw.text((_TIMES * x, _TIMES * y), text, _TEXT, font, anchor)
+            return
+        long, high = (round(v) for v in font.getbbox(text)[2:])
+        written = Image.new("RGB", (long, high), "white")
+        ImageDraw.Draw(written).text((0, 0), text, _TEXT, font)
+        self._image.paste(written.rotate(90, expand=True), (round(_TIMES * x - high / 2), round(_TIMES * y - long / 2)))
+
+    def png(self) -> bytes:
+        file = io.BytesIO()
+        # Of 32 colours it is a quarter as large. The octree keeps the colours as they are; the median cut does not.
+        small = self._image.reduce(_TIMES)
+        small.quantize(32, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(file, "PNG")
+        return file.getvalue()
 
 
 def _logit(share: float) -> float:
     return math.log(share / (1 - share)) if 0 < share < 1 else math.copysign(math.inf, share - 0.5)
-
-
-def _text(x: float, y: float, text: str, more: str = "") -> str:
-    anchor = "" if "text-anchor" in more else 'text-anchor="middle" '
-    return f'<text x="{x:.1f}" y="{y:.1f}" {anchor}{more}>{text}</text>'

@@ -16,7 +16,7 @@ from tensorboard.plugins.custom_scalar import metadata as custom_scalars
 
 from tfonline.evaluate.progressive import Counts, sigmoid
 from tfonline.report.layout import layout
-from tfonline.report.reliability import HEIGHT, WIDTH, reliability_svg
+from tfonline.report.reliability import HEIGHT, WIDTH, reliability_png
 from tfonline.report.writers import Scalars
 
 _RUN = "train"  # of all that is no metric
@@ -53,8 +53,8 @@ class TensorBoard:
         if not parts:
             return
         edges, rows = counts.histogram()
-        svg = reliability_svg(parts)
-        image = tf.compat.v1.Summary.Image(height=HEIGHT, width=WIDTH, colorspace=_RGB, encoded_image_string=svg)
+        png = reliability_png(parts)
+        image = tf.compat.v1.Summary.Image(height=HEIGHT, width=WIDTH, colorspace=_RGB, encoded_image_string=png)
         histograms = {"probability": _histogram(sigmoid(edges), rows), "logit": _histogram(edges, rows)}
         values = [tf.compat.v1.Summary.Value(tag=f"scores/{name}", histo=histo) for name, histo in histograms.items()]
         self._write("running", step, [tf.compat.v1.Summary.Value(tag="scores/reliability", image=image), *values])
