@@ -3,6 +3,7 @@
     python -m benchmarks.chaos                               50 kills, 12 broker faults: about half an hour
     python -m benchmarks.chaos --kills=5 --broker_faults=2   the short one
     python -m benchmarks.chaos --reader=consumer             by one of the readers
+    python -m benchmarks.chaos --peer                        and then a usual training loop, under the same kills
 
 A feeder produces synthetic rows all the while, one in a hundred poisoned, after a beginning of committed and aborted transactions.
 The trainer runs with its default layers and two replicas, windows by count, by time and both in turn. It is killed in each of its
@@ -12,6 +13,10 @@ the trainer stands still; 75 if the feeder or the broker fails, which says nothi
 
 All faults are planned beforehand from --seed (plan.py), and each is printed before it strikes. A run that proves nothing or fails
 ends with the command that plans the same faults again.
+
+With --peer, a Keras model that learns by a consumer group (peer.py) then gets the planned kills and the new partition, on a topic
+of its own that is fed the same rows; the broker is left alone. How often each row is in its weights stands in its checkpoint. A
+table shows both, and the last line is the peer's. What becomes of the peer is no failure: the exit code is the trainer's.
 """
 
 import argparse
@@ -24,13 +29,14 @@ import time
 
 from confluent_kafka import KafkaException
 
-from benchmarks.chaos.plan import plan_of
+from benchmarks.chaos.peer_run import Outcome, PeerRun, closing_line, table
+from benchmarks.chaos.plan import Plan, plan_of
 from benchmarks.chaos.run import Chaos
 from benchmarks.chaos.stage import Stage
 from benchmarks.chaos.trainer import Failed, HarnessFailed
 from tfonline.lifecycle import Exit, UserError
 
-_PLANNED_BY = ("seed", "kills", "broker_faults", "rows_per_sec", "reader", "trainer")
+_PLANNED_BY = ("seed", "kills", "broker_faults", "rows_per_sec", "reader", "trainer", "commit")
 
 
 def main() -> int:
@@ -58,26 +64,37 @@ def main() -> int:
 def again(args: argparse.Namespace) -> str:
     """The command that plans the same faults."""
     options = [f"--{name}={value}" for name in _PLANNED_BY if (value := getattr(args, name)) != ""]
-    return f"make chaos CHAOS='{' '.join(options)}'"
+    return f"make chaos CHAOS='{' '.join(options + ['--peer'] * args.peer)}'"
 
 
 def _run(args: argparse.Namespace, folder: pathlib.Path) -> int:
-    began = time.monotonic()
-    stage = Stage(folder, args.rows_per_sec)
+    stage, plan = Stage(folder, args.rows_per_sec), plan_of(args.seed, args.kills, args.broker_faults)
     try:
-        chaos = Chaos(args, stage, plan_of(args.seed, args.kills, args.broker_faults))
-        verdict = chaos.run()
+        trainer = _run_trainer(args, stage, plan)
+        if trainer and args.peer:
+            peers = [PeerRun(stage, plan, commit).run() for commit in args.commit.split(",")]
+            print("\n".join([table([trainer, *peers]), *map(closing_line, peers)]), flush=True)
     finally:
         stage.close()
+    return Exit.OK if trainer else Exit.BUG
+
+
+def _run_trainer(args: argparse.Namespace, stage: Stage, plan: Plan) -> Outcome | None:
+    """Runs tfonline and prints what became of it; None where that is not as promised."""
+    began = time.monotonic()
+    chaos = Chaos(args, stage, plan)
+    verdict = chaos.run()
+    kills, equal = chaos.kills.total(), verdict.weights_equal
     for problem in verdict.problems:
         print(f"chaos: NOT AS PROMISED: {problem}", flush=True)
     print(
-        f"chaos: kills={chaos.kills.total()} broker_faults={chaos.broker_faults} lost={verdict.lost} "
-        f"duplicated={verdict.duplicated} weights_equal={'yes' if verdict.weights_equal else 'no'} "
-        f"seconds={time.monotonic() - began:.0f}",
+        f"chaos: kills={kills} broker_faults={chaos.broker_faults} lost={verdict.lost} duplicated={verdict.duplicated} "
+        f"weights_equal={'yes' if equal else 'no'} seconds={time.monotonic() - began:.0f}",
         flush=True,
     )
-    return Exit.BUG if verdict.problems else Exit.OK
+    if verdict.problems:
+        return None
+    return Outcome("tfonline", kills, chaos.broker_faults, verdict.rows, verdict.lost, verdict.duplicated, equal, 0.0, None)
 
 
 def _parse() -> argparse.Namespace:
@@ -89,7 +106,12 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=int(time.time()), help="of all chance (default: the time, printed)")
     parser.add_argument("--folder", default="", help="kept afterwards (default: a temporary one, kept where something differs)")
     parser.add_argument("--trainer", default="", help="a script in place of the trainer, to see the check fail")
-    return parser.parse_args()
+    parser.add_argument("--peer", action="store_true", help="afterwards, a usual training loop under the same kills")
+    parser.add_argument("--commit", default="auto", help="how the peer commits: auto, after_checkpoint, or both with a comma")
+    args = parser.parse_args()
+    if unknown := set(args.commit.split(",")) - {"auto", "after_checkpoint"}:
+        parser.error(f"--commit={args.commit}: {unknown.pop()!r} is neither auto nor after_checkpoint")
+    return args
 
 
 if __name__ == "__main__":

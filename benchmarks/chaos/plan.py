@@ -38,7 +38,7 @@ class Kill:
     Attributes:
       phase: that is waited for; one of PHASES.
       wait_secs: after the process was started (`starting`), or after its first window is waited for; then the phase is.
-      late_secs: after the phase began.
+      late_secs: after the phase began; 0 for `starting`, whose wait alone makes the moment.
       windows: of the trainer that is killed.
     """
 
@@ -142,8 +142,10 @@ def plan_of(seed: int, kills: int, broker_faults: int) -> Plan:
 
 
 def _kill(rng: random.Random, phase: str, windows: Windows) -> Kill:
-    wait_secs = rng.uniform(0, 8 if phase == "starting" else 4)
-    return Kill(phase, wait_secs, rng.choice([0.0, 0.0, rng.uniform(0, 0.03)]), windows)
+    late_secs = rng.choice([0.0, 0.0, rng.uniform(0, 0.03)])
+    return (
+        Kill(phase, rng.uniform(0, 8), 0.0, windows) if phase == "starting" else Kill(phase, rng.uniform(0, 4), late_secs, windows)
+    )
 
 
 def _broker_fault(rng: random.Random, number: int, windows: Windows, windows_after: Windows) -> BrokerFault:

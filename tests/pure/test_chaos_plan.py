@@ -24,11 +24,6 @@ def test_a_plan_has_as_many_faults_as_were_asked_for_and_each_phase_in_turn():
         assert 20 <= faults.index(NewPartition()) <= 41
 
 
-def test_two_faults_are_told_apart_by_what_is_printed():
-    faults = plan_of(1, 50, 12).faults
-    assert len({str(fault) for fault in faults}) == len(faults)
-
-
 def test_a_phase_that_the_planned_kills_missed_is_hit_by_one_in_reserve_and_nothing_is_drawn_for_it():
     plan = plan_of(3, 11, 0)  # two in each phase
     hit = collections.Counter(dict.fromkeys(PHASES, 2))
