@@ -24,15 +24,21 @@ def test_a_plan_has_as_many_faults_as_were_asked_for_and_each_phase_in_turn():
         assert 20 <= faults.index(NewPartition()) <= 41
 
 
-def test_a_phase_that_the_planned_kills_missed_is_hit_by_one_in_reserve_and_nothing_is_drawn_for_it():
-    plan = plan_of(3, 11, 0)  # two in each phase
-    hit = collections.Counter(dict.fromkeys(PHASES, 2))
-    assert plan.missed(hit) is None
-    assert plan.missed(hit - collections.Counter(["saving"])).phase == "saving"
+def test_the_first_kill_of_each_phase_is_planned_so_that_it_hits():
+    for seed in range(20):
+        first = [fault for fault in plan_of(seed, 6, 2).faults if isinstance(fault, Kill)][:5]
+        assert {kill.phase for kill in first} == set(PHASES)
+        assert all(kill.late_secs == 0 and kill.wait_secs <= (2 if kill.phase == "starting" else 4) for kill in first)
+
+
+def test_a_phase_that_no_planned_kill_hit_is_hit_by_one_in_reserve_and_nothing_is_drawn_for_it():
+    plan = plan_of(3, 11, 0)
+    assert plan.missed(collections.Counter(PHASES)) is None
+    few = collections.Counter(["starting", "reading", "training"])
     # The order is that of the phases, and the same kill is tried until it hits.
-    few = hit - collections.Counter(["saving", "committing"])
     assert [plan.missed(few), plan.missed(few)] == [plan.reserve[3]] * 2
     assert plan == plan_of(3, 11, 0)
+    assert plan_of(3, 4, 0).missed(few) is None  # too few kills for each phase
 
 
 def test_a_run_without_faults_has_an_empty_plan():
