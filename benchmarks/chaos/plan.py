@@ -107,7 +107,7 @@ class Plan:
     def missed(self, kills: collections.Counter[str]) -> Kill | None:
         """A kill in reserve, where the planned ones did not hit a phase at all: each came when it was over.
 
-        That is rare, for the first kill of each phase is planned so that it hits. It needs a machine that stands still for a moment.
+        That is rare: the first kill of each phase is planned so that it hits. Only a machine that stands still for a moment misses.
 
         Args:
           kills: how many there were in each phase.
