@@ -17,7 +17,7 @@ It is careful where these leave a choice. Rows are not fetched ahead of the step
 for the next commit only once its row was learned from (`enable.auto.offset.store` off): no commit counts a row that no step has
 seen. `after_checkpoint` commits what the checkpoint holds, once that is on disk. Bad rows are left out, by the rule of the check.
 It has one replica and no windows. Kills come each few seconds here, so commits and checkpoints come more often than they need to
-elsewhere, as the trainer's do: each second, and each ten steps. With automatic commits each 5 s it would be killed before its first.
+elsewhere, as the trainer's do: each second, and each ten steps. With the default of 5 s it would be killed before its first commit.
 
 How often each row has gone into the weights is kept beside them, in the checkpoint itself: `counts`, int32 [partitions, offsets].
 """
