@@ -7,7 +7,7 @@ import pathlib
 import time
 
 from benchmarks.chaos.check import Verdict, check
-from benchmarks.chaos.patience import limit_secs
+from benchmarks.chaos.patience import PATIENCE_SECS, limit_secs
 from benchmarks.chaos.plan import BrokerFault, Fault, Kill, Plan, Windows
 from benchmarks.chaos.stage import Stage
 from benchmarks.chaos.stream import Feeder
@@ -19,6 +19,9 @@ from tfonline.stream.readers.choose import choose_reader
 _TOPIC, _DEAD_LETTERS = "chaos", "chaos-refused"
 _LONG_SECS = 60.0  # windows of more are meant to close by count
 _SHORT_TIMEOUT_SECS = 5.0
+# On a busy machine a broker needs half a minute to start. That is longer than the trainer waits by default, and no fault of it; a broker
+# that does not come back at all is found out before.
+_LONG_TIMEOUT_SECS = 2 * PATIENCE_SECS
 
 
 class Chaos:
@@ -134,9 +137,8 @@ class Chaos:
 
     def _break_the_broker(self, fault: BrokerFault) -> None:
         """Takes the broker away while the trainer is in some phase, and gives it back."""
-        flags = self._flags(fault.windows)
-        if fault.is_long:
-            flags["broker_timeout_secs"] = _SHORT_TIMEOUT_SECS
+        timeout_secs = _SHORT_TIMEOUT_SECS if fault.is_long else _LONG_TIMEOUT_SECS
+        flags = {**self._flags(fault.windows), "broker_timeout_secs": timeout_secs}
         trainer = self._start(flags, self._args.trainer)
         with self._watch(trainer, flags, self._feeder) as watch:
             watch.wait_until(lambda phase, *_: phase != "starting", "it started")
