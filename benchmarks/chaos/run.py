@@ -19,8 +19,8 @@ from tfonline.stream.readers.choose import choose_reader
 _TOPIC, _DEAD_LETTERS = "chaos", "chaos-refused"
 _LONG_SECS = 60.0  # windows of more are meant to close by count
 _SHORT_TIMEOUT_SECS = 5.0
-# On a busy machine a broker needs half a minute to start. That is longer than the trainer waits by default, and no fault of it; a broker
-# that does not come back at all is found out before.
+# On a busy machine a broker needs half a minute to start. That is longer than the trainer waits by default, and no fault of the
+# trainer. A broker that does not come back at all is found out before.
 _LONG_TIMEOUT_SECS = 2 * PATIENCE_SECS
 
 
