@@ -104,6 +104,8 @@ class PeerRun:
         trainer = self._start("disturbed")
         try:
             with Watch(self._stage.bootstrap, self._topic, trainer, self._folder("disturbed"), feeder) as watch:
+                if kill.phase != "starting":  # a peer that never comes to a checkpoint would tell nothing
+                    watch.wait_until(lambda phase, *_: phase == "saving", "waiting for its first checkpoint")
                 phase, _, step = kill_as_planned(kill, trainer, watch, self._phases)
         finally:
             trainer.kill()
