@@ -2,6 +2,8 @@
 KAFKA_VERSION ?= 4.3.0
 # A file of Criteo rows (TSV, plain or .gz) for the demo; empty: synthetic rows.
 ROWS ?=
+# 1: make chaos has a peer beside tfonline.
+PEER ?=
 # 1: the demo leaves its broker running, with the topic, for a trainer that stays.
 KEEP ?=
 
@@ -117,8 +119,9 @@ soak: setup
 	@$(VENV)/bin/python -m benchmarks.speed.soak $(SOAK)
 
 # Half an hour of faults, and the proof that they left no trace. The short one: make chaos CHAOS='--kills=5 --broker_faults=2'.
+# PEER=1: afterwards a usual training loop, under the same kills.
 chaos: setup
-	@$(VENV)/bin/python -m benchmarks.chaos $(CHAOS)
+	@$(VENV)/bin/python -m benchmarks.chaos $(if $(filter-out 0,$(PEER)),--peer) $(CHAOS)
 
 # Every learner on one stream: make quality ROWS=train.tsv.gz. The peers have an environment of their own.
 quality: setup .venv-peers/.ready

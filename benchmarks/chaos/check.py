@@ -24,12 +24,14 @@ class Verdict:
     """What the check found.
 
     Attributes:
+      rows: good rows before the next offsets.
       lost: good rows before the next offsets that the model did not learn from.
       duplicated: times that it learned from a row again.
       weights_equal: every tensor of the replayed model is the same to the bit.
       problems: everything that is not as promised, a sentence each.
     """
 
+    rows: int = 0
     lost: int = 0
     duplicated: int = 0
     weights_equal: bool = True
@@ -58,6 +60,7 @@ def check(
     scored = np.fromfile(model_dir / "predictions.bin", _PREDICTION)
     trained = collections.Counter(zip(scored["partition"].tolist(), scored["offset"].tolist(), strict=True))
     wanted = {(p, o) for p, r in enumerate(good) for o in r}
+    verdict.rows = len(wanted)
     verdict.lost = max(len(wanted - trained.keys()), len(wanted) - position["rows"])
     verdict.duplicated = max(sum(trained.values()) - len(trained), position["rows"] - len(wanted))
     expect("rows trained", position["rows"], len(wanted))

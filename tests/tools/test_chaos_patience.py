@@ -171,3 +171,4 @@ def test_the_command_says_that_a_fault_of_the_harness_proves_nothing(tmp_path):
     assert done.returncode == 75
     assert "chaos: NOTHING PROVEN, seed " in done.stdout
     assert "not the trainer, " in done.stdout
+    assert done.stdout.splitlines()[-1].startswith("chaos: the same faults again: make chaos CHAOS='--seed=")
