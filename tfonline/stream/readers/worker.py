@@ -1,0 +1,127 @@
+"""A process of --reader_processes: reads ranges that it is asked for by a consumer of its own. Imports no TensorFlow.
+
+    python -m tfonline.stream.readers.worker FD     FD: one end of a Connection; ProcessReader has the other one
+
+First comes what to read (`Source`), then what is asked for, again and again. Each answer begins with a byte that says what it is.
+Secrets come this way alone, and nothing is printed.
+"""
+
+import json
+import os
+import queue
+import signal
+import struct
+import sys
+import threading
+import traceback
+from collections import deque
+from multiprocessing.connection import Connection
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tfonline.lifecycle import Stop, UserError
+from tfonline.stream.broker import KafkaTopic
+from tfonline.stream.properties import without_secrets
+from tfonline.stream.readers.consumer import ConsumerReader
+from tfonline.stream.readers.packed import PackedRows, pack
+from tfonline.stream.records import RowsGone
+
+# What an answer is: rows; an event of librdkafka; a line for the console; an error that ends the reading.
+ROWS, EVENT, SAID, ERROR = b"R", b"E", b"S", b"X"
+# What an error is.
+USER_ERROR, ROWS_GONE, OTHER = "UserError", "RowsGone", ""
+
+# Ranges, `[start, stop)`, by partition; of each partition one at a time.
+_Asked = queue.SimpleQueue[dict[int, tuple[int, int]]]
+
+_HEAD = struct.Struct("<cii")  # ROWS, the partition, the number of rows
+
+
+class Source(NamedTuple):
+    """What to read.
+
+    Attributes:
+      servers: as KafkaTopic has it, and so are all up to `timeout_secs`; `properties` may hold secrets.
+      num_partitions: that this trainer reads, by all its processes.
+      piece_rows: an answer has so many, and fewer only at a range's end.
+    """
+
+    servers: str
+    topic: str
+    group: str
+    properties: dict[str, str]
+    timeout_secs: float
+    num_partitions: int
+    piece_rows: int = 0
+
+
+def rows_answer(partition: int, rows: PackedRows) -> bytes:
+    """An answer of rows."""
+    columns = (rows.size.tobytes(), rows.offset.tobytes(), rows.time_ms.tobytes())
+    return b"".join((_HEAD.pack(ROWS, partition, len(rows)), *columns, rows.message))
+
+
+def rows_of(answer: bytes) -> tuple[int, PackedRows]:
+    """The partition and the rows of such an answer, without a copy."""
+    _, partition, count = _HEAD.unpack_from(answer)
+    columns, at = [], _HEAD.size
+    for dtype in (np.int32, np.int64, np.int64):
+        columns.append(np.frombuffer(answer, dtype, count, at))
+        at += columns[-1].nbytes
+    return partition, PackedRows(memoryview(answer)[at:], *columns)
+
+
+def main(fd: int) -> None:
+    """Reads until the trainer has ended, in whatever way: the other end of the connection is closed then."""
+    # The trainer is told to stop, and what it still needs is read until it ends.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    trainer = Connection(fd)
+    asked: _Asked = queue.SimpleQueue()
+    source = Source(**json.loads(trainer.recv_bytes()))
+    listening = threading.Thread(target=_listen, args=(trainer, asked), name="trainer")
+    listening.start()
+    try:
+        _read(source, trainer, asked)
+    except Exception as e:
+        trainer.send_bytes(ERROR + json.dumps(_told(e, source.properties)).encode())
+        listening.join()
+
+
+def _listen(trainer: Connection, asked: _Asked) -> None:
+    """Takes what is asked for. Ends the process with the trainer."""
+    try:
+        while True:
+            asked.put({partition: (start, stop) for partition, start, stop in json.loads(trainer.recv_bytes())})
+    except (EOFError, OSError):
+        os._exit(0)
+
+
+def _read(source: Source, trainer: Connection, asked: _Asked) -> None:
+    topic = KafkaTopic(
+        *(source.servers, source.topic, source.group, source.properties, source.timeout_secs, Stop()),
+        say=lambda text: trainer.send_bytes(SAID + text.encode()),
+        heard=lambda name, text: trainer.send_bytes(EVENT + json.dumps([name, text]).encode()),
+    )
+    reader = ConsumerReader(topic, source.num_partitions)
+    waiting: deque[int] = deque()
+    while True:
+        while not waiting or not asked.empty():  # all are fetched while the first one is waited for
+            ranges = asked.get()
+            reader.place(ranges)
+            waiting.extend(ranges)
+        partition = waiting.popleft()
+        trainer.send_bytes(rows_answer(partition, pack(reader.take(partition, source.piece_rows))))
+
+
+def _told(error: Exception, properties: dict[str, str]) -> dict[str, Any]:
+    if isinstance(error, UserError):
+        return {"kind": USER_ERROR, "text": str(error), "code": int(error.code)}
+    if isinstance(error, RowsGone):
+        return {"kind": ROWS_GONE, "text": str(error)}
+    return {"kind": OTHER, "text": without_secrets("".join(traceback.format_exception(error)), properties)}
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))
