@@ -53,7 +53,7 @@ def test_a_partition_that_was_paused_is_read_again_from_elsewhere(broker, topic,
     reader = ConsumerReader(open_topic(broker, topic(lines)))
     reader.place({0: (0, 3000), 1: (0, 3000)})
     while not reader._partitions[1].paused:  # rows of 1 come while 0 is waited for
-        reader.take(0, 100)
+        reader._pull(0)
     assert take_all(reader, 1, 2000, 3000).message == lines[1][2000:]
 
 

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 
 import broker as broker_tool
 import pytest
@@ -18,6 +17,7 @@ from confluent_kafka.admin import AdminClient, NewPartitions
 from contracts.readers import chain, read_windows, unpacked
 from kafka_helpers import make_topic, read_messages
 from kafka_readers import process_reader
+from process_helpers import gone, wait_until
 
 from tfonline.lifecycle import Stop, UserError
 from tfonline.stream.broker import KafkaTopic
@@ -27,7 +27,7 @@ from tfonline.stream.readers.consumer import ConsumerReader
 from tfonline.stream.records import RowsGone
 from tfonline.stream.windows import Window
 
-SECS = 60
+SECS = 120
 
 
 def open_topic(broker, name):
@@ -54,13 +54,6 @@ def take_all(reader, partition, start, stop):
 
 def processes_of(reader):
     return {number: process.process for number, process in reader._processes.items()}
-
-
-def wait_until(done):
-    deadline = time.monotonic() + SECS
-    while not done():
-        assert time.monotonic() < deadline, "it never came"
-        time.sleep(0.01)
 
 
 def numbered(count):
@@ -188,11 +181,18 @@ def test_a_bug_in_a_process_is_told_with_its_traceback_and_without_secrets(opene
 
 
 def test_a_process_that_is_killed_is_an_error_that_may_be_tried_again(opened, topic):
-    reader = opened(topic([numbered(3)]))
-    batches = iter(make_raw_batches([Window(0, (0,), (3,), "rows"), Window(1, (3,), (9,), "rows")], reader, 10))
+    reader, killed = opened(topic([numbered(3)])), threading.Event()
+
+    def planner():
+        yield Window(0, (0,), (3,), "rows")
+        killed.wait(SECS)
+        yield Window(1, (3,), (9,), "rows")
+
+    batches = iter(make_raw_batches(planner(), reader, 10))
     assert [int(next(batches)[1]) for _ in range(2)] == [0, 0]
     [process] = processes_of(reader).values()
     process.kill()
+    killed.set()
     with pytest.raises(tf.errors.OpError):
         list(batches)
     assert reader.error.code == 75
@@ -294,11 +294,3 @@ time.sleep(600)
     trainer.kill()
     trainer.communicate()
     wait_until(lambda: gone(pid))
-
-
-def gone(pid):
-    """Whether a process has ended, though nobody has asked how."""
-    try:
-        return pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except OSError:
-        return True
