@@ -110,8 +110,11 @@ def test_rows_that_retention_has_removed_are_told(broker, topic):
     admin = AdminClient({"bootstrap.servers": broker.bootstrap, "log_level": 0})
     admin.delete_records([TopicPartition(name, 0, 5)])[TopicPartition(name, 0)].result()
     reader = ConsumerReader(open_topic(broker, name))
+    with pytest.raises(tf.errors.OpError):
+        list(make_raw_batches([Window(0, (2,), (8,), "rows")], reader, 10))
+    assert reader.error is None  # the training loop asks whose they are
     with pytest.raises(RowsGone):
-        take_all(reader, 0, 2, 8)
+        take_all(ConsumerReader(open_topic(broker, name)), 0, 2, 8)
 
 
 @pytest.mark.parametrize(("code", "exit_code"), [(KafkaError.TOPIC_AUTHORIZATION_FAILED, 77), (KafkaError._FATAL, 69)])

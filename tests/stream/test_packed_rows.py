@@ -36,7 +36,7 @@ def test_a_tombstone_is_kept_apart_and_empty_in_a_tensor():
 def test_parts_joined_are_the_whole_also_by_way_of_another_process(cut):
     rows = Rows([b"ab", None, b"", b"cde", b"f"], [1, 2, 5, 6, 9], [5, 6, 7, 8, 9])
     whole = pack(rows)
-    partition, there = rows_of(rows_answer(3, join([whole.part(0, cut), whole.part(cut, 5)])))
+    partition, there = rows_of(memoryview(b"".join(rows_answer(3, join([whole.part(0, cut), whole.part(cut, 5)])))))
     assert (partition, len(there)) == (3, 5)
     assert (messages(there), there.offset.tolist(), there.time_ms.tolist()) == rows
     assert [c.dtype for c in (there.size, there.offset, there.time_ms)] == [np.int32, np.int64, np.int64]

@@ -282,8 +282,9 @@ from kafka_readers import process_reader
 from tfonline.lifecycle import Stop
 from tfonline.stream.broker import KafkaTopic
 reader = process_reader(KafkaTopic("{broker.bootstrap}", "{name}", "test", {{}}, 30.0, Stop(), print), "{broker.bootstrap}")
-reader.place({{0: (0, 9)}})  # rows that never come
-reader.take(0, 1)
+reader.place({{0: (0, 3)}})
+reader.take(0, 3)
+reader.place({{0: (3, 9)}})  # rows that never come
 print(*[process.process.pid for process in reader._processes.values()], flush=True)
 time.sleep(600)
 """

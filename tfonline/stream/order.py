@@ -16,6 +16,7 @@ import tensorflow as tf
 from tfonline.stream.raw import Origin, RawBatch, raw_batch_spec
 from tfonline.stream.readers import NO_TIME, Reader, RowReader, Rows
 from tfonline.stream.readers.packed import TOMBSTONE, PackedRows, join, pack, string_tensor
+from tfonline.stream.records import RowsGone
 from tfonline.stream.windows import Window
 
 # Part of the order of rows: partitions take turns by chunks, so another size trains the same rows in another order.
@@ -144,6 +145,8 @@ def _from_python(
             return (*next(packs, _END),)
         except InterruptedError:  # closed: the run is over
             return (*_END,)
+        except RowsGone:  # the training loop asks whose they are, and what is to be done
+            raise
         except Exception as error:  # tf.data makes a text of its own of it; the training loop raises this one
             reader.error = reader.error or error
             raise

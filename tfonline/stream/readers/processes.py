@@ -6,17 +6,17 @@ Each process (worker.py) has a consumer of its own for a group of the partitions
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import weakref
 from collections import deque
 from collections.abc import Callable, Mapping
-from multiprocessing.connection import Pipe
 
 from tfonline.lifecycle import Exit, UserError
 from tfonline.stream.broker_errors import ClientEvents
-from tfonline.stream.readers import worker
+from tfonline.stream.readers import channel, worker
 from tfonline.stream.readers.packed import PackedRows, join
 from tfonline.stream.records import RowsGone
 
@@ -105,7 +105,7 @@ class ProcessReader:
         for number, ranges in asked.items():
             process = self._started(number)
             try:
-                process.connection.send_bytes(json.dumps(ranges).encode())
+                channel.send(process.connection, [json.dumps(ranges).encode()])
             except OSError:
                 raise self._ended(process) from None
 
@@ -127,19 +127,19 @@ class ProcessReader:
     def _receive(self, process: "_Process") -> None:
         """Takes one answer of a process; waits for it."""
         try:
-            answer = process.connection.recv_bytes()
+            answer = channel.receive(process.connection)
         except (EOFError, OSError):
             raise self._ended(process) from None
-        kind, content = answer[:1], memoryview(answer)[1:]
+        kind = bytes(answer[:1])
         if kind == worker.ROWS:
             partition, rows = worker.rows_of(answer)
             self._ranges[partition].add(rows, self._source.piece_rows)
         elif kind == worker.EVENT:
-            self._events.add(*json.loads(bytes(content)))
+            self._events.add(*json.loads(bytes(answer[1:])))
         elif kind == worker.SAID:
-            self._say(bytes(content).decode())
+            self._say(bytes(answer[1:]).decode())
         else:
-            raise _error(**json.loads(bytes(content)))
+            raise _error(**json.loads(bytes(answer[1:])))
 
     def _ended(self, process: "_Process") -> Exception:
         if self._closed:
@@ -174,7 +174,7 @@ class _Process:
     """A process that reads, and this end of the connection with it."""
 
     def __init__(self, source: worker.Source):
-        self.connection, other = Pipe()
+        self.connection, other = socket.socketpair()
         # Not through multiprocessing: it would run the trainer's main module there once more, and wait for the process at the end.
         self.process = subprocess.Popen(
             [sys.executable, "-P", "-m", worker.__name__, str(other.fileno())],
@@ -183,11 +183,12 @@ class _Process:
             env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         )
         other.close()  # so that this end is told when the process ends
-        self.connection.send_bytes(json.dumps(source._asdict()).encode())
+        channel.send(self.connection, [json.dumps(source._asdict()).encode()])
 
     def end(self) -> None:
         self.process.kill()
         self.process.wait()
+        self.connection.close()
 
 
 def _end(processes: Mapping[int, _Process]) -> None:

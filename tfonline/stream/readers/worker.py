@@ -1,21 +1,22 @@
 """A process of --reader_processes: reads ranges that it is asked for by a consumer of its own. Imports no TensorFlow.
 
-    python -m tfonline.stream.readers.worker FD     FD: one end of a Connection; ProcessReader has the other one
+    python -m tfonline.stream.readers.worker FD     FD: one of two connected sockets; ProcessReader has the other one
 
 First comes what to read (`Source`), then what is asked for, again and again. Each answer begins with a byte that says what it is.
 Secrets come this way alone, and nothing is printed.
 """
 
+import contextlib
 import json
 import os
 import queue
 import signal
+import socket
 import struct
 import sys
 import threading
 import traceback
 from collections import deque
-from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,6 +24,7 @@ import numpy as np
 from tfonline.lifecycle import Stop, UserError
 from tfonline.stream.broker import KafkaTopic
 from tfonline.stream.properties import without_secrets
+from tfonline.stream.readers import channel
 from tfonline.stream.readers.consumer import ConsumerReader
 from tfonline.stream.readers.packed import PackedRows, pack
 from tfonline.stream.records import RowsGone
@@ -35,7 +37,7 @@ USER_ERROR, ROWS_GONE, OTHER = "UserError", "RowsGone", ""
 # Ranges, `[start, stop)`, by partition; of each partition one at a time.
 _Asked = queue.SimpleQueue[dict[int, tuple[int, int]]]
 
-_HEAD = struct.Struct("<cii")  # ROWS, the partition, the number of rows
+_HEAD = struct.Struct("<c3xiq")  # ROWS, the partition, the number of rows; so long that the columns behind it are aligned
 
 
 class Source(NamedTuple):
@@ -56,20 +58,21 @@ class Source(NamedTuple):
     piece_rows: int = 0
 
 
-def rows_answer(partition: int, rows: PackedRows) -> bytes:
-    """An answer of rows."""
-    columns = (rows.size.tobytes(), rows.offset.tobytes(), rows.time_ms.tobytes())
-    return b"".join((_HEAD.pack(ROWS, partition, len(rows)), *columns, rows.message))
+def rows_answer(partition: int, rows: PackedRows) -> list[bytes | memoryview]:
+    """An answer of rows, in parts."""
+    columns = (rows.offset.tobytes(), rows.time_ms.tobytes(), rows.size.tobytes())
+    return [_HEAD.pack(ROWS, partition, len(rows)), *columns, rows.message]
 
 
-def rows_of(answer: bytes) -> tuple[int, PackedRows]:
+def rows_of(answer: memoryview) -> tuple[int, PackedRows]:
     """The partition and the rows of such an answer, without a copy."""
     _, partition, count = _HEAD.unpack_from(answer)
     columns, at = [], _HEAD.size
-    for dtype in (np.int32, np.int64, np.int64):
+    for dtype in (np.int64, np.int64, np.int32):
         columns.append(np.frombuffer(answer, dtype, count, at))
         at += columns[-1].nbytes
-    return partition, PackedRows(memoryview(answer)[at:], *columns)
+    offset, time_ms, size = columns
+    return partition, PackedRows(answer[at:], size, offset, time_ms)
 
 
 def main(fd: int) -> None:
@@ -77,32 +80,33 @@ def main(fd: int) -> None:
     # The trainer is told to stop, and what it still needs is read until it ends.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-    trainer = Connection(fd)
+    trainer = socket.socket(fileno=fd)
     asked: _Asked = queue.SimpleQueue()
-    source = Source(**json.loads(trainer.recv_bytes()))
+    source = Source(**json.loads(bytes(channel.receive(trainer))))
     listening = threading.Thread(target=_listen, args=(trainer, asked), name="trainer")
     listening.start()
     try:
         _read(source, trainer, asked)
     except Exception as e:
-        trainer.send_bytes(ERROR + json.dumps(_told(e, source.properties)).encode())
+        with contextlib.suppress(OSError):  # the trainer has ended
+            channel.send(trainer, [ERROR, json.dumps(_told(e, source.properties)).encode()])
         listening.join()
 
 
-def _listen(trainer: Connection, asked: _Asked) -> None:
+def _listen(trainer: socket.socket, asked: _Asked) -> None:
     """Takes what is asked for. Ends the process with the trainer."""
     try:
         while True:
-            asked.put({partition: (start, stop) for partition, start, stop in json.loads(trainer.recv_bytes())})
+            asked.put({partition: (start, stop) for partition, start, stop in json.loads(bytes(channel.receive(trainer)))})
     except (EOFError, OSError):
         os._exit(0)
 
 
-def _read(source: Source, trainer: Connection, asked: _Asked) -> None:
+def _read(source: Source, trainer: socket.socket, asked: _Asked) -> None:
     topic = KafkaTopic(
         *(source.servers, source.topic, source.group, source.properties, source.timeout_secs, Stop()),
-        say=lambda text: trainer.send_bytes(SAID + text.encode()),
-        heard=lambda name, text: trainer.send_bytes(EVENT + json.dumps([name, text]).encode()),
+        say=lambda text: channel.send(trainer, [SAID, text.encode()]),
+        heard=lambda name, text: channel.send(trainer, [EVENT, json.dumps([name, text]).encode()]),
     )
     reader = ConsumerReader(topic, source.num_partitions)
     waiting: deque[int] = deque()
@@ -112,7 +116,7 @@ def _read(source: Source, trainer: Connection, asked: _Asked) -> None:
             reader.place(ranges)
             waiting.extend(ranges)
         partition = waiting.popleft()
-        trainer.send_bytes(rows_answer(partition, pack(reader.take(partition, source.piece_rows))))
+        channel.send(trainer, rows_answer(partition, pack(reader.take(partition, source.piece_rows))))
 
 
 def _told(error: Exception, properties: dict[str, str]) -> dict[str, Any]:
