@@ -3,6 +3,7 @@
     python -m benchmarks.chaos                               50 kills, 12 broker faults: about half an hour
     python -m benchmarks.chaos --kills=5 --broker_faults=2   the short one
     python -m benchmarks.chaos --reader=consumer             by one of the readers
+    python -m benchmarks.chaos --reader_processes=2          by several processes that read
 
 A feeder produces synthetic rows all the while, one in a hundred poisoned, after a beginning of committed and aborted transactions.
 The trainer runs with its default layers and two replicas, windows by count, by time and both in turn. It is killed in each of its
@@ -89,7 +90,7 @@ class Chaos:
         common = {k: v for k, v in flags.items() if k not in ("stop_at", "dead_letter_topic", "window_rows", "window_secs")}
         self._finish({**common, **replay}, "", "the replay")
         self.say("comparing topic, journal, checkpoint and the replayed model")
-        tells_tombstones = choose_reader(self._args.reader, {}, 1, 1)[0] == "consumer"
+        tells_tombstones = choose_reader(self._args.reader, {}, 1, 1, self._args.reader_processes)[0] == "consumer"
         return check(self._bootstrap, _TOPIC, _DEAD_LETTERS, self._folder / "model", self._folder / "replayed", tells_tombstones)
 
     def close(self) -> None:
@@ -126,6 +127,7 @@ class Chaos:
             "bootstrap_servers": self._bootstrap,
             "topic": _TOPIC,
             "reader": self._args.reader,
+            "reader_processes": self._args.reader_processes,
             "dead_letter_topic": _DEAD_LETTERS,
             "dictionary_dir": self._folder / "dictionaries",
             "model_dir": self._folder / "model",
@@ -260,6 +262,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--broker_faults", type=int, default=12, help="times that the broker goes away (default 12)")
     parser.add_argument("--rows_per_sec", type=int, default=800, help="what the feeder produces (default 800)")
     parser.add_argument("--reader", default="auto", help="the trainer's --reader (default auto)")
+    parser.add_argument("--reader_processes", type=int, default=0, help="the trainer's --reader_processes (default 0)")
     parser.add_argument("--seed", type=int, default=int(time.time()), help="of all chance (default: the time, printed)")
     parser.add_argument("--folder", default="", help="kept afterwards (default: a temporary one, kept where something differs)")
     parser.add_argument("--trainer", default="", help="a script in place of the trainer, to see the check fail")
