@@ -9,8 +9,8 @@ What a reader promises, whatever it reads from:
 - An error where rows of the range cannot be read: a range is never cut short in silence.
 
 There are two kinds. A `Reader` gives a tf.data graph, and reads partitions side by side in threads of tf.data. A `RowReader` gives
-rows in Python, when it is asked for them, from one thread, as lists or packed (packed.py). The same windows give the same rows in the
-same order by either.
+rows in Python, when it is asked for them, from one thread, as lists or packed (packed.py). The same windows give the same rows in
+the same order by either.
 """
 
 from collections.abc import Mapping
