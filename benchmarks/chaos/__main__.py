@@ -3,6 +3,7 @@
     python -m benchmarks.chaos                               50 kills, 12 broker faults: about half an hour
     python -m benchmarks.chaos --kills=5 --broker_faults=2   the short one
     python -m benchmarks.chaos --reader=consumer             by one of the readers
+    python -m benchmarks.chaos --reader_processes=2          by several processes that read
     python -m benchmarks.chaos --peer                        and then a usual training loop, under the same kills
 
 A feeder produces synthetic rows all the while, one in a hundred poisoned, after a beginning of committed and aborted transactions.
@@ -36,7 +37,7 @@ from benchmarks.chaos.stage import Stage
 from benchmarks.chaos.trainer import Failed, HarnessFailed
 from tfonline.lifecycle import Exit, UserError
 
-_PLANNED_BY = ("seed", "kills", "broker_faults", "rows_per_sec", "reader", "trainer", "commit")
+_PLANNED_BY = ("seed", "kills", "broker_faults", "rows_per_sec", "reader", "reader_processes", "trainer", "commit")
 
 
 def main() -> int:
@@ -103,6 +104,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--broker_faults", type=int, default=12, help="times that the broker goes away (default 12)")
     parser.add_argument("--rows_per_sec", type=int, default=800, help="what the feeder produces (default 800)")
     parser.add_argument("--reader", default="auto", help="the trainer's --reader (default auto)")
+    parser.add_argument("--reader_processes", type=int, default=0, help="the trainer's --reader_processes (default 0)")
     parser.add_argument("--seed", type=int, default=int(time.time()), help="of all chance (default: the time, printed)")
     parser.add_argument("--folder", default="", help="kept afterwards (default: a temporary one, kept where something differs)")
     parser.add_argument("--trainer", default="", help="a script in place of the trainer, to see the check fail")

@@ -28,7 +28,7 @@ class Chaos:
     """One run: a topic, a feeder, and trainers that follow each other on one model folder.
 
     Args:
-      args: `reader` and `trainer`, as in the command.
+      args: `reader`, `reader_processes` and `trainer`, as in the command.
       stage: where it takes place.
       plan: what is done.
 
@@ -67,7 +67,7 @@ class Chaos:
             if self._trainer:
                 self._trainer.kill()
         say("comparing topic, journal, checkpoint and the replayed model")
-        tells_tombstones = choose_reader(self._args.reader, {}, 1, 1)[0] == "consumer"
+        tells_tombstones = choose_reader(self._args.reader, {}, 1, 1, self._args.reader_processes)[0] == "consumer"
         return check(self._stage.bootstrap, _TOPIC, _DEAD_LETTERS, folder / "model", folder / "replayed", tells_tombstones)
 
     def _strike_all(self) -> None:
@@ -92,6 +92,7 @@ class Chaos:
             "bootstrap_servers": self._stage.bootstrap,
             "topic": _TOPIC,
             "reader": self._args.reader,
+            "reader_processes": self._args.reader_processes,
             "dead_letter_topic": _DEAD_LETTERS,
             "dictionary_dir": self._dictionaries,
             "model_dir": self._stage.folder / "model",

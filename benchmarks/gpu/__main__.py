@@ -59,6 +59,7 @@ def main() -> None:
         results.write(json.dumps({"machine": machine}) + "\n")
         context = {"folder": temporary, "rows": args.rows and str(pathlib.Path(args.rows).resolve())}
         context |= {"jit_compile": False, "without_xla": args.without_xla, "replicas": args.replicas}
+        context |= {"reader": args.reader, "reader_processes": args.reader_processes}
         context |= (
             {"shrink": 100, "secs": 0.2, "kafka_rows": 24_000}
             if args.quick
@@ -117,6 +118,8 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--replicas", type=int, default=2, help="GPUs that are set against one (default 2)")
     parser.add_argument("--quick", action="store_true", help="small sizes, to see that it runs")
     parser.add_argument("--without_xla", action="store_true", help="nothing compiled: where a GPU has no cuDNN 8 or no ptxas")
+    parser.add_argument("--reader", default="auto", help="of the part kafka, as the trainer's flag (default auto)")
+    parser.add_argument("--reader_processes", type=int, default=0, help="of the part kafka, as the trainer's flag (default 0)")
     parser.add_argument("--part", help=argparse.SUPPRESS)
     parser.add_argument("--context", help=argparse.SUPPRESS)
     return parser.parse_args()

@@ -32,11 +32,11 @@ def measure(context: dict) -> dict[str, float]:
     try:
         tool("topic.py", "create", f"--bootstrap_servers={bootstrap}", f"--topic={_TOPIC}", f"--partitions={_PARTITIONS}")
         found = {"produced, rows/s": _produce(bootstrap, path, rows)}
-        found |= _read(bootstrap)
+        found |= _read(bootstrap, context["reader_processes"])
         for batch, steps, jit_compile in _CASES:
             if not (jit_compile and context["without_xla"]):
                 batch = max(1, batch // context["shrink"])
-                found |= _train(folder, bootstrap, dictionaries, batch, steps, jit_compile, rows)
+                found |= _train(folder, bootstrap, dictionaries, batch, steps, jit_compile, rows, context)
     finally:
         broker.stop(data)
         shutil.rmtree(data)
@@ -53,14 +53,15 @@ def _produce(bootstrap: str, path: pathlib.Path, rows: int) -> float:
     return rows / (time.perf_counter() - began)
 
 
-def _read(bootstrap: str) -> dict[str, float]:
+def _read(bootstrap: str, processes: int) -> dict[str, float]:
     """In a process of its own: this one has not loaded TensorFlow, and need not."""
-    program = "import sys; from benchmarks.gpu.kafka import read_alone; print(read_alone(sys.argv[1]))"
-    return {"reading alone, rows/s": float(run([sys.executable, "-c", program, bootstrap]).splitlines()[-1])}
+    program = "import sys; from benchmarks.gpu.kafka import read_alone; print(read_alone(*sys.argv[1:]))"
+    rate = float(run([sys.executable, "-c", program, bootstrap, str(processes)]).splitlines()[-1])
+    return {f"reading alone, {processes} processes, rows/s": rate}
 
 
-def read_alone(bootstrap: str) -> float:
-    """Rows/s from the topic to RawBatch."""
+def read_alone(bootstrap: str, processes: str) -> float:
+    """Rows/s from the topic to RawBatch by the consumer, in so many processes; 0: in this one."""
     from benchmarks.speed.reading import read_rows_per_sec
     from tfonline.stream.broker import KafkaTopic
     from tfonline.stream.windows import Window
@@ -68,11 +69,11 @@ def read_alone(bootstrap: str) -> float:
     topic = KafkaTopic(bootstrap, _TOPIC, "benchmark", {}, 10, None, print)
     ends = topic.ends()
     whole = Window(0, (0,) * len(ends), tuple(ends), "rows")
-    return read_rows_per_sec("consumer", bootstrap, topic, [whole], _READ_SECS)
+    return read_rows_per_sec("consumer", bootstrap, topic, [whole], _READ_SECS, int(processes))
 
 
 def _train(
-    folder: pathlib.Path, bootstrap: str, dictionaries: str, batch: int, steps: int, jit_compile: bool, rows: int
+    folder: pathlib.Path, bootstrap: str, dictionaries: str, batch: int, steps: int, jit_compile: bool, rows: int, reading: dict
 ) -> dict[str, float]:
     size, model = SIZES["default"], folder / "model"
     shutil.rmtree(model, ignore_errors=True)
@@ -81,6 +82,8 @@ def _train(
     command += [f"--vocab_size={size.vocab}", "--precision=bfloat16", f"--batch_size={batch}", f"--steps_per_call={steps}"]
     command += [f"--window_rows={rows // 12}", "--checkpoint_every_steps=0", "--checkpoint_secs=10", "--report_secs=5"]
     command += ["--loss_log_every_steps=100", f"--jit_compile={jit_compile}"]
+    processes = reading["reader_processes"]
+    command += [f"--reader={reading['reader']}", f"--reader_processes={processes}"]
     with (folder / "train.log").open("w") as log:
         process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT)
         busy = _threads(process, model / "status")
@@ -89,7 +92,7 @@ def _train(
     summary = json.loads((model / "summary.json").read_text())
     if summary["rows"] + summary["rejected"] != rows // _PRODUCERS * _PRODUCERS:
         sys.exit(f"{summary['rows']} rows trained and {summary['rejected']} refused of {rows}")
-    named = f"Kafka to trained, batch {batch:,}{how(steps, jit_compile)}"
+    named = f"Kafka to trained, {reading['reader']}, {processes} processes, batch {batch:,}{how(steps, jit_compile)}"
     found = {f"{named}, rows/s": summary["rows_per_sec"]}
     print((folder / "train.log").read_text()[-2500:], file=sys.stderr)
     return found | {f"{named}: cores busy, {name}": cores for name, cores in busy.items()}
@@ -109,26 +112,26 @@ def _threads(process: subprocess.Popen, status: pathlib.Path) -> dict[str, float
         return {}
     busy = {n: (secs - first[1].get(n, 0.0)) / (last[0] - first[0]) for n, secs in last[1].items()}
     others = sorted((cores for name, cores in busy.items() if name.startswith("thread")), reverse=True)
-    found = {"broker": busy["broker"], "Python": busy["Python"], "the other threads together": sum(others)}
+    found = {n: busy[n] for n in ("broker", "Python", "processes that read")} | {"the other threads together": sum(others)}
     return found | {"the busiest other thread": max(others, default=0.0), "others above 0.05": float(sum(c > 0.05 for c in others))}
 
 
 def _cpu_secs(pid: int) -> dict[str, float]:
-    """The seconds that the trainer's main thread (Python), its other threads and the broker have used."""
-    found = {"broker": 0.0, "Python": 0.0}
-    java = [p / "stat" for p in pathlib.Path("/proc").glob("[0-9]*") if _name(p / "comm") == "java"]
-    for stat in [*pathlib.Path(f"/proc/{pid}/task").glob("*/stat"), *java]:
+    """The seconds that the trainer's main thread (Python), its other threads, its processes that read and the broker have used."""
+    found = {"broker": 0.0, "Python": 0.0, "processes that read": 0.0}
+    for stat in [*pathlib.Path(f"/proc/{pid}/task").glob("*/stat"), *pathlib.Path("/proc").glob("[0-9]*/stat")]:
         try:
-            fields = stat.read_text().rpartition(")")[2].split()
+            head, _, rest = stat.read_text().rpartition(")")
         except OSError:  # it has ended
             continue
-        name = "broker" if stat in java else "Python" if stat.parent.name == str(pid) else f"thread {stat.parent.name}"
+        fields = rest.split()
+        if stat.parents[1].name == "task":
+            name = "Python" if stat.parent.name == str(pid) else f"thread {stat.parent.name}"
+        elif head.endswith("(java"):
+            name = "broker"
+        elif fields[1] == str(pid):  # its parent
+            name = "processes that read"
+        else:
+            continue
         found[name] = found.get(name, 0.0) + (int(fields[11]) + int(fields[12])) / 100  # in hundredths of a second
     return found
-
-
-def _name(comm: pathlib.Path) -> str:
-    try:
-        return comm.read_text().strip()
-    except OSError:
-        return ""

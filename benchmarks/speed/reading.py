@@ -11,6 +11,7 @@ _BATCH_ROWS = 1000
 _LONG_ROWS, _WIDE_ROWS = 1_000_000, 200_000
 _WIDE_PARTITIONS, _WIDE_WINDOW = 64, 10_000
 _TURNS = 3
+_PROCESSES = (0, 1, 2)  # --reader_processes
 
 
 def readers(context: dict) -> dict[str, float]:
@@ -32,6 +33,11 @@ def readers(context: dict) -> dict[str, float]:
         for reader in ("tfio", "consumer"):
             whole = cut(long.ends(), _LONG_ROWS)
             rates.setdefault(f"one window, {reader}, rows/s", []).append(read_rows_per_sec(reader, servers, long, whole))
+        for rows in (10_000, _LONG_ROWS):
+            for processes in _PROCESSES:
+                rates.setdefault(f"windows of {rows:,}, {processes} processes, rows/s", []).append(
+                    read_rows_per_sec("consumer", servers, long, cut(long.ends(), rows), secs=3.0, processes=processes)
+                )
     return {name: float(np.median(each)) for name, each in rates.items()}
 
 
@@ -95,15 +101,14 @@ def cut(ends: list[int], rows: int) -> list:
     return [Window(i, *bounds[i : i + 2], "rows") for i in range(count)]
 
 
-def read_rows_per_sec(reader: str, servers: str, topic, planned: list, secs: float = float("inf")) -> float:
-    """Rows/s of reading the windows, all or for so many seconds."""
+def read_rows_per_sec(reader: str, servers: str, topic, planned: list, secs: float = float("inf"), processes: int = 0) -> float:
+    """Rows/s of reading the windows, all or for so many seconds, by the consumer in as many processes; 0: in this one."""
     import tensorflow as tf
 
     from tfonline.stream.order import make_raw_batches
-    from tfonline.stream.readers.consumer import ConsumerReader
     from tfonline.stream.readers.tfio import TfioReader
 
-    made = ConsumerReader(topic) if reader == "consumer" else TfioReader(topic, servers, "benchmark", {})
+    made = _consumer(servers, topic, processes) if reader == "consumer" else TfioReader(topic, servers, "benchmark", {})
     rows, began = 0, time.perf_counter()
     # Counted in the graph, where the features would be made of them: to hand each batch to Python costs more than to read it.
     sizes = make_raw_batches(planned, made, _BATCH_ROWS).map(lambda raw, window, last: tf.size(raw.message)).batch(20).prefetch(2)
@@ -116,6 +121,24 @@ def read_rows_per_sec(reader: str, servers: str, topic, planned: list, secs: flo
             raise RuntimeError(f"{rows} rows read of {expected}")
     made.close()
     return rows / (time.perf_counter() - began)
+
+
+def _consumer(servers: str, topic, processes: int):
+    """A reader that has read a row of each partition: its processes are there, and connected."""
+    from tfonline.stream.readers.consumer import ConsumerReader
+    from tfonline.stream.readers.processes import ProcessReader
+    from tfonline.stream.readers.worker import Source
+
+    partitions = topic.num_partitions
+    if processes:
+        source = Source(servers, topic.name, "benchmark", {}, topic.timeout_secs, partitions)
+        made = ProcessReader(source, processes, 1, topic.events, print)
+    else:
+        made = ConsumerReader(topic, partitions)
+    made.place(dict.fromkeys(range(partitions), (0, 1)))
+    for partition in range(partitions):
+        made.take(partition, 1)
+    return made
 
 
 def measure(context: dict) -> dict[str, float]:

@@ -5,6 +5,8 @@ import random
 import tensorflow as tf
 
 from tfonline.stream.order import make_raw_batches
+from tfonline.stream.readers import Rows
+from tfonline.stream.readers.packed import messages
 from tfonline.stream.windows import Window
 
 _SEED, _NUM_WINDOWS = 7, 8
@@ -25,14 +27,21 @@ def read_range(reader, partition, start, stop):
 
 def _taken(reader, partition, start, stop, most=100):
     """The same from a RowReader."""
-    reader.place({partition: start})
+    reader.place({partition: (start, stop)})
     rows, sizes = [], [most]
     while sizes[-1] == most:
-        taken = reader.take(partition, stop, most)
+        taken = unpacked(reader.take(partition, most))
         assert len(taken.message) == len(taken.offset) == len(taken.time_ms) <= most, taken
         rows += [(offset, message or b"") for offset, message in zip(taken.offset, taken.message, strict=True)]
         sizes.append(len(taken.offset))
     return rows, sizes[1:]
+
+
+def unpacked(rows):
+    """The rows in lists, however they came."""
+    if isinstance(rows, Rows):
+        return rows
+    return Rows(messages(rows), rows.offset.tolist(), rows.time_ms.tolist())
 
 
 def read_windows(reader, windows, batch_size=96, groups=1):

@@ -59,3 +59,8 @@ def test_without_tensorflow_io_it_is_the_consumer(monkeypatch):
     assert choose_reader("auto", {}, 2, 1) == ("consumer", "tensorflow-io is not installed; it goes with TensorFlow 2.16 only")
     with pytest.raises(UserError, match="tensorflow-io is not installed"):
         choose_reader("tfio", {}, 2, 1)
+
+
+def test_processes_are_the_consumers():
+    assert choose_reader("auto", {}, 2, 1, num_processes=3) == ("consumer", "--reader_processes=3 is for that reader alone")
+    assert choose_reader("consumer", {}, 2, 1, num_processes=3) == ("consumer", "")

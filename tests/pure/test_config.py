@@ -181,6 +181,7 @@ def test_a_flag_that_is_not_understood_is_named(flag, expected):
         ("drain_secs=-1", "0"),
         ("metric_rows=0", "1"),
         ("report_secs=-1", "0"),
+        ("reader_processes=-1", "0"),
         ("loss_log_every_steps=-1", "0"),
     ],
 )
@@ -219,6 +220,12 @@ def test_a_number_that_is_too_small_is_refused(flag, least):
         ("--cluster=mpi --steps_per_call=2", "--steps_per_call=2: workers, and --partition_groups, take one step a call."),
         ("--partition_groups=2 --steps_per_call=2", "take one step a call. Leave it out."),
         ("--cluster=mpi --jit_compile", "--jit_compile is for one process: XLA cannot compile what workers exchange."),
+        ("--reader_processes=65", "--reader_processes=65 is too large. Expected at most 64."),
+        (
+            "--reader=tfio --reader_processes=2",
+            "--reader_processes=2 is for --reader=consumer, or auto, which takes that, and --reader=tfio is given. Leave one out.",
+        ),
+        ("--input_files=a.tsv --reader_processes=2", "--reader_processes=2 reads a topic, and --input_files is given."),
         ("--max_rejected_ratio=1.5", "--max_rejected_ratio=1.5 is no share. Expected 0 to 1."),
         (
             "--input_files=a.tsv --start=latest",

@@ -36,7 +36,8 @@ on_each_reader = pytest.mark.parametrize("small_run", KAFKA_READERS, indirect=Tr
 @pytest.fixture
 def small_run(small_run, request):
     """The flags, with the reader of `on_each_reader`."""
-    return {**small_run, "reader": getattr(request, "param", "auto")}
+    reader = getattr(request, "param", "auto")
+    return {**small_run, **({"reader_processes": 2} if reader == "processes" else {"reader": reader})}
 
 
 @pytest.fixture

@@ -19,12 +19,13 @@ class InPython:
     def __init__(self, partitions):
         self._partitions, self._at = partitions, {}
 
-    def place(self, starts):
-        self._at.update(starts)
+    def place(self, ranges):
+        self._at.update(ranges)
 
-    def take(self, partition, stop, most):
-        at = self._at[partition]
-        self._at[partition] = until = min(at + most, stop)
+    def take(self, partition, most):
+        at, stop = self._at[partition]
+        until = min(at + most, stop)
+        self._at[partition] = until, stop
         return Rows(self._partitions[partition][at:until], list(range(at, until)), [7 * o for o in range(at, until)])
 
 

@@ -10,6 +10,8 @@ from tfonline.formats import FORMATS
 from tfonline.stream import properties
 from tfonline.stream.readers.choose import READERS
 
+_MOST_PROCESSES = 64
+
 
 @dataclasses.dataclass(frozen=True)
 class StreamSettings:
@@ -23,6 +25,9 @@ class StreamSettings:
     reader: str = flag("auto", "What reads a topic: tfio (tensorflow-io), consumer (confluent-kafka: today's librdkafka, with the "
                        "rows' times), or auto: tfio where it is installed and can read this topic, else consumer. Both give "
                        "the same rows in the same order.", choices=READERS)
+    reader_processes: int = flag(0, "Processes that read the topic for this trainer, each by a consumer of its own, where one "
+                                 "Python process (some 0.3 million rows a second) keeps a GPU waiting. 0: the trainer's "
+                                 "own. The rows and their order are the same. Needs --reader=consumer or auto.", lower=0)
     input_files: str = flag("", "Train from these TSV files (comma separated, globs, .gz) and not from Kafka; "
                             "each file is a partition. New files may come between two runs.")
     kafka_property: tuple[str, ...] = flag((), "A librdkafka property, key=value. May be repeated. Secrets belong "
@@ -37,6 +42,13 @@ class StreamSettings:
 
     def __post_init__(self) -> None:
         flags.check(self)
+        given = f"--reader_processes={self.reader_processes}"
+        if self.reader_processes > _MOST_PROCESSES:
+            raise wrong(f"{given} is too large. Expected at most {_MOST_PROCESSES}.")
+        if self.reader_processes and self.reader == "tfio":
+            raise wrong(f"{given} is for --reader=consumer, or auto, which takes that, and --reader=tfio is given. Leave one out.")
+        if self.reader_processes and self.input_files:
+            raise wrong(f"{given} reads a topic, and --input_files is given. Leave one out.")
 
     @functools.cached_property
     def read_properties(self) -> dict[str, str]:

@@ -34,6 +34,7 @@ class KafkaTopic:
       timeout_secs: how long the broker may be out of reach in one request before it is an error.
       stop: a stop ends the waiting.
       say: where a broker that does not answer is told of.
+      heard: see ClientEvents.
 
     Raises:
       UserError: the broker cannot be reached (exit 69) or refuses the log-in or TLS (77), the topic is missing (66) or a property
@@ -49,9 +50,10 @@ class KafkaTopic:
         timeout_secs: float,
         stop: Stop,
         say: Callable[[str], None],
+        heard: Callable[[str, str], None] | None = None,
     ):
         self._topic, self._group, self._stop = topic, group, stop
-        self._client = Client(servers, group, properties, timeout_secs, stop, say, on_commit=self._on_commit)
+        self._client = Client(servers, group, properties, timeout_secs, stop, say, heard, on_commit=self._on_commit)
         self._consumer = self._client.consumer
         self._new_rows = NewRows(lambda: self._client.make_consumer(group, **LONG_POLL), topic)
         self._metadata = TopicMetadata(self._client, topic, say)

@@ -6,7 +6,7 @@ certificate that is not trusted, a name without an address. Where a connection i
 
 import re
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from tfonline.lifecycle import Exit, UserError
@@ -41,16 +41,25 @@ class ClientEvents:
     Args:
       servers: `host:port[,host:port]`.
       properties: the user's librdkafka properties; may hold secrets, which are in no text from here.
+      heard: told each event that `note` keeps: its name and its text.
     """
 
-    def __init__(self, servers: str, properties: Mapping[str, str]):
-        self._servers, self._properties = servers, properties
+    def __init__(self, servers: str, properties: Mapping[str, str], heard: Callable[[str, str], None] | None = None):
+        self._servers, self._properties, self._heard = servers, properties, heard
         self._events: deque[tuple[str, str]] = deque(maxlen=_KEPT)
 
     def note(self, error: Any) -> None:
         """Keeps an event: librdkafka's error_cb, which a client's `poll` calls. "1/1 brokers are down" follows from another one."""
-        if error.name() != "_ALL_BROKERS_DOWN":
-            self._events.append((error.name(), without_secrets(error.str(), self._properties)))
+        if error.name() == "_ALL_BROKERS_DOWN":
+            return
+        event = error.name(), without_secrets(error.str(), self._properties)
+        self.add(*event)
+        if self._heard:
+            self._heard(*event)
+
+    def add(self, name: str, text: str) -> None:
+        """Keeps an event that another process has noted."""
+        self._events.append((name, text))
 
     def clear(self) -> None:
         """The broker has answered: what was before is of no interest."""

@@ -43,6 +43,7 @@ class Client:
       timeout_secs: how long the broker may be out of reach in one request before it is an error.
       stop: a stop ends the waiting.
       say: where a broker that does not answer is told of.
+      heard: see ClientEvents.
       settings: more of `consumer`'s settings.
 
     Raises:
@@ -57,10 +58,11 @@ class Client:
         timeout_secs: float,
         stop: Stop,
         say: Callable[[str], None],
+        heard: Callable[[str, str], None] | None = None,
         **settings: Any,
     ):
         self.servers, self.timeout_secs, self._stop, self._say = servers, timeout_secs, stop, say
-        self.events = ClientEvents(servers, properties)
+        self.events = ClientEvents(servers, properties, heard)
         self._config = {**_SETTINGS, **properties, "bootstrap.servers": servers, "error_cb": self.events.note}
         try:
             self.consumer = self.make_consumer(group, **settings)

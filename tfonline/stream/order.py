@@ -14,7 +14,9 @@ import numpy as np
 import tensorflow as tf
 
 from tfonline.stream.raw import Origin, RawBatch, raw_batch_spec
-from tfonline.stream.readers import NO_TIME, Reader, RowReader
+from tfonline.stream.readers import NO_TIME, Reader, RowReader, Rows
+from tfonline.stream.readers.packed import TOMBSTONE, PackedRows, join, pack, string_tensor
+from tfonline.stream.records import RowsGone
 from tfonline.stream.windows import Window
 
 # Part of the order of rows: partitions take turns by chunks, so another size trains the same rows in another order.
@@ -107,17 +109,12 @@ def _side_by_side(parts: Sequence[tf.data.Dataset], nothing: RawBatch) -> tf.dat
 # In Python
 
 
-class _Columns(NamedTuple):
-    """Rows of any partitions, column by column."""
-
-    message: list[bytes | None]
-    partition: list[int]
-    offset: list[int]
-    time_ms: list[int]
+# Rows of any partitions: some of one partition, then some of another one or of the same.
+_Parts = list[tuple[int, PackedRows]]
 
 
 class _Batch(NamedTuple):
-    rows: _Columns
+    rows: _Parts
     window: int  # -1 for a tick
     last: bool
 
@@ -125,7 +122,7 @@ class _Batch(NamedTuple):
 class _Pack(NamedTuple):
     """Batches one behind the other, as the graph gets them: first their rows, then what is said of each batch."""
 
-    message: np.ndarray  # of objects: numpy's own type of bytes loses trailing zeros
+    message: np.ndarray  # one object: a serialized tensor, which TensorFlow reads without Python's lock
     tombstone: np.ndarray
     partition: np.ndarray
     offset: np.ndarray
@@ -148,12 +145,16 @@ def _from_python(
             return (*next(packs, _END),)
         except InterruptedError:  # closed: the run is over
             return (*_END,)
+        except RowsGone:  # the training loop asks whose they are, and what is to be done
+            raise
         except Exception as error:  # tf.data makes a text of its own of it; the training loop raises this one
             reader.error = reader.error or error
             raise
 
     def batches(*columns) -> tf.data.Dataset:
-        pack = _Pack(*(tf.ensure_shape(column, [None]) for column in columns))
+        message, *others = columns
+        message = tf.io.parse_tensor(tf.ensure_shape(message, []), tf.string)
+        pack = _Pack(*(tf.ensure_shape(column, [None]) for column in (message, *others)))
         raw = RawBatch(pack.message, pack.tombstone, Origin(pack.partition, pack.offset, pack.time_ms))
         stop = tf.cumsum(pack.num_rows)
         ranges = tf.data.Dataset.from_tensor_slices((stop - pack.num_rows, stop, pack.window, pack.last))
@@ -175,16 +176,16 @@ def _packs(
     num_rows = 0
     for window, more in _looking_ahead(planner):
         if window is None:
-            held.append(_Batch(_columns(), -1, last=True))
+            held.append(_Batch([], -1, last=True))
         else:
-            reader.place({p: window.start[p] for p in window.read if p % groups in read_here})
+            reader.place({p: (window.start[p], window.stop[p]) for p in window.read if p % groups in read_here})
             for rows in _batches(window, reader, part_rows, groups, read_here):
                 held.append(_Batch(rows, window.number, last=False))
-                num_rows += len(rows.offset)
+                num_rows += _count(rows)
                 if num_rows >= _PACK_ROWS:
                     yield _pack(held)
                     held, num_rows = [], 0
-            held.append(_Batch(_columns(), window.number, last=True))
+            held.append(_Batch([], window.number, last=True))
         if not more() or len(held) >= _PACK_BATCHES:
             yield _pack(held)
             held, num_rows = [], 0
@@ -214,63 +215,60 @@ def _looking_ahead(planner: Iterable[Window | None]) -> Iterator[tuple[Window | 
         yield window, lambda: not planned.empty()
 
 
-def _batches(window: Window, reader: RowReader, part_rows: int, groups: int, read_here: Sequence[int]) -> Iterator[_Columns]:
+def _batches(window: Window, reader: RowReader, part_rows: int, groups: int, read_here: Sequence[int]) -> Iterator[_Parts]:
     """The rows of a window, in batches of equal parts of each group."""
-    parts = [
-        _cut(_in_turns(reader, [(p, window.stop[p]) for p in window.read if p % groups == group]), part_rows) for group in read_here
-    ]
-    for of_groups in itertools.zip_longest(*parts, fillvalue=_columns()):
-        yield of_groups[0] if len(of_groups) == 1 else _joined(of_groups)
+    parts = [_cut(_in_turns(reader, [p for p in window.read if p % groups == group]), part_rows) for group in read_here]
+    for of_groups in itertools.zip_longest(*parts, fillvalue=()):
+        yield list(itertools.chain(*of_groups))
 
 
-def _in_turns(reader: RowReader, ranges: Sequence[tuple[int, int]]) -> Iterator[_Columns]:
-    """Chunks of the ranges (partition, stop), the partitions in turns until each has ended."""
-    while ranges:
+def _in_turns(reader: RowReader, partitions: Sequence[int]) -> Iterator[tuple[int, PackedRows]]:
+    """Chunks of the partitions' ranges, the partitions in turns until each range has ended."""
+    while partitions:
         go_on = []
-        for partition, stop in ranges:
-            rows = reader.take(partition, stop, CHUNK_ROWS)
-            if rows.offset:
-                yield _Columns(rows.message, [partition] * len(rows.offset), rows.offset, rows.time_ms)
-            if len(rows.offset) == CHUNK_ROWS:
-                go_on.append((partition, stop))
-        ranges = go_on
+        for partition in partitions:
+            rows = reader.take(partition, CHUNK_ROWS)
+            rows = pack(rows) if isinstance(rows, Rows) else rows
+            if len(rows):
+                yield partition, rows
+            if len(rows) == CHUNK_ROWS:
+                go_on.append(partition)
+        partitions = go_on
 
 
-def _cut(chunks: Iterable[_Columns], num_rows: int) -> Iterator[_Columns]:
+def _cut(chunks: Iterable[tuple[int, PackedRows]], num_rows: int) -> Iterator[_Parts]:
     """The rows of the chunks by so many; only the last ones are fewer."""
-    held = _columns()
-    for chunk in chunks:
-        for column, more in zip(held, chunk, strict=True):
-            column += more
-        if whole := len(held.offset) // num_rows * num_rows:
-            for first in range(0, whole, num_rows):
-                yield _Columns(*(column[first : first + num_rows] for column in held))
-            held = _Columns(*(column[whole:] for column in held))
-    if held.offset:
+    held: _Parts = []
+    room = num_rows
+    for partition, rows in chunks:
+        first = 0
+        while len(rows) - first >= room:
+            yield [*held, (partition, rows.part(first, first + room))]
+            first += room
+            held, room = [], num_rows
+        if first < len(rows):
+            held.append((partition, rows.part(first, len(rows))))
+            room -= len(rows) - first
+    if held:
         yield held
 
 
-def _columns() -> _Columns:
-    return _Columns([], [], [], [])
-
-
-def _joined(parts: Sequence[_Columns]) -> _Columns:
-    return _Columns(*(list(itertools.chain(*columns)) for columns in zip(*parts, strict=True))) if parts else _columns()
+def _count(parts: _Parts) -> int:
+    return sum(len(rows) for _, rows in parts)
 
 
 def _pack(batches: Sequence[_Batch]) -> _Pack:
-    message, partition, offset, time_ms = _joined([batch.rows for batch in batches])
-    tombstone = np.zeros(len(message), bool)
-    if None in message:
-        tombstone = np.array([m is None for m in message], bool)
-        message = [m or b"" for m in message]
+    parts = [part for batch in batches for part in batch.rows]
+    rows = join([rows for _, rows in parts])
+    message = np.empty((), object)  # numpy's own type of bytes would lose trailing zeros
+    message[()] = string_tensor(rows)
     return _Pack(
-        np.array(message, object),
-        tombstone,
-        np.array(partition, np.int32),
-        np.array(offset, np.int64),
-        np.array(time_ms, np.int64),
-        num_rows=np.array([len(batch.rows.offset) for batch in batches], np.int64),
+        message,
+        rows.size == TOMBSTONE,
+        np.repeat(np.array([partition for partition, _ in parts], np.int32), [len(rows) for _, rows in parts]),
+        rows.offset,
+        rows.time_ms,
+        num_rows=np.array([_count(batch.rows) for batch in batches], np.int64),
         window=np.array([batch.window for batch in batches], np.int64),
         last=np.array([batch.last for batch in batches], bool),
     )

@@ -9,7 +9,8 @@ What a reader promises, whatever it reads from:
 - An error where rows of the range cannot be read: a range is never cut short in silence.
 
 There are two kinds. A `Reader` gives a tf.data graph, and reads partitions side by side in threads of tf.data. A `RowReader` gives
-rows in Python, when it is asked for them, from one thread. The same windows give the same rows in the same order by either.
+rows in Python, when it is asked for them, from one thread, as lists or packed (packed.py). The same windows give the same rows in
+the same order by either.
 """
 
 from collections.abc import Mapping
@@ -17,6 +18,8 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     import tensorflow as tf
+
+    from tfonline.stream.readers.packed import PackedRows
 
 # The time of a row that has none.
 NO_TIME = -1
@@ -65,11 +68,11 @@ class RowReader(Protocol):
 
     error: Exception | None
 
-    def place(self, starts: Mapping[int, int]) -> None:
-        """Has partitions stand at these offsets, from which they are read next."""
+    def place(self, ranges: Mapping[int, tuple[int, int]]) -> None:
+        """Has partitions stand at the beginnings of these ranges, `[start, stop)`, which are read next."""
 
-    def take(self, partition: int, stop: int, most: int) -> Rows:
-        """The next rows below `stop` of a partition that was placed: `most`, and fewer only where the range has no more."""
+    def take(self, partition: int, most: int) -> "Rows | PackedRows":
+        """The next rows of the range in which a partition was placed: `most`, and fewer only where the range has no more."""
 
     def close(self) -> None:
         """Ends a wait for rows, in whatever thread it is. Nothing is read afterwards."""

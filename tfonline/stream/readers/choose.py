@@ -25,24 +25,40 @@ def open_reader(
 ) -> "Reader | RowReader":
     """The reader of a topic; says why --reader=auto does not take tensorflow-io's.
 
+    Args:
+      settings: the flags.
+      topic: the admin side.
+      num_workers: that share the partitions.
+      say: where lines for people go.
+
     Raises:
       UserError: it cannot read this topic (exit 64), or cannot log in (75, 77).
     """
-    name, why = choose_reader(settings.reader, settings.read_properties, topic.num_partitions, num_workers)
+    properties, num_processes = settings.read_properties, settings.reader_processes
+    name, why = choose_reader(settings.reader, properties, topic.num_partitions, num_workers, num_processes)
     if why:
         say(f"--reader=auto takes {name}: {why}")
+    num_partitions = -(-topic.num_partitions // num_workers)
+    if name == "consumer" and num_processes:
+        from tfonline.stream.readers.processes import ProcessReader
+        from tfonline.stream.readers.worker import Source
+
+        source = Source(settings.bootstrap_servers, topic.name, settings.group, properties, topic.timeout_secs, num_partitions)
+        return ProcessReader(source, num_processes, num_workers, topic.events, say)
     if name == "consumer":
         from tfonline.stream.readers.consumer import ConsumerReader
 
-        return ConsumerReader(topic, -(-topic.num_partitions // num_workers))
+        return ConsumerReader(topic, num_partitions)
     from tfonline.stream.readers.tfio import TfioReader
 
-    reader = TfioReader(topic, settings.bootstrap_servers, settings.group, settings.read_properties)
+    reader = TfioReader(topic, settings.bootstrap_servers, settings.group, properties)
     reader.check(num_workers)
     return reader
 
 
-def choose_reader(wanted: str, properties: Mapping[str, str], num_partitions: int, num_workers: int) -> tuple[str, str]:
+def choose_reader(
+    wanted: str, properties: Mapping[str, str], num_partitions: int, num_workers: int, num_processes: int = 0
+) -> tuple[str, str]:
     """The reader, `tfio` or `consumer`, and why --reader=auto does not take tensorflow-io's; '' where it does, or was not asked.
 
     Args:
@@ -50,12 +66,15 @@ def choose_reader(wanted: str, properties: Mapping[str, str], num_partitions: in
       properties: librdkafka's; they may hold secrets.
       num_partitions: of the topic.
       num_workers: that share them.
+      num_processes: --reader_processes.
 
     Raises:
       UserError: tfio is wanted, and cannot read this topic (exit 64).
     """
     if wanted == "consumer":
         return wanted, ""
+    if num_processes:  # --reader=tfio with it is refused where the flags are read
+        return "consumer", f"--reader_processes={num_processes} is for that reader alone"
     cannot = _why_tfio_cannot(properties, num_partitions, num_workers)
     if wanted == "tfio" and cannot:
         raise wrong(f"--reader=tfio: {cannot}. Use --reader=consumer, or auto.")

@@ -39,10 +39,11 @@ _FATAL = {
 class _Partition:
     """Where a partition stands, and the rows that librdkafka has given and nobody has taken."""
 
-    __slots__ = ("end", "message", "next", "offset", "paused", "time_ms")
+    __slots__ = ("end", "message", "next", "offset", "paused", "stop", "time_ms")
 
     def __init__(self, start: int):
         self.next = start  # where the next range must begin
+        self.stop = start  # where the range ends that is read
         self.end = -1  # the greatest end of the partition that was told
         self.message: list[bytes | None] = []
         self.offset: list[int] = []
@@ -70,11 +71,16 @@ class ConsumerReader:
         self._consumer = topic.make_consumer({**_SETTINGS, "queued.max.messages.kbytes": queue})
         self._partitions: dict[int, _Partition] = {}
 
-    def place(self, starts: Mapping[int, int]) -> None:
+    def place(self, ranges: Mapping[int, tuple[int, int]]) -> None:
         """See RowReader."""
-        moved = {p: start for p, start in starts.items() if p not in self._partitions or self._partitions[p].next != start}
-        if not moved:
-            return
+        known = self._partitions
+        if moved := {p: start for p, (start, _) in ranges.items() if p not in known or known[p].next != start}:
+            self._move(moved)
+        for partition, (_, stop) in ranges.items():
+            known[partition].stop = stop
+
+    def _move(self, moved: Mapping[int, int]) -> None:
+        """Has librdkafka read partitions from these offsets on."""
         held = [TopicPartition(self._topic.name, p) for p in moved if p in self._partitions]
         if held:
             # librdkafka keeps a pause over an unassignment: the partition would be silent for ever.
@@ -83,7 +89,7 @@ class ConsumerReader:
         self._consumer.incremental_assign([TopicPartition(self._topic.name, p, start) for p, start in moved.items()])
         self._partitions.update((p, _Partition(start)) for p, start in moved.items())
 
-    def take(self, partition: int, stop: int, most: int) -> Rows:
+    def take(self, partition: int, most: int) -> Rows:
         """See RowReader.
 
         Raises:
@@ -92,6 +98,9 @@ class ConsumerReader:
           InterruptedError: the reader was closed.
         """
         at = self._partitions[partition]
+        stop = at.stop
+        if at.next >= stop:
+            return Rows([], [], [])
         while len(at.offset) < most and at.end < stop and not (at.offset and at.offset[-1] >= stop - 1):
             self._pull(partition)
         taken = at.offset[:most]

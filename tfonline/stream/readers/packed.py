@@ -1,0 +1,106 @@
+"""Rows of one partition without a Python object for each: between processes, and on their way to a tensor."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from tfonline.lifecycle import Exit, UserError
+from tfonline.stream.readers import Rows
+
+TOMBSTONE = -1
+# A tensor's protocol buffer may be no larger.
+_MOST_BYTES = 2**31 - 1
+
+
+class PackedRows:
+    """Some rows of one partition, in the order of offsets, column by column.
+
+    Args:
+      message: all messages, one behind the other.
+      size: bytes of each message, int32 [k]; TOMBSTONE for one without a value.
+      offset: of each, int64 [k].
+      time_ms: of each, int64 [k], milliseconds since 1970; NO_TIME where there is none.
+    """
+
+    __slots__ = ("message", "offset", "size", "time_ms")
+
+    def __init__(self, message: bytes | memoryview, size: np.ndarray, offset: np.ndarray, time_ms: np.ndarray):
+        self.message, self.size, self.offset, self.time_ms = message, size, offset, time_ms
+
+    def __len__(self) -> int:
+        return len(self.offset)
+
+    def part(self, start: int, stop: int) -> "PackedRows":
+        """The rows `[start, stop)` of these."""
+        if start == 0 and stop >= len(self):
+            return self
+        before, until = (int(np.maximum(self.size[:row], 0).sum()) for row in (start, stop))
+        columns = (column[start:stop] for column in (self.size, self.offset, self.time_ms))
+        return PackedRows(memoryview(self.message)[before:until], *columns)
+
+
+def pack(rows: Rows) -> PackedRows:
+    """The same rows."""
+    message = rows.message
+    if None in message:
+        size = [TOMBSTONE if m is None else len(m) for m in message]
+        message = [m or b"" for m in message]
+    else:
+        size = list(map(len, message))
+    return PackedRows(
+        b"".join(message), np.array(size, np.int32), np.array(rows.offset, np.int64), np.array(rows.time_ms, np.int64)
+    )
+
+
+def join(parts: Sequence[PackedRows]) -> PackedRows:
+    """The rows of all parts, one part behind the other."""
+    if len(parts) == 1:
+        return parts[0]
+    columns = ([getattr(part, name) for part in parts] for name in ("size", "offset", "time_ms"))
+    size, offset, time_ms = (np.concatenate([np.zeros(0, dtype), *c]) for c, dtype in zip(columns, _DTYPES, strict=True))
+    return PackedRows(b"".join([part.message for part in parts]), size, offset, time_ms)
+
+
+_DTYPES = (np.int32, np.int64, np.int64)
+
+
+def messages(rows: PackedRows) -> list[bytes | None]:
+    """Each message by itself; None for a tombstone."""
+    whole, stops = bytes(rows.message), np.cumsum(np.maximum(rows.size, 0)).tolist()
+    return [None if size == TOMBSTONE else whole[stop - size : stop] for size, stop in zip(rows.size.tolist(), stops, strict=True)]
+
+
+def string_tensor(rows: PackedRows) -> bytes:
+    """The messages as a serialized `TensorProto` of strings, '' for a tombstone: what `tf.io.parse_tensor` makes a string [k] of.
+
+    Its field `tensor_content` holds the sizes as varints and then the bytes, so that nothing is done for each message in Python.
+
+    Raises:
+      UserError: they are too large for it (exit 64).
+    """
+    size = np.maximum(rows.size, 0)
+    sizes = _varints(size)
+    content = len(sizes) + len(rows.message)
+    if content > _MOST_BYTES - 100:
+        raise UserError(
+            f"{len(rows):,} rows are trained at once, and their messages have {content:,} bytes; 2 GiB are the most. Use a "
+            "smaller --batch_size or --steps_per_call.",
+            Exit.FLAGS,
+        )
+    dim = b"\x08" + _varint(len(rows))
+    shape = b"\x12" + _varint(len(dim)) + dim
+    # dtype = DT_STRING; tensor_shape; tensor_content.
+    return b"".join((b"\x08\x07\x12", _varint(len(shape)), shape, b"\x22", _varint(content), sizes, rows.message))
+
+
+def _varints(numbers: np.ndarray) -> bytes:
+    """Numbers of 31 bits, one behind the other: seven bits a byte, the lowest first, the eighth says that more come."""
+    places = 1 if not len(numbers) else max(1, -(-int(numbers.max()).bit_length() // 7))
+    rest = numbers[:, None] >> (7 * np.arange(places))
+    more = rest >> 7 > 0
+    present = np.concatenate([np.ones((len(numbers), 1), bool), more[:, :-1]], axis=1)
+    return ((rest & 127) | (more << 7)).astype(np.uint8)[present].tobytes()
+
+
+def _varint(number: int) -> bytes:
+    return _varints(np.array([number], np.int64))

@@ -1,0 +1,202 @@
+"""Rows of a Kafka topic, read by several processes for one trainer: Python's lock lets one read some 0.3 million rows a second.
+
+Each process (worker.py) has a consumer of its own for a group of the partitions. The order of rows is made in the trainer, as ever.
+"""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import weakref
+from collections import deque
+from collections.abc import Callable, Mapping
+
+from tfonline.lifecycle import Exit, UserError
+from tfonline.stream.broker_errors import ClientEvents
+from tfonline.stream.readers import channel, worker
+from tfonline.stream.readers.packed import PackedRows, join
+from tfonline.stream.records import RowsGone
+
+# Rows that are asked for at once: of each partition one such piece may be here while the next one is made. Fewer where there are
+# many partitions.
+_PIECE_ROWS, _LEAST_PIECE_ROWS, _PIECES_ROWS = 4096, 512, 262_144
+# A process whose connection has ended has ended itself, or does so now.
+_END_SECS = 5.0
+
+
+class ProcessReader:
+    """A RowReader of a topic. A process is started when a partition of its own is first read.
+
+    Args:
+      source: what to read; its `piece_rows` is made here.
+      num_processes: at most so many are started.
+      num_workers: of the cluster, which share the partitions by number.
+      events: of the topic: those of the processes' consumers are added.
+      say: told what the processes say.
+
+    Attributes:
+      error: what failed under a read, if anything did.
+    """
+
+    most_partitions = 0  # any number
+
+    def __init__(
+        self,
+        source: worker.Source,
+        num_processes: int,
+        num_workers: int,
+        events: ClientEvents,
+        say: Callable[[str], None],
+    ):
+        self.error: Exception | None = None
+        piece_rows = max(_LEAST_PIECE_ROWS, min(_PIECE_ROWS, _PIECES_ROWS // max(1, source.num_partitions)))
+        self._source, self._num_processes, self._num_workers = source._replace(piece_rows=piece_rows), num_processes, num_workers
+        self._events, self._say = events, say
+        self._processes: dict[int, _Process] = {}
+        self._ranges: dict[int, _Range] = {}
+        self._closed, self._starting = False, threading.Lock()
+        weakref.finalize(self, _end, self._processes)
+
+    def place(self, ranges: Mapping[int, tuple[int, int]]) -> None:
+        """See RowReader. The first rows of all ranges are asked for at once."""
+        for partition, before in self._ranges.items():
+            while before.asked:  # by somebody who did not take all
+                self._receive(self._process_of(partition))
+        self._ranges = {p: _Range(start, stop) for p, (start, stop) in ranges.items()}
+        self._ask([p for p, r in self._ranges.items() if r.next < r.stop])
+
+    def take(self, partition: int, most: int) -> PackedRows:
+        """See RowReader.
+
+        Raises:
+          RowsGone: retention has removed the next row.
+          UserError: the topic is gone, or the account may not read it; or a process was ended (exit 75).
+          InterruptedError: the reader was closed.
+        """
+        at, taken, left = self._ranges[partition], [], most
+        while left and (at.held or at.asked):
+            if not at.held:
+                self._receive(self._process_of(partition))
+                continue
+            rows = at.held.popleft()
+            taken.append(rows.part(0, left))
+            if len(rows) > left:
+                at.held.appendleft(rows.part(left, len(rows)))
+            left -= len(taken[-1])
+            if at.next < at.stop and not at.asked and len(at.held) <= 1:
+                self._ask([partition])
+        return join(taken)
+
+    def close(self) -> None:
+        """Ends a wait for rows, in whatever thread it is, and the processes: they hold nothing that counts."""
+        with self._starting:
+            self._closed = True
+            _end(self._processes)
+
+    def _ask(self, partitions: list[int]) -> None:
+        asked: dict[int, list[tuple[int, int, int]]] = {}
+        for partition in partitions:
+            at = self._ranges[partition]
+            at.asked = True
+            asked.setdefault(self._number(partition), []).append((partition, at.next, at.stop))
+        for number, ranges in asked.items():
+            process = self._started(number)
+            try:
+                channel.send(process.connection, [json.dumps(ranges).encode()])
+            except OSError:
+                raise self._ended(process) from None
+
+    def _number(self, partition: int) -> int:
+        # A worker of a cluster has the partitions of its number modulo their number: dealt out by that, they would share processes.
+        return partition // self._num_workers % self._num_processes
+
+    def _process_of(self, partition: int) -> "_Process":
+        return self._processes[self._number(partition)]
+
+    def _started(self, number: int) -> "_Process":
+        with self._starting:
+            if self._closed:
+                raise InterruptedError("the reader was closed")
+            if number not in self._processes:
+                self._processes[number] = _Process(self._source)
+            return self._processes[number]
+
+    def _receive(self, process: "_Process") -> None:
+        """Takes one answer of a process; waits for it."""
+        try:
+            answer = channel.receive(process.connection)
+        except (EOFError, OSError):
+            raise self._ended(process) from None
+        kind = bytes(answer[:1])
+        if kind == worker.ROWS:
+            partition, rows = worker.rows_of(answer)
+            self._ranges[partition].add(rows, self._source.piece_rows)
+        elif kind == worker.EVENT:
+            self._events.add(*json.loads(bytes(answer[1:])))
+        elif kind == worker.SAID:
+            self._say(bytes(answer[1:]).decode())
+        else:
+            raise _error(**json.loads(bytes(answer[1:])))
+
+    def _ended(self, process: "_Process") -> Exception:
+        if self._closed:
+            return InterruptedError("the reader was closed")
+        code = process.process.wait(_END_SECS)
+        how = f"ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+        return UserError(
+            f"a process of --reader_processes={self._num_processes} was {how} (process {process.process.pid}). What was not saved "
+            "will be read again: start again. Where memory ran out (SIGKILL), use fewer processes.",
+            Exit.TRY_AGAIN,
+        )
+
+
+class _Range:
+    """What is read of a partition: where the next piece begins, whether it was asked for, and the rows that nobody has taken."""
+
+    __slots__ = ("asked", "held", "next", "stop")
+
+    def __init__(self, start: int, stop: int):
+        self.next, self.stop, self.asked = start, stop, False
+        self.held: deque[PackedRows] = deque()
+
+    def add(self, rows: PackedRows, piece_rows: int) -> None:
+        """A piece has come; one with fewer rows than were asked for is the last one."""
+        self.asked = False
+        self.next = int(rows.offset[-1]) + 1 if len(rows) == piece_rows else self.stop
+        if len(rows):
+            self.held.append(rows)
+
+
+class _Process:
+    """A process that reads, and this end of the connection with it."""
+
+    def __init__(self, source: worker.Source):
+        self.connection, other = socket.socketpair()
+        # Not through multiprocessing: it would run the trainer's main module there once more, and wait for the process at the end.
+        self.process = subprocess.Popen(
+            [sys.executable, "-P", "-m", worker.__name__, str(other.fileno())],
+            stdin=subprocess.DEVNULL,
+            pass_fds=[other.fileno()],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        )
+        other.close()  # so that this end is told when the process ends
+        channel.send(self.connection, [json.dumps(source._asdict()).encode()])
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        self.connection.close()
+
+
+def _end(processes: Mapping[int, _Process]) -> None:
+    for process in processes.values():
+        process.end()
+
+
+def _error(kind: str, text: str, code: int = 0) -> Exception:
+    if kind == worker.USER_ERROR:
+        return UserError(text, Exit(code))
+    return RowsGone(text) if kind == worker.ROWS_GONE else RuntimeError(f"a process of --reader_processes failed: {text}")

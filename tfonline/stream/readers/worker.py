@@ -1,0 +1,131 @@
+"""A process of --reader_processes: reads ranges that it is asked for by a consumer of its own. Imports no TensorFlow.
+
+    python -m tfonline.stream.readers.worker FD     FD: one of two connected sockets; ProcessReader has the other one
+
+First comes what to read (`Source`), then what is asked for, again and again. Each answer begins with a byte that says what it is.
+Secrets come this way alone, and nothing is printed.
+"""
+
+import contextlib
+import json
+import os
+import queue
+import signal
+import socket
+import struct
+import sys
+import threading
+import traceback
+from collections import deque
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tfonline.lifecycle import Stop, UserError
+from tfonline.stream.broker import KafkaTopic
+from tfonline.stream.properties import without_secrets
+from tfonline.stream.readers import channel
+from tfonline.stream.readers.consumer import ConsumerReader
+from tfonline.stream.readers.packed import PackedRows, pack
+from tfonline.stream.records import RowsGone
+
+# What an answer is: rows; an event of librdkafka; a line for the console; an error that ends the reading.
+ROWS, EVENT, SAID, ERROR = b"R", b"E", b"S", b"X"
+# What an error is.
+USER_ERROR, ROWS_GONE, OTHER = "UserError", "RowsGone", ""
+
+# Ranges, `[start, stop)`, by partition; of each partition one at a time.
+_Asked = queue.SimpleQueue[dict[int, tuple[int, int]]]
+
+_HEAD = struct.Struct("<c3xiq")  # ROWS, the partition, the number of rows; so long that the columns behind it are aligned
+
+
+class Source(NamedTuple):
+    """What to read.
+
+    Attributes:
+      servers: as KafkaTopic has it, and so are all up to `timeout_secs`; `properties` may hold secrets.
+      num_partitions: that this trainer reads, by all its processes.
+      piece_rows: an answer has so many, and fewer only at a range's end.
+    """
+
+    servers: str
+    topic: str
+    group: str
+    properties: dict[str, str]
+    timeout_secs: float
+    num_partitions: int
+    piece_rows: int = 0
+
+
+def rows_answer(partition: int, rows: PackedRows) -> list[bytes | memoryview]:
+    """An answer of rows, in parts."""
+    columns = (rows.offset.tobytes(), rows.time_ms.tobytes(), rows.size.tobytes())
+    return [_HEAD.pack(ROWS, partition, len(rows)), *columns, rows.message]
+
+
+def rows_of(answer: memoryview) -> tuple[int, PackedRows]:
+    """The partition and the rows of such an answer, without a copy."""
+    _, partition, count = _HEAD.unpack_from(answer)
+    columns, at = [], _HEAD.size
+    for dtype in (np.int64, np.int64, np.int32):
+        columns.append(np.frombuffer(answer, dtype, count, at))
+        at += columns[-1].nbytes
+    offset, time_ms, size = columns
+    return partition, PackedRows(answer[at:], size, offset, time_ms)
+
+
+def main(fd: int) -> None:
+    """Reads until the trainer has ended, in whatever way: the other end of the connection is closed then."""
+    # The trainer is told to stop, and what it still needs is read until it ends.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    trainer = socket.socket(fileno=fd)
+    asked: _Asked = queue.SimpleQueue()
+    source = Source(**json.loads(bytes(channel.receive(trainer))))
+    listening = threading.Thread(target=_listen, args=(trainer, asked), name="trainer")
+    listening.start()
+    try:
+        _read(source, trainer, asked)
+    except Exception as e:
+        with contextlib.suppress(OSError):  # the trainer has ended
+            channel.send(trainer, [ERROR, json.dumps(_told(e, source.properties)).encode()])
+        listening.join()
+
+
+def _listen(trainer: socket.socket, asked: _Asked) -> None:
+    """Takes what is asked for. Ends the process with the trainer."""
+    try:
+        while True:
+            asked.put({partition: (start, stop) for partition, start, stop in json.loads(bytes(channel.receive(trainer)))})
+    except (EOFError, OSError):
+        os._exit(0)
+
+
+def _read(source: Source, trainer: socket.socket, asked: _Asked) -> None:
+    topic = KafkaTopic(
+        *(source.servers, source.topic, source.group, source.properties, source.timeout_secs, Stop()),
+        say=lambda text: channel.send(trainer, [SAID, text.encode()]),
+        heard=lambda name, text: channel.send(trainer, [EVENT, json.dumps([name, text]).encode()]),
+    )
+    reader = ConsumerReader(topic, source.num_partitions)
+    waiting: deque[int] = deque()
+    while True:
+        while not waiting or not asked.empty():  # all are fetched while the first one is waited for
+            ranges = asked.get()
+            reader.place(ranges)
+            waiting.extend(ranges)
+        partition = waiting.popleft()
+        channel.send(trainer, rows_answer(partition, pack(reader.take(partition, source.piece_rows))))
+
+
+def _told(error: Exception, properties: dict[str, str]) -> dict[str, Any]:
+    if isinstance(error, UserError):
+        return {"kind": USER_ERROR, "text": str(error), "code": int(error.code)}
+    if isinstance(error, RowsGone):
+        return {"kind": ROWS_GONE, "text": str(error)}
+    return {"kind": OTHER, "text": without_secrets("".join(traceback.format_exception(error)), properties)}
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))
