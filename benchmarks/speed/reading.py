@@ -34,12 +34,10 @@ def readers(context: dict) -> dict[str, float]:
             whole = cut(long.ends(), _LONG_ROWS)
             rates.setdefault(f"one window, {reader}, rows/s", []).append(read_rows_per_sec(reader, servers, long, whole))
         for rows in (10_000, _LONG_ROWS):
+            windows = cut(long.ends(), rows)
             for processes in _PROCESSES:
-                rates.setdefault(f"windows of {rows:,}, {processes} processes, rows/s", []).append(
-                    read_rows_per_sec(
-                        "consumer", servers, long, cut(long.ends(), rows), secs=3.0, processes=processes, started=True
-                    )
-                )
+                rate = read_rows_per_sec("consumer", servers, long, windows, secs=3.0, processes=processes, started=True)
+                rates.setdefault(f"windows of {rows:,}, {processes} processes, rows/s", []).append(rate)
     return {name: float(np.median(each)) for name, each in rates.items()}
 
 
