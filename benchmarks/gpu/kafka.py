@@ -69,7 +69,7 @@ def read_alone(bootstrap: str, processes: str) -> float:
     topic = KafkaTopic(bootstrap, _TOPIC, "benchmark", {}, 10, None, print)
     ends = topic.ends()
     whole = Window(0, (0,) * len(ends), tuple(ends), "rows")
-    return read_rows_per_sec("consumer", bootstrap, topic, [whole], _READ_SECS, int(processes))
+    return read_rows_per_sec("consumer", bootstrap, topic, [whole], _READ_SECS, int(processes), started=True)
 
 
 def _train(

@@ -34,10 +34,10 @@ def readers(context: dict) -> dict[str, float]:
             whole = cut(long.ends(), _LONG_ROWS)
             rates.setdefault(f"one window, {reader}, rows/s", []).append(read_rows_per_sec(reader, servers, long, whole))
         for rows in (10_000, _LONG_ROWS):
+            windows = cut(long.ends(), rows)
             for processes in _PROCESSES:
-                rates.setdefault(f"windows of {rows:,}, {processes} processes, rows/s", []).append(
-                    read_rows_per_sec("consumer", servers, long, cut(long.ends(), rows), secs=3.0, processes=processes)
-                )
+                rate = read_rows_per_sec("consumer", servers, long, windows, secs=3.0, processes=processes, started=True)
+                rates.setdefault(f"windows of {rows:,}, {processes} processes, rows/s", []).append(rate)
     return {name: float(np.median(each)) for name, each in rates.items()}
 
 
@@ -101,8 +101,20 @@ def cut(ends: list[int], rows: int) -> list:
     return [Window(i, *bounds[i : i + 2], "rows") for i in range(count)]
 
 
-def read_rows_per_sec(reader: str, servers: str, topic, planned: list, secs: float = float("inf"), processes: int = 0) -> float:
-    """Rows/s of reading the windows, all or for so many seconds, by the consumer in as many processes; 0: in this one."""
+def read_rows_per_sec(
+    reader: str, servers: str, topic, planned: list, secs: float = float("inf"), processes: int = 0, started: bool = False
+) -> float:
+    """Rows/s of reading the windows, all or for so many seconds.
+
+    Args:
+      reader: tfio or consumer.
+      servers: of the broker.
+      topic: the admin side.
+      planned: the windows.
+      secs: at most so long.
+      processes: as --reader_processes.
+      started: counts from the first rows on, when the processes are there, and connected.
+    """
     import tensorflow as tf
 
     from tfonline.stream.order import make_raw_batches
@@ -112,33 +124,30 @@ def read_rows_per_sec(reader: str, servers: str, topic, planned: list, secs: flo
     rows, began = 0, time.perf_counter()
     # Counted in the graph, where the features would be made of them: to hand each batch to Python costs more than to read it.
     sizes = make_raw_batches(planned, made, _BATCH_ROWS).map(lambda raw, window, last: tf.size(raw.message)).batch(20).prefetch(2)
+    before = 0
     for size in sizes:
         rows += int(tf.reduce_sum(size))
+        if started and not before:
+            before, began = rows, time.perf_counter()
         if time.perf_counter() - began > secs:
             break
     else:
         if rows != (expected := sum(w.rows for w in planned)):
             raise RuntimeError(f"{rows} rows read of {expected}")
+    rate = (rows - before) / (time.perf_counter() - began)
     made.close()
-    return rows / (time.perf_counter() - began)
+    return rate
 
 
 def _consumer(servers: str, topic, processes: int):
-    """A reader that has read a row of each partition: its processes are there, and connected."""
     from tfonline.stream.readers.consumer import ConsumerReader
     from tfonline.stream.readers.processes import ProcessReader
     from tfonline.stream.readers.worker import Source
 
-    partitions = topic.num_partitions
-    if processes:
-        source = Source(servers, topic.name, "benchmark", {}, topic.timeout_secs, partitions)
-        made = ProcessReader(source, processes, 1, topic.events, print)
-    else:
-        made = ConsumerReader(topic, partitions)
-    made.place(dict.fromkeys(range(partitions), (0, 1)))
-    for partition in range(partitions):
-        made.take(partition, 1)
-    return made
+    if not processes:
+        return ConsumerReader(topic)
+    source = Source(servers, topic.name, "benchmark", {}, topic.timeout_secs, topic.num_partitions)
+    return ProcessReader(source, processes, 1, topic.events, print)
 
 
 def measure(context: dict) -> dict[str, float]:
