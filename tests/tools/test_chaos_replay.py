@@ -42,8 +42,16 @@ def test_what_a_kill_hits_changes_no_fault_that_comes_after_it(monkeypatch, hit)
 
 def test_the_command_that_plans_the_same_faults_again():
     args = argparse.Namespace(
-        seed=9, kills=6, broker_faults=2, rows_per_sec=800, reader="consumer", trainer="", commit="auto", peer=True
+        seed=9,
+        kills=6,
+        broker_faults=2,
+        rows_per_sec=800,
+        reader="consumer",
+        reader_processes=2,
+        trainer="",
+        commit="auto",
+        peer=True,
     )
     assert again(args) == (
-        "make chaos CHAOS='--seed=9 --kills=6 --broker_faults=2 --rows_per_sec=800 --reader=consumer --commit=auto --peer'"
+        "make chaos CHAOS='--seed=9 --kills=6 --broker_faults=2 --rows_per_sec=800 --reader=consumer --reader_processes=2 --commit=auto --peer'"
     )
