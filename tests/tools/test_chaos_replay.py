@@ -53,5 +53,6 @@ def test_the_command_that_plans_the_same_faults_again():
         peer=True,
     )
     assert again(args) == (
-        "make chaos CHAOS='--seed=9 --kills=6 --broker_faults=2 --rows_per_sec=800 --reader=consumer --reader_processes=2 --commit=auto --peer'"
+        "make chaos CHAOS='--seed=9 --kills=6 --broker_faults=2 --rows_per_sec=800 --reader=consumer --reader_processes=2 "
+        "--commit=auto --peer'"
     )
