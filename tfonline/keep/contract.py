@@ -84,7 +84,7 @@ def check_contract(folder: str, saved: Mapping[str, Any], wanted: Mapping[str, A
     Raises:
       UserError: with each difference (exit 78).
     """
-    saved = {**_BEFORE, **saved}
+    saved, wanted = {**_BEFORE, **saved}, {**_BEFORE, **wanted}
     differences = [
         f"  {name}: the checkpoint has {saved.get(name)!r}, this run {wanted.get(name)!r}"
         for name in sorted({*saved, *wanted})
