@@ -13,6 +13,7 @@ import time
 import numpy as np
 import pytest
 import tensorflow as tf
+from checkpoint_helpers import saved
 from kafka_helpers import ROOT
 from rows import make_rows
 
@@ -148,6 +149,24 @@ def test_all_workers_read_files_in_the_chiefs_order(flags_of_model, start, tmp_p
         assert launch.end() == 0, launch.out()
     assert summary(tmp_path / "model")["next"] == [700, 502, 90, 150]
     assert_same(tmp_path / "model", tmp_path / "alone")
+
+
+def test_ids_that_come_with_the_stream_are_the_same_whoever_reads_the_rows(flags_of_model, start, tmp_path):
+    """Without predictions, for which workers tell each other where their rows come from."""
+    for number in (0, 2):
+        (tmp_path / f"day_{number}").write_bytes(b"".join(row + b"\n" for row in PARTITIONS[number]))
+    growing = {"vocabulary_rows": 256, "oov_buckets": 16, "admit_after": 2, "expire_rows": 100, "admit_counters": 4096}
+    settings = {**flags_of_model, **growing, "input_files": f"{tmp_path}/day_*", "save_predictions": False}
+    settings["dictionary_dir"] = tmp_path / "none"
+    start(**{**settings, "model_dir": str(tmp_path / "alone"), "partition_groups": 2, "dictionary_dir": "none"})
+    launch = Launch({**settings, "model_dir": tmp_path / "model"}, tmp_path)
+    assert launch.end() == 0, launch.out()
+    (alone, _), (together, _) = saved(tmp_path / "alone"), saved(tmp_path / "model")
+    names = [name for name in alone if "admission" in name or "vocabulary" in name]
+    assert len(names) == 9
+    assert [name for name in names if not np.array_equal(alone[name], together[name])] == []
+    (tally,) = (alone[name] for name in names if "tally" in name)
+    assert tally[2] > 10  # rows have changed hands
 
 
 def test_killed_and_hanging_workers_lose_nothing(flags, alone, tmp_path):

@@ -8,13 +8,10 @@ from tfonline.actions.row_times import RowTimes
 from tfonline.events import Rows, Saved, WindowEnd
 
 
-def rows(*times_ms, valid=None):
-    def tensor(values):
-        return types.SimpleNamespace(numpy=lambda: np.array(values))
-
-    origin = types.SimpleNamespace(time_ms=tensor(times_ms))
-    batch = types.SimpleNamespace(origin=origin, valid=tensor(valid or [True] * len(times_ms)))
-    return Rows(types.SimpleNamespace(batch=batch), None, [])
+def rows(*times_ms):
+    column = types.SimpleNamespace(numpy=lambda: np.array(times_ms, np.int64))
+    origin = types.SimpleNamespace(time_ms=column)
+    return Rows(types.SimpleNamespace(batch=types.SimpleNamespace(origin=origin)), None, [])
 
 
 def test_the_age_of_rows_when_they_are_learned_from_and_of_the_newest_now():
@@ -28,11 +25,10 @@ def test_the_age_of_rows_when_they_are_learned_from_and_of_the_newest_now():
     assert times.scalars() == {"lag_secs": 30.0, "newest_row_age_secs": 15.0}
 
 
-def test_rows_without_a_time_and_refused_ones_are_none():
+def test_rows_without_a_time_and_a_step_that_was_none():
     times = RowTimes(clock=lambda: 10.0)
     times(rows(-1, -1), object())
     times(rows(5_000), None)
-    times(rows(6_000, -1, valid=[False, True]), object())
     times(WindowEnd(None), None)
     assert times.scalars() == {}
 

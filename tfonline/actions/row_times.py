@@ -37,8 +37,8 @@ class RowTimes:
         """Raises nothing."""
         match event:
             case Rows(element=element) if seen:
-                batch, now = element.batch, self._clock()
-                times = batch.origin.time_ms.numpy()[batch.valid.numpy()]
+                # Of refused rows, too: in a cluster `valid` is of all workers' rows, and the times may be the chief's alone.
+                times, now = element.batch.origin.time_ms.numpy(), self._clock()
                 newest = int(times[times <= now * 1000 + _AHEAD_MS].max(initial=NO_TIME))
                 if newest != NO_TIME:
                     self._lag_secs = max(0.0, now - newest / 1000)
