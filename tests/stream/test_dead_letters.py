@@ -60,6 +60,16 @@ def test_rows_far_apart_and_more_than_are_read_at_once(broker, topic):
     assert [m.value() for m in read_messages(broker.bootstrap, dead)[0]] == [rows[o] for o in wanted]
 
 
+def test_a_run_that_was_asked_to_stop_still_sends_its_letters(broker, topic):
+    """The client is not connected yet when it first asks: the save before the end must wait for it."""
+    name, dead, stop = topic([[b"bad"]]), topic([[]]), Stop()
+    letters = DeadLetters(broker.bootstrap, dead, name, {}, 10.0, stop, print)
+    letters.send(0, 0, "label", b"bad")
+    stop.request("SIGTERM")
+    letters.flush()
+    assert [(m.value(), m.headers()) for m in read_messages(broker.bootstrap, dead)[0]] == [(b"bad", about(name, 0, 0, "label"))]
+
+
 def test_a_broker_that_is_away_is_an_error_and_not_a_missing_row():
     with pytest.raises(UserError, match=r"did not answer for 0\.5 s while reading refused rows again") as e:
         list(Originals("localhost:1", "clicks", {}, 0.5, Stop(), print).read([(0, 0)]))

@@ -82,13 +82,13 @@ class Report:
           ended: why the run ended.
           checkpoint: the path of the newest one.
         """
-        position, now = self._position, time.monotonic()
-        self._reports.final(position.step, self._scalars(), self._metrics.counts["running"])
+        position, now, scalars = self._position, time.monotonic(), self._scalars()
+        self._reports.final(position.step, scalars, self._metrics.counts["running"])
         nothing = (now, position.rows)
         timed = (self._first_step or nothing, self._last_step or nothing)
         run = Run(ended, position.rows - self._rows_at_start, now - self._began, timed, int(self._rows_left(None)))
-        more = {name: value for name, value in self._more().items() if name.startswith(_VOCABULARY)}
-        vocabulary = {name.removeprefix(_VOCABULARY): value for name, value in more.items()}
+        of_vocabulary = {name: value for name, value in scalars.items() if name.startswith(_VOCABULARY)}
+        vocabulary = {name.removeprefix(_VOCABULARY): value for name, value in of_vocabulary.items()}
         summary = make_summary(run, position, self._metrics, checkpoint, vocabulary)
         (self._folder / "summary.json").write_text(json.dumps(summary, indent=2, allow_nan=False) + "\n")
         self._console.close()

@@ -29,7 +29,7 @@ class DeadLetters:
       source: the topic that the rows came from.
       properties: further librdkafka properties; may hold secrets.
       timeout_secs: how long the broker may take to give a refused row again, and to acknowledge a letter.
-      stop: a stop ends the wait for refused rows.
+      stop: see Originals.
       say: where a broker that does not answer is told of.
 
     Raises:

@@ -21,7 +21,7 @@ class Originals:
       topic: its name.
       properties: librdkafka properties; may hold secrets.
       timeout_secs: how long the broker may give nothing.
-      stop: a stop ends the waiting.
+      stop: for the client; it does not end a read, or what a stopped run has learned could not be saved.
       say: where a broker that does not answer is told of.
 
     Raises:
@@ -31,7 +31,7 @@ class Originals:
     def __init__(
         self, servers: str, topic: str, properties: dict[str, str], timeout_secs: float, stop: Stop, say: Callable[[str], None]
     ):
-        self._topic, self._stop, self._timeout_secs = topic, stop, timeout_secs
+        self._topic, self._timeout_secs = topic, timeout_secs
         # Where retention has taken an offset, what is left is read on.
         self._client = Client(
             servers, f"{topic}-originals", properties, timeout_secs, stop, say, **{"auto.offset.reset": "earliest"}
@@ -60,7 +60,7 @@ class Originals:
         came = time.monotonic()
 
         def nothing_came() -> None:
-            if self._stop.requested() or time.monotonic() > came + self._timeout_secs or self._client.events.refusal():
+            if time.monotonic() > came + self._timeout_secs or self._client.events.refusal():
                 raise self._client.unreachable("reading refused rows again")
 
         ranges = {partition: (offsets[0], offsets[-1] + 1) for partition, offsets in runs.items()}
