@@ -6,6 +6,7 @@ from confluent_kafka.admin import AdminClient
 from kafka_helpers import read_messages
 
 from tfonline.lifecycle import Stop, UserError
+from tfonline.stream import records
 from tfonline.stream.dead_letters import DeadLetters
 from tfonline.stream.originals import Originals
 
@@ -60,8 +61,9 @@ def test_rows_far_apart_and_more_than_are_read_at_once(broker, topic):
     assert [m.value() for m in read_messages(broker.bootstrap, dead)[0]] == [rows[o] for o in wanted]
 
 
-def test_a_run_that_was_asked_to_stop_still_sends_its_letters(broker, topic):
+def test_a_run_that_was_asked_to_stop_still_sends_its_letters(broker, topic, monkeypatch):
     """The client is not connected yet when it first asks: the save before the end must wait for it."""
+    monkeypatch.setattr(records, "_POLL_SECS", 0.0)
     name, dead, stop = topic([[b"bad"]]), topic([[]]), Stop()
     letters = DeadLetters(broker.bootstrap, dead, name, {}, 10.0, stop, print)
     letters.send(0, 0, "label", b"bad")
