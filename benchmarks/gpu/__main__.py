@@ -63,7 +63,7 @@ def main() -> None:
         context |= (
             {"shrink": 100, "secs": 0.2, "kafka_rows": 24_000}
             if args.quick
-            else {"shrink": 1, "secs": 1.5, "kafka_rows": 24_000_000}
+            else {"shrink": 1, "secs": 1.5, "kafka_rows": args.kafka_rows}
         )
         for part in (p for p in _PARTS if p in args.only.split(",")):
             for module, more in _PARTS[part]:
@@ -120,6 +120,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--without_xla", action="store_true", help="nothing compiled: where a GPU has no cuDNN 8 or no ptxas")
     parser.add_argument("--reader", default="auto", help="of the part kafka, as the trainer's flag (default auto)")
     parser.add_argument("--reader_processes", type=int, default=0, help="of the part kafka, as the trainer's flag (default 0)")
+    parser.add_argument("--kafka_rows", type=int, default=24_000_000, help="of the part kafka: rows in the topic (default 24,000,000)")
     parser.add_argument("--part", help=argparse.SUPPRESS)
     parser.add_argument("--context", help=argparse.SUPPRESS)
     return parser.parse_args()

@@ -9,15 +9,20 @@ from benchmarks.commands import run
 from benchmarks.gpu.rows import make_dictionaries, make_rows
 from benchmarks.gpu.sizes import how, make_config
 
-_ROWS = 200_000
+_ROWS, _BUCKETS = 200_000, 10_000
 _WARM_CALLS = 5  # then it is traced, and the queues are full
-# numeric, rows a batch, batches a call, compiled
+# numeric, rows a batch, batches a call, compiled, rows of a vocabulary that grows with the stream (0: the dictionaries)
 _CASES = (
-    ("minmax", 65_536, 1, False),
-    ("minmax", 65_536, 1, True),
-    ("bucket", 65_536, 1, False),
-    ("bucket", 16_384, 1, False),
-    ("bucket", 1000, 16, True),
+    ("minmax", 65_536, 1, False, 0),
+    ("minmax", 65_536, 1, True, 0),
+    ("bucket", 65_536, 1, False, 0),
+    ("bucket", 65_536, 1, False, 1 << 18),
+    ("bucket", 65_536, 1, True, 0),
+    ("bucket", 65_536, 1, True, 1 << 18),
+    ("bucket", 16_384, 1, True, 0),
+    ("bucket", 16_384, 1, True, 1 << 18),
+    ("bucket", 1000, 16, True, 0),
+    ("bucket", 1000, 16, True, 1 << 18),
 )
 
 
@@ -42,7 +47,8 @@ def _trained(context: dict) -> dict[str, float]:
     import tensorflow as tf
 
     from tfonline.features.dictionaries import load_dictionaries
-    from tfonline.features.pipeline import Features, make_batches
+    from tfonline.features.make import make_features
+    from tfonline.features.pipeline import make_batches
     from tfonline.features.schema import load_schema
     from tfonline.model.learner import make_learner
     from tfonline.model.tables import replicas
@@ -54,20 +60,23 @@ def _trained(context: dict) -> dict[str, float]:
     schema = load_schema("configs/criteo.yaml")
     dictionaries = load_dictionaries(make_dictionaries(context, path), schema)
     found = {}
-    for numeric, batch, steps, jit_compile in _CASES:
+    for numeric, batch, steps, jit_compile, vocabulary_rows in _CASES:
         if jit_compile and context["without_xla"]:
             continue
         batch = max(4, batch // context["shrink"])
         rows = batch * steps
-        features = Features(schema, dictionaries, numeric)
-        config = make_config("default", "bfloat16", numeric=numeric, jit_compile=jit_compile)
-        learner = make_learner(strategy, features.spec, config.model, config.optimizers, jit_compile=jit_compile)
+        flags = {"numeric": numeric, "jit_compile": jit_compile, "vocabulary_rows": vocabulary_rows}
+        config = make_config("default", "bfloat16", vocab_size=0, oov_buckets=_BUCKETS, **flags)
+        features = make_features(schema, dictionaries, config.features, config.vocabulary)
+        learner = make_learner(
+            strategy, features.spec, config.model, config.optimizers, jit_compile=jit_compile, vocabulary=config.vocabulary
+        )
         messages = (lines * (rows // len(lines) + 1))[:rows]
         offset = tf.range(rows, dtype=tf.int64)
         raw = RawBatch(tf.constant(messages), tf.fill([rows], False), Origin(tf.zeros([rows], tf.int32), offset, offset))
         batches = tf.data.Dataset.from_tensors((raw, tf.constant(0, tf.int64), tf.constant(False))).repeat()
         elements = make_batches(batches, features, rows)
-        named = f"{numeric}, batch {batch:,}{how(steps, jit_compile)}"
+        named = f"{numeric}{', growing' * bool(vocabulary_rows)}, batch {batch:,}{how(steps, jit_compile)}"
         for what, num_steps in (("to the device", 0), ("to trained", steps)):
             rate, busy = _follow(elements, learner, num_steps, 4 * context["secs"])
             found[f"raw rows {what}: {named}, rows/s"] = rate
