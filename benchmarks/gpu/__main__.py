@@ -120,7 +120,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--without_xla", action="store_true", help="nothing compiled: where a GPU has no cuDNN 8 or no ptxas")
     parser.add_argument("--reader", default="auto", help="of the part kafka, as the trainer's flag (default auto)")
     parser.add_argument("--reader_processes", type=int, default=0, help="of the part kafka, as the trainer's flag (default 0)")
-    parser.add_argument("--kafka_rows", type=int, default=24_000_000, help="of the part kafka: rows in the topic (default 24,000,000)")
+    parser.add_argument("--kafka_rows", type=int, default=24_000_000, help="of the part kafka: in the topic (default 24,000,000)")
     parser.add_argument("--part", help=argparse.SUPPRESS)
     parser.add_argument("--context", help=argparse.SUPPRESS)
     return parser.parse_args()

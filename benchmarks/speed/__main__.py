@@ -40,13 +40,16 @@ _PARTS: dict[str, list[tuple[str, dict]]] = {
     "reading": [("reading", {"part": "readers"})],
     "end_to_end": [("stream", {"part": "end_to_end"}), ("profile", {})],
     "freshness": [("stream", {"part": "freshness", "reader": reader}) for reader in ("tfio", "consumer")] * 2,
+    "partitions": [
+        ("partitions", {"partitions": n, "idle": idle}) for n, idle in ((2, False), (64, False), (1000, True), (1000, False))
+    ],
     "growth": [("reading", {"part": "growth"}), *(("growth", {"vocab": v}) for v in (200_000, 2_000_000, 20_000_000))],
     "saving": [("saving", {})],
     "dictionaries": [("dictionaries", {"million": 1}), ("dictionaries", {"million": 10}), ("dictionaries", {"start_up": 10})],
     "spark": [("dictionaries", {"million": 10, "engines": ["duckdb", "spark"]})],
 }
 _UNLESS_ASKED_FOR = ("spark",)  # minutes of its own
-_NEEDS_KAFKA = {"reading", "end_to_end", "freshness", "growth"}
+_NEEDS_KAFKA = {"reading", "end_to_end", "freshness", "partitions", "growth"}
 
 
 class Target(NamedTuple):

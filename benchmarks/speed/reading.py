@@ -79,16 +79,19 @@ def growth(context: dict) -> dict[str, float]:
     return found
 
 
-def topic_of(context: dict, name: str, partitions: int, rows: int):
-    """A topic of synthetic rows, made where it is not there yet."""
-    from confluent_kafka.admin import AdminClient
+def topic_of(context: dict, name: str, partitions: int, rows: int, used: int = 0):
+    """A topic of synthetic rows, made where it is not there yet; of so many partitions only the first `used` have rows (0: all)."""
+    from confluent_kafka.admin import AdminClient, NewPartitions
 
     from tfonline.stream.broker import KafkaTopic
 
-    servers, name = context["bootstrap"], f"{context['topic']}_{name}"
-    if name not in AdminClient({"bootstrap.servers": servers}).list_topics(timeout=10).topics:
-        tool("topic.py", "create", f"--bootstrap_servers={servers}", f"--topic={name}", f"--partitions={partitions}")
+    servers, name, used = context["bootstrap"], f"{context['topic']}_{name}", used or partitions
+    admin = AdminClient({"bootstrap.servers": servers})
+    if name not in admin.list_topics(timeout=10).topics:
+        tool("topic.py", "create", f"--bootstrap_servers={servers}", f"--topic={name}", f"--partitions={used}")
         tool("produce.py", f"--bootstrap_servers={servers}", f"--topic={name}", f"--synthetic={rows}")
+        if used < partitions:
+            admin.create_partitions([NewPartitions(name, partitions)])[name].result()
     return KafkaTopic(servers, name, "benchmark", {}, 10, None, print)
 
 
