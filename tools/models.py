@@ -151,14 +151,15 @@ def _labels(rows: list[bytes], manifest: dict[str, Any]) -> list[bool]:
     """Whether each row is a click; only meaningful of rows that the model has taken."""
     import tensorflow as tf
 
-    from tfonline.features.schema import Column
-    from tfonline.formats import find
+    from tfonline.features.parse import Parse
+    from tfonline.features.schema import Schema
 
     # What the other columns hold the model has checked.
-    names, label = manifest["contract"]["columns"], manifest["label"]
-    columns = [Column(name=name, kind="label" if name == label else "category") for name in names]
-    text, _ = find(manifest["message_format"]).decode(tf.constant(rows), columns)
-    return (text[:, names.index(label)] == "1").numpy().tolist()
+    contract, label = manifest["contract"], manifest["label"]
+    options = contract.get("column_options", {}).get(label, {})
+    columns = [{"name": n, **({"kind": "label", **options} if n == label else {"kind": "category"})} for n in contract["columns"]]
+    parse = Parse(Schema.model_validate({"name": "served", "columns": columns}), manifest["message_format"])
+    return (parse(tf.constant(rows)).values["label"][:, 0] == 1).numpy().tolist()
 
 
 def _number(value: float | None) -> str:

@@ -27,7 +27,7 @@ from math import inf
 import process_data_sql as sql
 from process_data_example import describe_first_bad_row
 
-from tfonline.features.dictionaries import save_dictionaries
+from tfonline.features.dictionaries import check_names, save_dictionaries
 from tfonline.features.schema import Schema, load_schema
 from tfonline.lifecycle import Exit, UserError
 from tfonline.stream.row_files import find_files
@@ -55,6 +55,7 @@ def run(args: argparse.Namespace) -> None:
     """
     started = time.monotonic()
     schema = load_schema(args.columns)
+    check_names(schema)
     files = find_files(args.files)
     open_engine = importlib.import_module(f"process_data_{args.engine}").open_engine
     try:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from process_data_files import read_blocks
 
-from tfonline.features.kinds import KINDS
+from tfonline.features.kinds import KINDS, texts_of
 from tfonline.features.schema import Schema
 from tfonline.formats.patterns import row_pattern
 from tfonline.formats.reasons import REASONS
@@ -60,11 +60,10 @@ class _Check:
             names = self._schema.names if len(columns) < 4 else (*self._schema.names[:2], "...", self._schema.names[-1])
             number = "1 field" if len(texts) == 1 else f"{len(texts)} fields"
             return f"It has {number} between tabs, expected are {len(columns)}: {', '.join(names)}"
-        fields = [(column.name, KINDS[column.kind], field) for column, field in zip(columns, texts, strict=True)]
         # The label's mistake before a number's, as the reasons are counted.
-        fields.sort(key=lambda field: REASONS.index(field[1].reason))
-        name, kind, field = next(f for f in fields if not re.fullmatch(f[1].pattern, f[2]))
-        return f"{name} is {shown(field.encode())}, expected is {kind.expected}"
+        fields = sorted(zip(columns, texts, strict=True), key=lambda field: REASONS.index(KINDS[field[0].kind].reason))
+        column, field = next(f for f in fields if not re.fullmatch(texts_of(f[0]).pattern, f[1]))
+        return f"{column.name} is {shown(field.encode())}, expected is {texts_of(column).expected}"
 
 
 def _rows(files: Iterable[str]) -> Iterator[tuple[str, int, bytes]]:

@@ -1,8 +1,8 @@
 """The SQL of process_data, one text for DuckDB and Spark, and the dictionaries made of what it finds.
 
-An engine counts in two steps: COUNT makes `chunk_counts` of lines, ADD_UP makes `counts` of it. Their rows are (column_index,
+An engine counts in two steps: COUNT makes `chunk_counts` of lines, _ADD_UP makes `counts` of it. Their rows are (column_index,
 value, num_rows), '' being a missing value. A line that is no row is counted there too, its reason as the value of a column behind
-the last one. `columns` tells what the dictionaries hold of each column (kinds.Kind.dictionary). An Engine runs the rest.
+the last one. `columns` tells what the dictionaries hold of each column (kinds.dictionary_of). An Engine runs the rest.
 """
 
 import collections
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from tfonline.features.dictionaries import Dictionaries
-from tfonline.features.kinds import KINDS
+from tfonline.features.kinds import dictionary_of
 from tfonline.features.schema import Schema
 from tfonline.formats.patterns import reason_patterns, row_pattern
 
@@ -24,9 +24,11 @@ _COUNT = """
           FROM (SELECT reason, split(CASE WHEN reason = '' THEN line ELSE reason END, chr(9)) AS fields
                 FROM (SELECT line, CASE {sorted_out} WHEN {good} THEN '' {reasons} ELSE '{last}' END AS reason
                       FROM {lines}) AS checked) AS rows_and_reasons) AS cells
+    WHERE reason <> '' OR field_index NOT IN ({uncounted})
     GROUP BY 1, 2"""
-ADD_UP = """
-    SELECT column_index, value, CAST(sum(num_rows) AS BIGINT) AS num_rows FROM chunk_counts GROUP BY column_index, value"""
+_ADD_UP = """
+    SELECT column_index, {value} AS value, CAST(sum(num_rows) AS BIGINT) AS num_rows FROM chunk_counts GROUP BY 1, 2"""
+_QUOTE = "'"
 _REASONS = """
     SELECT value, num_rows FROM counts WHERE column_index = {num_columns}"""
 _GOOD = """
@@ -91,9 +93,12 @@ def count_sql(schema: Schema, dialect: Dialect, lines: str) -> str:
     def fits(pattern: str) -> str:
         return dialect.full_match.format(pattern=pattern)
 
+    # The label's are counted, for they are as many as there are good rows.
+    uncounted = [-1, *(i for i, column in enumerate(columns) if column.kind != "label" and not dictionary_of(column))]
     *reasons, (last, _) = reason_patterns(columns)  # one of them applies
     return _COUNT.format(
-        num_columns=len(columns), numbered=dialect.numbered, sorted_out=dialect.sorted_out, lines=lines,
+        num_columns=len(columns), uncounted=", ".join(map(str, uncounted)),
+        numbered=dialect.numbered, sorted_out=dialect.sorted_out, lines=lines,
         good=fits(row_pattern(columns)), last=last,
         reasons=" ".join(f"WHEN NOT {fits(pattern)} THEN '{name}'" for name, pattern in reasons),
     )  # fmt: skip
@@ -101,9 +106,15 @@ def count_sql(schema: Schema, dialect: Dialect, lines: str) -> str:
 
 def add_up(engine: Engine, schema: Schema) -> tuple[int, collections.Counter[str]]:
     """Makes the tables `columns` and `counts`; returns the number of good rows, and the other lines by reason."""
-    values = ", ".join(f"({i}, '{KINDS[column.kind].dictionary}')" for i, column in enumerate(schema.columns))
+    values = ", ".join(f"({i}, '{dictionary_of(column)}')" for i, column in enumerate(schema.columns))
     engine.keep("columns", f"SELECT * FROM (VALUES {values}) AS c(column_index, dictionary)")
-    engine.keep("counts", ADD_UP)
+    # A missing value is counted as what stands for it.
+    cases = [
+        f"WHEN column_index = {i} AND value = '' THEN '{column.default_text.replace(_QUOTE, 2 * _QUOTE)}'"
+        for i, column in enumerate(schema.columns)
+        if column.default_text
+    ]
+    engine.keep("counts", _ADD_UP.format(value=f"CASE {' '.join(cases)} ELSE value END" if cases else "value"))
     ((good,),) = engine.rows(_GOOD.format(label=schema.names.index(schema.label)))
     return good, collections.Counter(dict(engine.rows(_REASONS.format(num_columns=len(schema.columns)))))
 
@@ -125,7 +136,7 @@ def describe_columns(engine: Engine, schema: Schema, dictionaries: Dictionaries,
     """What the table `counts` says of each column. Shares are of the good rows, `covered` of those with a value."""
     categories, integers = {}, {}
     for column, num_values, num_kept, kept_rows, missing_rows in engine.rows(_COLUMNS.format(min_count=min_count)):
-        name, held = schema.names[column], KINDS[schema.columns[column].kind].dictionary
+        name, held = schema.names[column], dictionary_of(schema.columns[column])
         missing = round(missing_rows / good, 6)
         if held == "range":
             integers[name] = {"min": dictionaries.min[name], "max": dictionaries.max[name], "missing": missing}

@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from tfonline.features.column import Texts
 from tfonline.features.dictionaries import Dictionaries
-from tfonline.features.kinds import KINDS, Kind
+from tfonline.features.kinds import KINDS, Kind, texts_of
 from tfonline.features.pipeline import Features
 from tfonline.features.schema import Schema
 
@@ -16,16 +17,20 @@ class Case(NamedTuple):
     """Examples for a kind.
 
     Attributes:
+      kind: its name.
       takes: texts that are values, none of them like another to a model; of listed values the dictionaries lack the last one.
       refuses: texts that are none.
       served_refuses: what the signature `columns` may be given and refuses.
       not_served: those that it takes and the signature `columns` cannot be given.
+      options: what the YAML says of such columns beside name and kind.
     """
 
+    kind: str
     takes: Sequence[str]
     refuses: Sequence[str] = ()
     served_refuses: Sequence[float | str] = ()
     not_served: Sequence[str] = ()
+    options: dict[str, Any] = {}  # noqa: RUF012
 
 
 # Each with all that kinds may make of it.
@@ -36,12 +41,13 @@ FLAGS = (
 )
 
 
-def schema_with(kind: Kind, count: int = 1) -> Schema:
+def schema_with(kind: Kind, case: Case, count: int = 1) -> Schema:
     """So many columns of the kind, named K1 and on, and two of another kind; the label, where it is not of the kind, is amidst."""
     other = "integer" if kind.name == "category" else "category"
     columns = [(f"K{i + 1}", kind.name) for i in range(count)]
     columns[1:1] = [("Z1", other)] if kind.name == "label" else [("click", "label"), ("Z1", other)]
     columns = [{"name": name, "kind": of} for name, of in (*columns, ("Z2", other))]
+    columns = [{**column, **case.options} if column["name"].startswith("K") else column for column in columns]
     return Schema.model_validate({"name": "contract", "columns": columns})
 
 
@@ -50,7 +56,7 @@ def rows_with(schema: Schema, kind: Kind, texts: Sequence[str]) -> list[list[str
     places = schema.index(*schema.of_kind(kind.name))
     rows = []
     for i in range(len(texts)):
-        row = [KINDS[column.kind].example for column in schema.columns]
+        row = [texts_of(column).example for column in schema.columns]
         for j, place in enumerate(places):
             row[place] = texts[(i + j) % len(texts)]
         rows.append(row)
@@ -71,14 +77,19 @@ def features_of(schema: Schema, case: Case, **flags: Any) -> Features:
     return Features(schema, Dictionaries(dict.fromkeys(schema.ranged, 99), dict.fromkeys(schema.ranged, -9), ids), **flags)
 
 
-def can_be_missing(kind: Kind) -> bool:
+def texts_with(kind: Kind, case: Case) -> Texts:
+    """Which texts a column of the kind takes."""
+    return kind.texts(schema_with(kind, case).columns_of(kind.name)[0])
+
+
+def can_be_missing(kind: Kind, case: Case) -> bool:
     """Whether a row may lack a value of the kind."""
-    return kind.blank == ""
+    return texts_with(kind, case).blank == ""
 
 
 def served(kind: Kind, text: str) -> float | str:
-    """What the signature `columns` is given for a text."""
-    if not text and can_be_missing(kind):
+    """What the signature `columns` is given for a text of a feature."""
+    if not text:
         return kind.served_missing
     return text if kind.served_dtype == "string" else float(text)
 

@@ -21,10 +21,11 @@ from contracts.kind_rows import (
     messages_of,
     rows_with,
     schema_with,
+    texts_with,
 )
 from tfonline.config import of_flags
-from tfonline.features.kinds import KINDS, Kind
-from tfonline.features.kinds.category import ANY_TEXT
+from tfonline.features.column import ANY_TEXT
+from tfonline.features.kinds import KINDS, Kind, texts_of
 from tfonline.features.parse import Parse, parse_served
 from tfonline.features.pipeline import Features
 from tfonline.features.schema import Schema
@@ -52,24 +53,25 @@ def some(nest: Any, rows: Any) -> Any:
 
 def it_says_which_texts_it_takes(kind: Kind, case: Case) -> None:
     assert KINDS[kind.name] is kind
-    assert re.compile(kind.pattern).groups == 0, "the pattern has a group that captures"
+    pattern, blank, example, expected = texts_with(kind, case)
+    assert re.compile(pattern).groups == 0, "the pattern has a group that captures"
     assert kind.reason in REASONS, kind.reason
-    assert (kind.reason == "") == (kind.pattern == ANY_TEXT), "what takes any text has no reason, and only that has none"
-    assert kind.expected
-    assert kind.example
-    assert can_be_missing(kind) or "" in case.refuses
-    texts = dict.fromkeys((*case.takes, kind.blank, kind.example), True) | dict.fromkeys(case.refuses, False)
+    assert kind.reason or pattern == ANY_TEXT, "what takes not any text has a reason"
+    assert expected
+    assert example
+    assert can_be_missing(kind, case) or "" in case.refuses
+    texts = dict.fromkeys((*case.takes, blank, example), True) | dict.fromkeys(case.refuses, False)
     texts |= dict.fromkeys(("\t", "\r", "\n", "0\t", "0\r", "0\n0"), False)
     for text, taken in texts.items():
-        assert bool(re.fullmatch(kind.pattern, text)) == taken, (text, taken)
-        assert bool(tf.strings.regex_full_match(text, kind.pattern)) == taken, (text, taken)
+        assert bool(re.fullmatch(pattern, text)) == taken, (text, taken)
+        assert bool(tf.strings.regex_full_match(text, pattern)) == taken, (text, taken)
 
 
 def a_bad_row_is_refused_alone(kind: Kind, case: Case) -> None:
-    schema = schema_with(kind)
+    schema = schema_with(kind, case)
     good, bad = rows_with(schema, kind, case.takes), rows_with(schema, kind, case.refuses) or [["too", "few"]]
     reason = kind.reason if case.refuses else "fields"
-    blank = [KINDS[column.kind].blank for column in schema.columns]
+    blank = [texts_of(column).blank for column in schema.columns]
     pairs = [(i, j) for i in range(len(good)) for j in range(len(bad))]
     for name, form in FORMATS.items():
         alone, of_blanks, mixed = (
@@ -84,9 +86,15 @@ def a_bad_row_is_refused_alone(kind: Kind, case: Case) -> None:
 
 
 def a_missing_value_is_one(kind: Kind, case: Case) -> None:
-    if not can_be_missing(kind):
+    if not can_be_missing(kind, case):
         return
-    schema = schema_with(kind)
+    schema = schema_with(kind, case)
+    if "default" in case.options:
+        missing, default = (
+            Parse(schema)(messages_of(rows_with(schema, kind, [t] * 2))) for t in ("", str(case.options["default"]))
+        )
+        equal(missing, default, "a default stands for a missing value")
+        return
     texts = [case.takes[0], "", case.takes[1], ""]
     fields = Parse(schema)(messages_of(rows_with(schema, kind, texts)))
     assert not fields.reason.numpy().any()
@@ -99,8 +107,8 @@ def a_missing_value_is_one(kind: Kind, case: Case) -> None:
 
 
 def values_are_told_apart(kind: Kind, case: Case) -> None:
-    schema = schema_with(kind)
-    texts = [*case.takes, *([""] if can_be_missing(kind) else [])]
+    schema = schema_with(kind, case)
+    texts = [*case.takes, *([""] if can_be_missing(kind, case) and "default" not in case.options else [])]
     parsed = tf.nest.flatten(Parse(schema)(messages_of(rows_with(schema, kind, texts))).values[kind.name])
     rows = {tuple(x for tensor in parsed for x in tensor.numpy()[i].ravel().tolist()) for i in range(len(texts))}
     assert len(rows) == len(texts) or not kind.is_feature, "two values are parsed to the same"
@@ -108,8 +116,8 @@ def values_are_told_apart(kind: Kind, case: Case) -> None:
 
 def inputs_are_as_the_spec_says(kind: Kind, case: Case) -> None:
     for count in counts(kind):
-        schema = schema_with(kind, count)
-        messages = messages_of(rows_with(schema, kind, [*case.takes, kind.blank, *case.refuses]))
+        schema = schema_with(kind, case, count)
+        messages = messages_of(rows_with(schema, kind, [*case.takes, texts_with(kind, case).blank, *case.refuses]))
         for flags in FLAGS:
             features = features_of(schema, case, **flags)
             spec, eager = features.spec, features(messages)
@@ -130,7 +138,7 @@ def inputs_are_as_the_spec_says(kind: Kind, case: Case) -> None:
 
 def serving_can_run_it(kind: Kind, case: Case) -> None:
     for flags in FLAGS:
-        features = tf.function(features_of(schema_with(kind), case, **flags).__call__, autograph=False)
+        features = tf.function(features_of(schema_with(kind, case), case, **flags).__call__, autograph=False)
         graph = features.get_concrete_function(tf.TensorSpec([None], tf.string)).graph.as_graph_def()
         nodes = [*graph.node, *(node for function in graph.library.function for node in function.node_def)]
         assert not [node.op for node in nodes if "PyFunc" in node.op]  # one saves without a word, and fails in serving
@@ -138,14 +146,14 @@ def serving_can_run_it(kind: Kind, case: Case) -> None:
 
 def an_own_input_is_of_one_kind(kind: Kind, case: Case) -> None:
     for flags in FLAGS:
-        ops = features_of(schema_with(kind), case, **flags).ops
+        ops = features_of(schema_with(kind, case), case, **flags).ops
         names = ["ids", "values", "crosses", *(name for op in ops.values() for name in op.inputs)]
         assert len(set(names)) == len(names), names
 
 
 def the_order_inside_a_batch_changes_nothing(kind: Kind, case: Case) -> None:
-    schema = schema_with(kind, counts(kind)[-1])
-    rows = rows_with(schema, kind, [*case.takes, kind.blank, *case.refuses, *case.takes])
+    schema = schema_with(kind, case, counts(kind)[-1])
+    rows = rows_with(schema, kind, [*case.takes, texts_with(kind, case).blank, *case.refuses, *case.takes])
     order = np.random.default_rng(5).permutation(len(rows))
     for flags in FLAGS:
         features = features_of(schema, case, **flags)
@@ -160,8 +168,8 @@ def the_order_inside_a_batch_changes_nothing(kind: Kind, case: Case) -> None:
 def columns_give_what_messages_give(kind: Kind, case: Case) -> None:
     if not kind.is_feature:
         return
-    schema = schema_with(kind, 2)
-    rows = rows_with(schema, kind, [text for text in (*case.takes, kind.blank) if text not in case.not_served])
+    schema = schema_with(kind, case, 2)
+    rows = rows_with(schema, kind, [text for text in (*case.takes, texts_with(kind, case).blank) if text not in case.not_served])
     for flags in FLAGS:
         features = features_of(schema, case, **flags)
         of_messages, of_columns = features(messages_of(rows)), features.of_fields(parse_served(schema, columns_of(schema, rows)))
@@ -181,10 +189,10 @@ def a_schema_may_have_none_or_two_of_it(kind: Kind, case: Case) -> None:
     if kind.name == "label":
         for count in (0, 2):
             with contextlib.suppress(ValueError):
-                schema_with(kind, count)
+                schema_with(kind, case, count)
                 raise AssertionError(f"a schema may have {count} labels; a network has one")
         return
-    none, two = schema_with(kind, 0), schema_with(kind, 2)
+    none, two = schema_with(kind, case, 0), schema_with(kind, case, 2)
     for flags in FLAGS:
         features = features_of(none, case, **flags)
         row = features(messages_of(rows_with(none, kind, ["", ""])))
@@ -207,8 +215,10 @@ def a_schema_may_have_none_or_two_of_it(kind: Kind, case: Case) -> None:
 
 def what_is_exported_scores_as_the_trainer_does(kind: Kind, case: Case) -> None:
     for count in {0, *counts(kind)} if kind.name != "label" else {1}:
-        schema = schema_with(kind, count)
-        good = rows_with(schema, kind, [text for text in (*case.takes, kind.blank) if text not in case.not_served])
+        schema = schema_with(kind, case, count)
+        good = rows_with(
+            schema, kind, [text for text in (*case.takes, texts_with(kind, case).blank) if text not in case.not_served]
+        )
         bad = rows_with(schema, kind, case.refuses) if count else []
         for flags in FLAGS[::2]:
             _check_export(schema, features_of(schema, case, **flags), good, bad)

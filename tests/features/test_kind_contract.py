@@ -20,50 +20,62 @@ from tfonline.features.spec import Input
 NINES = "9" * 18
 
 CASES = {
-    "label": Case(["0", "1"], ["", "2", "01", "1.0", " 1", "yes"]),
-    "integer": Case(["0", "5", "-3", "88", NINES], ["x", "1.5", "+5", " 5", "-", "9" * 19], [0.5, 2.0**53, math.inf], [NINES]),
-    "category": Case(["ab", "grün", " a ", "null", "007", "new"]),
+    "label": Case("label", ["0", "1", "true", "false"], ["", "2", "01", "1.0", " 1", "yes", "True"]),
+    "label, positive": Case("label", ["click", "view", "", "1"], options={"positive": ["click", "buy"]}),
+    "integer": Case(
+        "integer", ["0", "5", "-3", "88", NINES], ["x", "1.5", "+5", " 5", "-", "9" * 19], [0.5, 2.0**53, math.inf], [NINES]
+    ),
+    "integer, default": Case("integer", ["0", "5", "-3", "88"], ["x", "1.5"], [0.5], options={"default": 7}),
+    "category": Case("category", ["ab", "grün", " a ", "null", "007", "new"]),
+    "category, default": Case("category", ["ab", "grün", "new"], options={"default": "ab"}),
+    "ignore": Case("ignore", ["ab", "", "0"]),
 }
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", CASES)
 def test_a_kind_keeps_its_contract(name, check):
-    check(KINDS[name], CASES[name])
+    check(KINDS[CASES[name].kind], CASES[name])
+
+
+def test_every_kind_is_held_to_it():
+    assert {case.kind for case in CASES.values()} == set(KINDS)
 
 
 class Capturing(Integer):
-    pattern = "(-?[0-9]{1,18})?"
+    def texts(self, column):
+        return super().texts(column)._replace(pattern="(-?[0-9]{1,18})?")
 
 
 class Lenient(Label):
-    pattern = "[0-9]"
+    def texts(self, column):
+        return super().texts(column)._replace(pattern="[0-9]")
 
 
 class WholeBatch(Integer):
     """A value that is missing costs the others theirs."""
 
-    def parse(self, text):
-        number, missing = super().parse(text)
+    def parse(self, text, columns):
+        number, missing = super().parse(text, columns)
         return Integers(number, missing | tf.reduce_any(missing))
 
 
 class NothingMissing(Integer):
-    def parse(self, text):
-        number, missing = super().parse(text)
+    def parse(self, text, columns):
+        number, missing = super().parse(text, columns)
         return Integers(number, tf.zeros_like(missing))
 
 
 class AllOne(Category):
-    def parse(self, text):
+    def parse(self, text, columns):
         return tf.strings.substr(text, 0, 0)
 
 
 class Truncating(Integer):
     """The signature `columns` takes 0.5 for 0."""
 
-    def parse_served(self, given):
-        values, taken = super().parse_served(given)
+    def parse_served(self, given, columns):
+        values, taken = super().parse_served(given, columns)
         return values, tf.ones_like(taken)
 
 

@@ -10,6 +10,7 @@ import pytest
 from rows import SMALL_SCHEMA as SCHEMA
 
 from tfonline.features.dictionaries import Dictionaries, load_dictionaries, save_dictionaries
+from tfonline.features.schema import Schema
 from tfonline.lifecycle import Exit, UserError
 
 MAX = {"I1": 7, "I2": 0}
@@ -220,3 +221,40 @@ def test_fingerprint_depends_on_content_alone(tmp_path):
 )
 def test_fingerprint_tells_a_difference(other):
     assert other.fingerprint() != Dictionaries(MAX, MIN, IDS).fingerprint()
+
+
+UNDERSCORES = Schema.model_validate(
+    {
+        "name": "underscores",
+        "columns": [
+            {"name": "click", "kind": "label"},
+            {"name": "item_price", "kind": "integer"},
+            {"name": "user_id", "kind": "category"},
+            {"name": "user_device_id", "kind": "category"},
+        ],
+    }
+)
+
+
+def test_names_with_underscores_are_told_from_values(tmp_path):
+    ids = {"item_price": 0, "OOVuser_id": 1, "OOVuser_device_id": 2, "user_id_a_b": 3, "user_device_id_user_id_7": 4}
+    folder = write(tmp_path, {"item_price": 7}, {"item_price": 0}, ids)
+    loaded = load_dictionaries(folder, UNDERSCORES)
+    columns, values, of_values = loaded.values_of(UNDERSCORES.listed)
+    assert (columns.tolist(), values, of_values.tolist()) == ([0, 1], [b"a_b", b"user_id_7"], [3, 4])
+
+
+@pytest.mark.parametrize(
+    ("columns", "named"),
+    [
+        ([("user", "category"), ("user_id", "category")], ("user", "user_id")),
+        ([("user", "category"), ("user_age", "integer")], ("user", "user_age")),
+        ([("OOVa", "category"), ("a_b", "category")], ("OOVa", "a_b")),
+    ],
+)
+def test_names_whose_values_look_alike_in_the_dictionaries_are_refused(tmp_path, columns, named):
+    columns = [{"name": name, "kind": kind} for name, kind in [("click", "label"), *columns]]
+    schema = Schema.model_validate({"name": "ambiguous", "columns": columns})
+    with pytest.raises(UserError, match=f"the values of column {named[0]} stand under {named[0]}_<value>.* {named[1]}[. ]") as e:
+        load_dictionaries(str(tmp_path), schema)
+    assert e.value.code == Exit.FLAGS

@@ -48,7 +48,15 @@ def test_columns_may_stand_in_any_order(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "names"),
-    [("I1..I3", ("I1", "I2", "I3")), ("X7..X7", ("X7",)), ("C9..C11", ("C9", "C10", "C11")), ("I1", ("I1",)), ("age", ("age",))],
+    [
+        ("f2_1..f2_3", ("f2_1", "f2_2", "f2_3")),
+        ("user_id", ("user_id",)),
+        ("I1..I3", ("I1", "I2", "I3")),
+        ("X7..X7", ("X7",)),
+        ("C9..C11", ("C9", "C10", "C11")),
+        ("I1", ("I1",)),
+        ("age", ("age",)),
+    ],
 )
 def test_a_range_stands_for_all_numbers_between(tmp_path, name, names):
     assert load(tmp_path, columns("label:label", f"{name}:integer")).of_kind("integer") == names
@@ -61,12 +69,13 @@ def test_what_is_no_range_is_refused(tmp_path, name):
     )
 
 
-@pytest.mark.parametrize("name", ["C_1", "1C", "''", "C1..", "'C 1'", "I1..I2..I3", "é"])
-def test_names_that_cannot_stand_in_a_dictionarys_keys_are_refused(tmp_path, name):
+@pytest.mark.parametrize("name", ["_C1", "C-1", "item.price", "1C", "''", "C1..", "'C 1'", "I1..I2..I3", "é"])
+def test_what_is_no_name_is_refused(tmp_path, name):
     message = refusal(tmp_path, columns("label:label", f"{name}:category"))
     shown = name.strip("'")
-    assert f"columns.1.name: Value error, '{shown}' is no column name. Expected letters a-z, A-Z and digits, a letter" in message
-    assert 'in the dictionaries a name ends at the first "_"' in message
+    assert f"columns.1.category.name: Value error, '{shown}' is no column name." in message
+    assert "Expected letters a-z, A-Z, digits and _, a letter first" in message
+    assert "Where the messages have another name for it, that is the column's `path`." in message
     assert "[A-Za-z]" not in message
 
 
@@ -78,10 +87,19 @@ def test_names_that_cannot_stand_in_a_dictionarys_keys_are_refused(tmp_path, nam
         (columns("label:label"), "expected at least one column of kind integer or category beside the label"),
         (columns("label:label", "I1..I3:integer", "I2:category"), "column names stand twice: I2; every column needs a name of its"),
         (columns("label:label", "label:integer"), "column names stand twice: label"),
-        (columns("label:label", "I1:number"), "columns.1.kind: Input should be 'label', 'integer' or 'category'"),
+        (columns("label:label", "I1:nonsense"), "columns.1: Input tag 'nonsense' found using 'kind' does not match any of"),
         (columns("label:label", "I1:integer") + "separator: tab\n", "separator: Extra inputs are not permitted"),
-        ("name: x\ncolumns:\n  - {name: a, kind: label, default: 0}\n", "columns.0.default: Extra inputs are not permitted"),
-        ("name: x\ncolumns:\n  - {name: a}\n", "columns.0.kind: Field required"),
+        ("name: x\ncolumns:\n  - {name: a, kind: label, default: 0}\n", "columns.0.label.default: Extra inputs are not permitted"),
+        ("name: x\ncolumns:\n  - {name: a}\n", "columns.0: Unable to extract tag using discriminator 'kind'"),
+        (
+            "name: x\ncolumns:\n  - {name: a, kind: label}\n  - {name: b, kind: integer, default: x}\n",
+            "the default of column b is 'x'; expected is a whole number",
+        ),
+        (
+            "name: x\ncolumns:\n  - {name: a, kind: label}\n  - {name: I1..I2, kind: integer, path: item.price}\n",
+            "'I1..I2' stands for several columns, and a path for one",
+        ),
+        ("name: x\ncolumns:\n  - {name: a, kind: label, positive: ['']}\n", "at least 1 character"),
         ("name: x\n", "columns: Field required"),
         ("name: x\ncolumns: 7\n", "columns: Input should be a valid tuple"),
         ("", "the file: Input should be a valid dictionary"),

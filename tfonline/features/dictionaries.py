@@ -9,7 +9,7 @@ import json
 import os
 import pathlib
 import pickle
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -77,19 +77,42 @@ class Dictionaries:
           ids: int64 [n].
         """
         # Flat lists of strings: tuples by the million would keep the garbage collector busy for longer than the work takes.
-        prefixes = {f"{name}_": i for i, name in enumerate(columns)}
-        keys = [key for key in _keys_by_id(self.cat2id) if key[: key.find("_") + 1] in prefixes]
-        of_columns = np.fromiter((prefixes[key[: key.index("_") + 1]] for key in keys), np.int64, len(keys))
+        places = {name: i for i, name in enumerate(columns)}
+        keys = [key for key in _keys_by_id(self.cat2id) if _column_of(key, places)]
+        names = [_column_of(key, places) for key in keys]
+        of_columns = np.fromiter((places[name] for name in names), np.int64, len(keys))
         ids = np.fromiter((self.cat2id[key] for key in keys), np.int64, len(keys))
-        return of_columns, [key[key.index("_") + 1 :].encode() for key in keys], ids
+        return of_columns, [key[len(name) + 1 :].encode() for key, name in zip(keys, names, strict=True)], ids
+
+
+def check_names(schema: Schema) -> None:
+    """Refuses columns whose values cannot be told apart by their keys in the dictionaries: `user_id_5` is of user and of user_id.
+
+    Raises:
+      UserError: the names of the columns (exit 64).
+    """
+    fixed = {**{name: name for name in schema.ranged}, **{f"OOV{name}": name for name in schema.listed}}
+    for name in schema.listed:
+        begins = f"{name}_"
+        others = [other for other in schema.listed if f"{other}_" != begins and f"{other}_".startswith(begins)]
+        others += [column for key, column in fixed.items() if key.startswith(begins)]
+        if others:
+            raise UserError(
+                f"in the dictionaries the values of column {name} stand under {name}_<value>, so they cannot be told from what "
+                f"belongs to {' and '.join(others)}. Give {name} another name in --columns (and where messages have names, its own "
+                "as the `path`), or have ids come with the stream (--vocabulary_rows), which needs no dictionaries.",
+                Exit.FLAGS,
+            )
 
 
 def load_dictionaries(folder: str, schema: Schema) -> Dictionaries:
     """Reads and checks the three pickles in `folder`; the files of the replaced system's process_data.py load unchanged.
 
     Raises:
-      UserError: a file is missing (exit 66); it is no pickle of plain data, or it does not fit the columns (exit 65).
+      UserError: a file is missing (exit 66); it is no pickle of plain data, or it does not fit the columns (exit 65); the columns'
+        names are ambiguous (64).
     """
+    check_names(schema)
     maximum, minimum, ids = (_read(pathlib.Path(folder) / name) for name in (MAX_FILE, MIN_FILE, IDS_FILE))
     dictionaries = Dictionaries(max=maximum, min=minimum, cat2id=ids)
     _check_ranges(dictionaries, schema, folder)
@@ -211,16 +234,25 @@ def _check_ids(ids: dict[str, int], schema: Schema, folder: str) -> None:
         raise _bad(path, f"lacks the keys {_some(missing)} of the data set {schema.name!r}")
     if moved := [f"{key}: {ids[key]} instead of {i}" for i, key in enumerate(fixed) if ids[key] != i]:
         raise _bad(path, f"has other ids than the columns' order gives ({_some(moved)})")
-    prefixes = {f"{c}_" for c in schema.listed}
-    known = set(fixed)
+    listed, known = set(schema.listed), set(fixed)
     # A key without a value (C1_) is foreign too: a missing category has no id but its column's OOV.
-    foreign = [k for k in ids if k not in known and (k[: k.find("_") + 1] not in prefixes or k in prefixes)]
+    foreign = [k for k in ids if k not in known and (not (c := _column_of(k, listed)) or len(k) == len(c) + 1)]
     if foreign:
         raise _bad(path, f"holds {len(foreign)} keys of no column of the data set {schema.name!r}: {_some(foreign)}")
     for expected, found in enumerate(sorted(ids.values())):
         if found != expected:
             what = f"gives the id {found} twice" if found < expected else f"leaves out the id {expected}"
             raise _bad(path, f"{what}. Expected every id from 0 to {len(ids) - 1} once")
+
+
+def _column_of(key: str, columns: Container[str]) -> str:
+    """Which of the columns the value of a `<column>_<value>` belongs to; '' where to none. Their names are not ambiguous."""
+    end = key.find("_")
+    while end >= 0:
+        if (name := key[:end]) in columns:
+            return name
+        end = key.find("_", end + 1)
+    return ""
 
 
 def _some(items: Iterable[object]) -> str:

@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from tfonline import formats
+from tfonline.features.column import Column
 from tfonline.features.kinds import KINDS, feature_kinds
-from tfonline.features.schema import Column, Schema
+from tfonline.features.schema import Schema
 from tfonline.formats.reasons import REASONS
 
 
@@ -45,8 +46,12 @@ class Parse:
         """Parses `message`, string [b]."""
         columns = self._columns
         text, reason = formats.find(self.message_format).decode(message, columns)
-        places = {name: [i for i, c in enumerate(columns) if c.kind == name] for name in KINDS}
-        values = {name: KINDS[name].parse(tf.gather(text, i, axis=1)) for name, i in places.items() if i}
+        if any(column.default_text for column in columns):
+            text = tf.where(text == "", tf.constant([column.default_text for column in columns]), text)
+        values = {}
+        for name, kind in KINDS.items():
+            if places := [i for i, column in enumerate(columns) if column.kind == name]:
+                values[name] = kind.parse(tf.gather(text, places, axis=1), [columns[i] for i in places])
         return Fields(values, reason)
 
     @property
@@ -65,7 +70,17 @@ def parse_served(schema: Schema, given: Mapping[str, tf.Tensor]) -> Fields:
     values, reason = {}, tf.constant(0)
     # The kind that is looked at last has the last word: the first reason that fits counts.
     for kind in sorted(feature_kinds(), key=lambda kind: REASONS.index(kind.reason), reverse=True):
-        if names := schema.of_kind(kind.name):
-            values[kind.name], taken = kind.parse_served(tf.stack([given[name] for name in names], axis=1))
+        if columns := schema.columns_of(kind.name):
+            stacked = tf.stack([_with_default(given[column.name], column) for column in columns], axis=1)
+            values[kind.name], taken = kind.parse_served(stacked, columns)
             reason = tf.where(tf.reduce_all(taken, axis=1), reason, REASONS.index(kind.reason))
     return Fields(values, reason)
+
+
+def _with_default(given: tf.Tensor, column: Column) -> tf.Tensor:
+    """What the signature `columns` was given for a column, [b], with the default in place of missing values."""
+    if not column.default_text:
+        return given
+    if given.dtype == tf.string:
+        return tf.where(given == "", column.default_text, given)
+    return tf.where(tf.math.is_nan(given), tf.constant(float(column.default_text), given.dtype), given)

@@ -1,40 +1,22 @@
 """The columns of a data set, read from YAML. Imports no TensorFlow, so that the tools start fast."""
 
+import functools
+import operator
 import pathlib
 import re
-from typing import Annotated, Literal
+from typing import Annotated
 
 import pydantic
 import yaml
 
-from tfonline.features.kinds import KINDS, feature_kinds
+from tfonline.features.column import Column
+from tfonline.features.kinds import KINDS, dictionary_of, feature_kinds, texts_of
 from tfonline.lifecycle import Exit, UserError
 
-_RANGE = re.compile(r"([A-Za-z]+)(\d+)\.\.([A-Za-z]+)(\d+)")
+_RANGE = re.compile(r"([A-Za-z][A-Za-z0-9_]*?)(\d+)\.\.([A-Za-z][A-Za-z0-9_]*?)(\d+)")
 
-_NAME = re.compile(r"[A-Za-z][A-Za-z0-9]*(\.\.[A-Za-z][A-Za-z0-9]*)?")
-
-
-def _check_name(name: str) -> str:
-    """Names stand before "_" in the dictionary's keys (C1_68fd1e64), so they hold none."""
-    if not _NAME.fullmatch(name):
-        raise ValueError(
-            f"{name!r} is no column name. Expected letters a-z, A-Z and digits, a letter first, or a range such as I1..I13: in the "
-            'dictionaries a name ends at the first "_", as in C1_68fd1e64. Rows carry no names, so any other name will do.'
-        )
-    return name
-
-
-Name = Annotated[str, pydantic.AfterValidator(_check_name)]
-
-
-class Column(pydantic.BaseModel):
-    """One column: its name and what it holds."""
-
-    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
-
-    name: Name
-    kind: Literal[tuple(KINDS)]
+# A column is of the class that its kind names.
+AnyColumn = Annotated[functools.reduce(operator.or_, (k.column for k in KINDS.values())), pydantic.Field(discriminator="kind")]
 
 
 class Schema(pydantic.BaseModel):
@@ -43,12 +25,12 @@ class Schema(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
 
     name: str
-    columns: tuple[Column, ...]
+    columns: tuple[AnyColumn, ...]
 
     @pydantic.field_validator("columns", mode="after")
     @classmethod
     def _expand_and_check(cls, columns: tuple[Column, ...]) -> tuple[Column, ...]:
-        expanded = tuple(Column(name=name, kind=c.kind) for c in columns for name in _expand(c.name))
+        expanded = tuple(column for c in columns for column in _expand(c))
         names = [c.name for c in expanded]
         twice = sorted({n for n in names if names.count(n) > 1})
         if twice:
@@ -59,6 +41,10 @@ class Schema(pydantic.BaseModel):
         if not any(KINDS[c.kind].is_feature for c in expanded):
             kinds = " or ".join(kind.name for kind in feature_kinds())
             raise ValueError(f"expected at least one column of kind {kinds} beside the label")
+        for c in expanded:
+            texts = texts_of(c)
+            if c.default_text and not re.fullmatch(texts.pattern, c.default_text):
+                raise ValueError(f"the default of column {c.name} is {c.default_text!r}; expected is {texts.expected}")
         return expanded
 
     @property
@@ -74,12 +60,16 @@ class Schema(pydantic.BaseModel):
     @property
     def ranged(self) -> tuple[str, ...]:
         """The names of the columns whose range the dictionaries hold, in order."""
-        return tuple(c.name for c in self.columns if KINDS[c.kind].dictionary == "range")
+        return tuple(c.name for c in self.columns if dictionary_of(c) == "range")
 
     @property
     def listed(self) -> tuple[str, ...]:
         """The names of the columns whose values have ids in the dictionaries, in order."""
-        return tuple(c.name for c in self.columns if KINDS[c.kind].dictionary == "values")
+        return tuple(c.name for c in self.columns if dictionary_of(c) == "values")
+
+    def columns_of(self, kind: str) -> tuple[Column, ...]:
+        """The columns of a kind, in order."""
+        return tuple(c for c in self.columns if c.kind == kind)
 
     def of_kind(self, kind: str) -> tuple[str, ...]:
         """The names of the columns of a kind, in order."""
@@ -112,11 +102,13 @@ def load_schema(path: str) -> Schema:
         raise UserError(f"--columns={path} does not describe a row: {problems}", Exit.FLAGS) from e
 
 
-def _expand(name: str) -> list[str]:
-    """I1..I13 to I1, I2, ... I13; any other name to itself."""
-    if ".." not in name:
-        return [name]
-    match = _RANGE.fullmatch(name)
+def _expand(column: Column) -> list[Column]:
+    """I1..I13 to I1, I2, ... I13; any other column to itself."""
+    if ".." not in column.name:
+        return [column]
+    match = _RANGE.fullmatch(column.name)
     if not match or match[1] != match[3] or int(match[2]) > int(match[4]):
-        raise ValueError(f"{name!r} is no range of columns; expected one such as I1..I13")
-    return [f"{match[1]}{i}" for i in range(int(match[2]), int(match[4]) + 1)]
+        raise ValueError(f"{column.name!r} is no range of columns; expected one such as I1..I13")
+    if column.path:
+        raise ValueError(f"{column.name!r} stands for several columns, and a path for one; give each column its own line")
+    return [column.model_copy(update={"name": f"{match[1]}{i}"}) for i in range(int(match[2]), int(match[4]) + 1)]

@@ -25,7 +25,8 @@ from tfonline.formats.tsv import Tsv
 if TYPE_CHECKING:
     import tensorflow as tf
 
-    from tfonline.features.schema import Column, Schema
+    from tfonline.features.column import Column
+    from tfonline.features.schema import Schema
     from tfonline.formats.separated import Decoded
 
 

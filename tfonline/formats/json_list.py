@@ -10,7 +10,8 @@ from tfonline.formats.writing import check_writable, example_fields
 if TYPE_CHECKING:
     import tensorflow as tf
 
-    from tfonline.features.schema import Column, Schema
+    from tfonline.features.column import Column
+    from tfonline.features.schema import Schema
     from tfonline.formats.separated import Decoded
 
 # What `decode` cannot undo. Its regular expressions know no escapes, and take each comma for the end of a value.

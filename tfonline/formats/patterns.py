@@ -6,12 +6,12 @@ A row's texts stand with a tab between them. RE2, Java and Python understand the
 from collections.abc import Container, Sequence
 from typing import TYPE_CHECKING
 
-from tfonline.features.kinds import KINDS
-from tfonline.features.kinds.category import ANY_TEXT
+from tfonline.features.column import ANY_TEXT
+from tfonline.features.kinds import KINDS, texts_of
 from tfonline.formats.reasons import REASONS
 
 if TYPE_CHECKING:
-    from tfonline.features.schema import Column
+    from tfonline.features.column import Column
 
 
 def row_pattern(columns: "Sequence[Column]") -> str:
@@ -30,5 +30,4 @@ def reason_patterns(columns: "Sequence[Column]") -> list[tuple[str, str]]:
 
 def _pattern(columns: "Sequence[Column]", reasons: Container[str]) -> str:
     """Texts that would be refused for one of the reasons have to fit their columns; any other text may be anything."""
-    kinds = [KINDS[column.kind] for column in columns]
-    return "\t".join(kind.pattern if kind.reason in reasons else ANY_TEXT for kind in kinds)
+    return "\t".join(texts_of(column).pattern if KINDS[column.kind].reason in reasons else ANY_TEXT for column in columns)

@@ -9,7 +9,7 @@ IN_WORDS = {
     "encoding": "no UTF-8",
     "json": "no JSON list of plain strings, whole numbers and null",
     "fields": "more or fewer fields than there are columns, or a line end inside",
-    "label": "the label is neither 0 nor 1",
+    "label": "the label is neither 0 nor 1, true nor false",
     "tombstone": "a message without a value: a tombstone, which says that its key is deleted",
     "number": "an integer column holds something else than a whole number of at most 18 digits",
 }

@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from tfonline.features.kinds import KINDS
-from tfonline.features.schema import Column
+from tfonline.features.column import Column
+from tfonline.features.kinds import texts_of
 from tfonline.formats.patterns import reason_patterns, row_pattern
 from tfonline.formats.reasons import REASONS
 
@@ -34,7 +34,7 @@ def cut(row: tf.Tensor, no_row: tf.Tensor, columns: Sequence[Column], malformed:
     """
     # One pass over the whole row checks the number of fields, the label and all numbers.
     good = tf.strings.regex_full_match(row, row_pattern(columns)) & ~no_row
-    blank = "\t".join(KINDS[column.kind].blank for column in columns)
+    blank = "\t".join(texts_of(column).blank for column in columns)
     # All good is the usual case, and then neither a copy nor the reasons cost anything.
     whole, reason = tf.cond(
         tf.reduce_all(good),

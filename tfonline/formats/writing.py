@@ -4,10 +4,10 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from tfonline.features.kinds import KINDS
+from tfonline.features.kinds import texts_of
 
 if TYPE_CHECKING:
-    from tfonline.features.schema import Column
+    from tfonline.features.column import Column
 
 _NAMES = {'"': "a quote", ",": "a comma", "\\": "a backslash", "\t": "a tab", "\n": "a line feed", "\r": "a carriage return"}
 _SHOWN_CHARACTERS = 40
@@ -29,5 +29,5 @@ def check_writable(fields: Sequence[str], unwritable: re.Pattern[str], name: str
 
 def example_fields(columns: "Sequence[Column]") -> list[str]:
     """The texts of a row of missing values. A label cannot be missing; nor can all of a row that has a single column."""
-    kinds = [KINDS[column.kind] for column in columns]
-    return [kind.example for kind in kinds] if len(kinds) == 1 else [kind.blank for kind in kinds]
+    texts = [texts_of(column) for column in columns]
+    return [each.example for each in texts] if len(texts) == 1 else [each.blank for each in texts]

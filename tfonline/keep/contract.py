@@ -31,7 +31,7 @@ ONLY_A_NEW_MODEL = ("seed", "dense_init", "init_stddev", "start", "new_model", "
 # The contract's names that format 1 has not.
 _NEW_IN_2 = ("kinds", "wide_reduction")
 # What a checkpoint was made for that is older than the name.
-_BEFORE = {"network": "wide_deep", "vocabulary_rows": 0, "admit_counters": 0}
+_BEFORE = {"network": "wide_deep", "vocabulary_rows": 0, "admit_counters": 0, "column_options": {}}
 
 
 def make_contract(
@@ -60,6 +60,7 @@ def make_contract(
     return {
         "columns": list(schema.names),
         "kinds": [column.kind for column in schema.columns],
+        "column_options": {column.name: column.options for column in schema.columns if column.options},
         "dictionaries": dictionaries.fingerprint()[:16],
         "numeric": features.numeric,
         "vocab_size": vocab_size,

@@ -390,5 +390,5 @@ def _write(servable: Servable, beside: pathlib.Path, job: _Job) -> None:
 
 def _fingerprint(schema: Schema) -> str:
     """The first half of the SHA-256, in hex, of the columns' names and kinds in their order."""
-    columns = json.dumps([[column.name, column.kind] for column in schema.columns])
+    columns = json.dumps([[column.name, column.kind, *([column.options] if column.options else [])] for column in schema.columns])
     return hashlib.sha256(columns.encode()).hexdigest()[:32]

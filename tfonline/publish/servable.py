@@ -43,7 +43,10 @@ class Servable(tf.Module):
         self.signatures = {
             "serving_default": self.score.get_concrete_function(),
             "unlabelled": self.score_unlabelled.get_concrete_function(),
-            "columns": self._of_columns.get_concrete_function(
+            # Not a method: a column may be named self.
+            "columns": tf.function(
+                lambda **columns: self._score(parse_served(schema, columns)), autograph=False
+            ).get_concrete_function(
                 **{
                     name: tf.TensorSpec([None], kind.served_dtype, name)
                     for kind in feature_kinds()
@@ -90,10 +93,6 @@ class Servable(tf.Module):
         """Features, as the trainer has them, to logits float32 [B]."""
         (logits,) = self.model.score(features).values()
         return logits
-
-    @tf.function(autograph=False)
-    def _of_columns(self, **columns: tf.Tensor) -> dict[str, tf.Tensor]:
-        return self._score(parse_served(self._schema, columns))
 
     def _score(self, fields: Fields) -> dict[str, tf.Tensor]:
         row = self._features.of_fields(fields)

@@ -2,7 +2,8 @@
 
 A kind is a class in a module of its own, and knows of its columns what nobody else has to:
 
-- `pattern`, `blank`, `example`, `reason` and `expected` say which texts it takes, for the trainer and for the tools.
+- `column` is the class of its columns: what the YAML may say of one beside its name.
+- `texts` and `reason` say which texts a column takes, for the trainer and for the tools.
 - `dictionary` says what the dictionaries hold of a column, and so what `tools/process_data.py` makes of its values.
 - `parse` makes typed values of texts: any nest of tensors.
 - Where its columns are features, `parse_served` makes the same typed values of what the SavedModel's signature `columns` is given,
@@ -24,7 +25,9 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
+from tfonline.features.column import Column, Texts
 from tfonline.features.kinds.category import Category
+from tfonline.features.kinds.ignore import Ignore
 from tfonline.features.kinds.integer import Integer
 from tfonline.features.kinds.label import Label
 
@@ -32,7 +35,6 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
     from tfonline.features.dictionaries import Dictionaries
-    from tfonline.features.schema import Column
     from tfonline.features.spec import Input, Inputs
 
 
@@ -42,27 +44,23 @@ class Kind(Protocol):
     Attributes:
       name: as the YAML says it.
       is_feature: whether its columns are features; then the kind is a FeatureKind.
-      pattern: of the texts that it takes, as a regular expression that RE2, Java and Python understand alike: without groups that
-        capture, and for no text with a tab, a line feed or a carriage return.
-      blank: the text of a missing value; where no value may be missing, the one that stands in the place of a refused row.
-      example: a text that is a value.
-      reason: the name in formats.reasons.REASONS for a text that it does not take; '' where it takes any text.
-      expected: what it takes, in words that follow "expected is".
-      dictionary: what the dictionaries hold of a column: the range of its numbers, an id for each of its values, or nothing ('').
-        The values of all columns are counted, also where nothing is made of them.
+      column: the class of its columns.
+      reason: the name in formats.reasons.REASONS for a text that a column does not take; '' where all take any text.
     """
 
     name: str
     is_feature: bool
-    pattern: str
-    blank: str
-    example: str
+    column: type[Column]
     reason: str
-    expected: str
-    dictionary: Literal["range", "values", ""]
 
-    def parse(self, text: "tf.Tensor") -> Any:
-        """Texts that the pattern takes, string [b, k] of k columns, to typed values [b, k, ...]; b may be 0."""
+    def texts(self, column: Column) -> Texts:
+        """Which texts a column takes."""
+
+    def dictionary(self, column: Column) -> Literal["range", "values", ""]:
+        """What the dictionaries hold of a column: the range of its numbers, an id for each of its values, or nothing ('')."""
+
+    def parse(self, text: "tf.Tensor", columns: Sequence[Column]) -> Any:
+        """Texts that the columns take, string [b, k] of k columns, to typed values [b, k, ...]; b may be 0."""
 
 
 class FeatureKind(Kind, Protocol):
@@ -76,7 +74,7 @@ class FeatureKind(Kind, Protocol):
     served_dtype: str
     served_missing: float | str
 
-    def parse_served(self, given: "tf.Tensor") -> "tuple[Any, tf.Tensor]":
+    def parse_served(self, given: "tf.Tensor", columns: Sequence[Column]) -> "tuple[Any, tf.Tensor]":
         """What the signature `columns` was given, [b, k] of the type above.
 
         Returns:
@@ -84,7 +82,7 @@ class FeatureKind(Kind, Protocol):
           taken: bool [b, k], whether the kind takes it; a row with one that it does not take is refused for `reason`.
         """
 
-    def make_op(self, columns: "Sequence[Column]", dictionaries: "Dictionaries", first_id: int, options: "Options") -> "Op":
+    def make_op(self, columns: Sequence[Column], dictionaries: "Dictionaries", first_id: int, options: "Options") -> "Op":
         """The op for columns of this kind; there may be none.
 
         Args:
@@ -141,7 +139,17 @@ class Options(NamedTuple):
     growing: bool = False
 
 
-KINDS: dict[str, Kind] = {each.name: each for each in (Label(), Integer(), Category())}
+KINDS: dict[str, Kind] = {each.name: each for each in (Label(), Integer(), Category(), Ignore())}
+
+
+def texts_of(column: Column) -> Texts:
+    """Which texts the column takes."""
+    return KINDS[column.kind].texts(column)
+
+
+def dictionary_of(column: Column) -> Literal["range", "values", ""]:
+    """What the dictionaries hold of the column, see Kind."""
+    return KINDS[column.kind].dictionary(column)
 
 
 def feature_kinds() -> list[FeatureKind]:

@@ -1,7 +1,9 @@
 """Texts of which the dictionaries know the frequent ones. Imports no TensorFlow until it parses; the ops are in category_ops.py."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
+
+from tfonline.features.column import ANY_TEXT, Texts, ValueColumn
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -10,33 +12,43 @@ if TYPE_CHECKING:
     from tfonline.features.kinds import Options
     from tfonline.features.kinds.category_keys import CategoryKeys
     from tfonline.features.kinds.category_ops import CategoryOp
-    from tfonline.features.schema import Column
 
-ANY_TEXT = r"[^\t\r\n]*"  # what the field of a row can hold at all
+_TEXTS = Texts(ANY_TEXT, "", "0", "any text without a tab or a line end")
+
+
+class CategoryColumn(ValueColumn):
+    """A column of kind category."""
+
+    kind: Literal["category"] = "category"
 
 
 class Category:
     """See FeatureKind. Its typed values are the texts themselves, string [b, k]; '' where missing."""
 
-    name, is_feature = "category", True
-    pattern = ANY_TEXT
-    blank, example = "", "0"
-    reason, expected = "", "any text without a tab or a line end"
-    dictionary = "values"
+    name, is_feature, column = "category", True, CategoryColumn
+    reason = ""
     served_dtype, served_missing = "string", ""
 
-    def parse(self, text: "tf.Tensor") -> "tf.Tensor":
+    def texts(self, column: CategoryColumn) -> Texts:
+        """See Kind."""
+        return _TEXTS
+
+    def dictionary(self, column: CategoryColumn) -> str:
+        """See Kind."""
+        return "values"
+
+    def parse(self, text: "tf.Tensor", columns: "Sequence[CategoryColumn]") -> "tf.Tensor":
         """See Kind."""
         return text
 
-    def parse_served(self, given: "tf.Tensor") -> "tuple[tf.Tensor, tf.Tensor]":
+    def parse_served(self, given: "tf.Tensor", columns: "Sequence[CategoryColumn]") -> "tuple[tf.Tensor, tf.Tensor]":
         """See FeatureKind. Every text is taken."""
         import tensorflow as tf
 
         return given, tf.fill(tf.shape(given), True)
 
     def make_op(
-        self, columns: "Sequence[Column]", dictionaries: "Dictionaries", first_id: int, options: "Options"
+        self, columns: "Sequence[CategoryColumn]", dictionaries: "Dictionaries", first_id: int, options: "Options"
     ) -> "CategoryOp | CategoryKeys":
         """See FeatureKind."""
         from tfonline.features.kinds.category_keys import CategoryKeys

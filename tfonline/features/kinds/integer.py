@@ -2,8 +2,9 @@
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from tfonline.features.column import Texts, ValueColumn
 from tfonline.features.spec import Input
 
 if TYPE_CHECKING:
@@ -12,8 +13,8 @@ if TYPE_CHECKING:
     from tfonline.features.dictionaries import Dictionaries
     from tfonline.features.kinds import Options
     from tfonline.features.kinds.integer_ops import IntegerOp
-    from tfonline.features.schema import Column
 
+_TEXTS = Texts("(?:-?[0-9]{1,18})?", "", "0", "a whole number of at most 18 digits, or nothing")
 _LARGEST = 2.0**53  # from here on float64, in which the numbers of the signature `columns` come, has no longer every whole number
 
 
@@ -29,24 +30,35 @@ class Integers(NamedTuple):
     missing: "tf.Tensor"
 
 
+class IntegerColumn(ValueColumn):
+    """A column of kind integer."""
+
+    kind: Literal["integer"] = "integer"
+
+
 class Integer:
     """See FeatureKind. At most 18 digits, so that the number fits an int64."""
 
-    name, is_feature = "integer", True
-    pattern = "(?:-?[0-9]{1,18})?"
-    blank, example = "", "0"
-    reason, expected = "number", "a whole number of at most 18 digits, or nothing"
-    dictionary = "range"
+    name, is_feature, column = "integer", True, IntegerColumn
+    reason = "number"
     served_dtype, served_missing = "float64", math.nan
 
-    def parse(self, text: "tf.Tensor") -> Integers:
+    def texts(self, column: IntegerColumn) -> Texts:
+        """See Kind."""
+        return _TEXTS
+
+    def dictionary(self, column: IntegerColumn) -> str:
+        """See Kind."""
+        return "range"
+
+    def parse(self, text: "tf.Tensor", columns: "Sequence[IntegerColumn]") -> Integers:
         """See Kind."""
         import tensorflow as tf
 
         missing = tf.equal(text, "")
         return Integers(tf.strings.to_number(tf.where(missing, "0", text), tf.int64), missing)
 
-    def parse_served(self, given: "tf.Tensor") -> "tuple[Integers, tf.Tensor]":
+    def parse_served(self, given: "tf.Tensor", columns: "Sequence[IntegerColumn]") -> "tuple[Integers, tf.Tensor]":
         """See FeatureKind. Whole numbers below 2^53 in size are taken."""
         import tensorflow as tf
 
@@ -54,7 +66,9 @@ class Integer:
         whole = tf.equal(given, tf.floor(given)) & (tf.abs(given) < _LARGEST)
         return Integers(tf.cast(tf.where(whole, given, tf.zeros_like(given)), tf.int64), ~whole), nan | whole
 
-    def make_op(self, columns: "Sequence[Column]", dictionaries: "Dictionaries", first_id: int, options: "Options") -> "IntegerOp":
+    def make_op(
+        self, columns: "Sequence[IntegerColumn]", dictionaries: "Dictionaries", first_id: int, options: "Options"
+    ) -> "IntegerOp":
         """See FeatureKind."""
         from tfonline.features.kinds.integer_ops import IntegerOp, make_numeric
 
