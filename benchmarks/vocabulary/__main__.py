@@ -5,7 +5,8 @@
 real: AUC and log loss of the given rows, of the last 2/7 of them. speed: rows/s end to end and of the features, as a share of those
 with dictionaries. drift: synthetic rows whose ids are renewed, half of them by the end. kills: the trainer is killed while its
 vocabulary is full. Figures go to <folder>/results.jsonl as they come, tables to <folder>/table.md, a picture to <folder>/drift.svg.
-The closing line holds what was measured. The scores of `real` are kept in the folder and are not made anew.
+The closing line holds what was measured. The scores of `real` are kept in the folder and are not made anew. Exit code 1 where a
+part fails or, under the kills, anything differs.
 """
 
 import argparse
@@ -28,15 +29,17 @@ def main() -> None:
     folder = pathlib.Path(args.folder).resolve()
     folder.mkdir(parents=True, exist_ok=True)
     figures, closing, tables = Figures(folder / "results.jsonl"), {}, []
-    for figures.part in (part for part in _PARTS if part in args.only):
-        began = time.monotonic()
-        # Imported here: not every machine has what each part needs.
-        found, table = importlib.import_module(f"benchmarks.vocabulary.{figures.part}").measure(args, folder, figures)
-        closing |= found
-        tables += [*table, ""] if table else []
+    try:
+        for figures.part in (part for part in _PARTS if part in args.only):
+            began = time.monotonic()
+            # Imported here: not every machine has what each part needs.
+            found, table = importlib.import_module(f"benchmarks.vocabulary.{figures.part}").measure(args, folder, figures)
+            closing |= found
+            tables += [*table, ""] if table else []
+            print(f"({figures.part}: {time.monotonic() - began:.0f} s)", flush=True)
+    finally:  # where a part fails, those before it are told
         (folder / "table.md").write_text("\n".join([*tables, *figures.table(), "", f"    {closing_line(closing)}"]) + "\n")
-        print(f"({figures.part}: {time.monotonic() - began:.0f} s)", flush=True)
-    print("\n".join(tables + [closing_line(closing)]))
+        print("\n".join([*tables, closing_line(closing)]), flush=True)
 
 
 def _parse() -> argparse.Namespace:

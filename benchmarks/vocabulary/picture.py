@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-_WIDTH, _HEIGHT, _LEFT, _TOP, _BOTTOM = 900, 420, 70, 20, 50
+_WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 900, 420, 70, 50, 20, 50
 _COLOURS = ("#4269d0", "#ff725c", "#6b6b6b", "#3ca951")
 _GRID = 0.01  # of the AUC
 _TICKS = 5  # of the rows
@@ -17,7 +17,7 @@ def draw(curves: Mapping[str, Sequence[float]], num_rows: int) -> str:
     """
     values = [value for curve in curves.values() for value in curve]
     low, high = int(min(values) / _GRID) * _GRID, (int(max(values) / _GRID) + 1) * _GRID
-    right, bottom = _WIDTH - 20, _HEIGHT - _BOTTOM
+    right, bottom = _WIDTH - _RIGHT, _HEIGHT - _BOTTOM
 
     def x(share: float) -> float:
         return _LEFT + share * (right - _LEFT)
