@@ -84,7 +84,8 @@ def measure(args: argparse.Namespace, folder: pathlib.Path, figures: Figures) ->
     since = full_at(in_use)
     figures.note("seconds from when the vocabulary was full to the end", in_use[-1][0] - since)
     growth = memory_growth(runs["growing"].memory, since)
-    figures.note("growth of resident memory in that time", growth)
+    if growth is not None:
+        figures.note("growth of resident memory in that time", growth)
 
     curves = {name: auc_by_window(run.logits, run.labels) for name, run in runs.items()}
     curves["best"] = [synthetic.bayes_auc(of) for of in np.array_split(truth, _WINDOWS)]
@@ -101,7 +102,8 @@ def measure(args: argparse.Namespace, folder: pathlib.Path, figures: Figures) ->
     closed = closed_share(auc["growing"], auc["frozen"], auc["best"])
     figures.note("share of the gap closed", closed)
     closing = {f"drift_{name}": f"{value:.5f}" for name, value in auc.items()}
-    return closing | {"drift_closed": f"{closed:.3f}", "memory_growth": f"{growth:.2%}"}, []
+    closing["drift_closed"] = f"{closed:.3f}"
+    return closing | ({} if growth is None else {"memory_growth": f"{growth:.2%}"}), []
 
 
 def train(flags: list[str], model_dir: pathlib.Path) -> Run:
@@ -136,8 +138,8 @@ def full_at(in_use: Sequence[tuple[float, float]]) -> float:
     return next(secs for secs, rows in in_use if rows >= _FULL * in_use[-1][1])
 
 
-def memory_growth(samples: Sequence[tuple[float, int]], since: float) -> float:
-    """From the first to the last tenth of the time after `since`, by the least of each; NaN of fewer than ten samples.
+def memory_growth(samples: Sequence[tuple[float, int]], since: float) -> float | None:
+    """From the first to the last tenth of the samples after `since`, by the least of each; None of fewer than ten.
 
     The least: garbage that waits to be collected, or a copy for a checkpoint, does not count.
 
@@ -147,7 +149,7 @@ def memory_growth(samples: Sequence[tuple[float, int]], since: float) -> float:
     """
     after = [memory for secs, memory in samples if secs >= since]
     tenth = len(after) // 10
-    return min(after[-tenth:]) / min(after[:tenth]) - 1 if tenth else float("nan")
+    return min(after[-tenth:]) / min(after[:tenth]) - 1 if tenth else None
 
 
 def auc_by_window(logits: np.ndarray, labels: np.ndarray) -> list[float]:
