@@ -20,6 +20,7 @@ from benchmarks.commands import ROOT
 from benchmarks.vocabulary.figures import Figures, closing_line
 
 _PARTS = ("real", "speed", "drift", "kills")
+_LEAST_DRIFT_ROWS = 10_000  # of fewer, a hundredth may hold no click
 
 
 def main() -> None:
@@ -60,6 +61,8 @@ def _parse() -> argparse.Namespace:
         parser.error(f"--only: no part {', '.join(sorted(unknown))}. There are {', '.join(_PARTS)}")
     if "real" in args.only and not args.rows:
         parser.error("the part real needs --rows=<a file of rows in time order>; --only=speed,drift,kills does without")
+    if args.drift_rows < _LEAST_DRIFT_ROWS:
+        parser.error(f"--drift_rows={args.drift_rows}: at least {_LEAST_DRIFT_ROWS:,} are needed for an AUC of each hundredth")
     return args
 
 

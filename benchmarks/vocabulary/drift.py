@@ -108,11 +108,9 @@ def measure(args: argparse.Namespace, folder: pathlib.Path, figures: Figures) ->
 
 def train(flags: list[str], model_dir: pathlib.Path) -> Run:
     """Runs the trainer by its command line, and looks at its memory meanwhile; ends the program where it fails."""
-    memory = []
-    log = model_dir.with_suffix(".log")
-    with log.open("wb") as out:
-        command = [sys.executable, "-m", "tfonline.train", *flags, f"--model_dir={model_dir}"]
-        process = subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=subprocess.STDOUT)
+    memory, log = [], model_dir.with_suffix(".log")
+    command = [sys.executable, "-m", "tfonline.train", *flags, f"--model_dir={model_dir}"]
+    with log.open("wb") as out, subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=subprocess.STDOUT) as process:
         while process.poll() is None:
             try:
                 memory.append((time.time(), usage(process.pid)["memory"]))
