@@ -38,9 +38,10 @@ def main() -> None:
             closing |= found
             tables += [*table, ""] if table else []
             print(f"({figures.part}: {time.monotonic() - began:.0f} s)", flush=True)
-    finally:  # where a part fails, those before it are told
-        (folder / "table.md").write_text("\n".join([*tables, *figures.table(), "", f"    {closing_line(closing)}"]) + "\n")
-        print("\n".join([*tables, closing_line(closing)]), flush=True)
+    finally:
+        if closing:  # where a part fails, those before it are told
+            (folder / "table.md").write_text("\n".join([*tables, *figures.table(), "", f"    {closing_line(closing)}"]) + "\n")
+            print("\n".join([*tables, closing_line(closing)]), flush=True)
 
 
 def _parse() -> argparse.Namespace:
