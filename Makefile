@@ -33,7 +33,7 @@ VENV := $(VENV_$(STACK))
 # On a terminal pip shows what it fetches; in a log only what goes wrong.
 PIP := $(VENV)/bin/python -m pip install --disable-pip-version-check $(if $(MAKE_TERMOUT),,--quiet)
 
-.PHONY: setup python programs demo test stacks-test check lint broker bench soak chaos quality serve-demo cluster-test security-test clean
+.PHONY: setup python programs demo test stacks-test check lint broker bench soak chaos quality vocabulary serve-demo cluster-test security-test clean
 
 setup:
 	@$(MAKE) --silent --no-print-directory -j2 STACK=$(STACK) $(VENV)/.ready .kafka/libs-$(KAFKA_VERSION)
@@ -126,6 +126,10 @@ chaos: setup
 # Every learner on one stream: make quality ROWS=train.tsv.gz. The peers have an environment of their own.
 quality: setup .venv-peers/.ready
 	@$(VENV)/bin/python -m benchmarks.quality --rows=$(or $(ROWS),$(error make quality needs ROWS=<a file of rows in time order>)) $(QUALITY)
+
+# What ids that come with the stream give and cost: make vocabulary ROWS=train.tsv.gz. Parts of it: VOCABULARY=--only=drift,kills.
+vocabulary: setup .venv-peers/.ready
+	@$(VENV)/bin/python -m benchmarks.vocabulary --rows=$(or $(ROWS),$(error make vocabulary needs ROWS=<a file of rows in time order>)) $(VOCABULARY)
 
 .venv-peers/.ready: benchmarks/requirements.txt
 	@$(call with_python,tf216,$$python -m venv .venv-peers)

@@ -4,6 +4,7 @@
     python -m benchmarks.chaos --kills=5 --broker_faults=2   the short one
     python -m benchmarks.chaos --reader=consumer             by one of the readers
     python -m benchmarks.chaos --reader_processes=2          by several processes that read
+    python -m benchmarks.chaos --vocabulary_rows=512         with ids that come with the stream
     python -m benchmarks.chaos --peer                        and then a usual training loop, under the same kills
 
 A feeder produces synthetic rows all the while, one in a hundred poisoned, after a beginning of committed and aborted transactions.
@@ -14,6 +15,9 @@ the trainer stands still; 75 if the feeder or the broker fails, which says nothi
 
 All faults are planned beforehand from --seed (plan.py), and each is printed before it strikes. A run that proves nothing or fails
 ends with the command that plans the same faults again.
+
+With --vocabulary_rows, ids come with the stream. The first fault waits until 95 % of the vocabulary's rows are in use; from then on
+they change hands, and which value has which row is compared like all else (vocabulary.py).
 
 With --peer, a Keras model that learns by a consumer group (peer.py) then gets the planned kills and the new partition, on a topic
 of its own that is fed the same rows; the broker is left alone. How often each row is in its weights stands in its checkpoint. A
@@ -37,7 +41,9 @@ from benchmarks.chaos.stage import Stage
 from benchmarks.chaos.trainer import Failed, HarnessFailed
 from tfonline.lifecycle import Exit, UserError
 
-_PLANNED_BY = ("seed", "kills", "broker_faults", "rows_per_sec", "reader", "reader_processes", "trainer", "commit")
+_PLANNED_BY = (
+    "seed", "kills", "broker_faults", "rows_per_sec", "reader", "reader_processes", "vocabulary_rows", "trainer", "commit",
+)  # fmt: skip
 
 
 def main() -> int:
@@ -86,11 +92,12 @@ def _run_trainer(args: argparse.Namespace, stage: Stage, plan: Plan) -> Outcome 
     chaos = Chaos(args, stage, plan)
     verdict = chaos.run()
     kills, equal = chaos.kills.total(), verdict.weights_equal
+    load = f" vocabulary_load={chaos.vocabulary.load:.3f}" if chaos.vocabulary else ""
     for problem in verdict.problems:
         print(f"chaos: NOT AS PROMISED: {problem}", flush=True)
     print(
         f"chaos: kills={kills} broker_faults={chaos.broker_faults} lost={verdict.lost} duplicated={verdict.duplicated} "
-        f"weights_equal={'yes' if equal else 'no'} seconds={time.monotonic() - began:.0f}",
+        f"weights_equal={'yes' if equal else 'no'}{load} seconds={time.monotonic() - began:.0f}",
         flush=True,
     )
     if verdict.problems:
@@ -105,6 +112,9 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--rows_per_sec", type=int, default=800, help="what the feeder produces (default 800)")
     parser.add_argument("--reader", default="auto", help="the trainer's --reader (default auto)")
     parser.add_argument("--reader_processes", type=int, default=0, help="the trainer's --reader_processes (default 0)")
+    parser.add_argument(
+        "--vocabulary_rows", type=int, default=0, help="the trainer's --vocabulary_rows (default 0: it has dictionaries)"
+    )
     parser.add_argument("--seed", type=int, default=int(time.time()), help="of all chance (default: the time, printed)")
     parser.add_argument("--folder", default="", help="kept afterwards (default: a temporary one, kept where something differs)")
     parser.add_argument("--trainer", default="", help="a script in place of the trainer, to see the check fail")

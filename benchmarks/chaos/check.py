@@ -28,6 +28,7 @@ class Verdict:
       lost: good rows before the next offsets that the model did not learn from.
       duplicated: times that it learned from a row again.
       weights_equal: every tensor of the replayed model is the same to the bit.
+      compared: the names of the tensors that both have.
       problems: everything that is not as promised, a sentence each.
     """
 
@@ -35,6 +36,7 @@ class Verdict:
     lost: int = 0
     duplicated: int = 0
     weights_equal: bool = True
+    compared: list[str] = dataclasses.field(default_factory=list)
     problems: list[str] = dataclasses.field(default_factory=list)
 
 
@@ -82,7 +84,7 @@ def check(
 
     other, other_position = saved(replayed)
     different = [n for n in sorted({*tensors, *other}) if tensors.get(n) != other.get(n)]
-    verdict.weights_equal = not different
+    verdict.weights_equal, verdict.compared = not different, sorted(tensors.keys() & other.keys())
     expect("tensors that differ from the uninterrupted run's", different, [])
     for name in sorted(position.keys() - {"stop", "stop_at"}):  # the replay ends where the journal does
         expect(f"{name} of the uninterrupted run", other_position[name], position[name])

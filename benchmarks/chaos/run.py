@@ -12,6 +12,7 @@ from benchmarks.chaos.plan import BrokerFault, Fault, Kill, Plan, Windows
 from benchmarks.chaos.stage import Stage
 from benchmarks.chaos.stream import Feeder
 from benchmarks.chaos.trainer import PHASES, Trainer, command_of
+from benchmarks.chaos.vocabulary import GrowingVocabulary
 from benchmarks.chaos.watch import Watch
 from tfonline.lifecycle import Exit
 from tfonline.stream.readers.choose import choose_reader
@@ -28,19 +29,21 @@ class Chaos:
     """One run: a topic, a feeder, and trainers that follow each other on one model folder.
 
     Args:
-      args: `reader`, `reader_processes` and `trainer`, as in the command.
+      args: `reader`, `reader_processes`, `vocabulary_rows` and `trainer`, as in the command.
       stage: where it takes place.
       plan: what is done.
 
     Attributes:
       kills: how many there were in each phase.
       broker_faults: how many there were.
+      vocabulary: that grows with the stream; None: dictionaries.
     """
 
     def __init__(self, args: argparse.Namespace, stage: Stage, plan: Plan):
         self._args, self._stage, self._plan = args, stage, plan
         self.kills: collections.Counter[str] = collections.Counter()
         self.broker_faults = 0
+        self.vocabulary: GrowingVocabulary | None = None
         self._trainer: Trainer | None = None
 
     def run(self) -> Verdict:
@@ -52,9 +55,15 @@ class Chaos:
         """
         say, folder = self._stage.say, self._stage.folder
         self._stage.topic(_DEAD_LETTERS, 1)
-        self._dictionaries = self._stage.dictionaries()
+        if self._args.vocabulary_rows:
+            self.vocabulary = GrowingVocabulary(self._args.vocabulary_rows, folder / "model")
+            self._ids = self.vocabulary.flags
+        else:
+            self._ids = {"dictionary_dir": self._stage.dictionaries()}
         self._feeder = self._stage.feed(_TOPIC)
         try:
+            if self.vocabulary:
+                self._fill(self.vocabulary)
             self._strike_all()
             say(f"the feeder has produced {self._feeder.stop()}; training the rest")
             flags = {**self._flags(self._plan.last_windows), "stop_at": "latest"}
@@ -68,7 +77,22 @@ class Chaos:
                 self._trainer.kill()
         say("comparing topic, journal, checkpoint and the replayed model")
         tells_tombstones = choose_reader(self._args.reader, {}, 1, 1, self._args.reader_processes)[0] == "consumer"
-        return check(self._stage.bootstrap, _TOPIC, _DEAD_LETTERS, folder / "model", folder / "replayed", tells_tombstones)
+        verdict = check(self._stage.bootstrap, _TOPIC, _DEAD_LETTERS, folder / "model", folder / "replayed", tells_tombstones)
+        if self.vocabulary:
+            said, problems = self.vocabulary.outcome(verdict.compared)
+            say(said)
+            verdict.problems += problems
+        return verdict
+
+    def _fill(self, vocabulary: GrowingVocabulary) -> None:
+        """Trains until the vocabulary is nearly full, and ends that trainer as anybody would: what is killed begins there."""
+        self._stage.say("training until the vocabulary is nearly full")
+        flags = self._flags(self._plan.last_windows)
+        trainer = self._start(flags, self._args.trainer)
+        with self._watch(trainer, flags, self._feeder) as watch:
+            watch.wait_until(lambda *_: vocabulary.is_full(), "its vocabulary is to fill")
+        trainer.terminate()
+        trainer.wait_for_exit(Exit.OK, PATIENCE_SECS, "SIGTERM")
 
     def _strike_all(self) -> None:
         """The planned faults, and then those in reserve that are needed."""
@@ -94,7 +118,7 @@ class Chaos:
             "reader": self._args.reader,
             "reader_processes": self._args.reader_processes,
             "dead_letter_topic": _DEAD_LETTERS,
-            "dictionary_dir": self._dictionaries,
+            **self._ids,
             "model_dir": self._stage.folder / "model",
             "num_replicas": 2,
             "history": "true",  # what is counted must be exact, too
@@ -134,6 +158,8 @@ class Chaos:
         with self._watch(trainer, flags, self._feeder) as watch:
             phase, window, step = kill_as_planned(kill, trainer, watch)
         self.kills[phase] += 1
+        if self.vocabulary:
+            self.vocabulary.note_kill()
         self._stage.say(f"kill {self.kills.total()} in {phase} (window {window}, step {step}); so far {dict(self.kills)}")
 
     def _break_the_broker(self, fault: BrokerFault) -> None:

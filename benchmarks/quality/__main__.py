@@ -8,18 +8,14 @@ are not made anew; the table is written to <folder>/table.md, the plots beside i
 """
 
 import argparse
-import gzip
-import json
 import os
 import pathlib
-import shutil
-import sys
 
 import numpy as np
 
-from benchmarks.commands import PEERS_PYTHON, ROOT, run, tool
+from benchmarks.commands import PEERS_PYTHON, ROOT, run
 from benchmarks.quality import report, shards
-from tfonline.evaluate.progressive import PREDICTION
+from benchmarks.quality.scores import dictionaries_of_head, labels_of, plain_rows, scores, stem
 
 _BEST = "tfonline, configs/criteo.flags"
 
@@ -56,11 +52,10 @@ def main() -> None:
     os.umask(0o077)  # the folder holds somebody's rows
     folder = pathlib.Path(args.folder)
     folder.mkdir(parents=True, exist_ok=True)
-    rows = _rows(args.rows, folder)
-    labels = np.array([line[:1] == b"1" for line in rows.read_bytes().splitlines()], np.float32)
+    rows = plain_rows(args.rows, folder)
+    labels = labels_of(rows)
     head = int(len(labels) * report.HEAD)
-    if not (folder / "dictionaries").exists():
-        tool("process_data.py", rows, f"--head_rows={head}", f"--output_dir={folder / 'dictionaries'}")
+    dictionaries = dictionaries_of_head(rows, len(labels), folder)
 
     runs: dict[str, list[np.ndarray]] = {}
     speed: dict[str, float] = {}
@@ -68,24 +63,24 @@ def main() -> None:
         if kind not in args.only.split(","):
             continue
         for seed in range(1, args.seeds + 1 if seeded else 2):
-            scores, speed[name] = _scores(folder, rows, name, kind, options, seed)
-            runs.setdefault(name, []).append(scores)
-            print(f"{name}, seed {seed}: auc {report.metrics(scores[head:], labels[head:])['auc']:.4f}", flush=True)
+            logits, speed[name] = scores(folder, rows, name, kind, options, seed)
+            runs.setdefault(name, []).append(logits)
+            print(f"{name}, seed {seed}: auc {report.metrics(logits[head:], labels[head:])['auc']:.4f}", flush=True)
     share = (np.cumsum(labels) - labels + 1) / (np.arange(len(labels)) + 4)  # of clicks so far, from a guess of 1/4
     runs["the share of clicks so far"], speed["the share of clicks so far"] = [np.log(share / (1 - share)).astype(np.float32)], 0.0
 
     lines = report.table(runs, speed, labels)
-    last = {name: report.metrics(scores[0][head:], labels[head:]) for name, scores in runs.items()}
+    last = {name: report.metrics(of[0][head:], labels[head:]) for name, of in runs.items()}
     best_vw = max((name for name in runs if name.startswith("Vowpal")), key=lambda name: last[name]["auc"])
     margins = report.paired_bootstrap(runs[_BEST][0], runs[best_vw][0], labels)
     for metric, (margin, low, high) in margins.items():
         lines.append(f"\n{_BEST} against {best_vw}, {metric}: better by {margin:.4f}, 95 % interval [{low:.4f}, {high:.4f}].")
     if args.shards:
-        lines += ["", *shards.table(rows, folder / "dictionaries", ROOT / "configs" / "criteo.flags")]
+        lines += ["", *shards.table(rows, dictionaries, ROOT / "configs" / "criteo.flags")]
     (folder / "table.md").write_text("\n".join(lines) + "\n")
     print("\n".join(lines))
     shown = [name for name in (_BEST, "tfonline, configs/mindrec.flags", best_vw) if name in runs]
-    run([PEERS_PYTHON, "-m", "benchmarks.quality.plots", folder, *(f"{name}={_stem(folder, name, 1)}.npy" for name in shown)])
+    run([PEERS_PYTHON, "-m", "benchmarks.quality.plots", folder, *(f"{name}={stem(folder, name, 1)}.npy" for name in shown)])
 
     ours, theirs = last[_BEST], last[best_vw]
     print(
@@ -93,49 +88,6 @@ def main() -> None:
         f"vw_log_loss={theirs['log_loss']:.4f} margin_auc={margins['auc'][0]:.4f} margin_log_loss={margins['log_loss'][0]:.4f} "
         f"calibration={ours['calibration']:.3f}"
     )
-
-
-def _scores(
-    folder: pathlib.Path, rows: pathlib.Path, name: str, kind: str, options: list[str], seed: int
-) -> tuple[np.ndarray, float]:
-    """Logits of each row in order, and rows per second; from the folder where they are there."""
-    path, speed_path = pathlib.Path(f"{_stem(folder, name, seed)}.npy"), pathlib.Path(f"{_stem(folder, name, seed)}.json")
-    if not speed_path.exists():
-        if kind == "tfonline":
-            speed = _train(folder, rows, options, seed, path)
-        else:
-            said = run([PEERS_PYTHON, ROOT / "benchmarks" / "quality" / "peers.py", kind, rows, path, *options, f"--seed={seed}"])
-            speed = float(said.split()[-1])
-        speed_path.write_text(json.dumps(speed))
-    return np.load(path), json.loads(speed_path.read_text())
-
-
-def _stem(folder: pathlib.Path, name: str, seed: int) -> str:
-    """Path of a learner's files, without the suffix."""
-    return str(folder / f"{name.replace('/', '-').replace(' ', '_').replace(',', '')}-{seed}")
-
-
-def _train(folder: pathlib.Path, rows: pathlib.Path, options: list[str], seed: int, path: pathlib.Path) -> float:
-    model_dir = folder / "model"
-    shutil.rmtree(model_dir, ignore_errors=True)
-    flags = [f"--input_files={rows}", f"--dictionary_dir={folder / 'dictionaries'}", f"--model_dir={model_dir}", f"--seed={seed}"]
-    fixed = ["--stop_at=latest", "--save_predictions", "--checkpoint_every_steps=0", "--checkpoint_secs=60", "--report_secs=3600"]
-    run([sys.executable, "-m", "tfonline.train", *options, *flags, *fixed])
-    scored = np.fromfile(model_dir / "predictions.bin", PREDICTION)
-    scores = np.zeros(int(scored["offset"].max()) + 1, np.float32)
-    scores[scored["offset"]] = scored["logit"]
-    np.save(path, scores)
-    return json.loads((model_dir / "summary.json").read_text())["rows_per_sec"]
-
-
-def _rows(name: str, folder: pathlib.Path) -> pathlib.Path:
-    """The rows as a plain TSV file."""
-    path = folder / "rows.tsv"
-    if not path.exists():
-        open_rows = gzip.open if name.endswith(".gz") else open
-        with open_rows(name, "rb") as source, path.open("wb") as target:
-            shutil.copyfileobj(source, target)
-    return path
 
 
 def _parse() -> argparse.Namespace:

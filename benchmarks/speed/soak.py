@@ -21,6 +21,7 @@ import topic as topic_tool
 from kafka_cli import Connection
 
 from benchmarks.chaos.stream import Feeder
+from benchmarks.speed.usage import usage
 
 _TOPIC, _WINDOW_ROWS, _ROWS_PER_SEC = "soak", 40, 600
 _MOST_GROWTH = 0.02  # of resident memory
@@ -66,21 +67,14 @@ def _watch(trainer: Trainer, windows: int, warm_up: int) -> list[dict[str, int]]
     while len(samples) < 10:
         _, window, _ = trainer.state()
         if window >= warm_up:
-            part.append(_usage(trainer.pid))
+            part.append(usage(trainer.pid))
         if window >= warm_up + tenth * (len(samples) + 1):
-            samples.append({kind: min(usage[kind] for usage in part) for kind in part[0]})
+            samples.append({kind: min(of[kind] for of in part) for kind in part[0]})
             print(f"window {window:>7,}  {samples[-1]}", flush=True)
             part = []
         trainer.wait_until(lambda *_: True, 60, "soaking")
         time.sleep(0.25)
     return samples
-
-
-def _usage(pid: int) -> dict[str, int]:
-    process = pathlib.Path("/proc") / str(pid)
-    fields = dict(line.split(":", 1) for line in (process / "status").read_text().splitlines())
-    files = len(list((process / "fd").iterdir()))
-    return {"memory": int(fields["VmRSS"].split()[0]), "threads": int(fields["Threads"]), "files": files}
 
 
 def _parse() -> argparse.Namespace:

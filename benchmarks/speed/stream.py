@@ -23,18 +23,29 @@ def end_to_end(context: dict) -> dict[str, float]:
 
     kafka, alone = [], []
     learner, ready = make_learner(), tensors(_BATCH_ROWS)
+    options = ["--flagfile=configs/mindrec.flags", f"--batch_size={_BATCH_ROWS}", f"--dictionary_dir={context['dictionaries']}"]
     for _ in range(2):
-        model_dir = pathlib.Path(context["folder"]) / "model"
-        shutil.rmtree(model_dir, ignore_errors=True)
-        command = [sys.executable, "-m", "tfonline.train", "--flagfile=configs/mindrec.flags", f"--batch_size={_BATCH_ROWS}"]
-        command += [f"--bootstrap_servers={context['bootstrap']}", f"--topic={context['topic']}", f"--model_dir={model_dir}"]
-        command += [f"--dictionary_dir={context['dictionaries']}", "--stop_at=latest", "--window_rows=10000", "--report_secs=3600"]
-        command += ["--checkpoint_every_steps=0", "--checkpoint_secs=15"]  # by default every minute
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        kafka.append(json.loads((model_dir / "summary.json").read_text())["rows_per_sec"])
+        kafka.append(kafka_to_trained(context, options))
         secs = median_secs(lambda i: learner.train(ready[i % 8]).logits.numpy(), secs=6)
         alone.append(_BATCH_ROWS / secs)
     return {"Kafka to trained, rows/s": float(np.median(kafka)), "training alone beside it, rows/s": float(np.median(alone))}
+
+
+def kafka_to_trained(context: dict, options: list[str]) -> float:
+    """Rows/s of the trainer's command over all rows of a topic, checkpoints on: a new model.
+
+    Args:
+      context: `bootstrap`, `topic`, and the `folder` for the model.
+      options: of the command: flag file, batch size, dictionaries.
+    """
+    model_dir = pathlib.Path(context["folder"]) / "model"
+    shutil.rmtree(model_dir, ignore_errors=True)
+    command = [sys.executable, "-m", "tfonline.train", *options]
+    command += [f"--bootstrap_servers={context['bootstrap']}", f"--topic={context['topic']}", f"--model_dir={model_dir}"]
+    command += ["--stop_at=latest", "--window_rows=10000", "--report_secs=3600"]
+    command += ["--checkpoint_every_steps=0", "--checkpoint_secs=15"]  # by default every minute
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return json.loads((model_dir / "summary.json").read_text())["rows_per_sec"]
 
 
 def freshness(context: dict) -> dict[str, float]:

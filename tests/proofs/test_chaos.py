@@ -40,3 +40,25 @@ def test_a_trainer_that_does_not_save_the_next_offsets_is_found_out(tmp_path):
         assert twice > 1000, output
         assert numbers["weights_equal"] == "no", output
         assert "NOT AS PROMISED: rows trained: " in output
+
+
+def test_kills_leave_no_trace_in_a_full_vocabulary_whose_rows_change_hands():
+    code, output = chaos("--kills=2", "--broker_faults=0", "--vocabulary_rows=512")
+    assert code == 0, output
+    told = re.search(
+        r"vocabulary: (\d+) of 512 rows in use at the first kill \(.*\), ([\d,]+) changed hands afterwards; compared to the bit: "
+        r"keys, seen, since, hits, misses, counted, claims, now, tally\n",
+        output,
+    )
+    assert told, output
+    assert int(told[1]) >= 0.95 * 512
+    assert int(told[2].replace(",", "")) > 100
+    assert "weights_equal=yes vocabulary_load=" in output.splitlines()[-1]
+
+
+def test_a_trainer_that_forgets_how_often_values_were_seen_is_found_out(tmp_path):
+    script = "--trainer=tests/helpers/forgetful_vocabulary.py"
+    code, output = chaos("--kills=1", "--broker_faults=0", "--vocabulary_rows=512", f"--folder={tmp_path}", script)
+    assert code == 1, output
+    assert "NOT AS PROMISED: tensors that differ from the uninterrupted run's: ['learner/admission/" in output
+    assert " lost=0 duplicated=0 weights_equal=no " in output

@@ -48,11 +48,12 @@ def test_the_command_that_plans_the_same_faults_again():
         rows_per_sec=800,
         reader="consumer",
         reader_processes=2,
+        vocabulary_rows=512,
         trainer="",
         commit="auto",
         peer=True,
     )
     assert again(args) == (
         "make chaos CHAOS='--seed=9 --kills=6 --broker_faults=2 --rows_per_sec=800 --reader=consumer --reader_processes=2 "
-        "--commit=auto --peer'"
+        "--vocabulary_rows=512 --commit=auto --peer'"
     )

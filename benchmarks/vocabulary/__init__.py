@@ -1,0 +1,1 @@
+"""What ids that come with the stream give and cost, beside dictionaries."""
