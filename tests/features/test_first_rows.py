@@ -80,7 +80,8 @@ def test_what_is_said_of_them():
         "fields separated by tabs, no quotes, no header line."
     )
     assert describe(look([[b"7" + GOOD[1:], GOOD]]), SCHEMA, "tsv") == (
-        r"of the first 2 rows 1 is good. The first that is not: partition 0, offset 0, label (the label is neither 0 nor 1, true nor false): "
+        r"of the first 2 rows 1 is good. The first that is not: partition 0, offset 0, label (the label is neither 0 "
+        r"nor 1, true nor false): "
         r"'7\t5\t1\tab\tx'."
     )
 
