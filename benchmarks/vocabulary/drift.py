@@ -71,10 +71,15 @@ def measure(args: argparse.Namespace, folder: pathlib.Path, figures: Figures) ->
 
         extra = [f"--batch_size={args.drift_batch}", *_FLAGS, *shlex.split(args.drift_flags)]
         files = [f"--input_files={rows}", f"--dictionary_dir={own / 'dictionaries'}"]
-        flags = {"growing": ["--flagfile=configs/growing.flags"], "frozen": ["--flagfile=configs/criteo.flags"]}
+        flags = {"growing": ["--flagfile=configs/growing.flags"], "buckets": ["--flagfile=configs/criteo.flags"]}
+        flags["frozen"] = [*flags["buckets"], "--oov_buckets=0"]
         if args.drift_vocabulary_rows:
             flags["growing"].append(f"--vocabulary_rows={args.drift_vocabulary_rows}")
         runs = {name: train([*of, *files, *extra], own / name) for name, of in flags.items()}
+        rows.unlink()
+        rows, _ = make_rows(own, count, 0)
+        files[0] = f"--input_files={rows}"
+        runs["still"] = train([*flags["frozen"], *files, *extra], own / "still")
         for name, run in runs.items():
             figures.note(f"{name}, rows/s", run.summary["rows_per_sec"])
         for name, value in runs["growing"].summary["vocabulary"].items():
@@ -91,7 +96,8 @@ def measure(args: argparse.Namespace, folder: pathlib.Path, figures: Figures) ->
     curves["best"] = [synthetic.bayes_auc(of) for of in np.array_split(truth, _WINDOWS)]
     for name, curve in curves.items():
         figures.note(f"AUC by hundredths of the stream, {name}", curve)
-    titles = {"growing": "ids that come with the stream", "frozen": "dictionary of the first tenth", "best": "the best possible"}
+    titles = {"growing": "ids that come with the stream", "buckets": "dictionary, and buckets for others", "frozen": "dictionary"}
+    titles |= {"still": "dictionary, ids stay", "best": "the best possible"}
     (folder / "drift.svg").write_text(draw({titles[name]: curve for name, curve in curves.items()}, count))
 
     last = count - count // _PARTS
@@ -101,8 +107,7 @@ def measure(args: argparse.Namespace, folder: pathlib.Path, figures: Figures) ->
         figures.note(f"AUC of the last tenth, {name}", value)
     closed = closed_share(auc["growing"], auc["frozen"], auc["best"])
     figures.note("share of the gap closed", closed)
-    closing = {f"drift_{name}": f"{value:.5f}" for name, value in auc.items()}
-    closing["drift_closed"] = f"{closed:.3f}"
+    closing = {f"drift_{name}": f"{value:.5f}" for name, value in auc.items()} | {"drift_closed": f"{closed:.3f}"}
     return closing | ({} if growth is None else {"memory_growth": f"{growth:.2%}"}), []
 
 

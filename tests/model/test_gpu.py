@@ -5,6 +5,7 @@ import collections
 import numpy as np
 import pytest
 import tensorflow as tf
+from growing import growing_learner, settings_of
 from learner_helpers import FOUR_ROWS, learner_by_flags, random_batches, values_of
 from tensorflow.python.framework import kernels
 
@@ -79,6 +80,16 @@ ALL = {"history": True, "cross_buckets": 1000, "average_rows": 50, "l2": 1e-3}
 @pytest.mark.parametrize("flags", [{"l2": 1e-3}, {"precision": "bfloat16"}, ALL], ids=["plain", "bfloat16", "all"])
 def test_no_row_leaves_the_gpu_in_a_step(flags, num_replicas):
     assert what_leaves_the_gpu(step_of(tf.int64, num_replicas, **flags)) == {}
+
+
+def test_no_row_leaves_the_gpu_while_ids_come_with_the_stream():
+    learner = growing_learner(settings_of())
+    learner.admission._branches = False  # as on a GPU
+    spec = {name: tf.TensorSpec([ROWS, entry.width], entry.dtype) for name, entry in learner.model.spec.inputs.items()}
+    spec["ids"] = tf.TensorSpec(spec["ids"].shape, tf.int64)
+    of_rows = tf.TensorSpec([ROWS], tf.float32)
+    batch = Examples({"label": of_rows}, of_rows, spec)
+    assert what_leaves_the_gpu(learner._train_steps.get_concrete_function(None, None, batch)) == {}
 
 
 def test_with_ids_of_32_bits_rows_would_leave_it():

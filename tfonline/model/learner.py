@@ -97,8 +97,8 @@ class Learner(tf.Module):
                     setattr(self, network.optimizer_names[kind], make_optimizer(kind, variables, optimizers, jit_compile))
             self.admission = None
             if network.vocabulary:
-                fixed_size, settings = jit_compile or replicas.on_gpu, vocabulary or VocabularySettings()
-                self.admission = Admission(network.vocabulary, settings, fixed_size, branches=not replicas.on_gpu)
+                settings = vocabulary or VocabularySettings()
+                self.admission = Admission(network.vocabulary, settings, jit_compile, branches=not replicas.on_gpu)
         by_kind = sorted(network.tables.items(), key=lambda item: KINDS.index(item[1].spec.optimizer))
         self._lookup = Lookup(dict(by_kind), network.spec.scaled_fields, replicas.count if jit_compile else None)
         tables, dense = self._trained

@@ -17,7 +17,7 @@ from tfonline.settings.vocabulary import VocabularySettings
 _OTHER = to_int64(0xD1B54A32D192ED03)  # odd; for counters, which must not meet where sets do
 # An owner that was seen more often than that is gone after ten times --expire_rows, and not later.
 _MOST_SEEN = 1024.0
-_NEVER = 2**62
+_NEVER = 2.0**62
 # With fixed_size: where a batch has more keys than a quarter of the rows, all rows are written, and hits are first added up in so
 # many copies.
 _FEW_ROWS, _COPIES = 4, 16
@@ -37,8 +37,8 @@ class Admission(tf.Module):
     Args:
       vocabulary: whose rows.
       settings: when a key is admitted, and when it may lose its row.
-      fixed_size: work on all keys of a batch, of which most are masked: XLA knows no tensors of unknown size, and a GPU would be
-        waited for.
+      fixed_size: work on all keys of a batch, of which most are masked, for XLA knows no tensors of unknown size. What is masked is
+        written behind the last row, which XLA leaves out. TensorFlow's own operations end there with an error, on a GPU, too.
       branches: leave out what a batch has no use for; on a GPU, that would be waited for.
 
     Attributes:
@@ -149,9 +149,11 @@ class Admission(tf.Module):
         owners, idle = tf.gather(vkeys, sets), now - tf.gather(seen, ways)
         often = tf.cast(tf.minimum(tf.gather(hits, ways), _MOST_SEEN), tf.int64)
         often = tf.bitwise.right_shift(often, tf.minimum(idle // self._settings.expire_rows, 62))
-        often = tf.where(owners == 0, tf.constant(-1, tf.int64), tf.where(idle >= self._settings.expire_rows, often, _NEVER))
+        # As floats, which are exact up to 2^24: a GPU finds no least of whole numbers.
+        often = tf.where(idle >= self._settings.expire_rows, tf.cast(often, tf.float32), _NEVER)
+        often = tf.where(owners == 0, -1.0, often)
         way, least = tf.argmin(often, axis=1), tf.reduce_min(often, axis=1)
-        takes = alive & (least < tf.cast(count, tf.int64))
+        takes = alive & (least < count)
         num_asked = tf.math.count_nonzero(alive)
         alive, sets, way, least, keys, ids, count = self._only(takes, sets, way, least, keys, ids, count)
         num_admitted, num_free = tf.math.count_nonzero(alive), tf.math.count_nonzero(alive & (least < 0))
@@ -172,7 +174,9 @@ class Admission(tf.Module):
     def _first_of_each_set(self, vocabulary: Vocabulary, due: tf.Tensor, keys: tf.Tensor, *of_keys: tf.Tensor) -> tuple:
         """A mask, sets, and of each the first key that is due, with what belongs to it."""
         claims, n = own(self.claims), tf.shape(keys)[0]
-        order = tf.cast(n - tf.range(n), tf.float32)  # the first key has the largest; exact up to 2^24 keys
+        # n to 1, so that the first key has the largest; exact up to 2^24 keys.
+        ones = tf.ones_like(keys, tf.float32)
+        order = tf.cast(n - tf.range(n), tf.float32) if self._fixed_size else tf.cumsum(ones, reverse=True)
         sets = self._index(due, vocabulary.sets_of(keys), vocabulary.num_sets)
         tf.raw_ops.ResourceScatterMax(resource=claims.handle, indices=sets, updates=order)
         if self._fixed_size and keys.shape[0] > vocabulary.num_sets:  # fewer sets than keys: what is to do is done by set
