@@ -92,6 +92,11 @@ def print_report(report: dict) -> None:
     print(f"\n{'column':<10}{'values':>20}{'kept':>20}{'missing':>10}{'covered':>10}")
     for name, c in report["categories"].items():
         print(f"{name:<10}{c['values']:>20}{c['kept']:>20}{c['missing']:>10.2%}{c['covered']:>10.2%}")
+    if numbers := report.get("numbers"):
+        print(f"\n{'column':<10}{'buckets':>20}{'median':>20}{'missing':>10}")
+        for name, c in numbers.items():
+            median = "" if c["median"] is None else f"{c['median']:g}"
+            print(f"{name:<10}{c['buckets']:>20}{median:>20}{c['missing']:>10.2%}")
     print(f"\nkept: seen at least {report['min_count']} times; covered: the share of a column's values that were kept")
     reasons = f" ({_reasons(report['bad'])})" if report["bad"] else ""
     print(f"{report['good']} good rows, {report['rows'] - report['good']} bad{reasons}, {report['empty_lines']} empty lines")

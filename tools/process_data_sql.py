@@ -8,7 +8,7 @@ the last one. `columns` tells what the dictionaries hold of each column (kinds.d
 import collections
 import contextlib
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from tfonline.features.dictionaries import Dictionaries
@@ -43,6 +43,16 @@ _COLUMNS = """
 _RANGES = """
     SELECT column_index, least(0, min(CAST(value AS BIGINT))), greatest(0, max(CAST(value AS BIGINT)))
     FROM counts JOIN columns USING (column_index) WHERE dictionary = 'range' AND value <> '' GROUP BY column_index"""
+# A boundary is the value that holds the last of each {column.buckets}-th part of a column's values, or of several such parts.
+_QUANTILES = """
+    SELECT column_index, number FROM (
+      SELECT column_index, number, num_rows, num_buckets,
+        sum(num_rows) OVER (PARTITION BY column_index ORDER BY number) AS upto,
+        sum(num_rows) OVER (PARTITION BY column_index) AS total
+      FROM (SELECT column_index, num_buckets, CAST(value AS DOUBLE) AS number, CAST(sum(num_rows) AS BIGINT) AS num_rows
+            FROM counts JOIN columns USING (column_index) WHERE dictionary = 'quantiles' AND value <> ''
+            GROUP BY 1, 2, 3) AS numbers) AS in_order
+    WHERE floor(upto * num_buckets / total) > floor((upto - num_rows) * num_buckets / total) ORDER BY column_index, number"""
 _KEPT = """
     SELECT column_index, value FROM counts JOIN columns USING (column_index)
     WHERE dictionary = 'values' AND value <> '' AND num_rows >= {min_count}
@@ -106,8 +116,8 @@ def count_sql(schema: Schema, dialect: Dialect, lines: str) -> str:
 
 def add_up(engine: Engine, schema: Schema) -> tuple[int, collections.Counter[str]]:
     """Makes the tables `columns` and `counts`; returns the number of good rows, and the other lines by reason."""
-    values = ", ".join(f"({i}, '{dictionary_of(column)}')" for i, column in enumerate(schema.columns))
-    engine.keep("columns", f"SELECT * FROM (VALUES {values}) AS c(column_index, dictionary)")
+    values = ", ".join(f"({i}, '{dictionary_of(c)}', {getattr(c, 'buckets', 0)})" for i, c in enumerate(schema.columns))
+    engine.keep("columns", f"SELECT * FROM (VALUES {values}) AS c(column_index, dictionary, num_buckets)")
     # A missing value is counted as what stands for it.
     cases = [
         f"WHEN column_index = {i} AND value = '' THEN '{column.default_text.replace(_QUOTE, 2 * _QUOTE)}'"
@@ -129,18 +139,29 @@ def make_dictionaries(engine: Engine, schema: Schema, min_count: int) -> Diction
     with contextlib.closing(engine.rows(_KEPT.format(min_count=min_count))) as kept:
         for column, value in kept:
             cat2id[prefixes[column] + value] = len(cat2id)
-    return Dictionaries(max=maximum, min=minimum, cat2id=cat2id)
+    boundaries: dict[str, list[float]] = {c.name: [] for c in schema.columns if dictionary_of(c) == "quantiles"}
+    for column, number in engine.rows(_QUANTILES):
+        boundaries[schema.names[column]].append(number)
+    return Dictionaries(maximum, minimum, cat2id, {name: tuple(of_column) for name, of_column in boundaries.items()})
 
 
 def describe_columns(engine: Engine, schema: Schema, dictionaries: Dictionaries, min_count: int, good: int) -> dict:
     """What the table `counts` says of each column. Shares are of the good rows, `covered` of those with a value."""
-    categories, integers = {}, {}
+    categories, integers, numbers = {}, {}, {}
     for column, num_values, num_kept, kept_rows, missing_rows in engine.rows(_COLUMNS.format(min_count=min_count)):
         name, held = schema.names[column], dictionary_of(schema.columns[column])
         missing = round(missing_rows / good, 6)
         if held == "range":
             integers[name] = {"min": dictionaries.min[name], "max": dictionaries.max[name], "missing": missing}
+        elif held == "quantiles":
+            boundaries = dictionaries.boundaries[name]
+            numbers[name] = {"buckets": len(boundaries) + 1, "median": median_of(boundaries), "missing": missing}
         elif held == "values":
             covered = round(kept_rows / max(good - missing_rows, 1), 6)
             categories[name] = {"values": num_values, "kept": num_kept, "covered": covered, "missing": missing}
-    return {"integers": integers, "categories": categories}
+    return {"integers": integers, "categories": categories} | ({"numbers": numbers} if numbers else {})
+
+
+def median_of(boundaries: Sequence[float]) -> float | None:
+    """About the median, of boundaries between as many values each; None where there is no value."""
+    return boundaries[(len(boundaries) - 1) // 2] if boundaries else None

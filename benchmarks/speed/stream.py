@@ -56,7 +56,9 @@ def freshness(context: dict) -> dict[str, float]:
     from tfonline.config import parse
     from tfonline.lifecycle import Stop
 
-    topic, rows_per_sec, secs = f"{context['topic']}_fresh", 1000, 20
+    # Each turn has a topic and a model of its own.
+    named = f"fresh_{context['reader']}_{os.getpid()}"
+    topic, rows_per_sec, secs = f"{context['topic']}_{named}", 1000, 20
     tool("topic.py", "create", f"--bootstrap_servers={context['bootstrap']}", f"--topic={topic}")
     lines = pathlib.Path(context["rows"]).read_bytes().splitlines()[: rows_per_sec * secs]
     trained: dict[tuple[int, int], float] = {}
@@ -64,7 +66,8 @@ def freshness(context: dict) -> dict[str, float]:
 
     def timed(rows, *args):
         begun, now = learn(rows, *args), time.time()
-        for place in zip(*(x.numpy().tolist() for x in rows.element.batch.origin), strict=True):
+        origin = rows.element.batch.origin
+        for place in zip(origin.partition.numpy().tolist(), origin.offset.numpy().tolist(), strict=True):
             trained[place] = now
         return begun
 
@@ -92,7 +95,7 @@ def freshness(context: dict) -> dict[str, float]:
         f"--bootstrap_servers={context['bootstrap']}",
         f"--topic={topic}",
     ]
-    flags += [f"--dictionary_dir={context['dictionaries']}", f"--model_dir={context['folder']}/fresh", "--window_secs=0.1"]
+    flags += [f"--dictionary_dir={context['dictionaries']}", f"--model_dir={context['folder']}/{named}", "--window_secs=0.1"]
     flags += [f"--reader={context['reader']}", "--report_secs=3600", "--checkpoint_every_steps=0", "--checkpoint_secs=10"]
     train.run(parse(["", *flags]), stop)
     thread.join()

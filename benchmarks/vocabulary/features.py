@@ -1,4 +1,6 @@
-"""The features that a flag file asks for, alone on one core: python -m benchmarks.vocabulary.features FLAGFILE DICTIONARIES ROWS
+"""The features that a flag file asks for, alone on one core:
+
+    python -m benchmarks.vocabulary.features FLAGFILE DICTIONARIES ROWS [FLAG ...]
 
 A process of its own, for TensorFlow's threads are counted once. Prints rows/s.
 """
@@ -13,10 +15,10 @@ from tfonline.features.make import load_known, make_features
 from tfonline.features.schema import load_schema
 
 
-def main(flagfile: str, dictionaries: str, rows: str) -> None:
+def main(flagfile: str, dictionaries: str, rows: str, *more: str) -> None:
     """Prints rows/s."""
     take_one_core()
-    c = flags.parse(["", f"--flagfile={flagfile}", f"--dictionary_dir={dictionaries}"])
+    c = flags.parse(["", f"--flagfile={flagfile}", f"--dictionary_dir={dictionaries}", *more])
     schema = load_schema(c.features.columns)
     known = load_known(schema, c.features, c.vocabulary)
     features = make_features(schema, known, c.features, c.vocabulary, c.stream.message_format, c.model.vocab_size)

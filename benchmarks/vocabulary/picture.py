@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 
-_WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 900, 420, 70, 50, 20, 50
-_COLOURS = ("#4269d0", "#ff725c", "#6b6b6b", "#3ca951")
+_WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 900, 440, 70, 50, 20, 70
+_COLOURS = ("#4269d0", "#ff725c", "#3ca951", "#efb118", "#6b6b6b")
+_NAMES_A_LINE = 3
 _GRID = 0.01  # of the AUC
 _TICKS = 5  # of the rows
 
@@ -38,6 +39,7 @@ def draw(curves: Mapping[str, Sequence[float]], num_rows: int) -> str:
     for i, ((name, curve), colour) in enumerate(zip(curves.items(), _COLOURS, strict=False)):
         points = " ".join(f"{x((k + 0.5) / len(curve)):.1f},{y(value):.1f}" for k, value in enumerate(curve))
         parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2"/>')
-        parts.append(f'<rect x="{_LEFT + 270 * i}" y="{_HEIGHT - 18}" width="12" height="12" fill="{colour}"/>')
-        parts.append(f'<text x="{_LEFT + 270 * i + 18}" y="{_HEIGHT - 8}">{name}</text>')
+        left, top = _LEFT + 270 * (i % _NAMES_A_LINE), _HEIGHT - 40 + 20 * (i // _NAMES_A_LINE)
+        parts.append(f'<rect x="{left}" y="{top}" width="12" height="12" fill="{colour}"/>')
+        parts.append(f'<text x="{left + 18}" y="{top + 10}">{name}</text>')
     return "\n".join([*parts, "</svg>"]) + "\n"

@@ -32,13 +32,13 @@ def measure(args: argparse.Namespace, folder: pathlib.Path, figures: Figures) ->
             tool("synthetic.py", f"--rows={_SYNTHETIC_ROWS}", f"--output={rows}")
             dictionaries = dictionaries_of_head(rows, _SYNTHETIC_ROWS, own)
         ratios = _end_to_end(own, rows, dictionaries, figures)
-        ratios["features"] = _in_turns(
-            lambda name: float(
-                run([sys.executable, "-m", "benchmarks.vocabulary.features", _FLAG_FILES[name], dictionaries, rows])
-            ),
-            "features on one core",
-            figures,
-        )
+        command = [sys.executable, "-m", "benchmarks.vocabulary.features"]
+        for what, flags in {"features": [], "features_without_crosses": ["--cross_buckets=0"]}.items():
+            ratios[what] = _in_turns(
+                lambda name, flags=flags: float(run([*command, _FLAG_FILES[name], dictionaries, rows, *flags])),
+                f"{what.replace('_', ' ')}, one core",
+                figures,
+            )
     return {name: f"{ratio:.3f}" for name, ratio in ratios.items()}, []
 
 

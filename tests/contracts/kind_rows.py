@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tfonline.features.column import Texts
 from tfonline.features.dictionaries import Dictionaries
-from tfonline.features.kinds import KINDS, Kind, texts_of
+from tfonline.features.kinds import KINDS, Kind, dictionary_of, texts_of
 from tfonline.features.pipeline import Features
 from tfonline.features.schema import Schema
 
@@ -74,7 +74,9 @@ def features_of(schema: Schema, case: Case, **flags: Any) -> Features:
     for name in schema.listed:
         for value in case.takes[:-1] if name.startswith("K") else ("0", "1"):
             ids[f"{name}_{value}"] = len(ids)
-    return Features(schema, Dictionaries(dict.fromkeys(schema.ranged, 99), dict.fromkeys(schema.ranged, -9), ids), **flags)
+    boundaries = {column.name: (-1.0, 0.0, 1.0, 2.0) for column in schema.columns if dictionary_of(column) == "quantiles"}
+    ranges = dict.fromkeys(schema.ranged, 99), dict.fromkeys(schema.ranged, -9)
+    return Features(schema, Dictionaries(*ranges, ids, boundaries), **flags)
 
 
 def texts_with(kind: Kind, case: Case) -> Texts:

@@ -147,8 +147,11 @@ def serving_can_run_it(kind: Kind, case: Case) -> None:
 def an_own_input_is_of_one_kind(kind: Kind, case: Case) -> None:
     for flags in FLAGS:
         ops = features_of(schema_with(kind, case), case, **flags).ops
-        names = ["ids", "values", "crosses", *(name for op in ops.values() for name in op.inputs)]
-        assert len(set(names)) == len(names), names
+        assert not {"ids", "values", "crosses"} & {name for op in ops.values() for name in op.inputs}
+        assert sum("keys" in op.inputs for op in ops.values()) <= 1
+        for name in ops[kind.name].inputs if kind.is_feature else ():
+            alike = {op.inputs[name]._replace(width=0) for op in ops.values() if name in op.inputs}
+            assert len(alike) == 1, f"{name} is {alike}"
 
 
 def the_order_inside_a_batch_changes_nothing(kind: Kind, case: Case) -> None:

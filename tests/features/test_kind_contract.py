@@ -28,6 +28,29 @@ CASES = {
     "integer, default": Case("integer", ["0", "5", "-3", "88"], ["x", "1.5"], [0.5], options={"default": 7}),
     "category": Case("category", ["ab", "grün", " a ", "null", "007", "new"]),
     "category, default": Case("category", ["ab", "grün", "new"], options={"default": "ab"}),
+    "category, hashed": Case("category", ["ab", "grün", "new", "7"], options={"hash_buckets": 1000}),
+    "number": Case(
+        "number",
+        ["0", "1.5", "-2e-3", ".25", "7.", "1e30"],
+        ["x", "1.5.2", "+5", " 5", "1e400", "nan", "inf", "0x1", "-"],
+        [math.inf],
+    ),
+    "number, boundaries": Case("number", ["-7", "0.5", "1", "3"], ["x"], options={"boundaries": [0, 0.75, 2]}),
+    "number, default": Case("number", ["-7", "0.5", "1", "3"], ["x"], options={"default": 0.5}),
+    "time": Case("time", ["0", "1700000000", "1700090000", "-90000"], ["x", "1.5", "2026-11-29T13:05:00Z"], ["x"]),
+    "time, iso": Case(
+        "time",
+        ["2026-11-29T13:05:00+01:00", "2026-11-28 22:05", "1969-12-31T23:59:59.5Z", "2024-02-29T00:00:01-03:30"],
+        ["2026-13-01T00:00", "2026-11-29", "2026-11-29T24:00", "13:05", "1700000000"],
+        ["2026-11-29"],
+        options={"unit": "iso", "as": ["weekday"]},
+    ),
+    "time, yymmddhh": Case(
+        "time",
+        ["14102100", "14102223", "99010112"],
+        ["141021", "14132100", "14102124"],
+        options={"unit": "yymmddhh", "as": ["hour"]},
+    ),
     "ignore": Case("ignore", ["ab", "", "0"]),
 }
 

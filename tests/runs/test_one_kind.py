@@ -29,6 +29,9 @@ CASES = {
     "categories, minmax": ("category", 3, ["--numeric=minmax", *ALL]),
     "categories, log, json": ("category", 2, ["--numeric=log", "--message_format=json"]),
     "categories, bucket, two replicas": ("category", 2, ["--numeric=bucket", "--num_replicas=2", "--devices=cpu"]),
+    "numbers, minmax": ("number", 2, ["--numeric=minmax", *ALL]),
+    "one number": ("number", 1, ["--numeric=bucket"]),
+    "times": ("time", 2, ["--numeric=log", *ALL]),
     "one category": ("category", 1, ["--numeric=bucket", *ALL]),
 }
 
@@ -40,20 +43,21 @@ def write_columns(folder, kind, num_columns) -> str:
     return str(path)
 
 
-def make_rows(num_columns, n=400) -> list[bytes]:
-    """Rows whose values are small numbers, which may be categories as well; every seventh is missing."""
+def make_rows(num_columns, n=400, times=False) -> list[bytes]:
+    """Rows whose values are small numbers, which may be categories as well; times are hours apart. Every seventh is missing."""
     r = np.random.default_rng(1)
     rows = []
     for i in range(n):
         values = r.integers(0, 50, num_columns)
         click = int(r.random() < (0.8 if values[0] % 2 else 0.1))
+        values *= 7919 if times else 1
         rows.append("\t".join([str(click), *("" if (i + j) % 7 == 0 else str(v) for j, v in enumerate(values))]).encode())
     return rows
 
 
 @pytest.mark.parametrize(("kind", "num_columns", "flags"), CASES.values(), ids=CASES)
 def test_a_data_set_of_one_kind_is_trained_published_and_scored(tmp_path, kind, num_columns, flags):
-    columns, rows = write_columns(tmp_path, kind, num_columns), make_rows(num_columns)
+    columns, rows = write_columns(tmp_path, kind, num_columns), make_rows(num_columns, times=kind == "time")
     (tmp_path / "rows.tsv").write_bytes(b"\n".join(rows) + b"\n")
     assert process_data_helpers.build(tmp_path, tmp_path / "rows.tsv", columns=columns, out="dictionaries")[0] == 0
     if "--message_format=json" in flags:
@@ -79,7 +83,7 @@ def test_a_data_set_of_one_kind_is_trained_published_and_scored(tmp_path, kind, 
     names = [f"A{i + 1}" for i in range(num_columns)]
     of_columns = {
         name: tf.constant([float(row[i] or "nan") for row in values], tf.float64)
-        if kind == "integer"
+        if kind in ("integer", "number")
         else [row[i] for row in values]
         for i, name in enumerate(names, start=1)
     }

@@ -70,6 +70,38 @@ def test_ties_go_by_the_bytes_of_the_value(small, engine):
     assert kept == ["\x00", " ", "'", "10", "9", "B", "a", "a b", "z", "é", "\uffff", "\U0001f600"]
 
 
+ALL_KINDS = """
+name: all kinds
+columns:
+  - {name: click, kind: label, positive: [buy, cart]}
+  - {name: request_id, kind: ignore}
+  - {name: item_price, kind: number, buckets: 4}
+  - {name: item_weight, kind: number, boundaries: [0.5, 2]}
+  - {name: user_age, kind: integer, default: 30}
+  - {name: shop_id, kind: category, default: none}
+  - {name: device_ip, kind: category, hash_buckets: 100}
+  - {name: at, kind: time, unit: ms}
+"""
+
+
+def test_columns_of_all_kinds(small, engine):
+    (small / "all.yaml").write_text(ALL_KINDS)
+    prices = ["0.5", "1", "1.0", "2", "2.5", "-1e1", "3", "4", ""]
+    rows = [f"buy\tr{i}\t{price}\t1\t{20 * (i % 2) or ''}\t{'ab'[i % 2] if i else ''}\tip{i}\t0" for i, price in enumerate(prices)]
+    (small / "rows").write_text("\n".join([*rows, "view\tr\tx\t\t\t\t\t", ""]))
+    code, out = build(small, small / "rows", engine=engine, columns=small / "all.yaml", min_count=1, max_bad_ratio=0.2)
+    assert code == 0
+    maximum, minimum, ids = pickles(out)
+    assert (maximum, minimum) == ({"user_age": 30}, {"user_age": 0})
+    assert ids == {"user_age": 0, "OOVshop_id": 1, "shop_id_a": 2, "shop_id_b": 3, "shop_id_none": 4}
+    got = report(out)
+    assert got["bad"] == {"number": 1}
+    # Of eight prices the 2nd, 4th, 6th and 8th; 1 and 1.0 are one value.
+    assert got["numbers"] == {"item_price": {"buckets": 5, "median": 1.0, "missing": 0.111111}}
+    loaded = load_dictionaries(str(out), load_schema(str(small / "all.yaml")))
+    assert loaded.boundaries == {"item_price": (0.5, 1.0, 2.5, 4.0)}
+
+
 BAD = [
     (b"1\t1\t1\ta", "fields"),
     (b"1\t1\t1\ta\tb\tc", "fields"),

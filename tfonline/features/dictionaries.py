@@ -5,21 +5,25 @@ an unpickler that admits dicts, strings, numbers and numpy scalars and nothing e
 """
 
 import hashlib
+import itertools
 import json
+import math
 import os
 import pathlib
 import pickle
 from collections.abc import Container, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
+from tfonline.features.kinds import dictionary_of
 from tfonline.features.schema import Schema
 from tfonline.lifecycle import Exit, UserError
 
 MAX_FILE = "all_val_max_dict.pkl"
 MIN_FILE = "all_val_min_dict.pkl"
 IDS_FILE = "cat2id_dict.pkl"
+BOUNDARIES_FILE = "boundaries.json"  # only where there are columns of decimal numbers
 
 _HASHED_AT_ONCE = 1 << 18  # ids; bounds the memory of a fingerprint
 _SHOWN = 5  # offenders in a message
@@ -34,11 +38,13 @@ class Dictionaries:
       max: integer column to its largest value.
       min: integer column to its smallest value.
       cat2id: integer columns to 0..n-1, `OOV<category>` to n..n+m-1, `<category>_<value>` to n+m and on.
+      boundaries: column of decimal numbers to where its buckets begin, in rising order; none where it has no value.
     """
 
     max: dict[str, int]
     min: dict[str, int]
     cat2id: dict[str, int]
+    boundaries: dict[str, tuple[float, ...]] = field(default_factory=dict)
 
     @classmethod
     def without_values(cls, schema: Schema, ranges: "Dictionaries | None" = None) -> "Dictionaries":
@@ -46,11 +52,11 @@ class Dictionaries:
 
         Args:
           schema: the columns.
-          ranges: whose ranges of the integer columns they have; None: those of all numbers that a message can hold.
+          ranges: whose ranges and boundaries they have; None: the ranges of all numbers that a message can hold.
         """
         own = [*schema.ranged, *(f"OOV{c}" for c in schema.listed)]
         largest, smallest = (ranges.max, ranges.min) if ranges else (dict.fromkeys(schema.ranged, n) for n in (_LARGEST, -_LARGEST))
-        return cls(largest, smallest, {key: i for i, key in enumerate(own)})
+        return cls(largest, smallest, {key: i for i, key in enumerate(own)}, ranges.boundaries if ranges else {})
 
     @property
     def num_ids(self) -> int:
@@ -62,6 +68,8 @@ class Dictionaries:
         digest = hashlib.sha256()
         for ranges in (self.max, self.min):
             digest.update(json.dumps(sorted(ranges.items())).encode() + b"\n")
+        if self.boundaries:
+            digest.update(json.dumps(sorted(self.boundaries.items())).encode() + b"\n")
         keys = _keys_by_id(self.cat2id)
         for i in range(0, len(keys), _HASHED_AT_ONCE):
             some = keys[i : i + _HASHED_AT_ONCE]
@@ -114,14 +122,16 @@ def load_dictionaries(folder: str, schema: Schema) -> Dictionaries:
     """
     check_names(schema)
     maximum, minimum, ids = (_read(pathlib.Path(folder) / name) for name in (MAX_FILE, MIN_FILE, IDS_FILE))
-    dictionaries = Dictionaries(max=maximum, min=minimum, cat2id=ids)
+    dictionaries = Dictionaries(maximum, minimum, ids, _read_boundaries(pathlib.Path(folder) / BOUNDARIES_FILE, schema))
     _check_ranges(dictionaries, schema, folder)
     _check_ids(dictionaries.cat2id, schema, folder)
     return dictionaries
 
 
 def save_dictionaries(folder: str, dictionaries: Dictionaries) -> None:
-    """Writes the three pickles; equal dictionaries give equal bytes. A reader never sees half a file.
+    """Writes the three pickles, and the boundaries where there are any. A reader never sees half a file.
+
+    Equal dictionaries give equal bytes.
 
     Raises:
       OSError: the folder cannot be made or written.
@@ -134,11 +144,16 @@ def save_dictionaries(folder: str, dictionaries: Dictionaries) -> None:
         MIN_FILE: {c: int(dictionaries.min[c]) for c in in_order},
         IDS_FILE: {key: int(dictionaries.cat2id[key]) for key in _keys_by_id(dictionaries.cat2id)},
     }
+    if dictionaries.boundaries:
+        content[BOUNDARIES_FILE] = dict(sorted(dictionaries.boundaries.items()))
     beside = {name: directory / f".{name}.{os.getpid()}.tmp" for name in content}
     try:
         for name, numbers in content.items():
             with beside[name].open("wb") as f:
-                pickle.dump(numbers, f, protocol=4)
+                if name == BOUNDARIES_FILE:
+                    f.write(json.dumps(numbers, indent=1).encode() + b"\n")
+                else:
+                    pickle.dump(numbers, f, protocol=4)
         # All are whole before the first is put in place, so that a full disk leaves no mixture of old and new.
         for name, path in beside.items():
             path.replace(directory / name)
@@ -213,6 +228,30 @@ def _read(path: pathlib.Path) -> dict[str, int]:
     if wrong:
         raise _bad(path, f"holds {_some(wrong)}. Expected names and whole numbers")
     return {key: int(value) for key, value in content.items()}
+
+
+def _read_boundaries(path: pathlib.Path, schema: Schema) -> dict[str, tuple[float, ...]]:
+    """Of the columns whose boundaries the dictionaries hold; {} where there is no such column."""
+    wanted = [column.name for column in schema.columns if dictionary_of(column) == "quantiles"]
+    if not wanted:
+        return {}
+    try:
+        content = json.loads(path.read_bytes())
+    except OSError as e:
+        raise UserError(
+            f"{path} cannot be read ({e.strerror}), and the columns {_some(wanted)} have no boundaries in --columns. Make the "
+            "dictionaries anew with tools/process_data.py.",
+            Exit.NO_INPUT,
+        ) from e
+    except ValueError as e:
+        raise _bad(path, f"is no JSON: {e}") from e
+    if not isinstance(content, dict) or sorted(content) != sorted(wanted):
+        raise _bad(path, f"does not hold the columns {_some(wanted)} of the data set {schema.name!r}, and no others")
+    for name, of_column in content.items():
+        numbers = isinstance(of_column, list) and all(type(n) in (int, float) and math.isfinite(n) for n in of_column)
+        if not numbers or any(a >= b for a, b in itertools.pairwise(of_column)):
+            raise _bad(path, f"holds for {name} what is no list of numbers in rising order")
+    return {name: tuple(map(float, of_column)) for name, of_column in content.items()}
 
 
 def _check_ranges(dictionaries: Dictionaries, schema: Schema, folder: str) -> None:

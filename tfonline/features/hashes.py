@@ -22,6 +22,13 @@ def hash_text(text: tf.Tensor) -> tf.Tensor:
     return tf.strings.to_hash_bucket_fast(text, _HASH_BUCKETS)
 
 
+def modulo(x: tf.Tensor, n: int) -> tf.Tensor:
+    """int64 [...] to the remainder of its division by n > 0, from 0 to n - 1."""
+    if n & (n - 1) == 0:  # a power of 2, a tenth of the work
+        return tf.bitwise.bitwise_and(x, tf.constant(n - 1, tf.int64))
+    return tf.math.floormod(x, n)
+
+
 @dataclasses.dataclass(frozen=True)
 class Crosses:
     """All pairs of columns as features of their own, hashed: for keys a and b of columns i < j, `mix(a m1 + b) mod buckets`.
@@ -40,7 +47,7 @@ class Crosses:
         x = tf.gather(keys, left, axis=1) * to_int64(_MIX) + tf.gather(keys, right, axis=1)
         x = tf.bitwise.bitwise_xor(x, tf.bitwise.right_shift(x, tf.constant(31, tf.int64))) * to_int64(GOLDEN)
         x = tf.bitwise.bitwise_xor(x, tf.bitwise.right_shift(x, tf.constant(29, tf.int64)))
-        return tf.cast(tf.math.floormod(x, self.buckets), tf.int32)
+        return tf.cast(modulo(x, self.buckets), tf.int32)
 
 
 def row_fingerprints(message: tf.Tensor, partition: tf.Tensor, offset: tf.Tensor) -> tf.Tensor:

@@ -1,17 +1,17 @@
 """From raw batches to what the model learns from: parse, look up, scale, pad. The same Features object serves and trains."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import tensorflow as tf
 
 from tfonline.features.batch import Batch, Element, Rejected, Row
 from tfonline.features.dictionaries import Dictionaries
 from tfonline.features.hashes import Crosses, row_fingerprints
-from tfonline.features.kinds import Op, Options, feature_kinds
+from tfonline.features.kinds import Op, Options, dictionary_of, feature_kinds
 from tfonline.features.parse import Fields, Parse
 from tfonline.features.schema import Schema
-from tfonline.features.spec import Spec, VocabularySpec
+from tfonline.features.spec import Input, Spec, VocabularySpec
 from tfonline.formats.reasons import REASONS
 from tfonline.stream.raw import Origin, RawBatch
 
@@ -21,11 +21,11 @@ _THREADS = 14 + 2 * _CORES
 
 
 class Features(tf.Module):
-    """Messages to features. For b rows of F fields, one a column, kind by kind as in kinds.KINDS (integers, then categories):
+    """Messages to features. For b rows of F fields, one a column, kind by kind as in kinds.KINDS (integers, categories, and so on):
 
     - `ids`: int32 [b, F].
     - `values`: float32 [b, F], by which an id's weights are multiplied; 1 for a category.
-    - `numeric`: float32 [b, N], the logarithms of the N integer columns, NaN where missing; only with numeric=bucket.
+    - `numeric`: float32 [b, N], logarithms, NaN where missing: with numeric=bucket of integers, and behind them of decimal numbers.
     - `crosses`: int32 [b, W], the W pairs of fields; only with cross_buckets, and where there are two fields.
     - `keys`: int64 [b, K], of K categories, 0 where missing; only with vocabulary_rows. Their `ids` are those of values without a
       row: model.tables.vocabulary knows which values have one.
@@ -70,13 +70,14 @@ class Features(tf.Module):
             ops[kind.name] = op = kind.make_op(columns, dictionaries, self.num_ids, options)
             self.num_ids += op.num_ids
         self.ops = ops
-        self.keyed_columns = [name for kind, op in ops.items() if "keys" in op.inputs for name in schema.of_kind(kind)]
+        keyed = [kind for kind, op in ops.items() if "keys" in op.inputs]
+        self.keyed_columns = [c.name for c in schema.columns if c.kind in keyed and dictionary_of(c) == "values"]
         vocabulary = _vocabulary(list(ops.values()), vocabulary_rows, self.num_ids)
         self.num_ids += vocabulary.rows if vocabulary else 0
         self.spec = Spec.of(
             vocab_size or self.num_ids,
             num_fields=sum(op.num_fields for op in ops.values()),
-            own={name: entry for op in ops.values() for name, entry in op.inputs.items()},
+            own=_side_by_side([op.inputs for op in ops.values()]),
             scaled_fields=_scaled_fields(list(ops.values())),
             cross_buckets=cross_buckets,
             heads=(schema.label,),
@@ -96,8 +97,8 @@ class Features(tf.Module):
             "ids": tf.concat([inputs.ids for inputs in of_kinds], axis=1),
             "values": tf.concat([inputs.values for inputs in of_kinds], axis=1),
         }
-        for inputs in of_kinds:
-            features |= inputs.own
+        for name in {name: None for inputs in of_kinds for name in inputs.own}:
+            features[name] = tf.concat([inputs.own[name] for inputs in of_kinds if name in inputs.own], axis=1)
         if self.crosses:
             features["crosses"] = self.crosses(tf.concat([inputs.keys for inputs in of_kinds], axis=1))
         label = dict(zip(self.spec.heads, tf.unstack(values["label"], axis=1), strict=True)) if "label" in values else {}
@@ -111,6 +112,14 @@ class Features(tf.Module):
         """
         for op in self.ops.values():
             op.keep_in(folder)
+
+
+def _side_by_side(inputs: Sequence[Mapping[str, Input]]) -> dict[str, Input]:
+    """The inputs of several kinds; those of one name are as wide as all of them."""
+    found: dict[str, Input] = {}
+    for name, entry in ((name, entry) for of_kind in inputs for name, entry in of_kind.items()):
+        found[name] = entry._replace(width=entry.width + (found[name].width if name in found else 0))
+    return found
 
 
 def _vocabulary(ops: Sequence[Op], rows: int, first_id: int) -> VocabularySpec | None:

@@ -39,8 +39,8 @@ class Schema(pydantic.BaseModel):
         if len(labels) != 1:
             raise ValueError(f"expected exactly one column of kind label, found {len(labels)} {labels}")
         if not any(KINDS[c.kind].is_feature for c in expanded):
-            kinds = " or ".join(kind.name for kind in feature_kinds())
-            raise ValueError(f"expected at least one column of kind {kinds} beside the label")
+            *kinds, last = (kind.name for kind in feature_kinds())
+            raise ValueError(f"expected at least one column of kind {', '.join(kinds)} or {last} beside the label")
         for c in expanded:
             texts = texts_of(c)
             if c.default_text and not re.fullmatch(texts.pattern, c.default_text):

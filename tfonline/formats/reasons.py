@@ -11,5 +11,5 @@ IN_WORDS = {
     "fields": "more or fewer fields than there are columns, or a line end inside",
     "label": "the label is neither 0 nor 1, true nor false",
     "tombstone": "a message without a value: a tombstone, which says that its key is deleted",
-    "number": "an integer column holds something else than a whole number of at most 18 digits",
+    "number": "a column of kind integer, number or time holds something else",
 }

@@ -30,12 +30,19 @@ from tfonline.features.kinds.category import Category
 from tfonline.features.kinds.ignore import Ignore
 from tfonline.features.kinds.integer import Integer
 from tfonline.features.kinds.label import Label
+from tfonline.features.kinds.number import Number
+from tfonline.features.kinds.time import Time
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
     from tfonline.features.dictionaries import Dictionaries
     from tfonline.features.spec import Input, Inputs
+
+
+# What the dictionaries hold of a column: the range of its numbers, an id for each of its values, boundaries between as many of its
+# numbers each, or nothing.
+Held = Literal["range", "values", "quantiles", ""]
 
 
 class Kind(Protocol):
@@ -56,8 +63,8 @@ class Kind(Protocol):
     def texts(self, column: Column) -> Texts:
         """Which texts a column takes."""
 
-    def dictionary(self, column: Column) -> Literal["range", "values", ""]:
-        """What the dictionaries hold of a column: the range of its numbers, an id for each of its values, or nothing ('')."""
+    def dictionary(self, column: Column) -> Held:
+        """What the dictionaries hold of a column."""
 
     def parse(self, text: "tf.Tensor", columns: Sequence[Column]) -> Any:
         """Texts that the columns take, string [b, k] of k columns, to typed values [b, k, ...]; b may be 0."""
@@ -103,7 +110,8 @@ class Op(Protocol):
       num_fields: F, the ids of a row.
       num_ids: so many ids it uses beyond the dictionaries', also where there are no columns.
       scaled_fields: as in spec.Spec, of these fields alone; 0 where no value is anything but 1.
-      inputs: those that only this kind has, by name; no other kind has an input of that name.
+      inputs: those that not every kind has, by name. What several kinds have under one name stands side by side, kind by kind;
+        `keys` only one kind has.
     """
 
     num_fields: int
@@ -139,7 +147,7 @@ class Options(NamedTuple):
     growing: bool = False
 
 
-KINDS: dict[str, Kind] = {each.name: each for each in (Label(), Integer(), Category(), Ignore())}
+KINDS: dict[str, Kind] = {each.name: each for each in (Label(), Integer(), Category(), Ignore(), Number(), Time())}
 
 
 def texts_of(column: Column) -> Texts:
@@ -147,8 +155,8 @@ def texts_of(column: Column) -> Texts:
     return KINDS[column.kind].texts(column)
 
 
-def dictionary_of(column: Column) -> Literal["range", "values", ""]:
-    """What the dictionaries hold of the column, see Kind."""
+def dictionary_of(column: Column) -> Held:
+    """What the dictionaries hold of the column."""
     return KINDS[column.kind].dictionary(column)
 
 

@@ -1,7 +1,9 @@
 """Texts of which the dictionaries know the frequent ones. Imports no TensorFlow until it parses; the ops are in category_ops.py."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import pydantic
 
 from tfonline.features.column import ANY_TEXT, Texts, ValueColumn
 
@@ -12,14 +14,21 @@ if TYPE_CHECKING:
     from tfonline.features.kinds import Options
     from tfonline.features.kinds.category_keys import CategoryKeys
     from tfonline.features.kinds.category_ops import CategoryOp
+    from tfonline.features.kinds.hashed_categories import SomeHashed
 
 _TEXTS = Texts(ANY_TEXT, "", "0", "any text without a tab or a line end")
 
 
 class CategoryColumn(ValueColumn):
-    """A column of kind category."""
+    """A column of kind category.
+
+    Attributes:
+      hash_buckets: its values share so many ids of its own by their hash, and neither the dictionaries nor a vocabulary that grows
+        has any of them; 0: they do.
+    """
 
     kind: Literal["category"] = "category"
+    hash_buckets: Annotated[int, pydantic.Field(ge=0, le=2**30)] = 0
 
 
 class Category:
@@ -35,7 +44,7 @@ class Category:
 
     def dictionary(self, column: CategoryColumn) -> str:
         """See Kind."""
-        return "values"
+        return "" if column.hash_buckets else "values"
 
     def parse(self, text: "tf.Tensor", columns: "Sequence[CategoryColumn]") -> "tf.Tensor":
         """See Kind."""
@@ -49,12 +58,16 @@ class Category:
 
     def make_op(
         self, columns: "Sequence[CategoryColumn]", dictionaries: "Dictionaries", first_id: int, options: "Options"
-    ) -> "CategoryOp | CategoryKeys":
+    ) -> "CategoryOp | CategoryKeys | SomeHashed":
         """See FeatureKind."""
         from tfonline.features.kinds.category_keys import CategoryKeys
         from tfonline.features.kinds.category_ops import CategoryLookup, CategoryOp
+        from tfonline.features.kinds.hashed_categories import SomeHashed
 
-        names = [column.name for column in columns]
+        names = [column.name for column in columns if not column.hash_buckets]
         if options.growing:
-            return CategoryKeys(names, [dictionaries.cat2id[f"OOV{name}"] for name in names], options.oov_buckets, first_id)
-        return CategoryOp(CategoryLookup(dictionaries, names, options.oov_buckets, first_id), len(names), options.oov_buckets)
+            missing = [dictionaries.cat2id[f"OOV{name}"] for name in names]
+            op = CategoryKeys(names, missing, options.oov_buckets, first_id)
+        else:
+            op = CategoryOp(CategoryLookup(dictionaries, names, options.oov_buckets, first_id), len(names), options.oov_buckets)
+        return SomeHashed(op, columns, first_id + op.num_ids) if len(names) < len(columns) else op

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfonline.features.dictionaries import Dictionaries
-from tfonline.features.hashes import GOLDEN, hash_text, to_int64
+from tfonline.features.hashes import GOLDEN, hash_text, modulo, to_int64
 from tfonline.features.spec import Input, Inputs
 from tfonline.lifecycle import Exit, UserError
 
@@ -40,7 +40,7 @@ class CategoryKeys:
     def __call__(self, values: tf.Tensor) -> Inputs:
         """See Op: string [b, k]. A missing value has the key 0, which is none."""
         keys = hash_text(values) + self._salts
-        bucket = self._first_bucket + tf.cast(tf.math.floormod(keys, self.num_ids), tf.int32)
+        bucket = self._first_bucket + tf.cast(modulo(keys, self.num_ids), tf.int32)
         is_missing = values == ""
         ids = tf.where(is_missing, self._missing, bucket)
         own = {"keys": tf.where(is_missing, tf.constant(0, tf.int64), keys)} if self.inputs else {}

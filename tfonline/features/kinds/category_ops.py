@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfonline.features.dictionaries import Dictionaries
-from tfonline.features.hashes import GOLDEN, hash_text, to_int64
+from tfonline.features.hashes import GOLDEN, hash_text, modulo, to_int64
 from tfonline.features.spec import Inputs
 from tfonline.lifecycle import Exit, UserError, flush_to_disk
 
@@ -93,7 +93,7 @@ class CategoryLookup(tf.Module):
         keys = self.keys(categories)
         found, unknown = self._table.lookup(keys), self._oov
         if self._oov_buckets:
-            bucket = self._first_bucket + tf.cast(tf.math.floormod(keys, self._oov_buckets), tf.int32)
+            bucket = self._first_bucket + tf.cast(modulo(keys, self._oov_buckets), tf.int32)
             unknown = tf.where(categories == "", self._oov, bucket)  # a missing value is no unknown one
         return tf.where(found < 0, unknown, found)
 

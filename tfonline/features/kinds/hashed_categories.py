@@ -1,0 +1,70 @@
+"""Values of category columns to ids by their hash, beside columns whose values have ids of their own."""
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import tensorflow as tf
+
+from tfonline.features.hashes import hash_text, modulo
+from tfonline.features.kinds.category_keys import CategoryKeys, salts_of
+from tfonline.features.kinds.category_ops import CategoryOp
+from tfonline.features.spec import Inputs
+
+if TYPE_CHECKING:
+    from tfonline.features.kinds.category import CategoryColumn
+
+
+class SomeHashed(tf.Module):
+    """See kinds.Op. The fields of the columns that are not hashed stand first, as theirs may have keys.
+
+    A hashed column has an id for a missing value, and one a bucket. All values are 1; a column's key is the hash of its name and
+    value.
+
+    Args:
+      others: makes the inputs of the columns that are not hashed; there may be none.
+      columns: all, in the order of the values.
+      first_id: the first of the ids of the hashed ones, behind those of `others`.
+
+    Raises:
+      UserError: two columns would have the same keys for the same values (exit 65).
+    """
+
+    scaled_fields = 0
+
+    def __init__(self, others: CategoryOp | CategoryKeys, columns: "Sequence[CategoryColumn]", first_id: int):
+        super().__init__(name="some_hashed")
+        self._others, self.inputs = others, others.inputs
+        hashed = [i for i, column in enumerate(columns) if column.hash_buckets]
+        others_at = [i for i in range(len(columns)) if i not in hashed]
+        self._other_places, self._places = (np.array(places, np.int32) for places in (others_at, hashed))
+        self._salts = np.array([salts_of([columns[i].name for i in hashed])], np.int64)
+        self._buckets = [columns[i].hash_buckets for i in hashed]
+        self._first = np.cumsum([first_id, *(n + 1 for n in self._buckets)])[:-1]
+        self.num_fields, self.num_ids = len(columns), others.num_ids + sum(self._buckets) + len(hashed)
+
+    def __call__(self, values: tf.Tensor) -> Inputs:
+        """See Op: string [b, k]."""
+        first = self._others(tf.gather(values, self._other_places, axis=1))
+        text = tf.gather(values, self._places, axis=1)
+        keys = hash_text(text) + self._salts
+        bucket = tf.stack([modulo(keys[:, i], n) for i, n in enumerate(self._buckets)], axis=1)
+        ids = tf.cast(self._first + tf.where(text == "", tf.constant(0, tf.int64), 1 + bucket), tf.int32)
+        second = Inputs(ids, tf.ones_like(ids, tf.float32), keys, {})
+        joined = (tf.concat(pair, axis=1) for pair in zip(first[:3], second[:3], strict=True))
+        return Inputs(*joined, first.own)
+
+    def shares(self, values: tf.Tensor) -> dict[str, tf.Tensor]:
+        """See Op. That a hashed value is unknown nobody can say."""
+        missing = values == ""
+        found = {"missing": missing}
+        order = np.argsort([*self._other_places, *self._places])
+        for what, holds in self._others.shares(tf.gather(values, self._other_places, axis=1)).items():
+            nowhere = tf.zeros_like(tf.gather(missing, self._places, axis=1))
+            found.setdefault(what, tf.gather(tf.concat([holds, nowhere], axis=1), order, axis=1))
+        return found
+
+    def keep_in(self, folder: str | os.PathLike) -> None:
+        """See Op: what the others keep."""
+        self._others.keep_in(folder)
