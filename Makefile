@@ -60,6 +60,11 @@ $(VENV)/.ready: $(LOCK_$(STACK)) pyproject.toml
 	@echo "setup: Apache Kafka $(KAFKA_VERSION)"
 	@PYTHONPATH=. $(lastword python3 $(call found)) tools/broker.py jars --version=$(KAFKA_VERSION)
 
+# The schema registry of tools/registry.py, for the tests: an option, so no part of setup.
+.kafka/.registry: $(VENV)/.ready tools/registry_jars.py
+	@$(VENV)/bin/python tools/registry.py jars
+	@touch $@
+
 # For process_data --engine=spark: an option, so no part of setup.
 $(VENV)/.spark: $(VENV)/.ready requirements-spark.txt
 	@echo "setup: PySpark (450 MB, about half a minute)"
@@ -70,7 +75,7 @@ demo: setup
 	@$(VENV)/bin/python tools/demo.py $(if $(ROWS),--rows=$(ROWS)) $(if $(filter-out 0,$(KEEP)),--keep)
 
 # Two processes, each with a broker of its own: half of the time is waiting for others' processes.
-test: setup $(VENV)/.spark programs
+test: setup $(VENV)/.spark .kafka/.registry programs
 	@$(VENV)/bin/python -m pytest -n 2 --dist=loadfile --no-loadscope-reorder
 
 # What depends on the stack most: readers, features, steps, checkpoints, export, and one kill. make test STACK=... runs all. The last file
@@ -149,7 +154,7 @@ cluster-test: setup
 security-test: setup
 	@$(VENV)/bin/python -m benchmarks.security $(SECURITY)
 
-# Removes all that the targets above made; a running local broker is stopped first.
+# Removes all that the targets above made; a running local broker or schema registry is stopped first.
 clean:
-	@if [ -x $(VENV)/bin/python ]; then $(VENV)/bin/python tools/broker.py stop; fi
+	@if [ -x $(VENV)/bin/python ]; then $(VENV)/bin/python tools/broker.py stop; $(VENV)/bin/python tools/registry.py stop; fi
 	@rm -rf $(foreach stack,$(STACKS),$(VENV_$(stack))) .venv-peers .kafka runs *.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -10,37 +10,29 @@ machine can reach the broker: it listens on localhost, without authentication. W
 log-in, and says which file a client needs; see broker_security.py.
 """
 
-import contextlib
 import dataclasses
-import fcntl
-import json
 import os
 import pathlib
 import re
-import signal
-import socket
 import subprocess
 import sys
-import time
 import uuid
 from base64 import urlsafe_b64encode
-from collections.abc import Iterator
 
 import broker_security
 import broker_settings
+import java_process
 from broker_security import Secured
 from command_line import Parser, at_least, run
+from java_process import JavaProcess
 from kafka_jars import DEFAULT_VERSION, ROOT, jars
 from kafka_jars import java as find_java
 
-from tfonline import folders
 from tfonline.lifecycle import Exit, UserError
 
 DEFAULT_DATA = ROOT / ".kafka" / "data"
 
 _OLDEST = (3, 2, 0)
-_STOP_SECS = 30.0
-_NUM_LOG_LINES_SHOWN = 12
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,18 +77,21 @@ def start(
         is taken (exit 64), or the broker does not come up (exit 69).
     """
     data = pathlib.Path(data).resolve()
-    with _locked(data):
-        broker = running(data)
-        if broker:
-            _check_same(broker, version, port, security)
-        else:
-            broker = _launch(data, version, port, security)
+    with java_process.locked(data):
+        before = running(data)
+        if before:
+            _check_same(before, version, port, security)
         try:
+            broker = before or _launch(data, version, port, security)
             _wait_until_it_answers(broker, data, timeout_secs)
             if secured := _secured(broker, data):
                 broker_security.make_users(secured, broker.internal)
         except UserError:
             kill(data)
+            raise
+        except KeyboardInterrupt:
+            if not before:
+                kill(data)
             raise
         return broker
 
@@ -104,8 +99,8 @@ def start(
 def running(data: str | os.PathLike = DEFAULT_DATA) -> Broker | None:
     """The broker whose process runs on a data folder, or None. It may not answer yet."""
     data = pathlib.Path(data).resolve()
-    state = _read_state(data)
-    if not state or not _is_broker(state["pid"], data):
+    state = java_process.read_state(data / "broker.json")
+    if not state or not _process(state["pid"], data).runs():
         return None
     return _broker(data, state)
 
@@ -116,11 +111,7 @@ def stop(data: str | os.PathLike = DEFAULT_DATA) -> str:
     broker = running(data)
     if not broker:
         return f"no broker runs on {data}"
-    what = f"Apache Kafka {broker.version} at {broker.bootstrap} (pid {broker.pid})"
-    if _signal(broker.pid, data, signal.SIGTERM):
-        return f"stopped {what}"
-    kill(data)
-    return f"killed {what}: it did not end within {_STOP_SECS:g} s of SIGTERM"
+    return _process(broker.pid, data).stop(f"Apache Kafka {broker.version} at {broker.bootstrap} (pid {broker.pid})")
 
 
 def kill(data: str | os.PathLike = DEFAULT_DATA) -> None:
@@ -128,7 +119,7 @@ def kill(data: str | os.PathLike = DEFAULT_DATA) -> None:
     data = pathlib.Path(data).resolve()
     broker = running(data)
     if broker:
-        _signal(broker.pid, data, signal.SIGKILL)
+        _process(broker.pid, data).kill()
 
 
 def _launch(data: pathlib.Path, version: str | None, port: int, security: str | None) -> Broker:
@@ -136,7 +127,7 @@ def _launch(data: pathlib.Path, version: str | None, port: int, security: str | 
     version, libs = jars(version)
     java = find_java(version)
     state = {"port": 0, "controller_port": 0, "internal_port": 0, "version": version, "security": "none"} | (
-        _read_state(data) or {}
+        java_process.read_state(data / "broker.json") or {}
     )
     # An older Kafka may start on what a newer one wrote, and misread it: Kafka has no way back.
     if _numbers(version) < _numbers(state["version"]):
@@ -145,9 +136,9 @@ def _launch(data: pathlib.Path, version: str | None, port: int, security: str | 
             f"another --data folder, or --version={state['version']}.",
             Exit.FLAGS,
         )
-    mode, ports = security or state["security"], _ports(port, state)
+    mode = security or state["security"]
+    ports = java_process.ports(port, {name: state[name] for name in ("port", "controller_port", "internal_port")})
     secured = None if mode == "none" else broker_security.prepare(data, mode, _numbers(version))
-    log = data / "broker.log"
     # Kafka makes its files readable for all, and rows are in them: only their owner gets into the folder.
     (data / "log").mkdir(exist_ok=True)
     (data / "log").chmod(0o700)
@@ -156,17 +147,8 @@ def _launch(data: pathlib.Path, version: str | None, port: int, security: str | 
     command = [java, "-Xms256m", "-Xmx512m", "-XX:+ExitOnOutOfMemoryError", *log_flags, "-cp", f"{libs}/*"]
     if not (data / "log" / "meta.properties").exists():
         _format(command, properties)
-    with open(log, "ab") as out, open(os.devnull, "rb") as nothing:
-        # Not subprocess.Popen: the broker outlives this process, and Popen warns about that.
-        pid = os.posix_spawn(
-            java,
-            [*command, "kafka.Kafka", str(properties)],
-            os.environ,
-            setsid=True,
-            file_actions=[(os.POSIX_SPAWN_DUP2, fd.fileno(), to) for fd, to in ((nothing, 0), (out, 1), (out, 2))],
-        )
-    state = {"pid": pid, "version": version, "security": mode, **ports}
-    (data / "broker.json").write_text(json.dumps(state))
+    state = {"version": version, "security": mode, **ports}
+    state = java_process.launch([*command, "kafka.Kafka", str(properties)], data / "broker.log", data / "broker.json", state)
     return _broker(data, state)
 
 
@@ -196,32 +178,6 @@ def _format(command: list[str], properties: pathlib.Path) -> None:
         )
 
 
-def _ports(port: int, last: dict) -> dict[str, int]:
-    """The ports for clients, for the controller and for the administrator: the last ones where they are still free."""
-    if port and not _free(port):
-        raise UserError(
-            f"--port={port} is taken by another program. Stop that one, or leave out --port to get a free one.", Exit.FLAGS
-        )
-    found = {}
-    with contextlib.ExitStack() as opened:  # all at once, so that they differ
-        for name, wanted in (("port", port or last["port"]), *((n, last[n]) for n in ("controller_port", "internal_port"))):
-            probe = opened.enter_context(socket.socket())
-            probe.bind(("localhost", 0))
-            found[name] = wanted if _free(wanted) else probe.getsockname()[1]
-    return found
-
-
-def _free(port: int) -> bool:
-    with socket.socket() as probe:
-        # As Java does: a port whose last connections linger is free.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("localhost", port))
-        except OSError:
-            return False
-        return port > 0
-
-
 def _check_same(broker: Broker, version: str | None, port: int, security: str | None) -> None:
     """Raises UserError if the running broker is not the one asked for."""
     wanted = [f"--version={version}"] if version and version != broker.version else []
@@ -241,73 +197,20 @@ def _wait_until_it_answers(broker: Broker, data: pathlib.Path, timeout_secs: flo
     from confluent_kafka.admin import AdminClient
 
     admin = AdminClient({"bootstrap.servers": broker.internal, "log_level": 0, "reconnect.backoff.max.ms": 200})
-    deadline = time.monotonic() + timeout_secs
-    while _is_broker(broker.pid, data):
-        with contextlib.suppress(KafkaException):
-            if admin.describe_cluster(request_timeout=1.0).result().nodes:
-                return
-        if time.monotonic() > deadline:
-            raise UserError(
-                f"Apache Kafka {broker.version} does not answer at {broker.bootstrap} after {timeout_secs:g} s; killed. "
-                f"{_tail(broker.log)}\nGive it longer with --timeout_secs.",
-                Exit.UNAVAILABLE,
-            )
-    raise UserError(
-        f"Apache Kafka {broker.version} ended while it started. {_tail(broker.log)}\nMend what the log says, or choose "
-        "another --data folder.",
-        Exit.UNAVAILABLE,
-    )
+
+    def answers() -> bool:
+        try:
+            return bool(admin.describe_cluster(request_timeout=1.0).result().nodes)
+        except KafkaException:
+            return False
+
+    name = f"Apache Kafka {broker.version}"
+    _process(broker.pid, data).wait_until(answers, name, broker.bootstrap, timeout_secs)
 
 
-def _tail(log: pathlib.Path) -> str:
-    lines = log.read_text(errors="replace").splitlines()[-_NUM_LOG_LINES_SHOWN:]
-    return "\n".join([f"The end of {log}:", *(f"  {line}" for line in lines)])
-
-
-def _is_broker(pid: int, data: pathlib.Path) -> bool:
-    """Whether the process is a Kafka on this data folder: its id may by now be another program's. False for a zombie."""
-    process = pathlib.Path(f"/proc/{pid}")
-    try:
-        # A process has no command line while it is made, too: posix_spawn returns before the kernel has set it up.
-        while not (line := (process / "cmdline").read_bytes()):
-            if (process / "stat").read_text().rpartition(")")[2].split()[0] in "ZX":
-                return False
-            time.sleep(0.001)
-    except OSError:
-        return False
-    words = line.split(b"\0")
-    return b"kafka.Kafka" in words and os.fsencode(data / "server.properties") in words
-
-
-def _signal(pid: int, data: pathlib.Path, number: signal.Signals) -> bool:
-    """Sends a signal and waits for the end of the process; false if it does not end."""
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, number)
-    deadline = time.monotonic() + _STOP_SECS
-    while _is_broker(pid, data) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    if _is_broker(pid, data):
-        return False
-    # Where it is a child of this process, nobody else reaps it.
-    with contextlib.suppress(ChildProcessError):
-        os.waitpid(pid, 0)
-    return True
-
-
-def _read_state(data: pathlib.Path) -> dict | None:
-    try:
-        return json.loads((data / "broker.json").read_text())
-    except (OSError, ValueError):
-        return None
-
-
-@contextlib.contextmanager
-def _locked(data: pathlib.Path) -> Iterator[None]:
-    """Lets one process at a time start a broker on a data folder."""
-    folders.make(str(data), "--data")
-    with open(data / "lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+def _process(pid: int, data: pathlib.Path) -> JavaProcess:
+    """A Kafka on this data folder."""
+    return JavaProcess(pid, ("kafka.Kafka", str(data / "server.properties")), data / "broker.log")
 
 
 def _numbers(version: str) -> tuple[int, ...]:

@@ -5,18 +5,17 @@ import os
 import pathlib
 import re
 import shutil
-import subprocess
 import sys
 import tempfile
+
+import maven
+from java_process import find_java
 
 from tfonline.lifecycle import Exit, UserError
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 DEFAULT_VERSION = "4.3.0"
 
-# What Maven says of a file that has come, such as a jar of Kafka: the file's name and its size.
-_FETCHED = re.compile(r"Downloaded from \S+ \S*/(\S+) \(([^)]*?B)\b")
-_FILES_A_LINE = 100
 _KAFKA_JAR = re.compile(r"kafka_2\.\d+-(\d+\.\d+\.\d+)\.jar")
 
 
@@ -64,9 +63,9 @@ def _fetch_jars(version: str, libs: pathlib.Path) -> None:
     libs.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{libs.name}-", dir=libs.parent) as folder:
         fetched = pathlib.Path(folder) / "libs"
-        command = ["mvn", "-B", "-f", str(ROOT / "tools" / "kafka" / "pom.xml"), "dependency:copy-dependencies"]
+        goal = ["-f", str(ROOT / "tools" / "kafka" / "pom.xml"), "dependency:copy-dependencies"]
         options = ["-DincludeScope=runtime", f"-Dkafka.version={version}", f"-DoutputDirectory={fetched}"]
-        status, errors = _run_maven(command + options)
+        status, errors = maven.run("broker", *goal, *options)
         if status or not (fetched / f"kafka_2.13-{version}.jar").exists():
             raise UserError(
                 f"Maven could not fetch Apache Kafka {version} (status {status}): {' '.join(errors[:1])} Check that "
@@ -78,46 +77,6 @@ def _fetch_jars(version: str, libs: pathlib.Path) -> None:
             fetched.rename(libs)
 
 
-def _run_maven(command: list[str]) -> tuple[int, list[str]]:
-    """Runs Maven and says on stderr what it has fetched; returns its exit status and its lines of errors."""
-    count, errors = 0, []
-    # On a terminal one line that is written over; in a log a line now and then.
-    begin, end, every = ("\r\033[K", "", 1) if sys.stderr.isatty() else ("", "\n", _FILES_A_LINE)
-    with subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
-    ) as maven:
-        for line in maven.stdout:
-            if line.startswith("[ERROR]"):
-                errors.append(line.rstrip("\n"))
-            if found := _FETCHED.search(line):
-                count += 1
-                if count % every == 0:
-                    print(
-                        f"{begin}broker: {count} files fetched, the last {found[1]} ({found[2]})",
-                        end=end,
-                        file=sys.stderr,
-                        flush=True,
-                    )
-    if count and not end:
-        print(file=sys.stderr)
-    return maven.returncode, errors
-
-
 def java(version: str) -> str:
-    """The path of a java command that is new enough for this version of Kafka: of JAVA_HOME, else of the PATH.
-
-    Raises:
-      UserError: there is none, or it is too old (exit 66).
-    """
-    needed = 17 if int(version.split(".")[0]) >= 4 else 11
-    home = os.environ.get("JAVA_HOME")
-    command = shutil.which("java", path=f"{home}/bin") if home else shutil.which("java")
-    hint = f"Apache Kafka {version} needs Java {needed} or newer: apt-get install openjdk-17-jre-headless, or set JAVA_HOME."
-    if not command:
-        where = f"JAVA_HOME={home} has no bin/java" if home else "no java on the PATH"
-        raise UserError(f"{where}. {hint}", Exit.NO_INPUT)
-    told = subprocess.run([command, "-version"], capture_output=True, text=True, check=False).stderr
-    match = re.search(r'version "(?:1\.)?(\d+)', told)
-    if not match or int(match[1]) < needed:
-        raise UserError(f"{command} is Java {match[1] if match else 'of an unknown version'}. {hint}", Exit.NO_INPUT)
-    return command
+    """The path of a java command that is new enough for this version of Kafka; raises as `find_java` does."""
+    return find_java(f"Apache Kafka {version}", 17 if int(version.split(".")[0]) >= 4 else 11)

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -11,7 +12,8 @@ import broker as broker_tool
 import kafka_jars
 import pytest
 from confluent_kafka.admin import AdminClient, ConfigResource
-from kafka_helpers import make_topic, read_all, run_tool
+from kafka_helpers import ROOT, make_topic, read_all, run_tool
+from process_helpers import gone, wait_until
 
 from tfonline.lifecycle import UserError
 
@@ -89,6 +91,17 @@ def test_a_broker_that_dies_shows_the_end_of_its_log(data):
     assert "Apache Kafka 4.3.0 ended while it started. The end of" in err
     assert "77" in err  # Kafka's own reason
     assert "Traceback" not in err
+
+
+def test_a_start_that_is_interrupted_leaves_no_process(data):
+    command = [sys.executable, str(ROOT / "tools" / "broker.py"), "start", f"--data={data}"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as starting:
+        wait_until(lambda: broker_tool.running(data))
+        pid = broker_tool.running(data).pid
+        starting.send_signal(signal.SIGINT)
+        out, err = starting.communicate(timeout=60)
+    assert (starting.returncode, out, err) == (130, b"", b"")
+    assert gone(pid)
 
 
 def test_a_stranger_with_the_pid_of_a_broker_is_left_alone(data):
