@@ -10,18 +10,23 @@ python tools/models.py score models FILE [--version=N] a probability a row, AUC 
 """
 
 import argparse
+import functools
 import itertools
 import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from command_line import Parser, at_least, run
 
+from tfonline import formats
 from tfonline.lifecycle import Exit, UserError
 from tfonline.publish.versions import Versions
 from tfonline.stream.row_files import open_rows
+
+if TYPE_CHECKING:
+    from tfonline.features.schema import Schema
 
 _BATCH_ROWS = 1000
 
@@ -98,15 +103,18 @@ def _score(versions: Versions, args: argparse.Namespace) -> int:
             "as in the topic, or another version.",
             Exit.DATA,
         )
+    schema = _schema(manifest)
+    columns = [column for column in schema.columns if labelled or column.kind != "label"]
+    canonical = functools.partial(formats.canonical, manifest["message_format"], columns=columns)
     logits, labels, bad = [], [], 0
     for rows in _rows(args.file):
-        found = {name: value.numpy() for name, value in signatures[name](message=tf.constant(rows)).items()}
+        found = {name: value.numpy() for name, value in signatures[name](message=tf.constant(canonical(rows))).items()}
         good = found["reason"] == 0
         bad += int((~good).sum())
         print("\n".join(f"{p:.6g}" for p in found["probability"]))
         logits.append(found["logit"][good])
         if labelled:
-            labels += itertools.compress(_labels(rows, manifest), good)
+            labels += itertools.compress(_labels(rows, schema, manifest["message_format"]), good)
     logits, num_good = np.concatenate([*logits, np.zeros(0, np.float32)]), sum(map(len, logits))
     metrics = ""
     if labels:
@@ -147,19 +155,24 @@ def _rows(path: str) -> Iterator[list[bytes]]:
             yield some
 
 
-def _labels(rows: list[bytes], manifest: dict[str, Any]) -> list[bool]:
+def _schema(manifest: dict[str, Any]) -> "Schema":
+    """The columns that the version was made for. An old manifest does not tell their kinds: then all features are categories."""
+    from tfonline.features.schema import Schema
+
+    contract, label = manifest["contract"], manifest["label"]
+    names, options = contract["columns"], contract.get("column_options", {})
+    kinds = contract.get("kinds") or ["label" if name == label else "category" for name in names]
+    columns = [{"name": name, "kind": kind, **options.get(name, {})} for name, kind in zip(names, kinds, strict=True)]
+    return Schema.model_validate({"name": "served", "columns": columns})
+
+
+def _labels(rows: list[bytes], schema: "Schema", message_format: str) -> list[bool]:
     """Whether each row is a click; only meaningful of rows that the model has taken."""
     import tensorflow as tf
 
     from tfonline.features.parse import Parse
-    from tfonline.features.schema import Schema
 
-    # What the other columns hold the model has checked.
-    contract, label = manifest["contract"], manifest["label"]
-    options = contract.get("column_options", {}).get(label, {})
-    columns = [{"name": n, **({"kind": "label", **options} if n == label else {"kind": "category"})} for n in contract["columns"]]
-    parse = Parse(Schema.model_validate({"name": "served", "columns": columns}), manifest["message_format"])
-    return (parse(tf.constant(rows)).values["label"][:, 0] == 1).numpy().tolist()
+    return (Parse(schema, message_format)(tf.constant(rows)).values["label"][:, 0] == 1).numpy().tolist()
 
 
 def _number(value: float | None) -> str:

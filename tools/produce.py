@@ -188,14 +188,15 @@ def encoder(message_format: str, columns: str) -> Encode:
     """
     from tfonline.features.schema import load_schema
 
-    key, write = json.dumps(load_schema(columns).names).encode(), find(message_format).encode
+    schema = load_schema(columns)
+    key, write = json.dumps(schema.names).encode(), find(message_format).encode
 
     def encode(line: bytes) -> tuple[bytes, bytes]:
         try:
             fields = line.decode().split("\t")
         except UnicodeDecodeError as e:
             raise ValueError(f"it is not UTF-8 text (byte {e.start + 1} is 0x{line[e.start]:02x})") from e
-        return key, write(fields)
+        return key, write(fields, schema.columns)
 
     return encode
 

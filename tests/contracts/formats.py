@@ -3,6 +3,7 @@
 import tensorflow as tf
 
 from tfonline.features.schema import Schema
+from tfonline.formats import find, served
 from tfonline.formats.reasons import REASONS
 
 
@@ -40,10 +41,15 @@ def decoded(form, messages, columns):
     return [([t.decode() for t in row], REASONS[r]) for row, r in zip(text.numpy().tolist(), reason.numpy(), strict=True)]
 
 
-def attempt(form, fields):
+def encoded(form, rows, columns=None):
+    """Messages of rows of texts; of SMALL where no columns are given."""
+    return [form.encode(row, columns or columns_of(SMALL)) for row in rows]
+
+
+def attempt(form, fields, columns):
     """A row's message and '', or None and why the format does not write it."""
     try:
-        return form.encode(fields), ""
+        return form.encode(fields, columns), ""
     except ValueError as e:
         return None, str(e)
 
@@ -55,24 +61,27 @@ def fields_come_back(form, refused):
         ["1", "9" * 18, "-" + "9" * 18, "grün", "日本"],
         ["0", "1", "2", " a ", "null"],
     ]
-    assert decoded(form, [form.encode(row) for row in rows], columns_of(SMALL)) == [(row, "") for row in rows]
+    assert decoded(form, encoded(form, rows), columns_of(SMALL)) == [(row, "") for row in rows]
     unlabelled = [row[1:] for row in rows]
-    assert decoded(form, [form.encode(row) for row in unlabelled], columns_of(SMALL, False)) == [(row, "") for row in unlabelled]
+    assert decoded(form, encoded(form, unlabelled, columns_of(SMALL, False)), columns_of(SMALL, False)) == [
+        (row, "") for row in unlabelled
+    ]
     mixed = ["ab", "5", "1", "cd", "-3"]
-    assert decoded(form, [form.encode(mixed)], columns_of(MIXED)) == [(mixed, "")]
+    assert decoded(form, encoded(form, [mixed], columns_of(MIXED)), columns_of(MIXED)) == [(mixed, "")]
 
 
 def a_value_may_be_missing(form, refused):
     rows = [[*ROW[:i], "", *ROW[i + 1 :]] for i in range(1, 5)] + [["1", "", "", "", ""]]
-    assert decoded(form, [form.encode(row) for row in rows], columns_of(SMALL)) == [(row, "") for row in rows]
+    assert decoded(form, encoded(form, rows), columns_of(SMALL)) == [(row, "") for row in rows]
 
 
 def a_refused_row_is_refused_alone(form, refused):
-    bad = [(form.encode(fields), reason) for fields, reason in REFUSED] + [(b"", "empty"), *refused.items()]
-    messages, expected = [form.encode(ROW)], [(ROW, "")]
+    of_texts = [(fields, reason) for fields, reason in REFUSED if reason != "fields" or not form.named]
+    bad = [(*encoded(form, [fields]), reason) for fields, reason in of_texts] + [(b"", "empty"), *refused.items()]
+    messages, expected = encoded(form, [ROW]), [(ROW, "")]
     for i, (message, reason) in enumerate(bad):
         good = ["0", str(i), "", f"after {i}", ""]
-        messages += [message, form.encode(good)]
+        messages += [message, *encoded(form, [good])]
         expected += [(_BAD, reason), (good, "")]
     assert decoded(form, messages, columns_of(SMALL)) == expected
     assert decoded(form, [message for message, _ in bad], columns_of(SMALL)) == [(_BAD, reason) for _, reason in bad]
@@ -81,7 +90,7 @@ def a_refused_row_is_refused_alone(form, refused):
 
 
 def a_damaged_message_is_refused(form, refused):
-    whole = form.encode(ROW)
+    [whole] = encoded(form, [ROW])
     damaged = [whole[: len(whole) // 2], b"\xff\xfe", b" "]
     found = decoded(form, [whole, *(m for d in damaged for m in (d, whole))], columns_of(SMALL))
     assert found[::2] == [(ROW, "")] * 4
@@ -91,8 +100,8 @@ def a_damaged_message_is_refused(form, refused):
 def no_row_is_lost_doubled_or_moved(form, refused):
     rows = [["0", str(i), "", f"c{i}", ""] for i in range(1000)]
     bad = {i for i in range(1000) if i % 7 == 3}
-    messages = [form.encode(ROW[:2]) if i in bad else form.encode(row) for i, row in enumerate(rows)]
-    expected = [(_BAD, "fields") if i in bad else (row, "") for i, row in enumerate(rows)]
+    messages = encoded(form, [["2", *ROW[1:]] if i in bad else row for i, row in enumerate(rows)])
+    expected = [(_BAD, "label") if i in bad else (row, "") for i, row in enumerate(rows)]
     assert decoded(form, messages, columns_of(SMALL)) == expected
     assert decoded(form, [], columns_of(SMALL)) == []
 
@@ -110,7 +119,7 @@ def what_is_written_is_read_or_its_field_is_named(form, refused):
     for character in (*map(chr, range(256)), "\u2028", "日", "😀"):
         value = f"a{character}b"
         row = [*ROW[:3], value, "cd"]
-        message, refusal = attempt(form, row)
+        message, refusal = attempt(form, row, columns_of(SMALL))
         if refusal:
             assert refusal.startswith(f"field 4, {value!r}, "), refusal
         else:
@@ -118,7 +127,7 @@ def what_is_written_is_read_or_its_field_is_named(form, refused):
     messages, rows = zip(*written, strict=True)
     assert decoded(form, messages, columns_of(SMALL)) == [(row, "") for row in rows]
     for schema in ONE:
-        message, refusal = attempt(form, [""])
+        message, refusal = attempt(form, [""], columns_of(schema, False))
         if refusal:
             assert refusal.startswith("field 1, '', "), refusal
         else:
@@ -126,6 +135,9 @@ def what_is_written_is_read_or_its_field_is_named(form, refused):
 
 
 def serving_can_run_it(form, refused):
+    if not form.in_graph:
+        assert find(served(form.name)).in_graph
+        return
     decode = tf.function(lambda message: form.decode(message, columns_of(SMALL)), autograph=False)
     graph = decode.get_concrete_function(tf.TensorSpec([None], tf.string)).graph
     text, reason = graph.structured_outputs
@@ -136,7 +148,7 @@ def serving_can_run_it(form, refused):
 
 
 def it_knows_its_own_messages(form, refused):
-    text = form.encode(ROW).decode()
+    text = encoded(form, [ROW])[0].decode()
     assert form.resembles(text, 5)
     assert form.fault(text, SMALL) == ""
     assert "5" in form.expected(5)

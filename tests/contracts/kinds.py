@@ -75,7 +75,7 @@ def a_bad_row_is_refused_alone(kind: Kind, case: Case) -> None:
     pairs = [(i, j) for i in range(len(good)) for j in range(len(bad))]
     for name, form in FORMATS.items():
         alone, of_blanks, mixed = (
-            Parse(schema, name)(tf.constant([form.encode(row) for row in rows]))
+            Parse(schema, name)(tf.constant([form.encode(row, schema.columns) for row in rows]))
             for rows in (good, [blank] * len(pairs), [row for i, j in pairs for row in (good[i], bad[j])])
         )
         assert not alone.reason.numpy().any(), [REASONS[r] for r in alone.reason]

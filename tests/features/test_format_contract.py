@@ -13,6 +13,18 @@ from tfonline.formats.tsv import Tsv
 CASES = {
     "tsv": {b"1\t5\t-3\tab\tc\rd": "fields", b"1\t5\t-3\tab\t\xff": "encoding"},
     "json": {b'["1","5","-3","ab","c\\"d"]': "json", b'["1","5","-3","ab","\xff"]': "encoding", b'{"label":"1"}': "json"},
+    "json_objects": {
+        b'{"label": 1, "I1": [5]}': "type",
+        b'{"label": 1, "I1": {"a": 5}}': "type",
+        b'{"label": 1, "C1": "a\\tb"}': "type",
+        b'{"label": 1, "C1": "\xff"}': "encoding",
+        b'{"label": 1, "I1": 5.5}': "number",
+        b'{"label": 1, "I1": true}': "number",
+        b'{"I1": 5}': "label",
+        b'{"label": 1': "json",
+        b'["1","5"]': "json",
+        b"7": "json",
+    },
 }
 
 
@@ -24,8 +36,8 @@ def test_a_format_keeps_its_contract(name, check):
 
 def test_a_format_that_breaks_it_is_found():
     class Quoting(Tsv):
-        def encode(self, fields):
-            return super().encode([f'"{field}"' for field in fields])
+        def encode(self, fields, columns):
+            return super().encode([f'"{field}"' for field in fields], columns)
 
     check_format(Tsv(), CASES["tsv"])
     with pytest.raises(AssertionError):
@@ -38,6 +50,7 @@ def test_an_unknown_format_is_named():
 
 
 def test_messages_are_written_without_tensorflow():
-    code = "import sys; from tfonline.formats import FORMATS; [f.encode(['1', 'a']) for f in FORMATS.values()]; "
+    code = "import sys; from tfonline.formats import FORMATS; from tfonline.features.schema import load_schema; "
+    code += "columns = load_schema('configs/criteo.yaml').columns[:2]; [f.encode(['1', '2'], columns) for f in FORMATS.values()]; "
     code += "sys.exit('tensorflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -86,6 +86,6 @@ def test_a_line_that_is_not_utf8_is_not_written_as_another_one(encode):
 
 
 def test_tsv_messages():
-    assert formats.find("tsv").encode(["1", "5", "", 'a,"b\\', "é"]) == b'1\t5\t\ta,"b\\\t\xc3\xa9'
+    assert formats.find("tsv").encode(["1", "5", "", 'a,"b\\', "é"], ()) == b'1\t5\t\ta,"b\\\t\xc3\xa9'
     with pytest.raises(ValueError, match="field 2, 'a\\\\tb', holds a tab, which the trainer does not read in a tsv message"):
-        formats.find("tsv").encode(["1", "a\tb"])
+        formats.find("tsv").encode(["1", "a\tb"], ())

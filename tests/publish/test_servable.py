@@ -27,7 +27,7 @@ MODELS = {
 
 
 def as_json(row: bytes) -> bytes:
-    return formats.find("json").encode(row.decode().split("\t"))
+    return formats.find("json").encode(row.decode().split("\t"), ())
 
 
 @pytest.fixture(scope="module", params=MODELS.values(), ids=MODELS)

@@ -29,7 +29,10 @@ def look(*rows, message_format="tsv"):
         (b"1\t3\tred\ta,b,c,d,e,f,g", "4 fields separated by tabs (one is missing; the label?)"),
         (b"red", "text of a single field"),
         (b'"1"\t"3"\t""\t"red"\t"blue"', "5 fields separated by tabs, with quotes around them"),
-        (b'{"label": 1, "I1": 3, "C1": "red"}', "JSON objects"),
+        (
+            b'{"label": 1, "I1": 3, "C1": "red"}',
+            "JSON objects (the trainer reads such messages with --message_format=json_objects)",
+        ),
         (b'["1", "3", "", "red", "blue"]', "JSON lists (the trainer reads such messages with --message_format=json)"),
         (gzip.compress(GOOD, mtime=0), "gzip data (a file of it needs a name that ends in .gz)"),
         (b"Obj\x01\x04\x14avro.codec\x08null\x16avro.schema", "an Avro file"),
@@ -96,7 +99,7 @@ def test_rows_of_words_are_no_headers():
         (GOOD, "The rows look like 5 fields separated by tabs (the trainer reads such messages with --message_format=tsv); "),
         (json.dumps(["1", "3", "red"]).encode(), "The rows look like JSON lists of 3 values; "),
         (b'["1", "3", "red]', "The rows look like JSON lists that are cut or damaged; "),
-        (b'{"label": 1}', "The rows look like JSON objects; "),
+        (b'{"label": 1}', "The rows look like JSON objects (the trainer reads such messages with --message_format=json_objects); "),
     ],
 )
 def test_json_is_expected(row, said):

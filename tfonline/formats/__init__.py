@@ -2,8 +2,9 @@
 
 A format is one module with one class, and knows of bytes what nobody else has to:
 
-- `decode` finds the columns' texts of many messages at once. It is a graph of TensorFlow's own operations, for the SavedModel runs
-  it where no Python is. A row that it refuses has a reason, and costs no other row anything.
+- `decode` finds the columns' texts of many messages at once. A row that it refuses has a reason, and costs no other row anything.
+  With `in_graph` it is a graph of TensorFlow's own operations, which the SavedModel runs where no Python is. Other formats are
+  decoded by Python in the trainer's graph; models that learned from them take the canonical form of a row, TSV (see canonical).
 - `encode` is its inverse, for the tools: `decode` gives back what it writes, field by field. A text that the format has no place
   for it refuses, and names the field. It needs no TensorFlow, so that the tools start fast.
 - `example` is a message that `decode` takes.
@@ -20,6 +21,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from tfonline.formats.json_list import JsonList
+from tfonline.formats.json_objects import JsonObjects, decoder
 from tfonline.formats.tsv import Tsv
 
 if TYPE_CHECKING:
@@ -35,18 +37,23 @@ class Format(Protocol):
 
     Attributes:
       name: as `--message_format` says it.
+      in_graph: whether `decode` is a graph of TensorFlow's own operations.
+      named: whether messages name their values. If not, a value is known by its place, and a message has one a column.
     """
 
     name: str
+    in_graph: bool
+    named: bool
 
     def decode(self, message: "tf.Tensor", columns: "Sequence[Column]") -> "Decoded":
         """The columns' texts and the reasons of `message`, string [b]; b may be 0."""
 
-    def encode(self, fields: Sequence[str]) -> bytes:
+    def encode(self, fields: Sequence[str], columns: "Sequence[Column]") -> bytes:
         """The message of a row.
 
         Args:
           fields: the columns' texts, in order; '' for a missing value. Whether each fits its column is for `decode` to say.
+          columns: of the message.
 
         Raises:
           ValueError: a field cannot be written; its number (from 1), its text and why, in words.
@@ -66,7 +73,7 @@ class Format(Protocol):
 
 
 # Of two formats that a text resembles the later one is told: there is little that TSV cannot be.
-FORMATS: dict[str, Format] = {each.name: each for each in (Tsv(), JsonList())}
+FORMATS: dict[str, Format] = {each.name: each for each in (Tsv(), JsonList(), JsonObjects())}
 
 
 def find(name: str) -> Format:
@@ -78,3 +85,16 @@ def find(name: str) -> Format:
     if name not in FORMATS:
         raise ValueError(f"{name!r} is no format of messages. Expected one of {', '.join(FORMATS)}.")
     return FORMATS[name]
+
+
+def served(name: str) -> str:
+    """The format of the messages that a published model takes, where it has learned from those of this one."""
+    return name if find(name).in_graph else Tsv.name
+
+
+def canonical(name: str, messages: Sequence[bytes], columns: "Sequence[Column]") -> list[bytes]:
+    """Messages of this format as a published model takes them, see served; one that is no row becomes one that it refuses."""
+    if find(name).in_graph:
+        return list(messages)
+    rows, _ = decoder(columns)(messages)
+    return rows

@@ -27,7 +27,7 @@ class JsonList:
     A string with a comma, a quote, a backslash or a control character has no vectorised form: it is refused, and not written.
     """
 
-    name = "json"
+    name, in_graph, named = "json", True, False
 
     def decode(self, message: "tf.Tensor", columns: "Sequence[Column]") -> "Decoded":
         """See Format."""
@@ -43,7 +43,7 @@ class JsonList:
         row = tf.strings.regex_replace(row, '"', "")
         return cut(tf.where(plain, row, message), ~plain, columns, malformed="json")
 
-    def encode(self, fields: Sequence[str]) -> bytes:
+    def encode(self, fields: Sequence[str], columns: "Sequence[Column]") -> bytes:
         """See Format."""
         check_writable(fields, _UNWRITABLE, self.name)
         # Letters beyond ASCII stay as they are: their \u escapes are such as the reader cannot undo.
@@ -51,7 +51,7 @@ class JsonList:
 
     def example(self, columns: "Sequence[Column]") -> bytes:
         """See Format."""
-        return self.encode(example_fields(columns))
+        return self.encode(example_fields(columns), columns)
 
     def expected(self, num_fields: int) -> str:
         """See Format."""

@@ -67,9 +67,6 @@ def _look(row: bytes, schema: Schema, message_format: str) -> str:
         text = row.decode()
     except UnicodeDecodeError:
         return "binary data, such as Protobuf or Avro messages" if _CONTROLS.search(row) else "text that is not UTF-8"
-    stripped = text.strip()
-    if stripped.startswith("{") and stripped.endswith("}"):
-        return "JSON objects"
     for other in reversed(FORMATS.values()):
         if look := other.resembles(text, len(schema.columns)):
             if other.name == message_format:

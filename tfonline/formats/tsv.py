@@ -20,7 +20,7 @@ _UNWRITABLE = re.compile(r"[\t\r\n]")
 class Tsv:
     """See Format. It cannot write a tab or a line end, nor a row of one field without a value: that would be no byte at all."""
 
-    name = "tsv"
+    name, in_graph, named = "tsv", True, False
 
     def decode(self, message: "tf.Tensor", columns: "Sequence[Column]") -> "Decoded":
         """See Format."""
@@ -31,7 +31,7 @@ class Tsv:
         # Where there is but one column, nothing else tells an empty message from a missing value.
         return cut(message, tf.equal(message, ""), columns)
 
-    def encode(self, fields: Sequence[str]) -> bytes:
+    def encode(self, fields: Sequence[str], columns: "Sequence[Column]") -> bytes:
         """See Format."""
         check_writable(fields, _UNWRITABLE, self.name)
         if list(fields) == [""]:
@@ -40,7 +40,7 @@ class Tsv:
 
     def example(self, columns: "Sequence[Column]") -> bytes:
         """See Format."""
-        return self.encode(example_fields(columns))
+        return self.encode(example_fields(columns), columns)
 
     def expected(self, num_fields: int) -> str:
         """See Format."""

@@ -381,7 +381,7 @@ def _write(servable: Servable, beside: pathlib.Path, job: _Job) -> None:
     servable.write(beside)
     with plain_path(beside) as plain:
         signature = tf.saved_model.load(plain).signatures["serving_default"]
-    logits = signature(message=tf.constant(job.messages))["logit"].numpy()
+    logits = signature(message=tf.constant(servable.canonical(job.messages)))["logit"].numpy()
     good = ~np.isnan(job.logits)
     if not np.allclose(logits[good], job.logits[good], rtol=0, atol=_PROBE_TOLERANCE):
         furthest = np.nanmax(np.abs(logits[good] - job.logits[good]), initial=0)

@@ -4,6 +4,7 @@ import pathlib
 
 import tensorflow as tf
 
+from tfonline import formats
 from tfonline.features.kinds import feature_kinds
 from tfonline.features.parse import Fields, Parse, parse_served
 from tfonline.features.pipeline import Features
@@ -20,8 +21,8 @@ class Servable(tf.Module):
     Its SavedModel has three signatures, all giving `logit` and `probability`, float32 [n], and `reason`, int32 [n]. A row that
     cannot be scored does not fail its request: its scores are NaN and its reason is an index into REASONS, else 0.
 
-    - `serving_default`: `message`, string [n]: rows as in the topic, all of them with the label's field. It holds 0 or 1, which
-      does not change the scores.
+    - `serving_default`: `message`, string [n]: rows as in the topic, or as TSV (see formats.served), all of them with the label's
+      field. It holds 0 or 1, which does not change the scores.
     - `unlabelled`: `message`, string [n]: rows as in the topic, all of them without the label's field.
     - `columns`: a tensor [n] a column that is a feature: float64 for an integer, NaN where missing, and string for a category, ''
       where missing. A number that is not whole, or not below 2^53 in size, is refused: a message says larger ones exactly.
@@ -35,8 +36,8 @@ class Servable(tf.Module):
     def __init__(self, model: ModelSettings, schema: Schema, features: Features):
         super().__init__(name="servable")
         self._schema, self._features = schema, features
-        self._message_format = features.parse.message_format
-        self._parse = features.parse
+        self._message_format = formats.served(features.parse.message_format)
+        self._parse = Parse(schema, self._message_format)
         self._parse_unlabelled = Parse(schema, self._message_format, labelled=False)
         self.model = make_network(features.spec, model)
         self.model.build()
@@ -54,6 +55,10 @@ class Servable(tf.Module):
                 }
             ),
         }
+
+    def canonical(self, messages: list[bytes]) -> list[bytes]:
+        """Messages of the topic as the signature `serving_default` takes them."""
+        return formats.canonical(self._features.parse.message_format, messages, self._schema.columns)
 
     def load(self, checkpoint: str) -> None:
         """Takes over the weights of a checkpoint (its path without a suffix), and nothing else of it.

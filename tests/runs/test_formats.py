@@ -1,0 +1,96 @@
+"""The same rows in several formats are the same rows: trained, published and scored."""
+
+import json
+import pathlib
+
+import models
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfonline.config import parse
+from tfonline.evaluate.progressive import PREDICTION
+from tfonline.features.schema import load_schema
+from tfonline.formats import FORMATS, canonical
+from tfonline.publish.versions import Versions
+from tfonline.train import run
+
+COLUMNS = """
+name: shop
+columns:
+  - {name: click, kind: label, path: labels.click}
+  - {name: item_price, kind: number, path: item.price}
+  - {name: age, kind: integer, default: 30}
+  - {name: user_id, kind: category}
+  - {name: device_ip, kind: category, hash_buckets: 50}
+  - {name: at, kind: time}
+  - {name: request, kind: ignore}
+"""
+ROWS, BAD = 600, 7
+FLAGS = [
+    "--vocabulary_rows=64", "--admit_after=2", "--admit_counters=1024", "--oov_buckets=20", "--cross_buckets=500", "--history",
+    "--window_rows=100", "--batch_size=50", "--deep_layers=8,4", "--embedding_dim=4", "--stop_at=latest", "--save_predictions",
+    "--export_every_windows=1", "--gate_rows=50", "--gate_min_auc=0", "--gate_calibration=0", "--gate_max_regression=9",
+]  # fmt: skip
+
+
+def make_rows() -> list[list[str]]:
+    """Texts without a comma or a quote, which all formats can write; some are missing."""
+    r = np.random.default_rng(3)
+    rows = []
+    for i in range(ROWS):
+        user, price = r.integers(0, 30), round(float(r.gamma(2)), 3)
+        click = int(r.random() < (0.7 if user % 3 else 0.2))
+        row = [
+            str(click),
+            str(price),
+            str(r.integers(0, 80)),
+            f"u{user}",
+            f"10.0.0.{r.integers(0, 200)}",
+            str(1_700_000_000 + 977 * i),
+        ]
+        rows.append([t if j == 0 or (i + j) % 9 else "" for j, t in enumerate(row)] + [f"r{i}"])
+    return rows
+
+
+def trained(folder: pathlib.Path, message_format: str) -> tuple[np.ndarray, pathlib.Path]:
+    """What was scored, and the newest version."""
+    (folder / "columns.yaml").write_text(COLUMNS)
+    columns = load_schema(str(folder / "columns.yaml")).columns
+    lines = [FORMATS[message_format].encode(row, columns) for row in make_rows()]
+    lines[BAD] = FORMATS[message_format].encode(["2", *make_rows()[BAD][1:]], columns)
+    (folder / "rows").write_bytes(b"\n".join(lines) + b"\n")
+    about = {"columns": folder / "columns.yaml", "input_files": folder / "rows", "model_dir": folder / "model"}
+    about |= {"export_dir": folder / "models", "message_format": message_format}
+    summary = run(parse(["", *(f"--{name}={value}" for name, value in about.items()), *FLAGS])).summary
+    assert (summary["rows"], summary["rejected"]) == (ROWS - 1, 1)
+    record = json.loads((folder / "model" / "rejected.jsonl").read_text())
+    assert (record["offset"], record["reason"]) == (BAD, "label")
+    versions = Versions(folder / "models")
+    return np.fromfile(folder / "model" / "predictions.bin", PREDICTION), versions.path(versions.numbers[-1])
+
+
+@pytest.mark.parametrize("message_format", [name for name in FORMATS if name != "tsv"])
+def test_a_format_gives_the_scores_of_tsv_to_the_bit(tmp_path, message_format, capsys):
+    (tmp_path / "tsv").mkdir()
+    (tmp_path / "other").mkdir()
+    of_tsv, tsv_version = trained(tmp_path / "tsv", "tsv")
+    of_other, version = trained(tmp_path / "other", message_format)
+    assert np.array_equal(of_other, of_tsv)
+
+    lines = (tmp_path / "other" / "rows").read_bytes().splitlines()
+    columns = load_schema(str(tmp_path / "other" / "columns.yaml")).columns
+    signatures = [tf.saved_model.load(str(path)).signatures["serving_default"] for path in (tsv_version, version)]
+    wanted = signatures[0](message=tf.constant((tmp_path / "tsv" / "rows").read_bytes().splitlines()))
+    found = signatures[1](message=tf.constant(canonical(message_format, lines, columns)))
+    assert np.array_equal(found["logit"], wanted["logit"], equal_nan=True)
+    assert np.flatnonzero(np.isnan(found["logit"])).tolist() == [BAD]
+
+    capsys.readouterr()
+    printed = []
+    for name in ("tsv", "other"):
+        assert models.main(["score", str(tmp_path / name / "models"), str(tmp_path / name / "rows")]) == 0
+        printed.append(capsys.readouterr())
+    assert printed[0] == printed[1]
+    assert f"rows={ROWS} bad=1 labelled={ROWS - 1}" in printed[1].err
+    assert models.main(["verify", str(tmp_path / "other" / "models")]) == 0

@@ -1,0 +1,234 @@
+"""JSON objects whose keys are the columns' names or paths, decoded by Python. Imports no TensorFlow until it decodes."""
+
+import json
+import operator
+import re
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from tfonline.features.kinds import KINDS
+from tfonline.formats.reasons import REASONS
+from tfonline.formats.writing import check_writable, example_fields
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+    from tfonline.features.column import Column
+    from tfonline.features.schema import Schema
+    from tfonline.formats.separated import Decoded
+
+# What the canonical row, which is TSV, has no place for.
+_UNWRITABLE = re.compile(r"[\t\r\n]")
+_WHOLE = re.compile(r"0|-?[1-9][0-9]{0,17}")
+_LARGEST = 2.0**53  # from here on a float has no longer every whole number
+_ENCODING, _NOT_JSON, _TYPE = (REASONS.index(reason) for reason in ("encoding", "json", "type"))
+
+
+class JsonObjects:
+    """See Format. A column's value stands under its name, or its path: `item.price` is `price` in the object `item`.
+
+    Keys that belong to no column are passed by. A missing key and null are a missing value. A value is a text, a number, true or
+    false; an integer may be written as 5.0. What is another object or a list is refused, and so is a text with a tab or a line end.
+    """
+
+    name, in_graph, named = "json_objects", False, True
+
+    def decode(self, message: "tf.Tensor", columns: "Sequence[Column]") -> "Decoded":
+        """See Format."""
+        import numpy as np
+        import tensorflow as tf
+
+        from tfonline.formats.separated import Decoded, cut
+
+        rows_of = decoder(columns)
+
+        def rows(messages: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            made, reasons = rows_of(messages.tolist())
+            return np.array(made, object), np.array(reasons, np.int32)
+
+        row, refused = tf.numpy_function(rows, [message], [tf.string, tf.int32], stateful=False)
+        row, refused = tf.reshape(row, tf.shape(message)), tf.reshape(refused, tf.shape(message))
+        text, reason = cut(row, (refused > 0) | (message == ""), columns)
+        return Decoded(text, tf.where(refused > 0, refused, reason))
+
+    def encode(self, fields: Sequence[str], columns: "Sequence[Column]") -> bytes:
+        """See Format. Whole numbers are written as such where the column is one of numbers; missing values are left out."""
+        check_writable(fields, _UNWRITABLE, self.name)
+        row: dict[str, Any] = {}
+        for column, field in zip(columns, fields, strict=True):
+            if field:
+                *inside, key = _path(column)
+                at = row
+                for name in inside:
+                    at = at.setdefault(name, {})
+                at[key] = int(field) if KINDS[column.kind].reason and _WHOLE.fullmatch(field) else field
+        return json.dumps(row, ensure_ascii=False).encode()
+
+    def example(self, columns: "Sequence[Column]") -> bytes:
+        """See Format."""
+        return self.encode(example_fields(columns), columns)
+
+    def expected(self, num_fields: int) -> str:
+        """See Format."""
+        return f"JSON objects of {num_fields} columns"
+
+    def resembles(self, text: str, num_fields: int) -> str:
+        """See Format."""
+        stripped = text.strip()
+        return "JSON objects" if stripped.startswith("{") and stripped.endswith("}") else ""
+
+    def fault(self, text: str, schema: "Schema") -> str:
+        """See Format."""
+        try:
+            keys = msgspec.json.decode(text.strip())
+        except msgspec.MsgspecError:
+            return "JSON objects that are cut or damaged"
+        paths = {_path(column)[0] for column in schema.columns}
+        if paths & set(keys):
+            return ""
+        found, wanted = (", ".join(sorted(names)[:3]) for names in (keys, paths))
+        return f"JSON objects with other keys ({found}, ...) than the columns' ({wanted}, ...)"
+
+
+def decoder(columns: "Sequence[Column]") -> Callable[[Sequence[bytes]], tuple[list[bytes], list[int]]]:
+    """What makes canonical rows of messages.
+
+    Most rows are read at once into a type made of the columns. Where that fails, for whatever reason, `read_slowly` has the say.
+
+    Returns:
+      a function of messages; it gives of each its columns' texts with tabs between them, b'' where it is refused, and the reason as
+      an index into REASONS, 0 where the texts may be a row.
+    """
+    paths = [_path(column) for column in columns]
+    read, num_tabs = _fast_reader(columns, paths), len(columns) - 1
+
+    def row_of(message: bytes) -> tuple[bytes, int]:
+        if not message:
+            return b"", 0  # for what follows to say so
+        try:
+            line = read(message)
+            if line.count("\t") == num_tabs and "\n" not in line and "\r" not in line:
+                return line.encode(), 0
+        except (msgspec.MsgspecError, UnicodeError, AttributeError):
+            pass
+        try:
+            return "\t".join(read_slowly(message, columns)).encode(), 0
+        except _Refused as e:
+            return b"", e.reason
+
+    def rows(messages: Sequence[bytes]) -> tuple[list[bytes], list[int]]:
+        made = [row_of(message) for message in messages]
+        return [row for row, _ in made], [reason for _, reason in made]
+
+    return rows
+
+
+class _Refused(ValueError):
+    """A message is no row.
+
+    Attributes:
+      reason: why, an index into REASONS.
+    """
+
+    def __init__(self, reason: int, why: str):
+        super().__init__(why)
+        self.reason = reason
+
+
+def read_slowly(message: bytes, columns: "Sequence[Column]") -> list[str]:
+    """The columns' texts, one after the other.
+
+    Raises:
+      _Refused: the message is no JSON object, or a value no text, number or truth; says the path and what was expected.
+    """
+    try:
+        message.decode()
+        row = msgspec.json.decode(message)
+    except UnicodeError:
+        raise _Refused(_ENCODING, "it is not UTF-8") from None
+    except msgspec.MsgspecError as e:
+        raise _Refused(_NOT_JSON, f"it is no JSON: {e}") from None
+    if not isinstance(row, dict):
+        raise _Refused(_NOT_JSON, f"it is a JSON {_type_of(row)}, expected is an object")
+    return [_text_at(row, column) for column in columns]
+
+
+def _text_at(row: dict[str, Any], column: "Column") -> str:
+    value: Any = row
+    path = _path(column)
+    for i, name in enumerate(path):
+        if value is None:
+            return ""
+        if not isinstance(value, dict):
+            raise _Refused(_TYPE, f"{'.'.join(path[:i])} is a {_type_of(value)}, expected is an object with {'.'.join(path[i:])}")
+        value = value.get(name)
+    match value:
+        case None:
+            return ""
+        case bool():
+            return "true" if value else "false"
+        case float() if column.kind in ("integer", "time") and value.is_integer() and abs(value) < _LARGEST:
+            return str(int(value))
+        case int() | float():
+            return str(value)
+        case str() if not _UNWRITABLE.search(value):
+            return value
+        case str():
+            raise _Refused(_TYPE, f"{'.'.join(path)} holds a tab or a line end, which no text of a column may")
+    raise _Refused(_TYPE, f"{'.'.join(path)} is a {_type_of(value)}, expected is a text, a number, true or false")
+
+
+def _type_of(value: Any) -> str:
+    return {dict: "object", list: "list", str: "text", int: "number", float: "number", bool: "truth value"}.get(type(value), "null")
+
+
+def _path(column: "Column") -> list[str]:
+    return (column.path or column.name).split(".")
+
+
+def _fast_reader(columns: "Sequence[Column]", paths: Sequence[Sequence[str]]) -> Callable[[bytes], str]:
+    """Reads a message to its canonical row where each value is a text or a whole number, and of numbers any; raises of all others.
+
+    Where objects are inside others, one that is missing or null is an AttributeError.
+    """
+    values: dict[str, Any] = {}
+    for column, path in zip(columns, paths, strict=True):
+        at = values
+        for name in path[:-1]:
+            at = at.setdefault(name, {})
+            if not isinstance(at, dict):
+                return _never
+        if isinstance(at.get(path[-1]), dict):
+            return _never
+        at[path[-1]] = (str | int | float | None) if column.kind == "number" else (str | int | None)
+    names: dict[str, str] = {}  # a field's name in the type, by its path
+
+    def type_of(inside: dict[str, Any], before: str) -> type[msgspec.Struct]:
+        fields, renamed = [], {}
+        for key, value in inside.items():
+            field = f"f{len(names)}"
+            names[f"{before}{key}"], renamed[field] = field, key
+            if isinstance(value, dict):
+                value = type_of(value, f"{before}{key}.") | None
+            fields.append((field, value, None))
+        return msgspec.defstruct("Row", fields, rename=renamed, gc=False)
+
+    decode = msgspec.json.Decoder(type_of(values, "")).decode
+    form = "\t".join(["%s"] * len(columns))
+    if all(len(path) == 1 for path in paths) and len(names) == len(columns):
+        in_order = msgspec.structs.astuple
+    else:
+        getters = [".".join(names[".".join(path[: i + 1])] for i in range(len(path))) for path in paths]
+        get = operator.attrgetter(*getters)
+        in_order = get if len(getters) > 1 else lambda row: (get(row),)
+
+    def read(message: bytes) -> str:
+        return form % tuple(["" if value is None else value for value in in_order(decode(message))])
+
+    return read
+
+
+def _never(message: bytes) -> str:
+    raise AttributeError
