@@ -88,14 +88,18 @@ _WIDTH = "expected are 5: label, I1, ..., C2. "
         ),
         (
             "clicked\tage\tvisits\tsite\tapp\n1\t3\t\tred\tblue\n", r"line 1: 'clicked\tage\tvisits\tsite\tapp'",
-            "label is 'clicked', expected is 0 or 1, ", "One of the rows looks like a header line (clicked, age, visits, ...); ",
+            "label is 'clicked', expected is 0 or 1, true or false. ",
+            "One of the rows looks like a header line (clicked, age, visits, ...); ",
         ),
         ('\n{"a": 1}\n', "line 2: '{\"a\": 1}'", f"It has 1 field between tabs, {_WIDTH}", "The rows look like JSON objects "),
         (
             "1\t2.5\t\tred\tblue\n", r"line 1: '1\t2.5\t\tred\tblue'",
             "I1 is '2.5', expected is a whole number of at most 18 digits, or nothing. ", "Check --columns",
         ),
-        ("x\t2.5\t\tred\tblue\n", r"line 1: 'x\t2.5\t\tred\tblue'", "label is 'x', expected is 0 or 1, ", "Check --columns"),
+        (
+            "x\t2.5\t\tred\tblue\n", r"line 1: 'x\t2.5\t\tred\tblue'", "label is 'x', expected is 0 or 1, true or false. ",
+            "Check --columns",
+        ),
         (
             "1\t2\t3\tr\r\tblue\n", r"line 1: '1\t2\t3\tr\r\tblue'",
             "It holds a carriage return; expected are lines that end in a line feed alone. ", "Lines that end in CR LF",

@@ -13,6 +13,7 @@ from tfonline.formats.reasons import REASONS
 from tfonline.formats.writing import check_writable, example_fields
 
 if TYPE_CHECKING:
+    import numpy as np
     import tensorflow as tf
 
     from tfonline.features.column import Column
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 # What the canonical row, which is TSV, has no place for.
 _UNWRITABLE = re.compile(r"[\t\r\n]")
 _WHOLE = re.compile(r"0|-?[1-9][0-9]{0,17}")
+# By the kind of a column: the types that are read at once. Of all others it is a text or a whole number.
+_FAST_TYPES = {"number": str | int | float | None, "label": bool | str | int | None}
 _LARGEST = 2.0**53  # from here on a float has no longer every whole number
 _ENCODING, _NOT_JSON, _TYPE = (REASONS.index(reason) for reason in ("encoding", "json", "type"))
 
@@ -37,18 +40,13 @@ class JsonObjects:
 
     def decode(self, message: "tf.Tensor", columns: "Sequence[Column]") -> "Decoded":
         """See Format."""
-        import numpy as np
         import tensorflow as tf
 
         from tfonline.formats.separated import Decoded, cut
 
-        rows_of = decoder(columns)
-
-        def rows(messages: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-            made, reasons = rows_of(messages.tolist())
-            return np.array(made, object), np.array(reasons, np.int32)
-
-        row, refused = tf.numpy_function(rows, [message], [tf.string, tf.int32], stateful=False)
+        # AutoGraph would make a slow copy of all Python that it is let near.
+        plain = tf.autograph.experimental.do_not_convert
+        row, refused = tf.numpy_function(plain(plain(_of_arrays)(columns)), [message], [tf.string, tf.int32], stateful=False)
         row, refused = tf.reshape(row, tf.shape(message)), tf.reshape(refused, tf.shape(message))
         text, reason = cut(row, (refused > 0) | (message == ""), columns)
         return Decoded(text, tf.where(refused > 0, refused, reason))
@@ -90,6 +88,19 @@ class JsonObjects:
             return ""
         found, wanted = (", ".join(sorted(names)[:3]) for names in (keys, paths))
         return f"JSON objects with other keys ({found}, ...) than the columns' ({wanted}, ...)"
+
+
+def _of_arrays(columns: "Sequence[Column]") -> "Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]":
+    """See decoder: of arrays, as tf.numpy_function has them."""
+    import numpy as np
+
+    rows_of = decoder(columns)
+
+    def rows(messages: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        made, reasons = rows_of(messages.tolist())
+        return np.array(made, object), np.array(reasons, np.int32)
+
+    return rows
 
 
 def decoder(columns: "Sequence[Column]") -> Callable[[Sequence[bytes]], tuple[list[bytes], list[int]]]:
@@ -202,7 +213,7 @@ def _fast_reader(columns: "Sequence[Column]", paths: Sequence[Sequence[str]]) ->
                 return _never
         if isinstance(at.get(path[-1]), dict):
             return _never
-        at[path[-1]] = (str | int | float | None) if column.kind == "number" else (str | int | None)
+        at[path[-1]] = _FAST_TYPES.get(column.kind, str | int | None)
     names: dict[str, str] = {}  # a field's name in the type, by its path
 
     def type_of(inside: dict[str, Any], before: str) -> type[msgspec.Struct]:
@@ -224,8 +235,14 @@ def _fast_reader(columns: "Sequence[Column]", paths: Sequence[Sequence[str]]) ->
         get = operator.attrgetter(*getters)
         in_order = get if len(getters) > 1 else lambda row: (get(row),)
 
+    labels = [i for i, column in enumerate(columns) if column.kind == "label"]
+
     def read(message: bytes) -> str:
-        return form % tuple(["" if value is None else value for value in in_order(decode(message))])
+        texts = ["" if value is None else value for value in in_order(decode(message))]
+        for i in labels:
+            if isinstance(texts[i], bool):
+                texts[i] = "true" if texts[i] else "false"
+        return form % tuple(texts)
 
     return read
 
