@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from command_line import Parser, at_least, run
 
 from tfonline import formats
+from tfonline.keep.contract import schema_of
 from tfonline.lifecycle import Exit, UserError
 from tfonline.publish.versions import Versions
 from tfonline.stream.row_files import open_rows
@@ -103,7 +104,7 @@ def _score(versions: Versions, args: argparse.Namespace) -> int:
             "as in the topic, or another version.",
             Exit.DATA,
         )
-    schema = _schema(manifest)
+    schema = schema_of(manifest["contract"], manifest["label"])
     columns = [column for column in schema.columns if labelled or column.kind != "label"]
     canonical = functools.partial(formats.canonical, manifest["message_format"], columns=columns)
     logits, labels, bad = [], [], 0
@@ -153,17 +154,6 @@ def _rows(path: str) -> Iterator[list[bytes]]:
     with open_rows(path) as file:
         while some := [line.rstrip(b"\n") for line in itertools.islice(file, _BATCH_ROWS)]:
             yield some
-
-
-def _schema(manifest: dict[str, Any]) -> "Schema":
-    """The columns that the version was made for. An old manifest does not tell their kinds: then all features are categories."""
-    from tfonline.features.schema import Schema
-
-    contract, label = manifest["contract"], manifest["label"]
-    names, options = contract["columns"], contract.get("column_options", {})
-    kinds = contract.get("kinds") or ["label" if name == label else "category" for name in names]
-    columns = [{"name": name, "kind": kind, **options.get(name, {})} for name, kind in zip(names, kinds, strict=True)]
-    return Schema.model_validate({"name": "served", "columns": columns})
 
 
 def _labels(rows: list[bytes], schema: "Schema", message_format: str) -> list[bool]:

@@ -7,11 +7,13 @@ import models
 import numpy as np
 import pytest
 import tensorflow as tf
+from serving_helpers import serving
 
 from tfonline.config import parse
 from tfonline.evaluate.progressive import PREDICTION
 from tfonline.features.schema import load_schema
 from tfonline.formats import FORMATS, canonical
+from tfonline.formats.reasons import REASONS
 from tfonline.publish.versions import Versions
 from tfonline.train import run
 
@@ -94,3 +96,23 @@ def test_a_format_gives_the_scores_of_tsv_to_the_bit(tmp_path, message_format, c
     assert printed[0] == printed[1]
     assert f"rows={ROWS} bad=1 labelled={ROWS - 1}" in printed[1].err
     assert models.main(["verify", str(tmp_path / "other" / "models")]) == 0
+
+
+def test_the_server_takes_an_object_as_in_the_topic(tmp_path):
+    _, version = trained(tmp_path, "json_objects")
+    lines = (tmp_path / "rows").read_bytes().splitlines()[:50]
+    columns = load_schema(str(tmp_path / "columns.yaml")).columns
+    score = tf.saved_model.load(str(version)).signatures["serving_default"]
+    wanted = score(message=tf.constant(canonical("json_objects", lines, columns)))["probability"].numpy()
+    with serving(tmp_path / "models", tmp_path / "log") as server:
+        server.wait_for("serving version")
+        objects = [json.loads(line) for line in lines]
+        status, answer = server.predict({"instances": [*objects, {"item": 5}, "[]"]})
+        assert status == 200
+        *found, wrong, no_object = answer["predictions"]
+        good = [p["probability"] for i, p in enumerate(found) if i != BAD]
+        np.testing.assert_array_equal(np.float32(good), np.delete(wanted, BAD))
+        # Who asks for a score does not know the label; one that no row may have does not matter.
+        assert found[BAD]["probability"] > 0
+        assert [REASONS[p["reason"]] for p in (wrong, no_object)] == ["type", "json"]
+        assert wrong["probability"] is None

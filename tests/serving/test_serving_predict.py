@@ -8,6 +8,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tfonline.features.kinds.category import CategoryColumn
+from tfonline.features.kinds.integer import IntegerColumn
+from tfonline.formats.reasons import REASONS
 from tfonline.serving.predict import BadRequest, Request, read_request, read_serialised, write_answer
 
 SIGNATURES = {"serving_default": {"message": True}, "columns": {"I1": False, "C1": True}}
@@ -116,3 +119,38 @@ def test_answers_are_json_in_which_undefined_is_null():
     assert columns == {"outputs": {"logit": [0.5, None], "reason": [0, 4]}}
     score = np.array([0.1], np.float32)
     assert np.float32(json.loads(write_answer({"logit": score}, True))["outputs"]["logit"][0]) == score[0]
+
+
+COLUMNS = (IntegerColumn(name="age", path="user.age"), CategoryColumn(name="shop_id"))
+
+
+@pytest.mark.parametrize("name", ["serving_default", "unlabelled"])
+def test_rows_that_are_objects(name):
+    instances = [
+        {"user": {"age": 30}, "shop_id": "a", "click": 1, "more": [1]},
+        '{"shop_id": "b"}',
+        {"message": '{"shop_id": 7}'},
+        {"b64": base64.b64encode(b'{"shop_id": "c"}').decode()},
+        {"user": [1]},
+        "{",
+        "",
+    ]
+    body = json.dumps({"signature_name": name, "instances": instances}).encode()
+    rows = [b"30\ta", b"\tb", b"\t7", b"\tc", b"", b"", b""]
+    reasons = [REASONS.index(reason) for reason in ("", "", "", "", "type", "json", "")]
+    signatures = {**SIGNATURES, "unlabelled": {"message": True}}
+    assert read_request(body, signatures, COLUMNS) == Request("unlabelled", {"message": rows}, 7, False, reasons)
+    serialised = read_serialised(body, signatures, COLUMNS)
+    assert tf.io.parse_tensor(serialised.inputs["message"], tf.string).numpy().tolist() == rows
+    assert serialised.reasons == reasons
+
+
+def test_columns_of_a_model_of_objects_are_as_of_any_other():
+    body = json.dumps({"signature_name": "columns", "instances": [{"I1": 3, "C1": "a"}]}).encode()
+    assert read_request(body, SIGNATURES, COLUMNS) == read_request(body, SIGNATURES)
+
+
+@pytest.mark.parametrize("instance", [[1], 5, True])
+def test_what_is_neither_an_object_nor_its_text_is_refused(instance):
+    with pytest.raises(BadRequest, match="message of row 0 is"):
+        read_request(json.dumps({"instances": [instance]}).encode(), SIGNATURES, COLUMNS)

@@ -17,7 +17,8 @@ If its messages can be wrong in a way that no reason tells, its reason goes behi
 docs/data.md and serving/page.html.
 """
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from tfonline.formats.json_list import JsonList
@@ -94,7 +95,14 @@ def served(name: str) -> str:
 
 def canonical(name: str, messages: Sequence[bytes], columns: "Sequence[Column]") -> list[bytes]:
     """Messages of this format as a published model takes them, see served; one that is no row becomes one that it refuses."""
-    if find(name).in_graph:
-        return list(messages)
-    rows, _ = decoder(columns)(messages)
-    return rows
+    return list(messages) if find(name).in_graph else canonical_rows(messages, tuple(columns))[0]
+
+
+def canonical_rows(messages: Sequence[bytes], columns: "tuple[Column, ...]") -> tuple[list[bytes], list[int]]:
+    """Messages of a format that is not decoded in the graph, see canonical; and why each is no row: an index into REASONS, or 0."""
+    return _decoder(columns)(messages)
+
+
+@functools.lru_cache(maxsize=8)
+def _decoder(columns: "tuple[Column, ...]") -> Callable[[Sequence[bytes]], tuple[list[bytes], list[int]]]:
+    return decoder(columns)

@@ -79,6 +79,14 @@ def make_contract(
     }
 
 
+def schema_of(contract: Mapping[str, Any], label: str) -> Schema:
+    """The columns of a contract. A contract of format 1 does not tell their kinds: all but the label are categories then."""
+    names, options = contract["columns"], contract.get("column_options", {})
+    kinds = contract.get("kinds") or ["label" if name == label else "category" for name in names]
+    columns = [{"name": name, "kind": kind, **options.get(name, {})} for name, kind in zip(names, kinds, strict=True)]
+    return Schema.model_validate({"name": "as contracted", "columns": columns})
+
+
 def check_contract(folder: str, saved: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
     """Compares what the checkpoint was made for with what the flags say.
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, TypeVar
 
+import numpy as np
 import orjson
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -150,9 +151,9 @@ class App:
         body = await self._in_time(self._read(request))
         try:
             if len(body) > _LARGE_BYTES:
-                asked = await self._workers.call(read_serialised, body, model.inputs)
+                asked = await self._workers.call(read_serialised, body, model.inputs, model.columns)
             else:
-                asked = read_request(body, model.inputs)
+                asked = read_request(body, model.inputs, model.columns)
             outputs = await self._batcher.score(model, asked.signature, asked.inputs, asked.rows)
         except BadRequest as e:
             raise HTTPException(400, str(e)) from e
@@ -160,6 +161,8 @@ class App:
             if isinstance(e, Overloaded):
                 self._metrics.refused("rows")
             raise HTTPException(503, str(e), RETRY) from e
+        if asked.reasons:
+            outputs["reason"] = np.where(asked.reasons, np.array(asked.reasons, np.int32), outputs["reason"])
         self._metrics.scored(outputs["reason"])
         if asked.rows > _MANY_ROWS:
             answer = await self._workers.call(write_answer, outputs, asked.columnar)

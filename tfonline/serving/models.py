@@ -10,6 +10,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfonline import formats
+from tfonline.features.column import Column
+from tfonline.keep.contract import schema_of
 from tfonline.keep.plain_path import plain_path
 from tfonline.lifecycle import Exit, UserError
 from tfonline.publish.versions import Versions
@@ -28,11 +31,13 @@ class Model:
       number: the version.
       manifest: what it is, see publish.versions.
       inputs: by signature and input, whether the input is of strings (else of float64).
+      columns: without the label, where rows as in the topic are decoded before they are given to it; else None.
     """
 
     number: int
     manifest: dict[str, Any]
     inputs: dict[str, dict[str, bool]]
+    columns: tuple[Column, ...] | None
     _signatures: dict[str, Callable[..., dict[str, tf.Tensor]]]
 
     def score(self, signature: str, inputs: dict[str, list | bytes]) -> dict[str, np.ndarray]:
@@ -136,7 +141,7 @@ class Models:
         for name, f in signatures.items():
             specs = f.structured_input_signature[1]
             inputs[name] = {key: specs[key].dtype == tf.string for key in sorted(specs, key=lambda key: place.get(key, 0))}
-        model = Model(number, manifest, inputs, dict(signatures))
+        model = Model(number, manifest, inputs, _decoded_columns(manifest), dict(signatures))
         for rows in _WARM_ROWS:
             for signature, types in inputs.items():
                 found = model.score(signature, {name: [b"" if string else np.nan] * rows for name, string in types.items()})
@@ -152,6 +157,13 @@ class Models:
         self.failed[number] = why
         served = f"version {self.current.number} stays" if self.current else "no version is served"
         self._say(f"warning: version {number or '?'} cannot be served: {why}; {served}")
+
+
+def _decoded_columns(manifest: dict[str, Any]) -> tuple[Column, ...] | None:
+    """As in Model; None where the model decodes its rows itself."""
+    if formats.find(manifest.get("message_format", "tsv")).in_graph:
+        return None
+    return tuple(column for column in schema_of(manifest["contract"], manifest["label"]).columns if column.kind != "label")
 
 
 def _first_line(error: Exception) -> str:

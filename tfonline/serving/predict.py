@@ -5,6 +5,8 @@
     {"signature_name": "columns", "instances": [{"I1": 3, ...}, ...]}  a value a column; null where it is missing
     {"inputs": ...}                                                    a list an input instead; the answer has `outputs`
 
+Of a model whose rows are JSON objects, an instance is such an object, or its text; whether it has the label's key does not matter.
+
 A string that is not UTF-8 goes as {"b64": "..."}. A score that is not defined is null. (Where null stands here, TensorFlow Serving
 takes and writes NaN, which is no JSON.) Other keys are left alone.
 """
@@ -15,6 +17,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
+
+from tfonline.features.column import Column
+from tfonline.formats import canonical_rows
+
+# The signatures that take rows as in the topic.
+_OF_MESSAGES = ("serving_default", "unlabelled")
 
 
 class BadRequest(Exception):
@@ -29,20 +37,23 @@ class Request(NamedTuple):
       inputs: by name, a list of its values; or all of them as a serialised TensorProto.
       rows: how many.
       columnar: whether they came as `inputs`.
+      reasons: why each is no row, an index into REASONS, 0 for others; None where the model says so.
     """
 
     signature: str
     inputs: dict[str, list | bytes]
     rows: int
     columnar: bool
+    reasons: list[int] | None = None
 
 
-def read_request(body: bytes, signatures: dict[str, dict[str, bool]]) -> Request:
+def read_request(body: bytes, signatures: dict[str, dict[str, bool]], columns: tuple[Column, ...] | None = None) -> Request:
     """Reads and checks a body.
 
     Args:
       body: JSON.
       signatures: by signature and input, whether the input is of strings.
+      columns: without the label, where rows as in the topic are decoded by Python and not by the model; else None.
 
     Raises:
       BadRequest: it is none of the forms above.
@@ -57,15 +68,17 @@ def read_request(body: bytes, signatures: dict[str, dict[str, bool]]) -> Request
     if not isinstance(name, str) or name not in signatures:
         raise BadRequest(f"there is no signature {_short(name)}; expected one of {', '.join(sorted(signatures))}")
     columnar = "inputs" in request
+    if columns is not None and name in _OF_MESSAGES:
+        return _decoded(request["inputs" if columnar else "instances"], columnar, columns)
     inputs = (_columns if columnar else _rows)(request["inputs" if columnar else "instances"], signatures[name])
     for input_name, string in signatures[name].items():
         _convert(inputs[input_name], string, input_name)
     return Request(name, inputs, len(next(iter(inputs.values()))), columnar)
 
 
-def read_serialised(body: bytes, signatures: dict[str, dict[str, bool]]) -> Request:
+def read_serialised(body: bytes, signatures: dict[str, dict[str, bool]], columns: tuple[Column, ...] | None = None) -> Request:
     """As read_request, with each input as a TensorProto: TensorFlow makes a tensor of it without Python's lock."""
-    request = read_request(body, signatures)
+    request = read_request(body, signatures, columns)
     types = signatures[request.signature]
     inputs = {name: _tensor_proto(values, types[name]) for name, values in request.inputs.items()}
     return request._replace(inputs=inputs)
@@ -77,6 +90,16 @@ def write_answer(outputs: dict[str, np.ndarray], columnar: bool) -> bytes:
     if columnar:
         return orjson.dumps({"outputs": lists})
     return orjson.dumps({"predictions": [dict(zip(lists, row, strict=True)) for row in zip(*lists.values(), strict=True)]})
+
+
+def _decoded(instances: Any, columnar: bool, columns: tuple[Column, ...]) -> Request:
+    """A request of rows as in the topic, decoded here; the model takes them without the label, which no score depends on."""
+    inputs = (_columns if columnar else _rows)(instances, {"message": True})
+    # An object is the row itself, unless it says how a string was written.
+    messages = [orjson.dumps(v).decode() if isinstance(v, dict) and v.keys() != {"b64"} else v for v in inputs["message"]]
+    _convert(messages, True, "message")
+    rows, reasons = canonical_rows([m if isinstance(m, bytes) else m.encode() for m in messages], columns)
+    return Request("unlabelled", {"message": rows}, len(rows), columnar, reasons)
 
 
 def _rows(instances: Any, types: dict[str, bool]) -> dict[str, list]:
