@@ -4,6 +4,7 @@ import tensorflow as tf
 
 from tfonline.features.schema import Schema
 from tfonline.formats import find, served
+from tfonline.formats.explain import explain
 from tfonline.formats.reasons import REASONS
 
 
@@ -147,6 +148,15 @@ def serving_can_run_it(form, refused):
     assert not [node.op for node in nodes if "PyFunc" in node.op]  # one saves without a word, and fails in serving
 
 
+def what_is_wrong_is_said(form, refused):
+    [message] = encoded(form, [ROW])
+    assert form.texts(message, columns_of(SMALL)) == ROW
+    assert explain(message, columns_of(SMALL), form.name) == ""
+    of_texts = [fields for fields, reason in REFUSED if reason != "fields" or not form.named]
+    for message in (*encoded(form, of_texts), *refused):
+        assert explain(message, columns_of(SMALL), form.name), message
+
+
 def it_knows_its_own_messages(form, refused):
     text = encoded(form, [ROW])[0].decode()
     assert form.resembles(text, 5)
@@ -157,7 +167,7 @@ def it_knows_its_own_messages(form, refused):
 CHECKS = (
     fields_come_back, a_value_may_be_missing, a_refused_row_is_refused_alone, a_damaged_message_is_refused,
     no_row_is_lost_doubled_or_moved, an_example_is_taken, what_is_written_is_read_or_its_field_is_named, serving_can_run_it,
-    it_knows_its_own_messages,
+    what_is_wrong_is_said, it_knows_its_own_messages,
 )  # fmt: skip
 
 

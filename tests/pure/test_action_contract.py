@@ -32,7 +32,7 @@ def refuse(world, kind=Refuse):
             world.owed.clear()
 
     file = world.files["rejected.jsonl"]
-    return kind(world.position.rejected, file, DeadLetters(), world.console, 1.0, lambda rows: "", "rejected.jsonl")
+    return kind(world.position.rejected, file, DeadLetters(), world.console, 1.0, str, lambda rows: "", "rejected.jsonl")
 
 
 def note(world):

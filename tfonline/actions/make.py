@@ -21,6 +21,7 @@ from tfonline.config import Config
 from tfonline.failures import Failures
 from tfonline.features.pipeline import Features
 from tfonline.features.schema import Schema
+from tfonline.formats.explain import explain
 from tfonline.formats.recognise import guess
 from tfonline.lifecycle import Every, Stop
 from tfonline.model.learner import Learner
@@ -94,8 +95,9 @@ def make_all(
     of_all_workers = job.lengths if job else None
 
     def refuse(file: SideFile) -> Refuse:
-        describe, path = (lambda rows: guess(rows, schema, config.stream.message_format)), f"{keeping.model_dir}/rejected.jsonl"
-        return Refuse(position.rejected, file, dead_letters, console, config.features.max_rejected_ratio, describe, path)
+        form, path = config.stream.message_format, f"{keeping.model_dir}/rejected.jsonl"
+        why, looks = (lambda row: explain(row, schema.columns, form)), (lambda rows: guess(rows, schema, form))
+        return Refuse(position.rejected, file, dead_letters, console, config.features.max_rejected_ratio, why, looks, path)
 
     if not run.checkpoints:
         name = rejected_name(job.cluster.index)

@@ -30,6 +30,7 @@ class Refuse:
       dead_letters: gets the rows, or None.
       console: told once when the file is full.
       max_ratio: --max_rejected_ratio.
+      explain: what is wrong with a refused row, in words; '' where its reason says all.
       describe: what refused rows look like, in words; '' where nothing is recognised.
       path: of the file, for the error.
     """
@@ -41,11 +42,12 @@ class Refuse:
         dead_letters: "DeadLetters | None",
         console: Console,
         max_ratio: float,
+        explain: Callable[[bytes], str],
         describe: Callable[[list[bytes]], str],
         path: str,
     ):
         self._counts, self._file, self._dead_letters, self._console = counts, file, dead_letters, console
-        self._max_ratio, self._describe, self._path = max_ratio, describe, path
+        self._max_ratio, self._explain, self._describe, self._path = max_ratio, explain, describe, path
         self._recent: deque[tuple[int, int]] = deque()  # (rows, rejected) of the last windows
         self._rows = self._rejected = 0  # of this window
         self._newest: deque[bytes] = deque(maxlen=_GUESSED_ROWS)  # refused rows, to tell what they look like
@@ -78,7 +80,7 @@ class Refuse:
         columns = (origin.partition, origin.offset, reasons, messages)
         for partition, offset, reason, message in zip(*(column.numpy() for column in columns), strict=True):
             name = REASONS[reason]
-            self._file.write(rejected_line(int(element.window), int(partition), int(offset), name, message))
+            self._file.write(rejected_line(int(element.window), int(partition), int(offset), name, self._explain(message), message))
             self._newest.append(message[:_GUESSED_BYTES])
             if self._dead_letters:
                 self._dead_letters.send(int(partition), int(offset), name, message)

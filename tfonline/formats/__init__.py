@@ -7,6 +7,7 @@ A format is one module with one class, and knows of bytes what nobody else has t
   decoded by Python in the trainer's graph; models that learned from them take the canonical form of a row, TSV (see canonical).
 - `encode` is its inverse, for the tools: `decode` gives back what it writes, field by field. A text that the format has no place
   for it refuses, and names the field. It needs no TensorFlow, so that the tools start fast.
+- `texts` finds a refused message's texts once more, in Python, to say what is wrong with it.
 - `example` is a message that `decode` takes.
 - `expected`, `resembles` and `fault` are the words for messages that turn out to be something else (see recognise).
 
@@ -58,6 +59,13 @@ class Format(Protocol):
 
         Raises:
           ValueError: a field cannot be written; its number (from 1), its text and why, in words.
+        """
+
+    def texts(self, message: bytes, columns: "Sequence[Column]") -> list[str]:
+        """The columns' texts of a message that is refused, one each, whether the columns take them or not; see explain.
+
+        Raises:
+          ValueError: it has none; what is wrong with it, in words.
         """
 
     def example(self, columns: "Sequence[Column]") -> bytes:

@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from tfonline.formats.writing import check_writable, example_fields
+from tfonline.formats.writing import check_writable, example_fields, one_a_column
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -48,6 +48,12 @@ class JsonList:
         check_writable(fields, _UNWRITABLE, self.name)
         # Letters beyond ASCII stay as they are: their \u escapes are such as the reader cannot undo.
         return json.dumps(fields, ensure_ascii=False).encode()
+
+    def texts(self, message: bytes, columns: "Sequence[Column]") -> list[str]:
+        """See Format."""
+        if not re.fullmatch(_LIST, message.decode()):
+            raise ValueError("it is no JSON list of plain strings, whole numbers and null")
+        return one_a_column(["" if value is None else str(value) for value in json.loads(message)], columns)
 
     def example(self, columns: "Sequence[Column]") -> bytes:
         """See Format."""

@@ -64,6 +64,10 @@ class JsonObjects:
                 at[key] = int(field) if KINDS[column.kind].reason and _WHOLE.fullmatch(field) else field
         return json.dumps(row, ensure_ascii=False).encode()
 
+    def texts(self, message: bytes, columns: "Sequence[Column]") -> list[str]:
+        """See Format."""
+        return read_slowly(message, columns)
+
     def example(self, columns: "Sequence[Column]") -> bytes:
         """See Format."""
         return self.encode(example_fields(columns), columns)
@@ -157,8 +161,8 @@ def read_slowly(message: bytes, columns: "Sequence[Column]") -> list[str]:
     try:
         message.decode()
         row = msgspec.json.decode(message)
-    except UnicodeError:
-        raise _Refused(_ENCODING, "it is not UTF-8") from None
+    except UnicodeDecodeError as e:
+        raise _Refused(_ENCODING, f"byte {e.start + 1}, 0x{message[e.start]:02x}, is not UTF-8") from None
     except msgspec.MsgspecError as e:
         raise _Refused(_NOT_JSON, f"it is no JSON: {e}") from None
     if not isinstance(row, dict):

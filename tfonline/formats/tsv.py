@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tfonline.features.kinds import KINDS
-from tfonline.formats.writing import check_writable, example_fields
+from tfonline.formats.writing import check_writable, example_fields, one_a_column
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -37,6 +37,10 @@ class Tsv:
         if list(fields) == [""]:
             raise ValueError("field 1, '', is all of the row, and the trainer takes a tsv message without a byte for no row")
         return "\t".join(fields).encode()
+
+    def texts(self, message: bytes, columns: "Sequence[Column]") -> list[str]:
+        """See Format."""
+        return one_a_column(message.decode().split("\t"), columns)
 
     def example(self, columns: "Sequence[Column]") -> bytes:
         """See Format."""

@@ -1,4 +1,4 @@
-"""What formats that write a row as text have in common. Imports no TensorFlow, so that the tools start fast."""
+"""What formats that hold a row as texts have in common. Imports no TensorFlow, so that the tools start fast."""
 
 import re
 from collections.abc import Sequence
@@ -31,3 +31,17 @@ def example_fields(columns: "Sequence[Column]") -> list[str]:
     """The texts of a row of missing values. A label cannot be missing; nor can all of a row that has a single column."""
     texts = [texts_of(column) for column in columns]
     return [each.example for each in texts] if len(texts) == 1 else [each.blank for each in texts]
+
+
+def one_a_column(fields: list[str], columns: "Sequence[Column]") -> list[str]:
+    """The fields.
+
+    Raises:
+      ValueError: they are more or fewer than the columns, or one holds a line end.
+    """
+    if len(fields) != len(columns):
+        raise ValueError(f"it has {len(fields)} {'field' if len(fields) == 1 else 'fields'}, expected are {len(columns)}")
+    for column, field in zip(columns, fields, strict=True):
+        if "\n" in field or "\r" in field:
+            raise ValueError(f"{column.name} holds a line end")
+    return fields

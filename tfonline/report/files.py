@@ -106,13 +106,14 @@ def _open_private(path: str, flags: int) -> int:
     return file
 
 
-def rejected_line(window: int, partition: int, offset: int, reason: str, message: bytes) -> bytes:
+def rejected_line(window: int, partition: int, offset: int, reason: str, why: str, message: bytes) -> bytes:
     """A line of rejected.jsonl with the first 1,000 bytes of the message; bytes that are not UTF-8 stand as \\xNN."""
     record = {
         "window": window,
         "partition": partition,
         "offset": offset,
         "reason": reason,
+        "why": why,
         "message": message[:_MESSAGE_BYTES].decode("utf-8", "backslashreplace"),
     }
     return json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
