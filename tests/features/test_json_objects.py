@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tfonline.features.parse import Parse
 from tfonline.features.schema import Schema
 from tfonline.formats import canonical
-from tfonline.formats.json_objects import decoder, read_slowly
+from tfonline.formats.json_objects import JsonObjects, read
 from tfonline.formats.reasons import REASONS
 
 SCHEMA = Schema.model_validate(
@@ -42,13 +42,13 @@ ROW = {
 }
 
 
-def read(schema, row):
-    [text], [reason] = decoder(schema.columns)([row if isinstance(row, bytes) else json.dumps(row).encode()])
+def row_of(schema, row):
+    [text], [reason] = JsonObjects().canonical([row if isinstance(row, bytes) else json.dumps(row).encode()], schema.columns)
     return text.decode().split("\t") if not reason else REASONS[reason]
 
 
 def test_values_are_found_by_their_paths_and_written_as_texts():
-    assert read(SCHEMA, ROW) == ["true", "2.5", "grün", "grün", "5", "1700000000000", "77", "r1"]
+    assert row_of(SCHEMA, ROW) == ["true", "2.5", "grün", "grün", "5", "1700000000000", "77", "r1"]
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_values_are_found_by_their_paths_and_written_as_texts():
     ],
 )
 def test_what_is_missing_and_numbers_in_other_clothes(changed, texts):
-    assert read(SCHEMA, {**ROW, **changed}) == texts
+    assert row_of(SCHEMA, {**ROW, **changed}) == texts
 
 
 @pytest.mark.parametrize(
@@ -75,9 +75,9 @@ def test_what_is_missing_and_numbers_in_other_clothes(changed, texts):
     ],
 )
 def test_what_no_column_can_hold_is_refused_and_its_path_named(changed, reason):
-    assert read(SCHEMA, {**ROW, **changed}) == reason
+    assert row_of(SCHEMA, {**ROW, **changed}) == reason
     with pytest.raises(ValueError, match=r"item|user_id"):
-        read_slowly(json.dumps({**ROW, **changed}).encode(), SCHEMA.columns)
+        read(json.dumps({**ROW, **changed}).encode(), SCHEMA.columns)
 
 
 def test_a_default_and_a_row_that_is_refused_stand_side_by_side():
@@ -112,7 +112,7 @@ def test_fast_and_slow_say_the_same(row, more):
     for schema, each in ((FLAT, row), (SCHEMA, more)):
         message = json.dumps(each).encode()
         try:
-            expected = read_slowly(message, schema.columns)
+            expected = read(message, schema.columns)
         except ValueError as e:
             expected = REASONS[e.reason]
-        assert read(schema, message) == expected, message
+        assert row_of(schema, message) == expected, message

@@ -10,8 +10,9 @@ import tensorflow as tf
 
 from tfonline.features.kinds.category import CategoryColumn
 from tfonline.features.kinds.integer import IntegerColumn
+from tfonline.formats.json_objects import JsonObjects
 from tfonline.formats.reasons import REASONS
-from tfonline.serving.predict import BadRequest, Request, read_request, read_serialised, write_answer
+from tfonline.serving.predict import BadRequest, Decoding, Request, read_request, read_serialised, write_answer
 
 SIGNATURES = {"serving_default": {"message": True}, "columns": {"I1": False, "C1": True}}
 
@@ -121,7 +122,7 @@ def test_answers_are_json_in_which_undefined_is_null():
     assert np.float32(json.loads(write_answer({"logit": score}, True))["outputs"]["logit"][0]) == score[0]
 
 
-COLUMNS = (IntegerColumn(name="age", path="user.age"), CategoryColumn(name="shop_id"))
+DECODING = Decoding(JsonObjects(), (IntegerColumn(name="age", path="user.age"), CategoryColumn(name="shop_id")))
 
 
 @pytest.mark.parametrize("name", ["serving_default", "unlabelled"])
@@ -139,18 +140,18 @@ def test_rows_that_are_objects(name):
     rows = [b"30\ta", b"\tb", b"\t7", b"\tc", b"", b"", b""]
     reasons = [REASONS.index(reason) for reason in ("", "", "", "", "type", "json", "")]
     signatures = {**SIGNATURES, "unlabelled": {"message": True}}
-    assert read_request(body, signatures, COLUMNS) == Request("unlabelled", {"message": rows}, 7, False, reasons)
-    serialised = read_serialised(body, signatures, COLUMNS)
+    assert read_request(body, signatures, DECODING) == Request("unlabelled", {"message": rows}, 7, False, reasons)
+    serialised = read_serialised(body, signatures, DECODING)
     assert tf.io.parse_tensor(serialised.inputs["message"], tf.string).numpy().tolist() == rows
     assert serialised.reasons == reasons
 
 
 def test_columns_of_a_model_of_objects_are_as_of_any_other():
     body = json.dumps({"signature_name": "columns", "instances": [{"I1": 3, "C1": "a"}]}).encode()
-    assert read_request(body, SIGNATURES, COLUMNS) == read_request(body, SIGNATURES)
+    assert read_request(body, SIGNATURES, DECODING) == read_request(body, SIGNATURES)
 
 
 @pytest.mark.parametrize("instance", [[1], 5, True])
 def test_what_is_neither_an_object_nor_its_text_is_refused(instance):
     with pytest.raises(BadRequest, match="message of row 0 is"):
-        read_request(json.dumps({"instances": [instance]}).encode(), SIGNATURES, COLUMNS)
+        read_request(json.dumps({"instances": [instance]}).encode(), SIGNATURES, DECODING)

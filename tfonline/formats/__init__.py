@@ -4,7 +4,7 @@ A format is one module with one class, and knows of bytes what nobody else has t
 
 - `decode` finds the columns' texts of many messages at once. A row that it refuses has a reason, and costs no other row anything.
   With `in_graph` it is a graph of TensorFlow's own operations, which the SavedModel runs where no Python is. Other formats are
-  decoded by Python in the trainer's graph; models that learned from them take the canonical form of a row, TSV (see canonical).
+  decoded by Python, in the trainer's graph, and made of ByPython; models that learned from them take rows as TSV, see canonical.
 - `encode` is its inverse, for the tools: `decode` gives back what it writes, field by field. A text that the format has no place
   for it refuses, and names the field. It needs no TensorFlow, so that the tools start fast.
 - `texts` finds a refused message's texts once more, in Python, to say what is wrong with it.
@@ -18,12 +18,12 @@ If its messages can be wrong in a way that no reason tells, its reason goes behi
 docs/data.md and serving/page.html.
 """
 
-import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
+from tfonline.formats.by_python import ByPython
 from tfonline.formats.json_list import JsonList
-from tfonline.formats.json_objects import JsonObjects, decoder
+from tfonline.formats.json_objects import JsonObjects
 from tfonline.formats.tsv import Tsv
 
 if TYPE_CHECKING:
@@ -103,14 +103,5 @@ def served(name: str) -> str:
 
 def canonical(name: str, messages: Sequence[bytes], columns: "Sequence[Column]") -> list[bytes]:
     """Messages of this format as a published model takes them, see served; one that is no row becomes one that it refuses."""
-    return list(messages) if find(name).in_graph else canonical_rows(messages, tuple(columns))[0]
-
-
-def canonical_rows(messages: Sequence[bytes], columns: "tuple[Column, ...]") -> tuple[list[bytes], list[int]]:
-    """Messages of a format that is not decoded in the graph, see canonical; and why each is no row: an index into REASONS, or 0."""
-    return _decoder(columns)(messages)
-
-
-@functools.lru_cache(maxsize=8)
-def _decoder(columns: "tuple[Column, ...]") -> Callable[[Sequence[bytes]], tuple[list[bytes], list[int]]]:
-    return decoder(columns)
+    form = find(name)
+    return form.canonical(messages, tuple(columns))[0] if isinstance(form, ByPython) else list(messages)

@@ -9,16 +9,12 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from tfonline.features.kinds import KINDS
-from tfonline.formats.reasons import REASONS
+from tfonline.formats.by_python import ByPython, Refused
 from tfonline.formats.writing import check_writable, example_fields
 
 if TYPE_CHECKING:
-    import numpy as np
-    import tensorflow as tf
-
     from tfonline.features.column import Column
     from tfonline.features.schema import Schema
-    from tfonline.formats.separated import Decoded
 
 # What the canonical row, which is TSV, has no place for.
 _UNWRITABLE = re.compile(r"[\t\r\n]")
@@ -26,30 +22,31 @@ _WHOLE = re.compile(r"0|-?[1-9][0-9]{0,17}")
 # By the kind of a column: the types that are read at once. Of all others it is a text or a whole number.
 _FAST_TYPES = {"number": str | int | float | None, "label": bool | str | int | None}
 _LARGEST = 2.0**53  # from here on a float has no longer every whole number
-_ENCODING, _NOT_JSON, _TYPE = (REASONS.index(reason) for reason in ("encoding", "json", "type"))
 
 
-class JsonObjects:
+class JsonObjects(ByPython):
     """See Format. A column's value stands under its name, or its path: `item.price` is `price` in the object `item`.
 
     Keys that belong to no column are passed by. A missing key and null are a missing value. A value is a text, a number, true or
     false; an integer may be written as 5.0. What is another object or a list is refused, and so is a text with a tab or a line end.
     """
 
-    name, in_graph, named = "json_objects", False, True
+    name, named = "json_objects", True
 
-    def decode(self, message: "tf.Tensor", columns: "Sequence[Column]") -> "Decoded":
-        """See Format."""
-        import tensorflow as tf
+    def row_of(self, columns: "Sequence[Column]") -> Callable[[bytes], bytes]:
+        """See ByPython. Most messages are read at once, see _fast_reader. Where that fails, for whatever reason, `read` decides."""
+        read_at_once, num_tabs = _fast_reader(columns, [_path(column) for column in columns]), len(columns) - 1
 
-        from tfonline.formats.separated import Decoded, cut
+        def row_of(message: bytes) -> bytes:
+            try:
+                line = read_at_once(message)
+                if line.count("\t") == num_tabs and "\n" not in line and "\r" not in line:
+                    return line.encode()
+            except (msgspec.MsgspecError, UnicodeError, AttributeError):
+                pass
+            return "\t".join(read(message, columns)).encode()
 
-        # AutoGraph would make a slow copy of all Python that it is let near.
-        plain = tf.autograph.experimental.do_not_convert
-        row, refused = tf.numpy_function(plain(plain(_of_arrays)(columns)), [message], [tf.string, tf.int32], stateful=False)
-        row, refused = tf.reshape(row, tf.shape(message)), tf.reshape(refused, tf.shape(message))
-        text, reason = cut(row, (refused > 0) | (message == ""), columns)
-        return Decoded(text, tf.where(refused > 0, refused, reason))
+        return row_of
 
     def encode(self, fields: Sequence[str], columns: "Sequence[Column]") -> bytes:
         """See Format. Whole numbers are written as such where the column is one of numbers; missing values are left out."""
@@ -66,7 +63,7 @@ class JsonObjects:
 
     def texts(self, message: bytes, columns: "Sequence[Column]") -> list[str]:
         """See Format."""
-        return read_slowly(message, columns)
+        return read(message, columns)
 
     def example(self, columns: "Sequence[Column]") -> bytes:
         """See Format."""
@@ -94,79 +91,21 @@ class JsonObjects:
         return f"JSON objects with other keys ({found}, ...) than the columns' ({wanted}, ...)"
 
 
-def _of_arrays(columns: "Sequence[Column]") -> "Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]":
-    """See decoder: of arrays, as tf.numpy_function has them."""
-    import numpy as np
-
-    rows_of = decoder(columns)
-
-    def rows(messages: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        made, reasons = rows_of(messages.tolist())
-        return np.array(made, object), np.array(reasons, np.int32)
-
-    return rows
-
-
-def decoder(columns: "Sequence[Column]") -> Callable[[Sequence[bytes]], tuple[list[bytes], list[int]]]:
-    """What makes canonical rows of messages.
-
-    Most rows are read at once into a type made of the columns. Where that fails, for whatever reason, `read_slowly` has the say.
-
-    Returns:
-      a function of messages; it gives of each its columns' texts with tabs between them, b'' where it is refused, and the reason as
-      an index into REASONS, 0 where the texts may be a row.
-    """
-    paths = [_path(column) for column in columns]
-    read, num_tabs = _fast_reader(columns, paths), len(columns) - 1
-
-    def row_of(message: bytes) -> tuple[bytes, int]:
-        if not message:
-            return b"", 0  # for what follows to say so
-        try:
-            line = read(message)
-            if line.count("\t") == num_tabs and "\n" not in line and "\r" not in line:
-                return line.encode(), 0
-        except (msgspec.MsgspecError, UnicodeError, AttributeError):
-            pass
-        try:
-            return "\t".join(read_slowly(message, columns)).encode(), 0
-        except _Refused as e:
-            return b"", e.reason
-
-    def rows(messages: Sequence[bytes]) -> tuple[list[bytes], list[int]]:
-        made = [row_of(message) for message in messages]
-        return [row for row, _ in made], [reason for _, reason in made]
-
-    return rows
-
-
-class _Refused(ValueError):
-    """A message is no row.
-
-    Attributes:
-      reason: why, an index into REASONS.
-    """
-
-    def __init__(self, reason: int, why: str):
-        super().__init__(why)
-        self.reason = reason
-
-
-def read_slowly(message: bytes, columns: "Sequence[Column]") -> list[str]:
+def read(message: bytes, columns: "Sequence[Column]") -> list[str]:
     """The columns' texts, one after the other.
 
     Raises:
-      _Refused: the message is no JSON object, or a value no text, number or truth; says the path and what was expected.
+      Refused: the message is no JSON object, or a value no text, number or truth; says the path and what was expected.
     """
     try:
         message.decode()
         row = msgspec.json.decode(message)
     except UnicodeDecodeError as e:
-        raise _Refused(_ENCODING, f"byte {e.start + 1}, 0x{message[e.start]:02x}, is not UTF-8") from None
+        raise Refused("encoding", f"byte {e.start + 1}, 0x{message[e.start]:02x}, is not UTF-8") from None
     except msgspec.MsgspecError as e:
-        raise _Refused(_NOT_JSON, f"it is no JSON: {e}") from None
+        raise Refused("json", f"it is no JSON: {e}") from None
     if not isinstance(row, dict):
-        raise _Refused(_NOT_JSON, f"it is a JSON {_type_of(row)}, expected is an object")
+        raise Refused("json", f"it is a JSON {_type_of(row)}, expected is an object")
     return [_text_at(row, column) for column in columns]
 
 
@@ -177,7 +116,7 @@ def _text_at(row: dict[str, Any], column: "Column") -> str:
         if value is None:
             return ""
         if not isinstance(value, dict):
-            raise _Refused(_TYPE, f"{'.'.join(path[:i])} is a {_type_of(value)}, expected is an object with {'.'.join(path[i:])}")
+            raise Refused("type", f"{'.'.join(path[:i])} is a {_type_of(value)}, expected is an object with {'.'.join(path[i:])}")
         value = value.get(name)
     match value:
         case None:
@@ -191,8 +130,8 @@ def _text_at(row: dict[str, Any], column: "Column") -> str:
         case str() if not _UNWRITABLE.search(value):
             return value
         case str():
-            raise _Refused(_TYPE, f"{'.'.join(path)} holds a tab or a line end, which no text of a column may")
-    raise _Refused(_TYPE, f"{'.'.join(path)} is a {_type_of(value)}, expected is a text, a number, true or false")
+            raise Refused("type", f"{'.'.join(path)} holds a tab or a line end, which no text of a column may")
+    raise Refused("type", f"{'.'.join(path)} is a {_type_of(value)}, expected is a text, a number, true or false")
 
 
 def _type_of(value: Any) -> str:

@@ -151,9 +151,9 @@ class App:
         body = await self._in_time(self._read(request))
         try:
             if len(body) > _LARGE_BYTES:
-                asked = await self._workers.call(read_serialised, body, model.inputs, model.columns)
+                asked = await self._workers.call(read_serialised, body, model.inputs, model.decoding)
             else:
-                asked = read_request(body, model.inputs, model.columns)
+                asked = read_request(body, model.inputs, model.decoding)
             outputs = await self._batcher.score(model, asked.signature, asked.inputs, asked.rows)
         except BadRequest as e:
             raise HTTPException(400, str(e)) from e

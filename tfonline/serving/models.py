@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfonline import formats
-from tfonline.features.column import Column
+from tfonline.formats import find
+from tfonline.formats.by_python import ByPython
 from tfonline.keep.contract import schema_of
 from tfonline.keep.plain_path import plain_path
 from tfonline.lifecycle import Exit, UserError
 from tfonline.publish.versions import Versions
+from tfonline.serving.predict import Decoding
 
 # A version that could not be loaded is looked at again: what failed may have been the disk.
 _RETRY_SECS = 30.0
@@ -31,13 +32,13 @@ class Model:
       number: the version.
       manifest: what it is, see publish.versions.
       inputs: by signature and input, whether the input is of strings (else of float64).
-      columns: without the label, where rows as in the topic are decoded before they are given to it; else None.
+      decoding: of rows as in the topic, where it does not do it itself.
     """
 
     number: int
     manifest: dict[str, Any]
     inputs: dict[str, dict[str, bool]]
-    columns: tuple[Column, ...] | None
+    decoding: Decoding | None
     _signatures: dict[str, Callable[..., dict[str, tf.Tensor]]]
 
     def score(self, signature: str, inputs: dict[str, list | bytes]) -> dict[str, np.ndarray]:
@@ -141,7 +142,7 @@ class Models:
         for name, f in signatures.items():
             specs = f.structured_input_signature[1]
             inputs[name] = {key: specs[key].dtype == tf.string for key in sorted(specs, key=lambda key: place.get(key, 0))}
-        model = Model(number, manifest, inputs, _decoded_columns(manifest), dict(signatures))
+        model = Model(number, manifest, inputs, _decoding(manifest), dict(signatures))
         for rows in _WARM_ROWS:
             for signature, types in inputs.items():
                 found = model.score(signature, {name: [b"" if string else np.nan] * rows for name, string in types.items()})
@@ -159,11 +160,12 @@ class Models:
         self._say(f"warning: version {number or '?'} cannot be served: {why}; {served}")
 
 
-def _decoded_columns(manifest: dict[str, Any]) -> tuple[Column, ...] | None:
-    """As in Model; None where the model decodes its rows itself."""
-    if formats.find(manifest.get("message_format", "tsv")).in_graph:
+def _decoding(manifest: dict[str, Any]) -> Decoding | None:
+    form = find(manifest.get("message_format", "tsv"))
+    if not isinstance(form, ByPython):
         return None
-    return tuple(column for column in schema_of(manifest["contract"], manifest["label"]).columns if column.kind != "label")
+    columns = schema_of(manifest["contract"], manifest["label"]).columns
+    return Decoding(form, tuple(column for column in columns if column.kind != "label"))
 
 
 def _first_line(error: Exception) -> str:

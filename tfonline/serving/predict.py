@@ -19,7 +19,7 @@ import numpy as np
 import orjson
 
 from tfonline.features.column import Column
-from tfonline.formats import canonical_rows
+from tfonline.formats.by_python import ByPython
 
 # The signatures that take rows as in the topic.
 _OF_MESSAGES = ("serving_default", "unlabelled")
@@ -47,13 +47,25 @@ class Request(NamedTuple):
     reasons: list[int] | None = None
 
 
-def read_request(body: bytes, signatures: dict[str, dict[str, bool]], columns: tuple[Column, ...] | None = None) -> Request:
+class Decoding(NamedTuple):
+    """How rows as in the topic are decoded here, where the model does not.
+
+    Attributes:
+      form: the messages' format.
+      columns: without the label, which no score depends on.
+    """
+
+    form: ByPython
+    columns: tuple[Column, ...]
+
+
+def read_request(body: bytes, signatures: dict[str, dict[str, bool]], decoding: Decoding | None = None) -> Request:
     """Reads and checks a body.
 
     Args:
       body: JSON.
       signatures: by signature and input, whether the input is of strings.
-      columns: without the label, where rows as in the topic are decoded by Python and not by the model; else None.
+      decoding: of rows as in the topic; None: the model does it.
 
     Raises:
       BadRequest: it is none of the forms above.
@@ -68,17 +80,17 @@ def read_request(body: bytes, signatures: dict[str, dict[str, bool]], columns: t
     if not isinstance(name, str) or name not in signatures:
         raise BadRequest(f"there is no signature {_short(name)}; expected one of {', '.join(sorted(signatures))}")
     columnar = "inputs" in request
-    if columns is not None and name in _OF_MESSAGES:
-        return _decoded(request["inputs" if columnar else "instances"], columnar, columns)
+    if decoding and name in _OF_MESSAGES:
+        return _decoded(request["inputs" if columnar else "instances"], columnar, decoding)
     inputs = (_columns if columnar else _rows)(request["inputs" if columnar else "instances"], signatures[name])
     for input_name, string in signatures[name].items():
         _convert(inputs[input_name], string, input_name)
     return Request(name, inputs, len(next(iter(inputs.values()))), columnar)
 
 
-def read_serialised(body: bytes, signatures: dict[str, dict[str, bool]], columns: tuple[Column, ...] | None = None) -> Request:
+def read_serialised(body: bytes, signatures: dict[str, dict[str, bool]], decoding: Decoding | None = None) -> Request:
     """As read_request, with each input as a TensorProto: TensorFlow makes a tensor of it without Python's lock."""
-    request = read_request(body, signatures, columns)
+    request = read_request(body, signatures, decoding)
     types = signatures[request.signature]
     inputs = {name: _tensor_proto(values, types[name]) for name, values in request.inputs.items()}
     return request._replace(inputs=inputs)
@@ -92,13 +104,13 @@ def write_answer(outputs: dict[str, np.ndarray], columnar: bool) -> bytes:
     return orjson.dumps({"predictions": [dict(zip(lists, row, strict=True)) for row in zip(*lists.values(), strict=True)]})
 
 
-def _decoded(instances: Any, columnar: bool, columns: tuple[Column, ...]) -> Request:
-    """A request of rows as in the topic, decoded here; the model takes them without the label, which no score depends on."""
+def _decoded(instances: Any, columnar: bool, decoding: Decoding) -> Request:
+    """A request of rows as in the topic; the model takes them without the label."""
     inputs = (_columns if columnar else _rows)(instances, {"message": True})
     # An object is the row itself, unless it says how a string was written.
     messages = [orjson.dumps(v).decode() if isinstance(v, dict) and v.keys() != {"b64"} else v for v in inputs["message"]]
     _convert(messages, True, "message")
-    rows, reasons = canonical_rows([m if isinstance(m, bytes) else m.encode() for m in messages], columns)
+    rows, reasons = decoding.form.canonical([m if isinstance(m, bytes) else m.encode() for m in messages], decoding.columns)
     return Request("unlabelled", {"message": rows}, len(rows), columnar, reasons)
 
 

@@ -1,0 +1,83 @@
+"""Formats that Python decodes, message by message, before the graph's own checks. Imports no TensorFlow until it decodes."""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from tfonline.formats.reasons import REASONS
+
+if TYPE_CHECKING:
+    import numpy as np
+    import tensorflow as tf
+
+    from tfonline.features.column import Column
+    from tfonline.formats.separated import Decoded
+
+
+class Refused(ValueError):
+    """A message is no row; its text says why, in words.
+
+    Attributes:
+      reason: an index into REASONS.
+    """
+
+    def __init__(self, reason: str, why: str):
+        super().__init__(why)
+        self.reason = REASONS.index(reason)
+
+
+class ByPython:
+    """What such a format has beside its own: see Format."""
+
+    in_graph = False
+
+    def row_of(self, columns: "Sequence[Column]") -> Callable[[bytes], bytes]:
+        """What makes the canonical row of a message: its columns' texts with a tab between them, in UTF-8.
+
+        It raises Refused for a message that has none. A text with a tab or a line end is none that a column takes.
+        """
+        raise NotImplementedError
+
+    def decode(self, message: "tf.Tensor", columns: "Sequence[Column]") -> "Decoded":
+        """See Format."""
+        import tensorflow as tf
+
+        from tfonline.formats.separated import Decoded, cut
+
+        # AutoGraph would make a slow copy of all Python that it is let near.
+        plain = tf.autograph.experimental.do_not_convert
+        rows = plain(plain(_of_arrays)(self, tuple(columns)))
+        row, refused = tf.numpy_function(rows, [message], [tf.string, tf.int32], stateful=False)
+        row, refused = tf.reshape(row, tf.shape(message)), tf.reshape(refused, tf.shape(message))
+        text, reason = cut(row, (refused > 0) | (message == ""), columns)
+        return Decoded(text, tf.where(refused > 0, refused, reason))
+
+    def canonical(self, messages: Sequence[bytes], columns: "tuple[Column, ...]") -> tuple[list[bytes], list[int]]:
+        """Canonical rows, b'' where there is none; and why there is none: an index into REASONS, 0 where one is, or no byte."""
+        row_of = _row_of(self, columns)
+        rows, reasons = [], []
+        for message in messages:
+            try:
+                row, reason = row_of(message) if message else b"", 0
+            except Refused as e:
+                row, reason = b"", e.reason
+            rows.append(row)
+            reasons.append(reason)
+        return rows, reasons
+
+
+# A type that is made of the columns takes a millisecond or more: a server's requests share it.
+@functools.lru_cache(maxsize=8)
+def _row_of(form: ByPython, columns: "tuple[Column, ...]") -> Callable[[bytes], bytes]:
+    return form.row_of(columns)
+
+
+def _of_arrays(form: ByPython, columns: "tuple[Column, ...]") -> "Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]":
+    """See ByPython.canonical: of arrays, as tf.numpy_function has them."""
+    import numpy as np
+
+    def rows(messages: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        made, reasons = form.canonical(messages.tolist(), columns)
+        return np.array(made, object), np.array(reasons, np.int32)
+
+    return rows
