@@ -183,3 +183,21 @@ def test_partitions_that_come_are_read(broker):
     producer.flush(10)
     assert take_all(reader, 1, 0, 1).message == [b"new"]
     assert take_all(reader, 0, 2, 2).offset == []
+
+
+def test_a_partition_costs_nothing_before_it_has_rows(broker, topic):
+    lines = [numbered(20), [], numbered(5), []]
+    reader = ConsumerReader(open_topic(broker, topic(lines)))
+    assigned = lambda: sorted(at.partition for at in reader._consumer.assignment())  # noqa: E731
+    reader.place({0: (0, 10), 1: (0, 0), 2: (0, 0), 3: (0, 0)})
+    assert [len(reader.take(p, 100).offset) for p in range(4)] == [10, 0, 0, 0]
+    assert assigned() == [0]
+    reader.place({0: (10, 10), 1: (0, 0), 2: (0, 5), 3: (0, 0)})
+    assert [len(reader.take(p, 100).offset) for p in range(4)] == [0, 0, 5, 0]
+    assert assigned() == [0, 2]
+    reader.place({0: (10, 20), 1: (0, 0), 2: (5, 5), 3: (0, 0)})
+    assert [reader.take(p, 100).message for p in range(4)] == [lines[0][10:], [], [], []]
+    # A range that was not read to its end is not read where nothing is wanted.
+    reader.place({0: (0, 10)})
+    reader.place({0: (20, 20)})
+    assert reader.take(0, 100).offset == []

@@ -73,11 +73,12 @@ class ConsumerReader:
 
     def place(self, ranges: Mapping[int, tuple[int, int]]) -> None:
         """See RowReader."""
-        known = self._partitions
-        if moved := {p: start for p, (start, _) in ranges.items() if p not in known or known[p].next != start}:
+        # A partition of which nothing is wanted is not read, either: each one costs the broker a look at every request.
+        known, wanted = self._partitions, {p: of for p, of in ranges.items() if of[0] < of[1]}
+        if moved := {p: start for p, (start, _) in wanted.items() if p not in known or known[p].next != start}:
             self._move(moved)
-        for partition, (_, stop) in ranges.items():
-            known[partition].stop = stop
+        for partition in ranges.keys() & known.keys():
+            known[partition].stop = wanted[partition][1] if partition in wanted else known[partition].next
 
     def _move(self, moved: Mapping[int, int]) -> None:
         """Has librdkafka read partitions from these offsets on."""
@@ -97,10 +98,10 @@ class ConsumerReader:
           UserError: the topic is gone, or the account may not read it.
           InterruptedError: the reader was closed.
         """
-        at = self._partitions[partition]
-        stop = at.stop
-        if at.next >= stop:
+        at = self._partitions.get(partition)
+        if at is None or at.next >= at.stop:
             return Rows([], [], [])
+        stop = at.stop
         while len(at.offset) < most and at.end < stop and not (at.offset and at.offset[-1] >= stop - 1):
             self._pull(partition)
         taken = at.offset[:most]
