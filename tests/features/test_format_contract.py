@@ -12,6 +12,16 @@ from tfonline.formats.tsv import Tsv
 # By the name of the format: messages of label, I1, I2, C1, C2 that it refuses, and why.
 CASES = {
     "tsv": {b"1\t5\t-3\tab\tc\rd": "fields", b"1\t5\t-3\tab\t\xff": "encoding"},
+    "csv": {
+        b'1,5,-3,"ab,cd': "csv",
+        b'1,5,-3,"ab"c,cd': "csv",
+        b"1,5,-3,ab,c\rd": "csv",
+        b"1,5,-3,ab,cd\n1,5,-3,ab,cd": "csv",
+        b'1,5,-3,"a\nb",cd': "type",
+        b"1,5,-3,a\tb,cd": "type",
+        b"1,5,-3,ab,\xff": "encoding",
+        b'1,5,-3,"ab",\xff': "encoding",
+    },
     "json": {b'["1","5","-3","ab","c\\"d"]': "json", b'["1","5","-3","ab","\xff"]': "encoding", b'{"label":"1"}': "json"},
     "json_objects": {
         b'{"label": 1, "I1": [5]}': "type",
@@ -45,8 +55,8 @@ def test_a_format_that_breaks_it_is_found():
 
 
 def test_an_unknown_format_is_named():
-    with pytest.raises(ValueError, match=r"'csv' is no format of messages\. Expected one of .*tsv.*json"):
-        find("csv")
+    with pytest.raises(ValueError, match=r"'xml' is no format of messages\. Expected one of .*tsv.*json"):
+        find("xml")
 
 
 def test_messages_are_written_without_tensorflow():

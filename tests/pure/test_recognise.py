@@ -8,6 +8,7 @@ from rows import SMALL_SCHEMA
 
 from tfonline.formats.recognise import guess
 
+READS_CSV = " (the trainer reads such messages with --message_format=csv)"
 TSV = "expected: 5 fields separated by tabs, no quotes, no header line."
 GOOD = b"1\t3\t\tred\tblue"
 
@@ -19,8 +20,11 @@ def look(*rows, message_format="tsv"):
 @pytest.mark.parametrize(
     ("row", "said"),
     [
-        (b"1,3,,red,blue", "CSV: 5 fields separated by commas"),
-        (b'0,3,4,"a, b","c ""d"""', "CSV: 5 fields separated by commas"),
+        (b"1,3,,red,blue", "CSV: 5 fields separated by commas (the trainer reads such messages with --message_format=csv)"),
+        (
+            b'0,3,4,"a, b","c ""d"""',
+            "CSV: 5 fields separated by commas (the trainer reads such messages with --message_format=csv)",
+        ),
         (b"1;3;;red;blue", "CSV: 5 fields separated by semicolons"),
         (b"1|3||red|blue", "5 fields separated by bars"),
         (b"1    3   4  red blue", "5 fields separated by spaces"),
@@ -66,7 +70,7 @@ def test_rows_of_the_expected_form_are_not_guessed_at():
 
 def test_what_most_rows_look_like_is_said():
     csv = b"1,3,,red,blue"
-    assert look(GOOD, csv, csv) == f"The rows look like CSV: 5 fields separated by commas; {TSV}"
+    assert look(GOOD, csv, csv) == f"The rows look like CSV: 5 fields separated by commas{READS_CSV}; {TSV}"
     assert look(GOOD, GOOD, csv) == ""
 
 
@@ -77,7 +81,7 @@ def test_what_most_rows_look_like_is_said():
         ([b"clicked\tage\tvisits\tsite\tapp", GOOD, GOOD], "One of the rows looks like a header line (clicked, age, visits, ...)"),
         (
             [b'"clicked","age","visits","site","app"', b"1,3,,red,blue", b"0,,,,"],
-            "The rows look like CSV: 5 fields separated by commas, with a header line (clicked, age, visits, ...)",
+            f"The rows look like CSV: 5 fields separated by commas{READS_CSV}, with a header line (clicked, age, visits, ...)",
         ),
         # Two files, a header in each.
         ([b"a\tb\tc\td", b"1\t2\t3\t4", b"a\tb\tc\td", b"5\t6\t7\t8"],

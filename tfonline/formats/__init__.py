@@ -22,6 +22,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from tfonline.formats.by_python import ByPython
+from tfonline.formats.csv_lines import Csv
 from tfonline.formats.json_list import JsonList
 from tfonline.formats.json_objects import JsonObjects
 from tfonline.formats.tsv import Tsv
@@ -82,7 +83,7 @@ class Format(Protocol):
 
 
 # Of two formats that a text resembles the later one is told: there is little that TSV cannot be.
-FORMATS: dict[str, Format] = {each.name: each for each in (Tsv(), JsonList(), JsonObjects())}
+FORMATS: dict[str, Format] = {each.name: each for each in (Tsv(), Csv(), JsonList(), JsonObjects())}
 
 
 def find(name: str) -> Format:

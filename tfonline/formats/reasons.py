@@ -2,7 +2,7 @@
 
 # A row's reason is the index here; 0 is a good row. Published models give the numbers, so a new reason goes to the end.
 # `encoding`: bytes that RE2 does not take for UTF-8. It lets overlong forms and surrogates through: they are values like any other.
-REASONS = ("", "empty", "encoding", "json", "fields", "label", "number", "tombstone", "type")
+REASONS = ("", "empty", "encoding", "json", "fields", "label", "number", "tombstone", "type", "csv")
 
 IN_WORDS = {
     "empty": "no byte at all",
@@ -11,6 +11,7 @@ IN_WORDS = {
     "fields": "more or fewer fields than there are columns, or a line end inside",
     "label": "the label is neither 0 nor 1, true nor false",
     "tombstone": "a message without a value: a tombstone, which says that its key is deleted",
+    "csv": "no line of CSV",
     "type": "a value that is an object or a list, or a text with a tab or a line end",
     "number": "a column of kind integer, number or time holds something else",
 }

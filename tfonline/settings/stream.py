@@ -20,7 +20,7 @@ class StreamSettings:
     # fmt: off
     bootstrap_servers: str = flag("localhost:9092", "Kafka brokers, host:port[,host:port].")
     topic: str = flag("python_test1", "Kafka topic that holds the rows.")
-    message_format: str = flag("tsv", "How a message holds a row: tsv, json (a list of the values) or json_objects; docs/data.md.",
+    message_format: str = flag("tsv", "How a message holds a row: tsv, csv, json (a list of values) or json_objects; docs/data.md.",
                                choices=tuple(FORMATS))
     reader: str = flag("auto", "What reads a topic: tfio (tensorflow-io), consumer (confluent-kafka: today's librdkafka, with the "
                        "rows' times), or auto: tfio where it is installed and can read this topic, else consumer. Both give "
