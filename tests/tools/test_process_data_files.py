@@ -84,8 +84,8 @@ _WIDTH = "expected are 5: label, I1, ..., C2. "
         (
             "clicked,age,visits,site,app\n1,3,,red,blue\n", "line 1: 'clicked,age,visits,site,app'",
             f"It has 1 field between tabs, {_WIDTH}",
-            "The rows look like CSV: 5 fields separated by commas (the trainer reads such messages with --message_format=csv), with a "
-            "header line (clicked, age, visits, ...); expected: 5 ",
+            "The rows look like CSV: 5 fields separated by commas (the trainer reads such messages with --message_format=csv), "
+            "with a header line (clicked, age, visits, ...); expected: 5 ",
         ),
         (
             "clicked\tage\tvisits\tsite\tapp\n1\t3\t\tred\tblue\n", r"line 1: 'clicked\tage\tvisits\tsite\tapp'",
