@@ -6,8 +6,9 @@
     python tools/produce.py --synthetic=1000000 --rows_per_sec=5000
 
 Lines are sent as they are, less a carriage return at the end; empty lines are left out. Whether a line is a good row is
-the trainer's to judge. --format=json leaves out a row that the trainer could not read back from JSON (a comma, quote, backslash
-or control character in a value), says which, and exits with 65. The last line on stdout says what the broker has acknowledged.
+the trainer's to judge. With another --format, a row that its messages cannot carry to the trainer is left out (with json, one with
+a comma, quote, backslash or control character in a value), it is said which, and the exit code is 65. The last line on stdout
+says what the broker has acknowledged.
 """
 
 import argparse
@@ -181,7 +182,7 @@ class Pace:
 
 
 def encoder(message_format: str, columns: str) -> Encode:
-    """Lines as messages of another format, with a key as of the program that tfonline replaces: a JSON list of the column names.
+    """Lines as messages of another format. Those of json have the key of the program that tfonline replaces: a list of the columns.
 
     Raises:
       UserError: the file of columns cannot be read (exit 66) or is wrong (exit 64).
@@ -189,9 +190,9 @@ def encoder(message_format: str, columns: str) -> Encode:
     from tfonline.features.schema import load_schema
 
     schema = load_schema(columns)
-    key, write = json.dumps(schema.names).encode(), find(message_format).encode
+    key, write = json.dumps(schema.names).encode() if message_format == "json" else None, find(message_format).encode
 
-    def encode(line: bytes) -> tuple[bytes, bytes]:
+    def encode(line: bytes) -> tuple[bytes | None, bytes]:
         try:
             fields = line.decode().split("\t")
         except UnicodeDecodeError as e:
@@ -217,9 +218,9 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         "file_per_partition: file k to partition k, side by side (default with --file1)",
     )
     parser.add_argument(
-        "--format", choices=tuple(FORMATS), default="tsv", help="of the messages (default tsv); json: not every value fits"
+        "--format", choices=tuple(FORMATS), default="tsv", help="of the messages (default tsv); the rows are TSV in any case"
     )
-    parser.add_argument("--columns", default=_COLUMNS, help="the columns that --format=json names in the key")
+    parser.add_argument("--columns", default=_COLUMNS, help="of the rows, for another --format")
     parser.add_argument("--rows_per_sec", type=at_least(0), default=0, help="0: as fast as it goes (default)")
     parser.add_argument("--limit", type=at_least(1), metavar="N", help="send N rows at most")
     parser.add_argument("--loop", action="store_true", help="begin again at the end, until Ctrl-C")

@@ -10,7 +10,7 @@ import msgspec
 
 from tfonline.features.kinds import KINDS
 from tfonline.formats.by_python import ByPython, Refused
-from tfonline.formats.writing import check_writable, example_fields
+from tfonline.formats.writing import check_writable, example_fields, one_a_column
 
 if TYPE_CHECKING:
     from tfonline.features.column import Column
@@ -52,7 +52,7 @@ class JsonObjects(ByPython):
         """See Format. Whole numbers are written as such where the column is one of numbers; missing values are left out."""
         check_writable(fields, _UNWRITABLE, self.name)
         row: dict[str, Any] = {}
-        for column, field in zip(columns, fields, strict=True):
+        for column, field in zip(columns, one_a_column(list(fields), columns), strict=True):
             if field:
                 *inside, key = _path(column)
                 at = row
