@@ -1,5 +1,6 @@
 """tools/broker.py against a real Apache Kafka."""
 
+import functools
 import json
 import os
 import re
@@ -95,7 +96,9 @@ def test_a_broker_that_dies_shows_the_end_of_its_log(data):
 
 def test_a_start_that_is_interrupted_leaves_no_process(data):
     command = [sys.executable, str(ROOT / "tools" / "broker.py"), "start", f"--data={data}"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as starting:
+    # What a shell starts in the background, these tests perhaps, ignores Ctrl-C, and hands that down.
+    heed = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=heed) as starting:
         wait_until(lambda: broker_tool.running(data))
         pid = broker_tool.running(data).pid
         starting.send_signal(signal.SIGINT)

@@ -1,5 +1,6 @@
 """tools/registry.py against a real Apicurio Registry, by Confluent's API."""
 
+import functools
 import json
 import os
 import re
@@ -84,7 +85,9 @@ def test_a_life(data):
 
 def test_a_start_that_is_interrupted_leaves_no_process(data):
     command = [sys.executable, str(ROOT / "tools" / "registry.py"), "start", f"--data={data}"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as starting:
+    # What a shell starts in the background, these tests perhaps, ignores Ctrl-C, and hands that down.
+    heed = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=heed) as starting:
         wait_until(lambda: registry_tool.running(data))
         pid = registry_tool.running(data).pid
         starting.send_signal(signal.SIGINT)
