@@ -111,7 +111,8 @@ def test_the_server_takes_an_object_as_in_the_topic(tmp_path):
         assert status == 200
         *found, wrong, no_object = answer["predictions"]
         good = [p["probability"] for i, p in enumerate(found) if i != BAD]
-        np.testing.assert_array_equal(np.float32(good), np.delete(wanted, BAD))
+        # The server scores another number of rows at once, which may change the last bit.
+        np.testing.assert_allclose(good, np.delete(wanted, BAD), rtol=1e-6)
         # Who asks for a score does not know the label; one that no row may have does not matter.
         assert found[BAD]["probability"] > 0
         assert [REASONS[p["reason"]] for p in (wrong, no_object)] == ["type", "json"]
