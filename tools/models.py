@@ -105,7 +105,7 @@ def _score(versions: Versions, args: argparse.Namespace) -> int:
             Exit.DATA,
         )
     schema = schema_of(manifest["contract"], manifest["label"])
-    columns = [column for column in schema.columns if labelled or column.kind != "label"]
+    columns = schema.columns if labelled else schema.unlabelled
     canonical = functools.partial(formats.canonical, manifest["message_format"], columns=columns)
     logits, labels, bad = [], [], 0
     for rows in _rows(args.file):

@@ -86,8 +86,9 @@ class Dictionaries:
         """
         # Flat lists of strings: tuples by the million would keep the garbage collector busy for longer than the work takes.
         places = {name: i for i, name in enumerate(columns)}
-        keys = [key for key in _keys_by_id(self.cat2id) if _column_of(key, places)]
+        keys = _keys_by_id(self.cat2id)
         names = [_column_of(key, places) for key in keys]
+        keys, names = list(itertools.compress(keys, names)), list(filter(None, names))
         of_columns = np.fromiter((places[name] for name in names), np.int64, len(keys))
         ids = np.fromiter((self.cat2id[key] for key in keys), np.int64, len(keys))
         return of_columns, [key[len(name) + 1 :].encode() for key, name in zip(keys, names, strict=True)], ids
@@ -102,7 +103,7 @@ def check_names(schema: Schema) -> None:
     fixed = {**{name: name for name in schema.ranged}, **{f"OOV{name}": name for name in schema.listed}}
     for name in schema.listed:
         begins = f"{name}_"
-        others = [other for other in schema.listed if f"{other}_" != begins and f"{other}_".startswith(begins)]
+        others = [other for other in schema.listed if other.startswith(begins)]
         others += [column for key, column in fixed.items() if key.startswith(begins)]
         if others:
             raise UserError(

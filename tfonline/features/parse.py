@@ -44,7 +44,7 @@ class Parse:
 
     def __call__(self, message: tf.Tensor) -> Fields:
         """Parses `message`, string [b]."""
-        columns = self._columns
+        columns = self.schema.columns if self.labelled else self.schema.unlabelled
         text, reason = formats.find(self.message_format).decode(message, columns)
         if any(column.default_text for column in columns):
             text = tf.where(text == "", tf.constant([column.default_text for column in columns]), text)
@@ -53,11 +53,6 @@ class Parse:
             if places := [i for i, column in enumerate(columns) if column.kind == name]:
                 values[name] = kind.parse(tf.gather(text, places, axis=1), [columns[i] for i in places])
         return Fields(values, reason)
-
-    @property
-    def _columns(self) -> list[Column]:
-        """The columns of a message, in order."""
-        return [c for c in self.schema.columns if self.labelled or c.kind != "label"]
 
 
 def parse_served(schema: Schema, given: Mapping[str, tf.Tensor]) -> Fields:

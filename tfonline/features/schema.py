@@ -67,6 +67,11 @@ class Schema(pydantic.BaseModel):
         """The names of the columns whose values have ids in the dictionaries, in order."""
         return tuple(c.name for c in self.columns if dictionary_of(c) == "values")
 
+    @property
+    def unlabelled(self) -> tuple[Column, ...]:
+        """The columns of a message without the label's field, in order."""
+        return tuple(c for c in self.columns if c.kind != "label")
+
     def columns_of(self, kind: str) -> tuple[Column, ...]:
         """The columns of a kind, in order."""
         return tuple(c for c in self.columns if c.kind == kind)

@@ -1,5 +1,6 @@
 """Formats that Python decodes, message by message, before the graph's own checks. Imports no TensorFlow until it decodes."""
 
+import abc
 import functools
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -26,17 +27,17 @@ class Refused(ValueError):
         self.reason = REASONS.index(reason)
 
 
-class ByPython:
+class ByPython(abc.ABC):
     """What such a format has beside its own: see Format."""
 
     in_graph = False
 
+    @abc.abstractmethod
     def row_of(self, columns: "Sequence[Column]") -> Callable[[bytes], bytes]:
         """What makes the canonical row of a message: its columns' texts with a tab between them, in UTF-8.
 
         It raises Refused for a message that has none. A text with a tab or a line end is none that a column takes.
         """
-        raise NotImplementedError
 
     def decode(self, message: "tf.Tensor", columns: "Sequence[Column]") -> "Decoded":
         """See Format."""

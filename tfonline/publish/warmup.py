@@ -26,7 +26,7 @@ def write(folder: pathlib.Path, schema: Schema, message_format: str) -> None:
     example = formats.find(message_format).example
     messages = {
         "serving_default": example(schema.columns),
-        "unlabelled": example([column for column in schema.columns if column.kind != "label"]),
+        "unlabelled": example(schema.unlabelled),
     }
     columns = {
         name: tf.constant([kind.served_missing], kind.served_dtype)

@@ -164,8 +164,7 @@ def _decoding(manifest: dict[str, Any]) -> Decoding | None:
     form = find(manifest.get("message_format", "tsv"))
     if not isinstance(form, ByPython):
         return None
-    columns = schema_of(manifest["contract"], manifest["label"]).columns
-    return Decoding(form, tuple(column for column in columns if column.kind != "label"))
+    return Decoding(form, schema_of(manifest["contract"], manifest["label"]).unlabelled)
 
 
 def _first_line(error: Exception) -> str:
