@@ -21,6 +21,7 @@ _SCAN_BYTES = 16 << 20  # of a chunk, by one thread
 _DIALECT = Dialect(
     full_match="regexp_full_match(line, '{pattern}')",
     numbered="unnest(range(len(fields))) AS field_index, unnest(fields) AS value",
+    exploded="unnest(split(value, chr({code})))",
 )
 
 
@@ -53,6 +54,8 @@ def open_engine(args: argparse.Namespace, folder: str) -> Iterator["DuckDB"]:
 
 class DuckDB:
     """An Engine on a connection to DuckDB; see process_data_sql."""
+
+    dialect = _DIALECT
 
     def __init__(self, con: duckdb.DuckDBPyConnection, folder: pathlib.Path):
         self._con, self._folder = con, folder

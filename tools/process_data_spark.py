@@ -35,6 +35,7 @@ _DIALECT = Dialect(
     # Spark has a search only. Its regular expressions are Java's, whose $ stops before a last line separator such as U+2028.
     full_match=r"regexp_like(line, r'\A{pattern}\z')",
     numbered="posexplode(fields) AS (field_index, value)",
+    exploded=r"explode(split(value, r'\x{{{code:x}}}'))",
     # Spark is given all lines as they are, where DuckDB gets only those that its reader leaves so.
     sorted_out=f"""
         WHEN line = '' THEN 'empty'
@@ -77,6 +78,8 @@ def open_engine(args: argparse.Namespace, folder: str) -> Iterator["Spark"]:
 
 class Spark:
     """An Engine on a session of Spark; see process_data_sql."""
+
+    dialect = _DIALECT
 
     def __init__(self, session: "pyspark.sql.SparkSession", folder: pathlib.Path):
         self._session, self._folder = session, folder

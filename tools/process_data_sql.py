@@ -27,7 +27,15 @@ _COUNT = """
     WHERE reason <> '' OR field_index NOT IN ({uncounted})
     GROUP BY 1, 2"""
 _ADD_UP = """
-    SELECT column_index, {value} AS value, CAST(sum(num_rows) AS BIGINT) AS num_rows FROM chunk_counts GROUP BY 1, 2"""
+    SELECT column_index, value, CAST(sum(num_rows) AS BIGINT) AS num_rows FROM ({each}) AS each_value GROUP BY 1, 2"""
+_EACH = """
+    SELECT column_index, {value} AS value, num_rows FROM chunk_counts"""
+# The values of a list are counted one by one; a list without any is a missing one.
+_NOT_LISTS = """
+    SELECT * FROM ({each}) AS in_lists WHERE value = '' OR column_index NOT IN ({lists})"""
+_OF_LIST = """
+    SELECT * FROM (SELECT column_index, {exploded} AS value, num_rows FROM ({each}) AS in_lists
+                   WHERE value <> '' AND column_index = {list}) AS exploded WHERE value <> ''"""
 _QUOTE = "'"
 _REASONS = """
     SELECT value, num_rows FROM counts WHERE column_index = {num_columns}"""
@@ -66,11 +74,13 @@ class Dialect:
     Attributes:
       full_match: whether `line` as a whole is {pattern}.
       numbered: a row for each of `fields`, as the columns field_index, from 0, and value.
+      exploded: a row for each text in `value` between the characters of number {code}.
       sorted_out: WHEN ... THEN ... for lines that are no rows whatever their columns, where the engine is given such lines.
     """
 
     full_match: str
     numbered: str
+    exploded: str
     sorted_out: str = ""
 
 
@@ -79,9 +89,11 @@ class Engine(Protocol):
 
     Attributes:
       version: of the engine.
+      dialect: of its SQL.
     """
 
     version: str
+    dialect: Dialect
 
     def keep(self, name: str, select: str) -> None:
         """Keeps what the SELECT gives as a table of that name."""
@@ -124,7 +136,13 @@ def add_up(engine: Engine, schema: Schema) -> tuple[int, collections.Counter[str
         for i, column in enumerate(schema.columns)
         if column.default_text
     ]
-    engine.keep("counts", _ADD_UP.format(value=f"CASE {' '.join(cases)} ELSE value END" if cases else "value"))
+    each = _EACH.format(value=f"CASE {' '.join(cases)} ELSE value END" if cases else "value")
+    if lists := {i: c.separator for i, c in enumerate(schema.columns) if c.kind == "categories"}:
+        parts = [_NOT_LISTS.format(each=each, lists=", ".join(map(str, lists)))]
+        for i, separator in lists.items():
+            parts.append(_OF_LIST.format(each=each, list=i, exploded=engine.dialect.exploded.format(code=ord(separator))))
+        each = " UNION ALL ".join(parts)
+    engine.keep("counts", _ADD_UP.format(each=each))
     ((good,),) = engine.rows(_GOOD.format(label=schema.names.index(schema.label)))
     return good, collections.Counter(dict(engine.rows(_REASONS.format(num_columns=len(schema.columns)))))
 

@@ -26,7 +26,9 @@ def measure(context: dict) -> dict[str, float]:
     of_keys = {"keys": Input(FIELDS - NUMBERS, "int64", 0)}
     specs = {
         "ids": Spec.of(first_id + _ROWS, FIELDS, scaled_fields=NUMBERS),
-        "growing": Spec.of(first_id + _ROWS, FIELDS, of_keys, NUMBERS, vocabulary=VocabularySpec(_ROWS, first_id, NUMBERS)),
+        "growing": Spec.of(
+            first_id + _ROWS, FIELDS, of_keys, NUMBERS, vocabulary=VocabularySpec(_ROWS, first_id, ((NUMBERS, FIELDS),))
+        ),
     }
     strategy, compiled, found = make_strategy(1, "auto"), context["jit_compile"], {}
     for rows, steps in _CASES:

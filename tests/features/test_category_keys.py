@@ -57,7 +57,8 @@ def test_features_of_a_stream_that_nobody_knows_beforehand():
     spec = features.spec
     assert spec.vocabulary.rows == 64
     assert spec.num_ids == features.num_ids == spec.vocabulary.first_id + 64
-    assert spec.vocabulary.first_field == len(SMALL_SCHEMA.ranged)
+    first = len(SMALL_SCHEMA.ranged)
+    assert spec.vocabulary.spans == ((first, first + len(SMALL_SCHEMA.listed)),)
     assert features.keyed_columns == list(SMALL_SCHEMA.listed)
     assert (spec.inputs["keys"].width, spec.padding["keys"]) == (len(SMALL_SCHEMA.listed), 0)
     largest = b"\t".join([b"1", *[b"9" * 18] * len(SMALL_SCHEMA.ranged), *[b"x"] * len(SMALL_SCHEMA.listed)])

@@ -52,6 +52,8 @@ CASES = {
         options={"unit": "yymmddhh", "as": ["hour"]},
     ),
     "ignore": Case("ignore", ["ab", "", "0"]),
+    "categories": Case("categories", ["a|b|c", "grün", "a||b|", "|", "c|b|a|new|a"], options={"max_length": 3}),
+    "categories, hashed": Case("categories", ["a;b", "c"], options={"hash_buckets": 100, "separator": ";", "keep": "first"}),
 }
 
 
@@ -164,6 +166,7 @@ class Untracked:
     def __init__(self, op):
         self._call, self.shares, self.keep_in = lambda values: op(values), op.shares, op.keep_in
         self.num_fields, self.num_ids, self.scaled_fields, self.inputs = op.num_fields, op.num_ids, op.scaled_fields, op.inputs
+        self.lists, self.keyed = op.lists, op.keyed
 
     def __call__(self, values):
         return self._call(values)
@@ -175,7 +178,7 @@ def numbers(op):
 
 
 def texts(op):
-    return with_op(Category, lambda made: op(made._lookup, made.num_fields, made.num_ids))
+    return with_op(Category, lambda made: op(made._lookup, made._columns, made.num_ids))
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ def growing_spec(rows):
     """Ids: fixed ones, buckets, the vocabulary's rows."""
     first = FIXED + BUCKETS
     own = {"keys": Input(KEYED, "int64", 0)}
-    return Spec.of(first + rows, FIELDS, own, vocabulary=VocabularySpec(rows, first, FIELDS - KEYED))
+    return Spec.of(first + rows, FIELDS, own, vocabulary=VocabularySpec(rows, first, ((FIELDS - KEYED, FIELDS),)))
 
 
 def growing_learner(settings, num_replicas=1, jit_compile=False, history=True, average_rows=100):

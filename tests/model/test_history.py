@@ -8,6 +8,7 @@ from rows import SCHEMA, make_rows
 
 from tfonline.evaluate.progressive import PREDICTION, exact_auc
 from tfonline.features.dictionaries import Dictionaries, save_dictionaries
+from tfonline.features.spec import Spec
 from tfonline.model.networks.wide_deep import history
 from tfonline.model.tables.replicas import make_strategy
 
@@ -33,7 +34,7 @@ def count(layer, strategy, *tensors):
 
 @pytest.mark.parametrize("num_replicas", [1, 2])
 def test_an_id_is_its_smoothed_share_of_clicks_and_its_rows(num_replicas):
-    layer, strategy = make(history.IdHistory(4), num_replicas)
+    layer, strategy = make(history.IdHistory(Spec.of(4, 2)), num_replicas)
     ids = np.array([[0, 1], [0, 2], [0, 0], [4, 4]], np.int32)  # the last row is padding
     count(layer, strategy, ids, np.array([1, 0, 1, 1], np.float32), np.array([1, 1, 1, 0], np.float32))
     share = (1 + 2) / (4 + 3)  # of all rows; a share of 1/4 over 4 rows is the start
@@ -48,7 +49,7 @@ def test_an_id_is_its_smoothed_share_of_clicks_and_its_rows(num_replicas):
 
 def test_counts_are_halved_before_float32_counts_no_further(monkeypatch):
     monkeypatch.setattr(history, "_MOST_ROWS", 6.0)
-    layer, strategy = make(history.IdHistory(1))
+    layer, strategy = make(history.IdHistory(Spec.of(1, 2)))
     one = (np.zeros((4, 1), np.int32), np.array([1, 1, 1, 0], np.float32), np.ones(4, np.float32))
     count(layer, strategy, *one)
     assert layer.counts.numpy().tolist() == [[4, 3], [0, 0]]

@@ -102,6 +102,20 @@ def test_columns_of_all_kinds(small, engine):
     assert loaded.boundaries == {"item_price": (0.5, 1.0, 2.5, 4.0)}
 
 
+def test_the_values_of_a_list_are_counted_one_by_one(small, engine):
+    (small / "lists.yaml").write_text(
+        "name: lists\ncolumns:\n  - {name: click, kind: label}\n  - {name: item, kind: category}\n"
+        "  - {name: last, kind: categories, shares: item}\n  - {name: tags, kind: categories}\n"
+        "  - {name: words, kind: categories, separator: ', ', default: none}\n".replace("', '", "'\u2028'")
+    )
+    rows = ["1\ta\tx|y\tred|red|blue\ta\u2028b|c", "0\tb\tx\tred||\t", "0\t\t\t\tb|c", "0\t\t\t||\t"]
+    (small / "rows").write_text("\n".join([*rows, ""]), encoding="utf-8")
+    code, out = build(small, small / "rows", engine=engine, columns=small / "lists.yaml", min_count=2)
+    assert code == 0
+    ids = pickles(out)[2]
+    assert ids == {"OOVitem": 0, "OOVtags": 1, "OOVwords": 2, "tags_red": 3, "words_b|c": 4, "words_none": 5}
+
+
 BAD = [
     (b"1\t1\t1\ta", "fields"),
     (b"1\t1\t1\ta\tb\tc", "fields"),

@@ -8,7 +8,7 @@ import tensorflow as tf
 from tfonline.features.batch import Batch, Element, Rejected, Row
 from tfonline.features.dictionaries import Dictionaries
 from tfonline.features.hashes import Crosses, row_fingerprints
-from tfonline.features.kinds import Op, Options, dictionary_of, feature_kinds
+from tfonline.features.kinds import Op, Options, feature_kinds
 from tfonline.features.parse import Fields, Parse
 from tfonline.features.schema import Schema
 from tfonline.features.spec import Input, Spec, VocabularySpec
@@ -21,14 +21,14 @@ _THREADS = 14 + 2 * _CORES
 
 
 class Features(tf.Module):
-    """Messages to features. For b rows of F fields, one a column, kind by kind as in kinds.KINDS (integers, categories, and so on):
+    """Messages to features. For b rows of fields, one a column, kind by kind as in kinds.KINDS (integers, categories, and so on):
 
-    - `ids`: int32 [b, F].
-    - `values`: float32 [b, F], by which an id's weights are multiplied; 1 for a category.
+    - `ids`: int32 [b, P] at P places: one a field, and of a list as many as it may have values. The padding is where none is.
+    - `values`: float32 [b, P], by which an id's weights are multiplied; 1 for a category.
     - `numeric`: float32 [b, N], logarithms, NaN where missing: with numeric=bucket of integers, and behind them of decimal numbers.
-    - `crosses`: int32 [b, W], the W pairs of fields; only with cross_buckets, and where there are two fields.
-    - `keys`: int64 [b, K], of K categories, 0 where missing; only with vocabulary_rows. Their `ids` are those of values without a
-      row: model.tables.vocabulary knows which values have one.
+    - `crosses`: int32 [b, W], the W pairs of fields that are no lists; only with cross_buckets, and where there are two such.
+    - `keys`: int64 [b, K], of K places for values of categories, 0 where there is none; only with vocabulary_rows. Their `ids` are
+      those of values without a row: model.tables.vocabulary knows which values have one.
 
     Args:
       schema: the columns.
@@ -46,7 +46,7 @@ class Features(tf.Module):
       num_ids: ids are 0 to num_ids - 1.
       spec: what a network gets. The model's weights for an id that is padding stay zero.
       crosses: makes the crosses, or None.
-      keyed_columns: the names of the columns that have `keys`, in their order.
+      keyed_columns: the columns' names of `keys`, [K]; that of a list stands once a place.
     """
 
     def __init__(
@@ -66,12 +66,11 @@ class Features(tf.Module):
         self.num_ids = dictionaries.num_ids
         for kind in feature_kinds():
             columns = [column for column in schema.columns if column.kind == kind.name]
-            options = Options(numeric, oov_buckets, growing=bool(vocabulary_rows))
+            options = Options(numeric, oov_buckets, growing=bool(vocabulary_rows), made=ops)
             ops[kind.name] = op = kind.make_op(columns, dictionaries, self.num_ids, options)
             self.num_ids += op.num_ids
         self.ops = ops
-        keyed = [kind for kind, op in ops.items() if "keys" in op.inputs]
-        self.keyed_columns = [c.name for c in schema.columns if c.kind in keyed and dictionary_of(c) == "values"]
+        self.keyed_columns = [name for op in ops.values() for name in op.keyed]
         vocabulary = _vocabulary(list(ops.values()), vocabulary_rows, self.num_ids)
         self.num_ids += vocabulary.rows if vocabulary else 0
         self.spec = Spec.of(
@@ -82,8 +81,9 @@ class Features(tf.Module):
             cross_buckets=cross_buckets,
             heads=(schema.label,),
             vocabulary=vocabulary,
+            lists=tuple(length for op in ops.values() for length in op.lists),
         )
-        self.crosses = Crosses(self.spec.num_fields, cross_buckets) if self.spec.cross_buckets else None
+        self.crosses = Crosses(self.spec.num_single, cross_buckets) if self.spec.cross_buckets else None
 
     def __call__(self, message: tf.Tensor) -> Row:
         """Messages, string [b], to rows."""
@@ -93,8 +93,9 @@ class Features(tf.Module):
         """Parsed messages to rows; without a label where the messages have none."""
         values = fields.values
         of_kinds = [op(values[name]) for name, op in self.ops.items() if name in values]
+        ids = tf.concat([inputs.ids for inputs in of_kinds], axis=1)
         features = {
-            "ids": tf.concat([inputs.ids for inputs in of_kinds], axis=1),
+            "ids": tf.where(ids < 0, self.spec.num_ids, ids) if self.spec.lists else ids,
             "values": tf.concat([inputs.values for inputs in of_kinds], axis=1),
         }
         for name in {name: None for inputs in of_kinds for name in inputs.own}:
@@ -123,13 +124,13 @@ def _side_by_side(inputs: Sequence[Mapping[str, Input]]) -> dict[str, Input]:
 
 
 def _vocabulary(ops: Sequence[Op], rows: int, first_id: int) -> VocabularySpec | None:
-    """As in Spec: the fields of the op that has keys; None where no column has any."""
-    first_field = 0
+    """As in Spec: of each op that has keys the first places; None where no column has any."""
+    spans, first = [], 0
     for op in ops:
-        if rows and "keys" in op.inputs:
-            return VocabularySpec(rows, first_id, first_field)
-        first_field += op.num_fields
-    return None
+        if op.keyed:
+            spans.append((first, first + len(op.keyed)))
+        first += op.num_fields - len(op.lists) + sum(op.lists)
+    return VocabularySpec(rows, first_id, tuple(spans)) if rows and spans else None
 
 
 def _scaled_fields(ops: Sequence[Op]) -> int | None:

@@ -41,7 +41,10 @@ class Schema(pydantic.BaseModel):
         if not any(KINDS[c.kind].is_feature for c in expanded):
             *kinds, last = (kind.name for kind in feature_kinds())
             raise ValueError(f"expected at least one column of kind {', '.join(kinds)} or {last} beside the label")
+        categories = [c.name for c in expanded if c.kind == "category"]
         for c in expanded:
+            if (shared := getattr(c, "shares", "")) and shared not in categories:
+                raise ValueError(f"column {c.name} shares the ids of {shared!r}; expected is a column of kind category")
             texts = texts_of(c)
             if c.default_text and not re.fullmatch(texts.pattern, c.default_text):
                 raise ValueError(f"the default of column {c.name} is {c.default_text!r}; expected is {texts.expected}")

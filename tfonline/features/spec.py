@@ -28,21 +28,37 @@ class VocabularySpec(NamedTuple):
     Attributes:
       rows: how many ids, a power of 2; they are the last ones.
       first_id: the first of them.
-      first_field: of the fields that have keys; they are as many as `keys` is wide.
+      spans: which places of `ids` have keys, from one on and up to another; together they are as many as `keys` is wide, in order.
     """
 
     rows: int
     first_id: int
-    first_field: int
+    spans: tuple[tuple[int, int], ...]
+
+    def keyed(self, ids: "tf.Tensor") -> "tf.Tensor":
+        """Ids [B, P] to those of the places that have keys, [B, K]."""
+        import tensorflow as tf
+
+        return tf.concat([ids[:, first:past] for first, past in self.spans], axis=1)
+
+    def with_keyed(self, ids: "tf.Tensor", keyed: "tf.Tensor") -> "tf.Tensor":
+        """Ids [B, P] with others, [B, K], at the places that have keys."""
+        import tensorflow as tf
+
+        parts, behind, begin = [], 0, 0
+        for first, past in self.spans:
+            parts += [ids[:, behind:first], keyed[:, begin : begin + past - first]]
+            behind, begin = past, begin + past - first
+        return tf.concat([part for part in [*parts, ids[:, behind:]] if part.shape[1] != 0], axis=1)
 
 
 class Inputs(NamedTuple):
-    """What the columns of one kind give of b rows: F fields.
+    """What the columns of one kind give of b rows: F fields, and P places for ids, which are more where fields are lists.
 
     Attributes:
-      ids: int32 [b, F].
-      values: float32 [b, F], by which an id's weights are multiplied.
-      keys: int64 [b, F], unlike between fields: what crosses are made of.
+      ids: int32 [b, P]; -1 at a place of a list that holds nothing.
+      values: float32 [b, P], by which an id's weights are multiplied.
+      keys: int64 [b, F], unlike between fields: what crosses are made of. Lists have none.
       own: inputs that only this kind has, by name, [b, width] each.
     """
 
@@ -62,6 +78,7 @@ class Spec:
       scaled_fields: of so many fields, the first, the id is the field's number, and the value any; of the others the value is 1.
         (Padding has its own id and value 0.) None: ids and values are any.
       heads: the label columns; a network gives logits for each.
+      lists: the last fields have so many places each; all others have one.
       vocabulary: ids that belong to values as the stream brings them; None: all ids are known to the features. A network is given
         ids all the same, for Network.score and the learner look them up before.
     """
@@ -71,6 +88,7 @@ class Spec:
     scaled_fields: int | None
     heads: tuple[str, ...]
     vocabulary: VocabularySpec | None = None
+    lists: tuple[int, ...] = ()
 
     @classmethod
     def of(
@@ -82,6 +100,7 @@ class Spec:
         cross_buckets: int = 0,
         heads: tuple[str, ...] = ("label",),
         vocabulary: VocabularySpec | None = None,
+        lists: tuple[int, ...] = (),
     ) -> "Spec":
         """The spec of what Features makes of F fields.
 
@@ -90,20 +109,41 @@ class Spec:
           num_fields: F.
           own: the inputs that kinds of columns have beside ids and values; None: none.
           scaled_fields: as above.
-          cross_buckets: in so many buckets are pairs of fields; 0: no input `crosses`, nor where a single field has no pairs.
+          cross_buckets: in so many buckets are pairs of fields that are no lists; 0: no input `crosses`, nor where a single such
+            field has no pairs.
           heads: as above.
           vocabulary: as above.
+          lists: as above.
         """
-        inputs = {"ids": Input(num_fields, "int32", num_ids), "values": Input(num_fields, "float32", 0.0)}
+        single = num_fields - len(lists)
+        num_places = single + sum(lists)
+        inputs = {"ids": Input(num_places, "int32", num_ids), "values": Input(num_places, "float32", 0.0)}
         inputs |= own or {}
-        if cross_buckets and num_fields > 1:
-            inputs["crosses"] = Input(num_fields * (num_fields - 1) // 2, "int32", cross_buckets)
-        return cls(inputs, num_ids, scaled_fields, heads, vocabulary)
+        if cross_buckets and single > 1:
+            inputs["crosses"] = Input(single * (single - 1) // 2, "int32", cross_buckets)
+        return cls(inputs, num_ids, scaled_fields, heads, vocabulary, lists)
 
     @property
     def num_fields(self) -> int:
-        """F, with an id each."""
-        return self.inputs["ids"].width
+        """F, a column or a part of one each."""
+        return self.num_single + len(self.lists)
+
+    @property
+    def num_single(self) -> int:
+        """The fields that are no lists: the first ones, with an id each."""
+        return self.inputs["ids"].width - sum(self.lists)
+
+    def by_field(self, places: "tf.Tensor") -> "tf.Tensor":
+        """Rows of places, each times its value, to those of fields: of a list the sum. [B, P, width] to [B, F, width].
+
+        The first places may be left out, and so are their fields.
+        """
+        import tensorflow as tf
+
+        if not self.lists:
+            return places
+        parts = tf.split(places, [places.shape[1] - sum(self.lists), *self.lists], axis=1)
+        return tf.concat([parts[0], *(tf.reduce_sum(part, axis=1, keepdims=True) for part in parts[1:])], axis=1)
 
     def width(self, name: str) -> int:
         """The numbers a row of the input of this name; 0 where there is none."""

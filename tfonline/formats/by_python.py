@@ -27,6 +27,25 @@ class Refused(ValueError):
         self.reason = REASONS.index(reason)
 
 
+def in_one(values: Sequence[str], column: "Column", path: str) -> str:
+    """The text of a list, for a column of kind categories.
+
+    Args:
+      values: '' for one that is missing; it is left out.
+      column: says what stands between values.
+      path: where the message has the list, for the words of an error.
+
+    Raises:
+      Refused: a value holds the separator, so that it would become two.
+    """
+    for i, value in enumerate(values):
+        if column.separator in value:
+            raise Refused(
+                "type", f"{path}[{i}] holds {column.separator!r}, the separator of column {column.name}; give it another one"
+            )
+    return column.separator.join(value for value in values if value)
+
+
 class ByPython(abc.ABC):
     """What such a format has beside its own: see Format."""
 

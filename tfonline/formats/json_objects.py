@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from tfonline.features.kinds import KINDS
-from tfonline.formats.by_python import ByPython, Refused
+from tfonline.formats.by_python import ByPython, Refused, in_one
 from tfonline.formats.writing import check_writable, example_fields, one_a_column
 
 if TYPE_CHECKING:
@@ -20,7 +20,11 @@ if TYPE_CHECKING:
 _UNWRITABLE = re.compile(r"[\t\r\n]")
 _WHOLE = re.compile(r"0|-?[1-9][0-9]{0,17}")
 # By the kind of a column: the types that are read at once. Of all others it is a text or a whole number.
-_FAST_TYPES = {"number": str | int | float | None, "label": bool | str | int | None}
+_FAST_TYPES = {
+    "number": str | int | float | None,
+    "label": bool | str | int | None,
+    "categories": list[str | int | None] | str | int | None,
+}
 _LARGEST = 2.0**53  # from here on a float has no longer every whole number
 
 
@@ -28,7 +32,8 @@ class JsonObjects(ByPython):
     """See Format. A column's value stands under its name, or its path: `item.price` is `price` in the object `item`.
 
     Keys that belong to no column are passed by. A missing key and null are a missing value. A value is a text, a number, true or
-    false; an integer may be written as 5.0. What is another object or a list is refused, and so is a text with a tab or a line end.
+    false, and of a column of categories also a list of them; an integer may be written as 5.0. What is another object or list is
+    refused, and so is a text with a tab or a line end.
     """
 
     name, named = "json_objects", True
@@ -42,7 +47,7 @@ class JsonObjects(ByPython):
                 line = read_at_once(message)
                 if line.count("\t") == num_tabs and "\n" not in line and "\r" not in line:
                     return line.encode()
-            except (msgspec.MsgspecError, UnicodeError, AttributeError):
+            except (msgspec.MsgspecError, UnicodeError, AttributeError, Refused):
                 pass
             return "\t".join(read(message, columns)).encode()
 
@@ -58,7 +63,7 @@ class JsonObjects(ByPython):
                 at = row
                 for name in inside:
                     at = at.setdefault(name, {})
-                at[key] = int(field) if KINDS[column.kind].reason and _WHOLE.fullmatch(field) else field
+                at[key] = _value(field, column)
         return json.dumps(row, ensure_ascii=False).encode()
 
     def texts(self, message: bytes, columns: "Sequence[Column]") -> list[str]:
@@ -91,6 +96,13 @@ class JsonObjects(ByPython):
         return f"JSON objects with other keys ({found}, ...) than the columns' ({wanted}, ...)"
 
 
+def _value(field: str, column: "Column") -> Any:
+    """What `read` gives back as the field, which is not ''."""
+    if column.kind == "categories" and all(values := field.split(column.separator)):
+        return values
+    return int(field) if KINDS[column.kind].reason and _WHOLE.fullmatch(field) else field
+
+
 def read(message: bytes, columns: "Sequence[Column]") -> list[str]:
     """The columns' texts, one after the other.
 
@@ -118,6 +130,13 @@ def _text_at(row: dict[str, Any], column: "Column") -> str:
         if not isinstance(value, dict):
             raise Refused("type", f"{'.'.join(path[:i])} is a {_type_of(value)}, expected is an object with {'.'.join(path[i:])}")
         value = value.get(name)
+    where = ".".join(path)
+    if isinstance(value, list) and column.kind == "categories":
+        return in_one([_text_of(each, column, f"{where}[{i}]") for i, each in enumerate(value)], column, where)
+    return _text_of(value, column, where)
+
+
+def _text_of(value: Any, column: "Column", where: str) -> str:
     match value:
         case None:
             return ""
@@ -130,8 +149,8 @@ def _text_at(row: dict[str, Any], column: "Column") -> str:
         case str() if not _UNWRITABLE.search(value):
             return value
         case str():
-            raise Refused("type", f"{'.'.join(path)} holds a tab or a line end, which no text of a column may")
-    raise Refused("type", f"{'.'.join(path)} is a {_type_of(value)}, expected is a text, a number, true or false")
+            raise Refused("type", f"{where} holds a tab or a line end, which no text of a column may")
+    raise Refused("type", f"{where} is a {_type_of(value)}, expected is a text, a number, true or false")
 
 
 def _type_of(value: Any) -> str:
@@ -143,7 +162,9 @@ def _path(column: "Column") -> list[str]:
 
 
 def _fast_reader(columns: "Sequence[Column]", paths: Sequence[Sequence[str]]) -> Callable[[bytes], str]:
-    """Reads a message to its canonical row where each value is a text or a whole number, and of numbers any; raises of all others.
+    """Reads a message to its canonical row where each value is a text or a whole number, raises of all others.
+
+    Of numbers it takes any, and of categories also a list of texts and whole numbers.
 
     Where objects are inside others, one that is missing or null is an AttributeError.
     """
@@ -179,12 +200,16 @@ def _fast_reader(columns: "Sequence[Column]", paths: Sequence[Sequence[str]]) ->
         in_order = get if len(getters) > 1 else lambda row: (get(row),)
 
     labels = [i for i, column in enumerate(columns) if column.kind == "label"]
+    lists = [(i, column, ".".join(paths[i])) for i, column in enumerate(columns) if column.kind == "categories"]
 
     def read(message: bytes) -> str:
         texts = ["" if value is None else value for value in in_order(decode(message))]
         for i in labels:
             if isinstance(texts[i], bool):
                 texts[i] = "true" if texts[i] else "false"
+        for i, column, path in lists:
+            if isinstance(texts[i], list):
+                texts[i] = in_one(["" if value is None else str(value) for value in texts[i]], column, path)
         return form % tuple(texts)
 
     return read

@@ -60,7 +60,7 @@ def say_what_a_run_would_do(
         for p, (b, e, n) in enumerate(zip(begins, ends, position.next, strict=False))
     ]
     lag = sum(max(0, e - n) for e, n in zip(ends, position.next, strict=False))
-    b, f = learning.batch_size, features.spec.num_fields
+    b, f = learning.batch_size, features.spec.width("ids")
     console.say(
         "dry run: nothing is trained, nothing stays written. A run would "
         f"{'resume' if position.window or position.step else 'start'} at window {position.window}, step {position.step}.\n"

@@ -47,7 +47,7 @@ class ColumnShares:
 
     def _without_row(self, fields: Fields, good: np.ndarray) -> Scalars:
         spec, made = self._vocabulary.spec, self._features.of_fields(fields).features
-        ids, keys = self._vocabulary.ids(made["ids"], made["keys"]).numpy(), made["keys"].numpy()
-        unknown = (keys != 0) & (ids[:, spec.first_field : spec.first_field + keys.shape[1]] < spec.first_id)
-        of_columns = zip(self._features.keyed_columns, unknown[good].mean(axis=0), strict=True)
-        return {f"values/unknown_{column}": float(share) for column, share in of_columns}
+        ids, keys = self._vocabulary.ids(made["ids"], made["keys"]), made["keys"].numpy()
+        unknown = (keys != 0) & (spec.keyed(ids).numpy() < spec.first_id)
+        columns = np.array(self._features.keyed_columns)
+        return {f"values/unknown_{name}": float(unknown[good][:, columns == name].mean()) for name in dict.fromkeys(columns)}

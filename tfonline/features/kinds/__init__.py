@@ -16,16 +16,19 @@ What a kind does not do: find a column's text in a message, which is for the for
 `Features` does by their keys. Whoever pads, splits, copies or gathers typed values or inputs maps over the nest.
 
 A new kind is a module here, a line in KINDS, and a line in tests/features/test_kind_contract.py, which holds it to all this. It
-comes behind the others in KINDS: ids and fields are in this order, in checkpoints, too. A network that wants an input of the
+comes behind the others in KINDS, but before categories, as lists are the last fields: ids and fields are in this order, in
+checkpoints, too. A network that wants an input of the
 kind's own names it. A kind whose columns are neither a label nor features has values alone; what is done with them, `Features`
 says. A reason of its own goes behind the others in formats/reasons.py, and into docs/data.md and serving/page.html.
 """
 
 import os
+import types
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from tfonline.features.column import Column, Texts
+from tfonline.features.kinds.categories import Categories
 from tfonline.features.kinds.category import Category
 from tfonline.features.kinds.ignore import Ignore
 from tfonline.features.kinds.integer import Integer
@@ -107,14 +110,17 @@ class Op(Protocol):
     """Makes a network's inputs of the typed values of a kind's columns. One that holds a table is a tf.Module.
 
     Attributes:
-      num_fields: F, the ids of a row.
+      num_fields: F, the fields of a row.
+      lists: the last of them have so many places each, all others one; () for a kind without lists.
+      keyed: the columns' names of the input `keys`, one a place; they are the op's first places. () where there are no keys.
       num_ids: so many ids it uses beyond the dictionaries', also where there are no columns.
-      scaled_fields: as in spec.Spec, of these fields alone; 0 where no value is anything but 1.
-      inputs: those that not every kind has, by name. What several kinds have under one name stands side by side, kind by kind;
-        `keys` only one kind has.
+      scaled_fields: as in spec.Spec, of these fields alone; 0 where no value is anything but 1, but for lists.
+      inputs: those that not every kind has, by name. What several kinds have under one name stands side by side, kind by kind.
     """
 
     num_fields: int
+    lists: tuple[int, ...]
+    keyed: tuple[str, ...]
     num_ids: int
     scaled_fields: int | None
     inputs: "Mapping[str, Input]"
@@ -140,14 +146,16 @@ class Options(NamedTuple):
       numeric: how an integer becomes an id and a value: minmax, log or bucket.
       oov_buckets: values of a category that the dictionary does not hold share so many ids.
       growing: whether categories have keys, by which a vocabulary that grows with the stream finds their ids.
+      made: the ops of the kinds before this one, by name.
     """
 
     numeric: str
     oov_buckets: int
     growing: bool = False
+    made: "Mapping[str, Op]" = types.MappingProxyType({})
 
 
-KINDS: dict[str, Kind] = {each.name: each for each in (Label(), Integer(), Category(), Ignore(), Number(), Time())}
+KINDS: dict[str, Kind] = {each.name: each for each in (Label(), Integer(), Category(), Ignore(), Number(), Time(), Categories())}
 
 
 def texts_of(column: Column) -> Texts:

@@ -69,5 +69,5 @@ class Category:
             missing = [dictionaries.cat2id[f"OOV{name}"] for name in names]
             op = CategoryKeys(names, missing, options.oov_buckets, first_id)
         else:
-            op = CategoryOp(CategoryLookup(dictionaries, names, options.oov_buckets, first_id), len(names), options.oov_buckets)
+            op = CategoryOp(CategoryLookup(dictionaries, names, options.oov_buckets, first_id), names, options.oov_buckets)
         return SomeHashed(op, columns, first_id + op.num_ids) if len(names) < len(columns) else op

@@ -1,5 +1,6 @@
 """Values of category columns to the keys by which a vocabulary, which grows with the stream, finds their ids."""
 
+import functools
 import os
 from collections.abc import Sequence
 
@@ -8,6 +9,7 @@ import tensorflow as tf
 
 from tfonline.features.dictionaries import Dictionaries
 from tfonline.features.hashes import GOLDEN, hash_text, modulo, to_int64
+from tfonline.features.kinds.category_ops import ColumnIds
 from tfonline.features.spec import Input, Inputs
 from tfonline.lifecycle import Exit, UserError
 
@@ -28,10 +30,10 @@ class CategoryKeys:
       UserError: two columns would have the same keys for the same values (exit 65).
     """
 
-    scaled_fields = 0
+    scaled_fields, lists = 0, ()
 
     def __init__(self, columns: Sequence[str], missing: Sequence[int], num_buckets: int, first_bucket: int):
-        self.num_fields, self.num_ids, self._first_bucket = len(columns), num_buckets, first_bucket
+        self.num_fields, self.num_ids, self._first_bucket, self.keyed = len(columns), num_buckets, first_bucket, tuple(columns)
         self._salts = np.array([salts_of(columns)], np.int64)
         self._missing = np.array([missing], np.int32).reshape(1, len(columns))
         # The inputs' names and the salts are those of the columns: no column, no keys.
@@ -39,12 +41,21 @@ class CategoryKeys:
 
     def __call__(self, values: tf.Tensor) -> Inputs:
         """See Op: string [b, k]. A missing value has the key 0, which is none."""
-        keys = hash_text(values) + self._salts
+        ids, keys, found = self._look_up(self._salts, self._missing, values)
+        return Inputs(ids, tf.ones_like(ids, tf.float32), keys, {"keys": found} if self.inputs else {})
+
+    def column(self, name: str) -> ColumnIds:
+        """The ids of one of the columns."""
+        i = self.keyed.index(name)
+        look_up = functools.partial(self._look_up, self._salts[0, i], self._missing[0, i])
+        return ColumnIds(lambda values: look_up(values)[::2], keyed=True)
+
+    def _look_up(self, salts: np.ndarray, missing: np.ndarray, values: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Values to ids, and to keys, for crosses and by which the vocabulary finds them."""
+        keys = hash_text(values) + salts
         bucket = self._first_bucket + tf.cast(modulo(keys, self.num_ids), tf.int32)
         is_missing = values == ""
-        ids = tf.where(is_missing, self._missing, bucket)
-        own = {"keys": tf.where(is_missing, tf.constant(0, tf.int64), keys)} if self.inputs else {}
-        return Inputs(ids, tf.ones_like(ids, tf.float32), keys, own)
+        return tf.where(is_missing, missing, bucket), keys, tf.where(is_missing, tf.constant(0, tf.int64), keys)
 
     def shares(self, values: tf.Tensor) -> dict[str, tf.Tensor]:
         """See Op."""

@@ -1,10 +1,12 @@
 """Values of category columns to ids."""
 
+import functools
 import hashlib
 import os
 import pathlib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -17,6 +19,18 @@ from tfonline.lifecycle import Exit, UserError, flush_to_disk
 # Of the file that holds a table; without a digest, as it was once.
 _TABLE_FILE, _DIGITS = "category_ids", 16
 _IS_TABLE_FILE = re.compile(rf"{_TABLE_FILE}(-[0-9a-f]{{{_DIGITS}}})?\.tsv")
+
+
+class ColumnIds(NamedTuple):
+    """The ids of one column's values, for a column that shares them.
+
+    Attributes:
+      look_up: string [...] to ids, int32 [...], and to `keys`, int64 [...], 0 where missing; without keys, any number.
+      keyed: whether values have keys.
+    """
+
+    look_up: Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
+    keyed: bool
 
 
 class CategoryLookup(tf.Module):
@@ -90,11 +104,18 @@ class CategoryLookup(tf.Module):
 
     def __call__(self, categories: tf.Tensor) -> tf.Tensor:
         """string [b, k] to ids int32 [b, k]."""
-        keys = self.keys(categories)
-        found, unknown = self._table.lookup(keys), self._oov
+        return self._ids(categories, self.keys(categories), self._oov)
+
+    def of_column(self, i: int, values: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Values of column i, string [...], to their ids, int32 [...], and keys, int64 [...]."""
+        keys = hash_text(values) + self._salts[0, i]
+        return self._ids(values, keys, self._oov[i]), keys
+
+    def _ids(self, categories: tf.Tensor, keys: tf.Tensor, oov: tf.Tensor) -> tf.Tensor:
+        found, unknown = self._table.lookup(keys), oov
         if self._oov_buckets:
             bucket = self._first_bucket + tf.cast(modulo(keys, self._oov_buckets), tf.int32)
-            unknown = tf.where(categories == "", self._oov, bucket)  # a missing value is no unknown one
+            unknown = tf.where(categories == "", oov, bucket)  # a missing value is no unknown one
         return tf.where(found < 0, unknown, found)
 
     def unknown(self, categories: tf.Tensor) -> tf.Tensor:
@@ -108,20 +129,25 @@ class CategoryOp(tf.Module):
 
     Args:
       lookup: gives the ids.
-      num_fields: the columns.
+      columns: their names, in the order of the values.
       num_ids: the lookup's buckets.
     """
 
-    scaled_fields = 0
+    scaled_fields, lists, keyed = 0, (), ()
 
-    def __init__(self, lookup: CategoryLookup, num_fields: int, num_ids: int):
+    def __init__(self, lookup: CategoryLookup, columns: Sequence[str], num_ids: int):
         super().__init__(name="category")
-        self._lookup, self.num_fields, self.num_ids, self.inputs = lookup, num_fields, num_ids, {}
+        self._lookup, self._columns, self.num_ids, self.inputs = lookup, tuple(columns), num_ids, {}
+        self.num_fields = len(self._columns)
 
     def __call__(self, values: tf.Tensor) -> Inputs:
         """See Op."""
         ids = self._lookup(values)
         return Inputs(ids, tf.ones_like(ids, tf.float32), self._lookup.keys(values), {})
+
+    def column(self, name: str) -> ColumnIds:
+        """The ids of one of the columns."""
+        return ColumnIds(functools.partial(self._lookup.of_column, self._columns.index(name)), keyed=False)
 
     def shares(self, values: tf.Tensor) -> dict[str, tf.Tensor]:
         """See Op."""

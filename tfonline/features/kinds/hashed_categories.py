@@ -1,5 +1,6 @@
 """Values of category columns to ids by their hash, beside columns whose values have ids of their own."""
 
+import functools
 import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -9,7 +10,7 @@ import tensorflow as tf
 
 from tfonline.features.hashes import hash_text, modulo
 from tfonline.features.kinds.category_keys import CategoryKeys, salts_of
-from tfonline.features.kinds.category_ops import CategoryOp
+from tfonline.features.kinds.category_ops import CategoryOp, ColumnIds
 from tfonline.features.spec import Inputs
 
 if TYPE_CHECKING:
@@ -31,15 +32,16 @@ class SomeHashed(tf.Module):
       UserError: two columns would have the same keys for the same values (exit 65).
     """
 
-    scaled_fields = 0
+    scaled_fields, lists = 0, ()
 
     def __init__(self, others: CategoryOp | CategoryKeys, columns: "Sequence[CategoryColumn]", first_id: int):
         super().__init__(name="some_hashed")
-        self._others, self.inputs = others, others.inputs
+        self._others, self.inputs, self.keyed = others, others.inputs, others.keyed
         hashed = [i for i, column in enumerate(columns) if column.hash_buckets]
         others_at = [i for i in range(len(columns)) if i not in hashed]
         self._other_places, self._places = (np.array(places, np.int32) for places in (others_at, hashed))
-        self._salts = np.array([salts_of([columns[i].name for i in hashed])], np.int64)
+        self._hashed = tuple(columns[i].name for i in hashed)
+        self._salts = np.array(salts_of(self._hashed), np.int64)
         self._buckets = [columns[i].hash_buckets for i in hashed]
         self._first = np.cumsum([first_id, *(n + 1 for n in self._buckets)])[:-1]
         self.num_fields, self.num_ids = len(columns), others.num_ids + sum(self._buckets) + len(hashed)
@@ -47,13 +49,23 @@ class SomeHashed(tf.Module):
     def __call__(self, values: tf.Tensor) -> Inputs:
         """See Op: string [b, k]."""
         first = self._others(tf.gather(values, self._other_places, axis=1))
-        text = tf.gather(values, self._places, axis=1)
-        keys = hash_text(text) + self._salts
-        bucket = tf.stack([modulo(keys[:, i], n) for i, n in enumerate(self._buckets)], axis=1)
-        ids = tf.cast(self._first + tf.where(text == "", tf.constant(0, tf.int64), 1 + bucket), tf.int32)
+        of_columns = [self._look_up(i, values[:, place]) for i, place in enumerate(self._places)]
+        ids, keys = (tf.stack(found, axis=1) for found in zip(*of_columns, strict=True))
         second = Inputs(ids, tf.ones_like(ids, tf.float32), keys, {})
         joined = (tf.concat(pair, axis=1) for pair in zip(first[:3], second[:3], strict=True))
         return Inputs(*joined, first.own)
+
+    def column(self, name: str) -> ColumnIds:
+        """The ids of one of the columns."""
+        if name in self._hashed:
+            return ColumnIds(functools.partial(self._look_up, self._hashed.index(name)), keyed=False)
+        return self._others.column(name)
+
+    def _look_up(self, i: int, text: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Values of hashed column i, string [...], to ids, int32 [...], and keys, int64 [...]."""
+        keys = hash_text(text) + self._salts[i]
+        bucket = 1 + modulo(keys, self._buckets[i])
+        return tf.cast(self._first[i] + tf.where(text == "", tf.constant(0, tf.int64), bucket), tf.int32), keys
 
     def shares(self, values: tf.Tensor) -> dict[str, tf.Tensor]:
         """See Op. That a hashed value is unknown nobody can say."""

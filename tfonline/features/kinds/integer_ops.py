@@ -4,6 +4,7 @@ import dataclasses
 import math
 import os
 from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 import tensorflow as tf
@@ -159,6 +160,9 @@ class IntegerOp:
       numeric: makes ids and values.
       num_fields: the columns.
     """
+
+    lists: ClassVar[tuple[int, ...]] = ()
+    keyed: ClassVar[tuple[str, ...]] = ()
 
     numeric: MinMax | Log | Bucket
     num_fields: int

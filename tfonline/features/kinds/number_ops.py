@@ -21,7 +21,7 @@ class NumberOp:
       first_id: the first of the op's ids; each column has a range of its own.
     """
 
-    scaled_fields = 0
+    scaled_fields, lists, keyed = 0, (), ()
 
     def __init__(self, boundaries: Sequence[Sequence[float]], first_id: int):
         self.num_fields, self.inputs = len(boundaries), numeric_input(len(boundaries))

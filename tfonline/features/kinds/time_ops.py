@@ -27,7 +27,7 @@ class TimeOp:
       first_id: the first of the op's ids; each field has a range of its own.
     """
 
-    scaled_fields = 0
+    scaled_fields, lists, keyed = 0, (), ()
 
     def __init__(self, parts: Sequence[Sequence[str]], first_id: int):
         self._column = np.array([i for i, of_column in enumerate(parts) for _ in of_column], np.int32)

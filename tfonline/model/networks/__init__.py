@@ -20,8 +20,9 @@ A network is a keras.Model that
   (`ftrl` or `adam`) and an initializer. A table has a row for each id, and one of zeros for the padding. Each is an attribute under
   its name, and stands under it in checkpoints. All are looked up by the input `ids`;
 - **is called with rows and inputs**: `rows`, by the table's name, are tables.lookup.Rows of the batch's ids, of which
-  `times(inputs["values"])` is [B, F, width]; `inputs`, by name, are the spec's, [B, width] each. A row of padding has the spec's
-  padding for inputs, and weight 0: it must change nothing, so that rows must not look at each other (no batch normalisation);
+  `times(inputs["values"])` is [B, P, width] of P places, and `spec.by_field` of it [B, F, width] of F fields, a list being one;
+  `inputs`, by name, are the spec's, [B, width] each. A row of padding has the spec's padding for inputs, and weight 0: it must
+  change nothing, so that rows must not look at each other (no batch normalisation);
 - **gives logits by head**: `{label column: float32 [B]}`, for each of `spec.heads`; today there is one. The loss is the sigmoid
   cross entropy, weighted, summed over the heads. It is derived by the rows and by the trainable weights, whatever Keras layers are
   between; the tables' gradients, the optimizers, several replicas and XLA are no concern of the network.

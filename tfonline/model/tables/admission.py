@@ -88,7 +88,7 @@ class Admission(tf.Module):
         spec = vocabulary.spec
         own(self.now).assign_add(tf.math.count_nonzero(weight > 0))
         now = own(self.now).read_value()
-        keys, ids = tf.reshape(keys, [-1]), tf.reshape(ids[:, spec.first_field : spec.first_field + keys.shape[1]], [-1])
+        keys, ids = tf.reshape(keys, [-1]), tf.reshape(spec.keyed(ids), [-1])
         place = tf.cast(ids, tf.int64) - spec.first_id
         is_key = keys != 0
         hit = is_key & (place >= 0)

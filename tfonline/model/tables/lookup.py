@@ -11,10 +11,10 @@ from tfonline.model.tables.xla import FixedDistinct
 
 
 class Rows(NamedTuple):
-    """The rows of one table that a batch needs, of F fields. The loss is derived by them.
+    """The rows of one table that a batch needs, of P places. The loss is derived by them.
 
     Attributes:
-      each: float32, or what the table's spec says, [B, F - S, width], of the fields whose id changes from row to row.
+      each: float32, or what the table's spec says, [B, P - S, width], of the places whose id changes from row to row.
       scaled: float32 [S, width], of the first S fields, whose id is their number: the same for the whole batch.
     """
 
@@ -22,7 +22,7 @@ class Rows(NamedTuple):
     scaled: tf.Tensor
 
     def times(self, values: tf.Tensor) -> tf.Tensor:
-        """All fields' rows, each times its value, float32 [B, F], to [B, F, width]."""
+        """All places' rows, each times its value, float32 [B, P], to [B, P, width]. Of places Spec.by_field makes fields."""
         num_scaled = self.scaled.shape[0]
         each = tf.cast(self.each, values.dtype) * values[:, num_scaled:, None]
         return tf.concat([self.scaled * values[:, :num_scaled, None], each], axis=1) if num_scaled else each
@@ -42,7 +42,7 @@ class Lookup:
         self.num_rows = next(iter(tables.values())).num_rows
 
     def rows(self, ids: tf.Tensor) -> dict[str, Rows]:
-        """What the tables hold for ids, int [B, F]: to score by."""
+        """What the tables hold for ids, int [B, P]: to score by."""
         scaled, ids = self._scaled_ids(ids.dtype), ids[:, self._scaled :]
         return {name: Rows(table(ids), table(scaled)) for name, table in self._tables.items()}
 

@@ -70,5 +70,5 @@ class Table(keras.layers.Layer):
         self.table = tf.Variable(weights, trainable=True, name=f"{self.name}_table")
 
     def call(self, ids: tf.Tensor) -> tf.Tensor:
-        """int32 [B, F] to float32 [B, F, width]; the gradient is IndexedSlices."""
+        """int32 [B, P] to float32 [B, P, width]; the gradient is IndexedSlices."""
         return read_rows(self.table, ids)

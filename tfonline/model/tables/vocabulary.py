@@ -40,11 +40,11 @@ class Vocabulary(keras.layers.Layer):
         self.built = True
 
     def ids(self, ids: tf.Tensor, keys: tf.Tensor) -> tf.Tensor:
-        """Ids of all fields, int [B, F], with those of keys that have a row: by this replica's copy.
+        """Ids of all places, int [B, P], with those of keys that have a row: by this replica's copy.
 
         Args:
-          ids: for a field with a key, the id of one without a row.
-          keys: int64 [B, K], of K fields; 0 for none, as of a missing value.
+          ids: at a place with a key, the id of one without a row.
+          keys: int64 [B, K], of K places; 0 for none, as of a missing value.
         """
         flat = tf.reshape(keys, [-1])
         sets = self.sets_of(flat)
@@ -52,10 +52,8 @@ class Vocabulary(keras.layers.Layer):
         ways = tf.reduce_sum(hit * tf.range(1.0, WAYS + 1.0), axis=1)  # 0: at none
         row = self.spec.first_id - 1 + sets * WAYS + tf.cast(ways, tf.int64)
         found = tf.reshape((ways > 0) & (flat != 0), tf.shape(keys))
-        first, past = self.spec.first_field, self.spec.first_field + keys.shape[1]
-        of_keys = tf.where(found, tf.cast(tf.reshape(row, tf.shape(keys)), ids.dtype), ids[:, first:past])
-        parts = [ids[:, :first], of_keys, ids[:, past:]]
-        return tf.concat([part for part in parts if part.shape[1] != 0], axis=1)
+        of_keys = tf.where(found, tf.cast(tf.reshape(row, tf.shape(keys)), ids.dtype), self.spec.keyed(ids))
+        return self.spec.with_keyed(ids, of_keys)
 
     def sets_of(self, keys: tf.Tensor) -> tf.Tensor:
         """int64 [n] to the set of each, int64 [n]: the highest bits of a product. Of twice the sets, s becomes 2 s or 2 s + 1."""

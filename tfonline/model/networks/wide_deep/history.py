@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfonline.features.spec import Spec
 from tfonline.model.tables.replicas import own
 from tfonline.model.tables.table import read_rows
 
@@ -22,11 +23,12 @@ class _Shares(keras.layers.Layer):
 
     Args:
       num_ids: ids are 0 to num_ids - 1; num_ids is the padding, which is never counted.
+      padded: whether the padding may stand in a row that counts.
     """
 
-    def __init__(self, num_ids: int, **kwargs):
+    def __init__(self, num_ids: int, padded: bool = False, **kwargs):
         super().__init__(**kwargs)
-        self._num_ids = num_ids
+        self._num_ids, self._padded = num_ids, padded
 
     def build(self, _) -> None:
         """Makes the counts; under a strategy's scope, they are mirrored."""
@@ -54,6 +56,8 @@ class _Shares(keras.layers.Layer):
         """
         row = tf.stack([weight, weight * label], axis=1)
         ids, rows = tf.reshape(ids, [-1]), tf.repeat(row, ids.shape[1], axis=0)
+        if self._padded:
+            rows = tf.where((ids < self._num_ids)[:, None], rows, 0.0)
         counts, total = own(self.counts), own(self.total)
         tf.raw_ops.ResourceScatterAdd(resource=counts.handle, indices=ids, updates=rows)
         now = tf.gather(counts, ids)  # a repeated id has the same counts at all its places
@@ -66,12 +70,28 @@ class _Shares(keras.layers.Layer):
 
 
 class IdHistory(_Shares):
-    """Two numbers an id: how its share of clicks differs from everybody's (lift), and `ln(1 + rows) / 10`."""
+    """Two numbers a field: how its id's share of clicks differs from everybody's (lift), and `ln(1 + rows) / 10`.
+
+    Of a list they are the means over its values.
+
+    Args:
+      spec: the ids, and which fields are lists.
+    """
+
+    def __init__(self, spec: Spec, **kwargs):
+        super().__init__(spec.num_ids, padded=bool(spec.lists), **kwargs)
+        self._spec = spec
 
     def call(self, ids: tf.Tensor) -> tf.Tensor:
-        """int32 [B, F] to float32 [B, 2 F]."""
+        """int32 [B, P] to float32 [B, 2 F]."""
         lift, rows = self.lift(ids)
-        return tf.concat([lift, tf.math.log1p(rows) / 10], axis=1)
+        rows = tf.math.log1p(rows) / 10
+        if self._spec.lists:
+            holds = tf.cast(ids < self._num_ids, tf.float32)
+            of_places = tf.stack([lift, rows, tf.ones_like(lift)], axis=2) * holds[:, :, None]
+            lift, rows, count = tf.unstack(self._spec.by_field(of_places), axis=2)
+            lift, rows = tf.math.divide_no_nan(lift, count), tf.math.divide_no_nan(rows, count)
+        return tf.concat([lift, rows], axis=1)
 
 
 class CrossHistory(_Shares):
@@ -79,7 +99,7 @@ class CrossHistory(_Shares):
 
     Args:
       buckets: the pairs' hashes are 0 to buckets - 1; buckets itself is the padding.
-      num_fields: F; the pairs are in the order of features.hashes.Crosses.
+      num_fields: F, without the lists; the pairs are in the order of features.hashes.Crosses.
     """
 
     def __init__(self, buckets: int, num_fields: int, **kwargs):

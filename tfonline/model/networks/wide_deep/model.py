@@ -15,7 +15,7 @@ from tfonline.model.tables.table import TableSpec, normal
 
 
 class WideDeep(Network):
-    """`logit = sum_f w[id_f] x_f + bias + tower(concat_f(e[id_f] x_f), histories, numbers)`.
+    """`logit = sum_f w[id_f] x_f + bias + tower(concat_f(e[id_f] x_f), histories, numbers)`; of a list the sum over its values.
 
     Args:
       spec: the inputs. With `crosses`, the deep side sees the past of pairs of columns (history.CrossHistory), too.
@@ -45,7 +45,7 @@ class WideDeep(Network):
         average_rows: int = 0,
         precision: str = "float32",
     ):
-        initializer, any_values = normal(stddev, seed), spec.scaled_fields is None
+        initializer, any_values = normal(stddev, seed), spec.scaled_fields is None or bool(spec.lists)
         # Without values to multiply them by, the first thing done with embeddings is to round them for the dense layers.
         embedding = TableSpec(embedding_dim, "adam", initializer, "float32" if any_values else precision)
         super().__init__(spec, {"wide": TableSpec(1, "ftrl", initializer), "embedding": embedding}, name="wide_deep")
@@ -54,11 +54,11 @@ class WideDeep(Network):
         (self._head,) = spec.heads
         # A plain variable, as the tables are: it learns by FTRL with the wide side and is no concern of the deep one.
         self.bias = tf.Variable(0.0, trainable=True, name="wide_bias")
-        self.history = IdHistory(spec.num_ids, name="history") if history else None
+        self.history = IdHistory(spec, name="history") if history else None
         crosses = spec.cross_buckets
-        self.cross_history = CrossHistory(crosses, spec.num_fields, name="cross_history") if crosses else None
+        self.cross_history = CrossHistory(crosses, spec.num_single, name="cross_history") if crosses else None
         self.standardise = Standardise(spec.width("numeric"), name="standardise") if spec.width("numeric") else None
-        width = spec.num_fields * (embedding_dim + 2 * history + bool(crosses)) + 2 * spec.width("numeric")
+        width = spec.num_fields * (embedding_dim + 2 * history) + spec.num_single * bool(crosses) + 2 * spec.width("numeric")
         dense = (width, (self._scaled_fields, embedding_dim), layers, dense_init, stddev, seed, precision)
         self.tower = Tower(*dense, name="tower")
         self.average = AverageTower(average_rows, *dense, name="average") if average_rows else None
@@ -113,7 +113,8 @@ class WideDeep(Network):
         """The wide side's logits, float32 [B], and what the deep side's dense layers get."""
         (wide, scaled_wide), (deep, scaled_deep), values = rows["wide"], rows["embedding"], inputs["values"]
         if self._any_values:
-            wide, deep = wide * values[:, :, None], deep * values[:, :, None]
+            of_each = values[:, self._scaled_fields :, None]
+            wide, deep = wide * of_each, self.spec.by_field(deep * of_each)
         wide = tf.reduce_sum(wide, axis=1)
         scaled = values[:, : self._scaled_fields]
         if self._scaled_fields:

@@ -1,0 +1,87 @@
+"""Lists of categories, such as the items looked at last. Imports no TensorFlow until it parses; the op is in categories_ops.py."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import pydantic
+
+from tfonline.features.column import ANY_TEXT, Texts, ValueColumn
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+    from tfonline.features.dictionaries import Dictionaries
+    from tfonline.features.kinds import Options
+    from tfonline.features.kinds.categories_ops import CategoriesOp
+
+_TEXTS = Texts(ANY_TEXT, "", "0", "texts with the column's separator between them, without a tab or a line end")
+
+
+class CategoriesColumn(ValueColumn):
+    """A column of kind categories.
+
+    Attributes:
+      max_length: of a longer list so many values are features.
+      keep: which of them: the first or the last.
+      combiner: how their weights become one: their mean, their sum, or their sum over the square root of their number.
+      shares: the column of kind category whose ids the values have; '': they have ids of their own.
+      hash_buckets: as of a category.
+      separator: one character that stands between the values where a message has a list as a text.
+    """
+
+    kind: Literal["categories"] = "categories"
+    max_length: Annotated[int, pydantic.Field(ge=1, le=1000)] = 20
+    keep: Literal["first", "last"] = "last"
+    combiner: Literal["mean", "sum", "sqrtn"] = "mean"
+    shares: str = ""
+    hash_buckets: Annotated[int, pydantic.Field(ge=0, le=2**30)] = 0
+    separator: Annotated[str, pydantic.Field(pattern=r"^[^\t\r\n\x00]$")] = "|"
+
+    @pydantic.model_validator(mode="after")
+    def _check_ids(self) -> "CategoriesColumn":
+        if self.shares and self.hash_buckets:
+            raise ValueError(
+                f"column {self.name} shares the ids of {self.shares}, which says how many there are: leave out hash_buckets"
+            )
+        return self
+
+
+class Categories:
+    """See FeatureKind. Its typed values are the lists as texts, string [b, k]; '' where missing, which an empty list is, too.
+
+    A list takes no part in crosses. Its values count in tools/process_data.py one by one.
+    """
+
+    name, is_feature, column = "categories", True, CategoriesColumn
+    reason = ""
+    served_dtype, served_missing = "string", ""
+
+    def texts(self, column: CategoriesColumn) -> Texts:
+        """See Kind."""
+        return _TEXTS
+
+    def dictionary(self, column: CategoriesColumn) -> str:
+        """See Kind."""
+        return "" if column.hash_buckets or column.shares else "values"
+
+    def parse(self, text: "tf.Tensor", columns: "Sequence[CategoriesColumn]") -> "tf.Tensor":
+        """See Kind."""
+        return text
+
+    def parse_served(self, given: "tf.Tensor", columns: "Sequence[CategoriesColumn]") -> "tuple[tf.Tensor, tf.Tensor]":
+        """See FeatureKind. Every text is taken."""
+        import tensorflow as tf
+
+        return given, tf.fill(tf.shape(given), True)
+
+    def make_op(
+        self, columns: "Sequence[CategoriesColumn]", dictionaries: "Dictionaries", first_id: int, options: "Options"
+    ) -> "CategoriesOp":
+        """See FeatureKind."""
+        from tfonline.features.kinds.categories_ops import CategoriesOp
+        from tfonline.features.kinds.category import Category, CategoryColumn
+
+        own = [CategoryColumn(name=c.name, hash_buckets=c.hash_buckets) for c in columns if not c.shares]
+        op = Category().make_op(own, dictionaries, first_id, options) if own else None
+        sources = [(options.made[Category.name] if c.shares else op).column(c.shares or c.name) for c in columns]
+        return CategoriesOp(columns, sources, op)
