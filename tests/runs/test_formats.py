@@ -26,6 +26,8 @@ columns:
   - {name: user_id, kind: category}
   - {name: device_ip, kind: category, hash_buckets: 50}
   - {name: at, kind: time}
+  - {name: last_users, kind: categories, shares: user_id, max_length: 3, path: user.last}
+  - {name: tags, kind: categories, combiner: sum, default: none}
   - {name: request, kind: ignore}
 """
 ROWS, BAD = 600, 7
@@ -50,6 +52,8 @@ def make_rows() -> list[list[str]]:
             f"u{user}",
             f"10.0.0.{r.integers(0, 200)}",
             str(1_700_000_000 + 977 * i),
+            "|".join(f"u{n}" for n in r.integers(0, 30, r.integers(0, 6))),
+            "|".join(f"t{n}" for n in r.integers(0, 9, r.integers(0, 3))),
         ]
         rows.append([t if j == 0 or (i + j) % 9 else "" for j, t in enumerate(row)] + [f"r{i}"])
     return rows
