@@ -43,9 +43,10 @@ def elements_of(features, windows, source, batch_size=BATCH_SIZE):
 
 
 def test_a_message_becomes_label_ids_values_and_reason(features):
-    label, inputs, reason = features(tf.constant(["1\t5\t1\tab\tab", "0\t\t4\tx\tx", "bad"]))
+    label, weight, inputs, reason = features(tf.constant(["1\t5\t1\tab\tab", "0\t\t4\tx\tx", "bad"]))
     assert list(label) == ["label"]
     assert label["label"].numpy().tolist() == [1.0, 0.0, 0.0]
+    assert weight.numpy().tolist() == [1.0, 1.0, 1.0]
     assert inputs["ids"].numpy()[:2].tolist() == [[0, 1, 4, 5], [0, 1, 2, 6]]
     assert inputs["values"].numpy()[:2].tolist() == [[0.5, 0.25, 1.0, 1.0], [0.0, 1.0, 1.0, 1.0]]
     assert [REASONS[r] for r in reason] == ["", "", "fields"]

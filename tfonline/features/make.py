@@ -53,7 +53,7 @@ def make_features(
 
     features = Features(
         schema, of_features(schema, known, vocabulary), settings.numeric, message_format, settings.oov_buckets,
-        settings.cross_buckets, vocab_size, vocabulary.vocabulary_rows,
+        settings.cross_buckets, settings.cross_fields, vocab_size, vocabulary.vocabulary_rows,
     )  # fmt: skip
     if features.spec.num_ids < features.num_ids:
         raise UserError(

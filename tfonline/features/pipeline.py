@@ -1,5 +1,6 @@
 """From raw batches to what the model learns from: parse, look up, scale, pad. The same Features object serves and trains."""
 
+import itertools
 import os
 from collections.abc import Mapping, Sequence
 
@@ -9,6 +10,7 @@ from tfonline.features.batch import Batch, Element, Rejected, Row
 from tfonline.features.dictionaries import Dictionaries
 from tfonline.features.hashes import Crosses, row_fingerprints
 from tfonline.features.kinds import Op, Options, feature_kinds
+from tfonline.features.kinds.category import Category
 from tfonline.features.parse import Fields, Parse
 from tfonline.features.schema import Schema
 from tfonline.features.spec import Input, Spec, VocabularySpec
@@ -26,7 +28,8 @@ class Features(tf.Module):
     - `ids`: int32 [b, P] at P places: one a field, and of a list as many as it may have values. The padding is where none is.
     - `values`: float32 [b, P], by which an id's weights are multiplied; 1 for a category.
     - `numeric`: float32 [b, N], logarithms, NaN where missing: with numeric=bucket of integers, and behind them of decimal numbers.
-    - `crosses`: int32 [b, W], the W pairs of fields that are no lists; only with cross_buckets, and where there are two such.
+    - `crosses`: int32 [b, W], the W pairs of fields that are no lists, of `most_crossed` of them; only with cross_buckets, and
+      where there are two such.
     - `keys`: int64 [b, K], of K places for values of categories, 0 where there is none; only with vocabulary_rows. Their `ids` are
       those of values without a row: model.tables.vocabulary knows which values have one.
 
@@ -37,6 +40,7 @@ class Features(tf.Module):
       message_format: the name of the messages' format.
       oov_buckets: see CategoryLookup.
       cross_buckets: see Crosses; 0: no crosses. A single field has none either.
+      most_crossed: so many fields have pairs at most: categories first, then the others in their order.
       vocab_size: so many ids the model has; 0: as many as there are.
       vocabulary_rows: the last ids, so many, belong to categories as the stream brings them; 0: none do, the dictionaries say all.
 
@@ -57,6 +61,7 @@ class Features(tf.Module):
         message_format: str = "tsv",
         oov_buckets: int = 0,
         cross_buckets: int = 0,
+        most_crossed: int = 64,
         vocab_size: int = 0,
         vocabulary_rows: int = 0,
     ):
@@ -79,11 +84,13 @@ class Features(tf.Module):
             own=_side_by_side([op.inputs for op in ops.values()]),
             scaled_fields=_scaled_fields(list(ops.values())),
             cross_buckets=cross_buckets,
+            most_crossed=most_crossed,
             heads=(schema.label,),
             vocabulary=vocabulary,
             lists=tuple(length for op in ops.values() for length in op.lists),
         )
-        self.crosses = Crosses(self.spec.num_single, cross_buckets) if self.spec.cross_buckets else None
+        self.crosses = Crosses(self.spec.num_crossed, cross_buckets) if self.spec.cross_buckets else None
+        self._crossed = _crossed(ops, self.spec)
 
     def __call__(self, message: tf.Tensor) -> Row:
         """Messages, string [b], to rows."""
@@ -101,7 +108,8 @@ class Features(tf.Module):
         for name in {name: None for inputs in of_kinds for name in inputs.own}:
             features[name] = tf.concat([inputs.own[name] for inputs in of_kinds if name in inputs.own], axis=1)
         if self.crosses:
-            features["crosses"] = self.crosses(tf.concat([inputs.keys for inputs in of_kinds], axis=1))
+            keys = tf.concat([inputs.keys for inputs in of_kinds], axis=1)
+            features["crosses"] = self.crosses(keys if self._crossed is None else tf.gather(keys, self._crossed, axis=1))
         label = dict(zip(self.spec.heads, tf.unstack(values["label"], axis=1), strict=True)) if "label" in values else {}
         weight = values["weight"][:, 0] if "weight" in values else tf.ones_like(features["values"][:, 0])
         return Row(label, weight, features, fields.reason)
@@ -132,6 +140,18 @@ def _vocabulary(ops: Sequence[Op], rows: int, first_id: int) -> VocabularySpec |
             spans.append((first, first + len(op.keyed)))
         first += op.num_fields - len(op.lists) + sum(op.lists)
     return VocabularySpec(rows, first_id, tuple(spans)) if rows and spans else None
+
+
+def _crossed(ops: Mapping[str, Op], spec: Spec) -> list[int] | None:
+    """Which of the fields that are no lists have pairs, in order; None: all of them."""
+    if not spec.cross_buckets or spec.num_crossed == spec.num_single:
+        return None
+    fields, first = {}, 0
+    for kind, op in ops.items():
+        past = first + op.num_fields - len(op.lists)
+        fields[kind], first = list(range(first, past)), past
+    in_order = [*fields.pop(Category.name), *itertools.chain(*fields.values())]
+    return sorted(in_order[: spec.num_crossed])
 
 
 def _scaled_fields(ops: Sequence[Op]) -> int | None:

@@ -1,6 +1,7 @@
 """What a network gets of a batch: its inputs by name. Imports no TensorFlow."""
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -98,6 +99,7 @@ class Spec:
         own: Mapping[str, Input] | None = None,
         scaled_fields: int | None = None,
         cross_buckets: int = 0,
+        most_crossed: int = 64,
         heads: tuple[str, ...] = ("label",),
         vocabulary: VocabularySpec | None = None,
         lists: tuple[int, ...] = (),
@@ -111,6 +113,7 @@ class Spec:
           scaled_fields: as above.
           cross_buckets: in so many buckets are pairs of fields that are no lists; 0: no input `crosses`, nor where a single such
             field has no pairs.
+          most_crossed: so many fields have pairs at most.
           heads: as above.
           vocabulary: as above.
           lists: as above.
@@ -119,8 +122,9 @@ class Spec:
         num_places = single + sum(lists)
         inputs = {"ids": Input(num_places, "int32", num_ids), "values": Input(num_places, "float32", 0.0)}
         inputs |= own or {}
-        if cross_buckets and single > 1:
-            inputs["crosses"] = Input(single * (single - 1) // 2, "int32", cross_buckets)
+        crossed = min(single, most_crossed)
+        if cross_buckets and crossed > 1:
+            inputs["crosses"] = Input(crossed * (crossed - 1) // 2, "int32", cross_buckets)
         return cls(inputs, num_ids, scaled_fields, heads, vocabulary, lists)
 
     @property
@@ -153,6 +157,11 @@ class Spec:
     def cross_buckets(self) -> int:
         """In so many buckets are pairs of columns; 0: there are none."""
         return int(self.inputs["crosses"].padding) if "crosses" in self.inputs else 0
+
+    @property
+    def num_crossed(self) -> int:
+        """The fields that have pairs, k: of `crosses` there are k (k - 1) / 2."""
+        return (1 + math.isqrt(1 + 8 * self.width("crosses"))) // 2 if "crosses" in self.inputs else 0
 
     @property
     def padding(self) -> dict[str, float]:

@@ -6,9 +6,12 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from tfonline.features.column import Column
-from tfonline.features.kinds import texts_of
+from tfonline.features.kinds import KINDS, texts_of
 from tfonline.formats.patterns import reason_patterns, row_pattern
 from tfonline.formats.reasons import REASONS
+
+# Of a longer pattern RE2 may find no room for its automaton: it then writes a line a row, and is a hundred times as slow.
+_LONGEST_PATTERN = 3000
 
 
 class Decoded(NamedTuple):
@@ -32,9 +35,11 @@ def cut(row: tf.Tensor, no_row: tf.Tensor, columns: Sequence[Column], malformed:
       columns: of a row.
       malformed: the reason of such a row, unless it is empty or no UTF-8.
     """
+    blank = "\t".join(texts_of(column).blank for column in columns)
+    if len(row_pattern(columns)) > _LONGEST_PATTERN:
+        return _cut_many(row, no_row, columns, malformed, blank)
     # One pass over the whole row checks the number of fields, the label and all numbers.
     good = tf.strings.regex_full_match(row, row_pattern(columns)) & ~no_row
-    blank = "\t".join(texts_of(column).blank for column in columns)
     # All good is the usual case, and then neither a copy nor the reasons cost anything.
     whole, reason = tf.cond(
         tf.reduce_all(good),
@@ -44,14 +49,42 @@ def cut(row: tf.Tensor, no_row: tf.Tensor, columns: Sequence[Column], malformed:
     return Decoded(tf.reshape(tf.strings.split(whole, "\t").flat_values, [-1, len(columns)]), reason)
 
 
+def _cut_many(row: tf.Tensor, no_row: tf.Tensor, columns: Sequence[Column], malformed: str, blank: str) -> Decoded:
+    """As `cut`, of many columns: rows are cut first, and then the fields are checked."""
+    (_, of_any_texts), *_ = reason_patterns(columns)
+    whole = tf.strings.regex_full_match(row, of_any_texts) & ~no_row
+    text = tf.reshape(tf.strings.split(tf.where(whole, row, blank), "\t").flat_values, [-1, len(columns)])
+    fits = _fits(text, columns)
+    tests = [*_without_fields(row, no_row, malformed), ("fields", ~whole), *((name, ~fit) for name, fit in fits.items())]
+    reason = tf.zeros_like(row, tf.int32)
+    for name, holds in reversed(tests):
+        reason = tf.where(holds, REASONS.index(name), reason)
+    return Decoded(tf.where((reason == 0)[:, None], text, tf.constant(blank.split("\t"))), reason)
+
+
+def _fits(text: tf.Tensor, columns: Sequence[Column]) -> dict[str, tf.Tensor]:
+    """By reason, in their order, whether no field of a row is refused for it, bool [b]."""
+    found: dict[str, tf.Tensor] = {}
+    alike: dict[tuple[str, str], list[int]] = {}  # which columns take the same texts
+    for i, column in enumerate(columns):
+        if reason := KINDS[column.kind].reason:
+            alike.setdefault((reason, texts_of(column).pattern), []).append(i)
+    for (reason, pattern), places in sorted(alike.items(), key=lambda item: REASONS.index(item[0][0])):
+        fit = tf.reduce_all(tf.strings.regex_full_match(tf.gather(text, places, axis=1), pattern), axis=1)
+        found[reason] = found[reason] & fit if reason in found else fit
+    return found
+
+
+def _without_fields(row: tf.Tensor, no_row: tf.Tensor, malformed: str) -> list[tuple[str, tf.Tensor]]:
+    """Reasons for which a row is refused whatever its fields are, and to which rows they apply."""
+    tests = [("empty", tf.equal(row, "")), ("encoding", ~tf.strings.regex_full_match(row, "(?s).*"))]  # RE2 takes UTF-8 alone
+    return [*tests, *([(malformed, no_row)] if malformed else [])]
+
+
 def _reasons(row: tf.Tensor, no_row: tf.Tensor, columns: Sequence[Column], malformed: str) -> tf.Tensor:
     """The first reason that fits each row, int32 [b]; only meaningful where the row is bad."""
-    tests = [
-        ("empty", tf.equal(row, "")),
-        ("encoding", ~tf.strings.regex_full_match(row, "(?s).*")),  # RE2 matches no invalid UTF-8
-        *([(malformed, no_row)] if malformed else []),
-        *((name, ~tf.strings.regex_full_match(row, pattern)) for name, pattern in reason_patterns(columns)),
-    ]
+    of_fields = [(name, ~tf.strings.regex_full_match(row, pattern)) for name, pattern in reason_patterns(columns)]
+    tests = [*_without_fields(row, no_row, malformed), *of_fields]
     *tests, (last, _) = tests  # one of them applies
     reason = tf.fill(tf.shape(row), REASONS.index(last))
     for name, holds in reversed(tests):

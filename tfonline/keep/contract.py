@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 CONVERTED = ("wide_learning_rate", "wide_l1", "wide_l2", "wide_initial_accumulator")
 # Refused. Each stands in the contract by itself, or by what follows from it.
 REFUSED = (
-    "topic", "input_files", "columns", "dictionary_dir", "numeric", "vocab_size", "oov_buckets", "cross_buckets", "vocabulary_rows",
-    "admit_counters", "network", "history", "embedding_dim", "deep_layers", "wide_reduction",
+    "topic", "input_files", "columns", "dictionary_dir", "numeric", "vocab_size", "oov_buckets", "cross_buckets", "cross_fields",
+    "vocabulary_rows", "admit_counters", "network", "history", "embedding_dim", "deep_layers", "wide_reduction",
 )  # fmt: skip
 # They make the first weights, or say where the first window begins.
 ONLY_A_NEW_MODEL = ("seed", "dense_init", "init_stddev", "start", "new_model", "vocabulary_from")
@@ -68,6 +68,7 @@ def make_contract(
         "vocabulary_rows": v.vocabulary_rows,
         "admit_counters": v.admit_counters if v.vocabulary_rows else 0,
         "cross_buckets": features.cross_buckets,
+        "cross_fields": features.cross_fields if features.cross_buckets else 0,
         "history": model.history,
         "average": bool(model.average_rows),
         "network": model.network,
@@ -93,6 +94,9 @@ def check_contract(folder: str, saved: Mapping[str, Any], wanted: Mapping[str, A
     Raises:
       UserError: with each difference (exit 78).
     """
+    if "cross_fields" not in saved:  # as old as the time when all columns had pairs
+        few = not saved.get("cross_buckets") or len(saved["columns"]) <= wanted["cross_fields"]
+        saved = {**saved, "cross_fields": wanted["cross_fields"] if few else "all"}
     saved, wanted = {**_BEFORE, **saved}, {**_BEFORE, **wanted}
     differences = [
         f"  {name}: the checkpoint has {saved.get(name)!r}, this run {wanted.get(name)!r}"

@@ -20,6 +20,8 @@ class FeatureSettings:
                             "0: one id a column.", lower=0)
     cross_buckets: int = flag(0, "Feed the deep side with the past of all pairs of columns: the share of clicks of "
                               "each pair of values, hashed to so many. 0: no pairs.", lower=0)
+    cross_fields: int = flag(64, "With --cross_buckets: so many columns have pairs at most, categories first, then the others in "
+                             "the order of the features. 64 have 2,016 pairs, 300 would have 44,850.", lower=2)
     max_rejected_ratio: float = flag(0.1, "End with exit code 65 when more than this share of the last 10,000 "
                                      "rows was rejected. 1: never.", lower=0)
     dead_letter_topic: str = flag("", "Topic that gets each refused row as it came, with key, headers and timestamp, "

@@ -56,9 +56,9 @@ class WideDeep(Network):
         self.bias = tf.Variable(0.0, trainable=True, name="wide_bias")
         self.history = IdHistory(spec, name="history") if history else None
         crosses = spec.cross_buckets
-        self.cross_history = CrossHistory(crosses, spec.num_single, name="cross_history") if crosses else None
+        self.cross_history = CrossHistory(crosses, spec.num_crossed, name="cross_history") if crosses else None
         self.standardise = Standardise(spec.width("numeric"), name="standardise") if spec.width("numeric") else None
-        width = spec.num_fields * (embedding_dim + 2 * history) + spec.num_single * bool(crosses) + 2 * spec.width("numeric")
+        width = spec.num_fields * (embedding_dim + 2 * history) + spec.num_crossed + 2 * spec.width("numeric")
         dense = (width, (self._scaled_fields, embedding_dim), layers, dense_init, stddev, seed, precision)
         self.tower = Tower(*dense, name="tower")
         self.average = AverageTower(average_rows, *dense, name="average") if average_rows else None

@@ -10,7 +10,7 @@ def reckon(spec: Spec, settings: ModelSettings) -> tuple[int, int]:
     """The numbers that learn, L, and those that are counted or averaged, C; see model.sizes.
 
     With R = num_ids + 1 rows of a table (an id each, and the padding), D = --embedding_dim, F and N the fields and numbers of a
-    row, G the fields that are no lists, and H, X and A being 1 with --history, with an input `crosses` and with --average_rows,
+    row, G the fields that have pairs, and H, X and A being 1 with --history, with an input `crosses` and with --average_rows,
     else 0:
 
     - dense layers: `T = sum (inputs + 1) units` over --deep_layers and a last one of 1 unit; the first has
@@ -22,7 +22,7 @@ def reckon(spec: Spec, settings: ModelSettings) -> tuple[int, int]:
     """
     rows, fields, numbers = spec.num_ids + 1, spec.num_fields, spec.width("numeric")
     history, crosses, average = bool(settings.history), bool(spec.cross_buckets), bool(settings.average_rows)
-    inputs = fields * (settings.embedding_dim + 2 * history) + spec.num_single * crosses + 2 * numbers
+    inputs = fields * (settings.embedding_dim + 2 * history) + spec.num_crossed + 2 * numbers
     dense = sum((i + 1) * units for i, units in itertools.pairwise([inputs, *settings.layers, 1]))
     learned = rows * (1 + settings.embedding_dim) + 1 + dense
     counted = history * (2 * rows + 2) + crosses * (2 * (spec.cross_buckets + 1) + 2) + 3 * numbers + average * (dense + 3)
