@@ -9,8 +9,10 @@ from tfonline.features.schema import Schema
 from tfonline.flags import wrong
 from tfonline.formats import Format, find
 from tfonline.formats.avro import Avro
+from tfonline.formats.avro_writing import schema_of_columns
 from tfonline.formats.of_batches import OfBatches
 from tfonline.formats.protobuf import Protobuf
+from tfonline.formats.protobuf_type import set_of_columns
 from tfonline.formats.registry import Registry
 from tfonline.formats.schemas import Schemas
 from tfonline.lifecycle import Exit, UserError
@@ -59,6 +61,9 @@ def format_of(
         raise wrong(f"--input_files has a message a line, which {name} messages are not. Send them to a topic.")
     schemas = _schemas(stream, schema, folder, keep, also, say, wait)
     content = _read(schema.message_schema, columns_file)
+    if not content and schema.framing == "none":
+        # Of all columns, once: who decodes rows without a label meets messages with one, too.
+        content = schema_of_columns(schema.columns).encode() if name == Avro.name else set_of_columns(schema.columns)
     try:
         if name == Avro.name:
             made: OfBatches = Avro(_text(content), schema.framing, schemas)
