@@ -14,7 +14,9 @@ from tfonline.features.kinds.category import Category
 from tfonline.features.parse import Fields, Parse
 from tfonline.features.schema import Schema
 from tfonline.features.spec import Input, Spec, VocabularySpec
+from tfonline.formats import Format
 from tfonline.formats.reasons import REASONS
+from tfonline.formats.tsv import Tsv
 from tfonline.stream.raw import Origin, RawBatch
 
 _CORES = len(os.sched_getaffinity(0))
@@ -37,7 +39,7 @@ class Features(tf.Module):
       schema: the columns.
       dictionaries: ids and ranges.
       numeric: minmax, log or bucket.
-      message_format: the name of the messages' format.
+      form: the messages' format; None: TSV.
       oov_buckets: see CategoryLookup.
       cross_buckets: see Crosses; 0: no crosses. A single field has none either.
       most_crossed: so many fields have pairs at most: categories first, then the others in their order.
@@ -58,7 +60,7 @@ class Features(tf.Module):
         schema: Schema,
         dictionaries: Dictionaries,
         numeric: str,
-        message_format: str = "tsv",
+        form: Format | None = None,
         oov_buckets: int = 0,
         cross_buckets: int = 0,
         most_crossed: int = 64,
@@ -66,7 +68,7 @@ class Features(tf.Module):
         vocabulary_rows: int = 0,
     ):
         super().__init__(name="features")
-        self.parse = Parse(schema, message_format)
+        self.parse = Parse(schema, form or Tsv())
         ops: dict[str, Op] = {}
         self.num_ids = dictionaries.num_ids
         for kind in feature_kinds():

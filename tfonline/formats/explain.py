@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tfonline.features.kinds import KINDS, texts_of
-from tfonline.formats import find
+from tfonline.formats import Format
 from tfonline.formats.reasons import REASONS
 
 if TYPE_CHECKING:
@@ -14,18 +14,18 @@ if TYPE_CHECKING:
 _SHOWN_CHARACTERS = 100
 
 
-def explain(message: bytes, columns: "Sequence[Column]", message_format: str) -> str:
+def explain(message: bytes, columns: "Sequence[Column]", form: Format) -> str:
     """One clause, such as `item.price is 'x', expected is a decimal number`; '' of a message that is a row, or has no byte.
 
     Args:
       message: as it came.
       columns: of a message.
-      message_format: the name of the messages' format.
+      form: the messages' format.
     """
     if not message:
         return ""
     try:
-        texts = find(message_format).texts(message, columns)
+        texts = form.texts(message, columns)
     except UnicodeDecodeError as e:
         return f"byte {e.start + 1}, 0x{message[e.start]:02x}, is not UTF-8"
     except ValueError as e:
