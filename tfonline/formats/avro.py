@@ -21,6 +21,8 @@ _UNWRITABLE = re.compile(r"[\t\r\n]")
 class Avro(OfBatches):
     """See Format. A column's value is the field of its name, or of its path: `item.price` is `price` in the record `item`.
 
+    An array is a list for a column of categories.
+
     Args:
       message_schema: JSON. With framing it is the reader's schema: its aliases and defaults say what becomes of fields that a
         writer has under another name, or has not. Without, all messages are written by it. '': there is none; without framing the
@@ -79,7 +81,8 @@ class Avro(OfBatches):
             written = parse_written(number, self.schemas.get(number))
         wanted, defaults, missing = resolve(written, self._own or written, paths)
         self.say_missing(number, [".".join(paths[column]) for column in missing])
-        inner = make_reader(written.schema, written.named, wanted)
+        separators = {i: column.separator for i, column in enumerate(columns) if column.kind == "categories"}
+        inner = make_reader(written.schema, written.named, wanted, separators)
 
         def read(cursor: "Cursor", rows: "Rows") -> None:
             for column, text in defaults.items():

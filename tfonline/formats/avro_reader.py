@@ -3,36 +3,35 @@
 It does what the specification says of binary encoding (https://avro.apache.org/docs/1.12.0/specification/#binary-encoding).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from tfonline.formats.avro_lists import Read, joined, passing
 from tfonline.formats.avro_schema import Wanted, nothing
 from tfonline.formats.cursor import Cursor, Rows
 
-# Moves rows of a cursor behind a value, and puts the columns' texts that are in it.
-Read = Callable[[Cursor, Rows], None]
 # Types that hold themselves, such as the items of a tree, nest no deeper in a message.
 _DEEPEST = 50
 _MALFORMED = "avro"
-_MOST_BYTES = 2**40  # more than a message has
 
 
-def make_reader(schema: Any, named: Mapping[str, Any], wanted: Wanted) -> Read:
+def make_reader(schema: Any, named: Mapping[str, Any], wanted: Wanted, separators: Mapping[int, str]) -> Read:
     """The reader of a value.
 
     Args:
       schema: of the value, as fastavro.parse_schema makes it.
       named: the schemas of named types by their full names.
       wanted: the columns in it.
+      separators: of the columns that take lists, by their numbers: what stands between the texts of one.
     """
-    return _Maker(named).make(schema, wanted, "")
+    return _Maker(named, separators).make(schema, wanted, "")
 
 
 class _Maker:
-    def __init__(self, named: Mapping[str, Any]):
-        self._named = named
+    def __init__(self, named: Mapping[str, Any], separators: Mapping[int, str]):
+        self._named, self._separators = named, separators
         self._skipping: dict[str, Read] = {}  # readers of named types in which there is no column, as they may hold themselves
         self._depth = 0
 
@@ -111,10 +110,12 @@ class _Maker:
                 return _bytes(columns, path, size, scale)
             case "enum":
                 return _enum(columns, path, schema["symbols"])
+            case "array" if columns and all(column in self._separators for column in columns):
+                item = self.make(schema["items"], Wanted(columns, {}), f"{path}[]")
+                return joined(item, path, {column: self._separators[column] for column in columns})
             case "array" | "map":
                 item = self.make(schema["items" if kind == "array" else "values"], nothing(), f"{path}[]")
-                read = _blocks(item, path, keys=kind == "map", size=_size(schema["items"]) if kind == "array" else None)
-                # Here a list would be joined, for a kind of columns that takes lists.
+                read = passing(item, path, keys=kind == "map", size=_size(schema["items"]) if kind == "array" else None)
                 return _refusing(read, f"{path} is {_a(kind)}, expected is a text, a number, true or false") if columns else read
         fields = [
             (self.make(field["type"], wanted.inside.get(field["name"], nothing()), f"{path}{path and '.'}{field['name']}"))
@@ -220,42 +221,3 @@ def _size(schema: Any) -> int | None:
     if kind == "fixed":
         return schema["size"]
     return {"null": 0, "boolean": 1, "float": 4, "double": 8}.get(kind) if isinstance(kind, str) else None
-
-
-def _blocks(item: Read, path: str, keys: bool, size: int | None) -> Read:
-    """Arrays and maps, which are passed over: blocks of items, each with their number before it; 0 ends them.
-
-    Args:
-      item: reads one.
-      path: of the array or map.
-      keys: whether each has a key before it.
-      size: the bytes of each, where all have as many: the items of an embedding are passed over at once.
-    """
-
-    def one(cursor: Cursor, rows: np.ndarray) -> None:
-        if keys:
-            cursor.counted(rows, True, path)
-        item(cursor, rows)
-
-    def blocks(cursor: Cursor, rows: Rows) -> None:
-        open_rows = cursor.numbers(rows)
-        open_rows = open_rows[cursor.reason[open_rows] == 0]
-        while len(open_rows):
-            count = cursor.zigzag(open_rows, path)
-            # A negative number is followed by the bytes of the block: they are passed over at once.
-            sized = np.flatnonzero(count < 0)
-            if len(sized):
-                cursor.span(open_rows[sized], cursor.zigzag(open_rows[sized], path), path)
-            inside, left = open_rows[count > 0], count[count > 0]
-            if size is not None:
-                cursor.span(inside, np.minimum(left, _MOST_BYTES) * size, path)
-                inside = inside[:0]
-            while len(inside):
-                before = cursor.at[inside]
-                one(cursor, inside)
-                # Items without a byte, such as null, may be any number.
-                on = (cursor.at[inside] > before) & (cursor.reason[inside] == 0) & (left > 1)
-                inside, left = inside[on], left[on] - 1
-            open_rows = open_rows[(count != 0) & (cursor.reason[open_rows] == 0)]
-
-    return blocks

@@ -19,6 +19,8 @@ _TYPES = {
     "integer": ["null", "long", "string"],
     "time": ["null", "long", "string"],
     "label": ["null", "long", "string"],
+    "weight": ["null", "double", "long", "string"],
+    "categories": ["null", {"type": "array", "items": "string"}, "string"],
 }
 
 
@@ -59,7 +61,7 @@ def write(parsed: Parsed, fields: Sequence[str], columns: "Sequence[Column]") ->
         types = types_at(parsed, [*inside, key])
         if types is None:
             raise ValueError(f"the schema has no field {path}")
-        value = _value(field, types)
+        value = _value(field, types, getattr(column, "separator", ""))
         if value is _NONE:
             kinds = ", ".join(t["type"] if isinstance(t, dict) else t for t in types)
             raise ValueError(f"field {number}, {field!r}, is no value of {path}, which is {kinds}")
@@ -80,14 +82,26 @@ def write(parsed: Parsed, fields: Sequence[str], columns: "Sequence[Column]") ->
 _NONE = object()
 
 
-def _value(text: str, types: Sequence[Any]) -> Any:
+def _value(text: str, types: Sequence[Any], separator: str) -> Any:
     """The value that is read as this text or, where no type has it, as the same number; _NONE: there is none."""
     for exact in (True, False):
         for kind in types:
-            value = _value_of(text, kind, exact)
+            value = _list(text, kind, separator) if _is_array(kind) else _value_of(text, kind, exact)
             if value is not _NONE:
                 return value
     return _NONE
+
+
+def _is_array(kind: Any) -> bool:
+    return isinstance(kind, dict) and kind["type"] == "array"
+
+
+def _list(text: str, kind: Any, separator: str) -> Any:
+    """The list that is read as this text."""
+    texts = text.split(separator) if separator else []
+    items = kind["items"] if isinstance(kind["items"], list) else [kind["items"]]
+    values = [_value(each, items, "") for each in texts]
+    return values if texts and all(texts) and _NONE not in values else _NONE
 
 
 def _value_of(text: str, kind: Any, exact: bool) -> Any:

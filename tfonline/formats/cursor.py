@@ -225,9 +225,17 @@ class Cursor:
     def put_texts(self, columns: Sequence[int], rows: Rows, texts: Sequence[str]) -> None:
         """Texts that Python has made, one a row."""
         if columns:
-            raw = [text.encode() for text in texts]
+            raw = [text.encode(errors="surrogateescape") for text in texts]
             length = np.fromiter(map(len, raw), np.int64, len(raw))
             self.put(columns, rows, self.add(np.frombuffer(b"".join(raw), np.uint8)) + np.cumsum(length) - length, length)
+
+    def texts(self, column: int, rows: Rows) -> list[str]:
+        """What stands in a column so far; what is no UTF-8 is for the checks behind."""
+        begins = np.cumsum([0, *map(len, self._sources[:-1])])
+        start, length = self._start[column, rows], self._length[column, rows]
+        which = np.searchsorted(begins, start, side="right") - 1
+        spans = zip(which.tolist(), (start - begins[which]).tolist(), length.tolist(), strict=True)
+        return [self._sources[i][s : s + n].tobytes().decode(errors="surrogateescape") for i, s, n in spans]
 
     def put_named(self, columns: Sequence[int], rows: Rows, names: Sequence[str], index: np.ndarray) -> None:
         """Texts out of a few, by their index [k]."""

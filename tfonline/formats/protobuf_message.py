@@ -4,8 +4,8 @@ import struct
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from tfonline.formats.by_python import Refused
-from tfonline.formats.protobuf_type import TIMESTAMP, fields_at, is_repeated, path_of
+from tfonline.formats.by_python import Refused, in_one
+from tfonline.formats.protobuf_type import TIMESTAMP, fields_at, is_map, is_repeated, path_of
 
 if TYPE_CHECKING:
     from google.protobuf.descriptor import Descriptor, FieldDescriptor
@@ -73,8 +73,10 @@ def _text_at(row: Any, column: "Column", path: "list[FieldDescriptor] | None") -
     value, names = row, ".".join(path_of(column))
     for field in path:
         if is_repeated(field):
-            # Here a list would be joined, for a kind of columns that takes lists.
-            if len(getattr(value, field.name)):
+            items = getattr(value, field.name)
+            if column.kind == "categories" and field is path[-1] and not is_map(field):
+                return in_one([_text(item, field, column, f"{names}[{i}]") for i, item in enumerate(items)], column, names)
+            if len(items):
                 raise Refused("type", f"{names} is a list, expected is a text, a number, true or false")
             return ""
         if field.has_presence and not value.HasField(field.name):
@@ -116,7 +118,17 @@ def _text(value: Any, field: "FieldDescriptor", column: "Column", names: str) ->
 def _set(at: Any, field: "FieldDescriptor", text: str, column: "Column") -> None:
     """Raises ValueError, TypeError or OverflowError where the text is no value of the field."""
     if is_repeated(field):
-        raise ValueError
+        if (
+            column.kind != "categories"
+            or is_map(field)
+            or field.type not in (field.TYPE_STRING, field.TYPE_INT64, field.TYPE_INT32)
+        ):
+            raise ValueError
+        values = text.split(column.separator)
+        if not all(values):
+            raise ValueError  # what is written must be read as the same
+        getattr(at, field.name).extend(values if field.type == field.TYPE_STRING else map(int, values))
+        return
     match field.type:
         case field.TYPE_STRING:
             setattr(at, field.name, text)

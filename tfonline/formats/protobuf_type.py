@@ -104,6 +104,11 @@ def as_text(descriptor_set: bytes) -> str:
     return base64.b64encode(descriptor_set).decode()
 
 
+def is_map(field: "FieldDescriptor") -> bool:
+    """Whether a repeated field is a map."""
+    return field.message_type is not None and field.message_type.GetOptions().map_entry
+
+
 def is_repeated(field: "FieldDescriptor") -> bool:
     """Whether a field holds any number of values."""
     # Newer versions of the library have only the property, older ones only the label.
