@@ -5,10 +5,11 @@
     tail -F clicks.tsv | python tools/produce.py -
     python tools/produce.py --synthetic=1000000 --rows_per_sec=5000
 
-Lines are sent as they are, less a carriage return at the end; empty lines are left out. Whether a line is a good row is
-the trainer's to judge. With another --format, a row that its messages cannot carry to the trainer is left out (with json, one with
-a comma, quote, backslash or control character in a value), it is said which, and the exit code is 65. The last line on stdout
-says what the broker has acknowledged.
+Files are TSV unless they are Parquet, or their names end in .csv or .jsonl (and then .gz): of those --columns says which columns
+make a row. Lines of TSV are sent as they are, less a carriage return at the end; empty lines are left out. Whether a line is a good
+row is the trainer's to judge. With another --format, a row that its messages cannot carry to the trainer is left out (with json,
+one with a comma, quote, backslash or control character in a value), it is said which, and the exit code is 65. The last line on
+stdout says what the broker has acknowledged.
 """
 
 import argparse
@@ -26,6 +27,7 @@ from command_line import Parser, at_least, run
 from kafka_cli import Connection, add_connection_options, connection
 from produce_rows import Files, Rows, Synthetic, bursts
 
+from tfonline.features.schema import load_schema
 from tfonline.formats import FORMATS, find
 from tfonline.lifecycle import Exit, UserError
 
@@ -187,8 +189,6 @@ def encoder(message_format: str, columns: str) -> Encode:
     Raises:
       UserError: the file of columns cannot be read (exit 66) or is wrong (exit 64).
     """
-    from tfonline.features.schema import load_schema
-
     schema = load_schema(columns)
     key, write = json.dumps(schema.names).encode() if message_format == "json" else None, find(message_format).encode
 
@@ -204,7 +204,12 @@ def encoder(message_format: str, columns: str) -> Encode:
 
 def _parse(argv: list[str]) -> argparse.Namespace:
     parser = Parser(prog="produce.py", description="Sends rows to a Kafka topic.")
-    parser.add_argument("files", nargs="*", metavar="FILE", help="rows as TSV, plain or .gz; -: stdin")
+    parser.add_argument(
+        "files",
+        nargs="*",
+        metavar="FILE",
+        help="rows as TSV, CSV (.csv) or JSON objects (.jsonl), plain or .gz, or Parquet; -: TSV from stdin",
+    )
     parser.add_argument("--file1", help="the file for partition 0, side by side with --file2")
     parser.add_argument("--file2", help="the file for partition 1")
     parser.add_argument("--synthetic", type=at_least(1), metavar="N", help="make N rows instead, with a known best score")
@@ -218,9 +223,9 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         "file_per_partition: file k to partition k, side by side (default with --file1)",
     )
     parser.add_argument(
-        "--format", choices=tuple(FORMATS), default="tsv", help="of the messages (default tsv); the rows are TSV in any case"
+        "--format", choices=tuple(FORMATS), default="tsv", help="of the messages (default tsv), whatever the files are"
     )
-    parser.add_argument("--columns", default=_COLUMNS, help="of the rows, for another --format")
+    parser.add_argument("--columns", default=_COLUMNS, help="of the rows, for another --format and for files that are not TSV")
     parser.add_argument("--rows_per_sec", type=at_least(0), default=0, help="0: as fast as it goes (default)")
     parser.add_argument("--limit", type=at_least(1), metavar="N", help="send N rows at most")
     parser.add_argument("--loop", action="store_true", help="begin again at the end, until Ctrl-C")
@@ -250,7 +255,7 @@ def main(argv: list[str]) -> int:
     1 if the broker did not take all, 65 if a row has no message in this format, 130 if Ctrl-C came before the end.
     """
     args = _parse(argv)
-    files = Files(args.files)
+    files = Files(args.files, lambda: load_schema(args.columns).columns)
     made = None
     if args.synthetic:
         made = Synthetic(min(args.synthetic, args.limit or args.synthetic), args.seed, args.id_lifetime)

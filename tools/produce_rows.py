@@ -1,12 +1,17 @@
 """The rows that produce.py sends: from files, from stdin or made, with the line that each is from, in bursts."""
 
+import contextlib
 import itertools
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from tfonline.lifecycle import Exit, UserError
+from tfonline.stream.messages import Messages, Wanted, form_of_lines, is_parquet, open_messages
 from tfonline.stream.row_files import open_rows
+
+if TYPE_CHECKING:
+    from tfonline.features.column import Column
 
 _BLOCK_BYTES = 256 * 1024
 _BURST_ROWS = 2000
@@ -40,14 +45,22 @@ class Files:
       num_empty: lines left out because nothing stood in them.
     """
 
-    def __init__(self, names: list[str]):
-        """Raises UserError if one cannot be opened (exit 66) or is named .gz and is no gzip (65), before a row of any is sent."""
-        self._names = names
+    def __init__(self, names: list[str], columns: "Callable[[], Sequence[Column]]" = tuple):
+        """Raises UserError if one cannot be opened (exit 66) or is damaged (65), before a row of any is sent.
+
+        Args:
+          names: of the files.
+          columns: of the rows, asked for where a file is not TSV.
+        """
+        self._names, self._columns = names, columns
         self.num_returns = 0
         self.num_empty = 0
         for name in names:
-            with _open(name):
-                pass
+            if _is_tsv(name):
+                with _open(name):
+                    pass
+            else:
+                self._messages(name).close()
 
     def one_after_the_other(self) -> Iterator[Rows]:
         """The rows of the first file, then those of the second, ..., to the partitions in turn."""
@@ -65,7 +78,25 @@ class Files:
                 else:
                     yield rows._replace(partition=k)
 
+    def _messages(self, name: str) -> Messages:
+        return open_messages(name, Wanted(self._columns(), lines=form_of_lines(name)))
+
     def _blocks(self, name: str) -> Iterator[Rows]:
+        return self._lines(name) if _is_tsv(name) else self._rows_of_messages(name)
+
+    def _rows_of_messages(self, name: str) -> Iterator[Rows]:
+        number = 1
+        with contextlib.closing(self._messages(name)) as file:
+            while not file.at_end:
+                try:
+                    messages = file.take(_BURST_ROWS)
+                except UserError as e:
+                    raise UserError(f"{e} The rows before were sent.", e.code) from e
+                skipped = int(file.header and number == 1)
+                yield self._clean(name, number + skipped, messages[skipped:])
+                number += len(messages)
+
+    def _lines(self, name: str) -> Iterator[Rows]:
         rest, number = b"", 1
         with _open(name) as file:
             try:
@@ -134,6 +165,10 @@ def bursts(source: Callable[[], Iterator[Rows]], rate: int, loop: bool, limit: i
                     return
         if loop and left == before:
             raise UserError("--loop over input without a row would never end. Name a file with rows.", Exit.NO_INPUT)
+
+
+def _is_tsv(name: str) -> bool:
+    return name == "-" or not (is_parquet(name) or form_of_lines(name) != "tsv")
 
 
 def _open(name: str) -> BinaryIO:
