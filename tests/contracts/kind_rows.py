@@ -107,7 +107,7 @@ def columns_of(schema: Schema, rows: Sequence[Sequence[str]]) -> dict[str, tf.Te
 
 def counts(kind: Kind) -> tuple[int, ...]:
     """How many columns of the kind a schema is tried with."""
-    return (1,) if kind.name == "label" else (1, 2)
+    return (1,) if kind.name in ("label", "weight") else (1, 2)
 
 
 @contextlib.contextmanager

@@ -52,6 +52,7 @@ CASES = {
         options={"unit": "yymmddhh", "as": ["hour"]},
     ),
     "ignore": Case("ignore", ["ab", "", "0"]),
+    "weight": Case("weight", ["0", "1", "0.25", ".5", "3e2"], ["x", "-1", "nan", "inf"], options={"maximum": 1000}),
     "categories": Case("categories", ["a|b|c", "grün", "a||b|", "|", "c|b|a|new|a"], options={"max_length": 3}),
     "categories, hashed": Case("categories", ["a;b", "c"], options={"hash_buckets": 100, "separator": ";", "keep": "first"}),
 }

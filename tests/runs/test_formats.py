@@ -28,6 +28,7 @@ columns:
   - {name: at, kind: time}
   - {name: last_users, kind: categories, shares: user_id, max_length: 3, path: user.last}
   - {name: tags, kind: categories, combiner: sum, default: none}
+  - {name: importance, kind: weight, maximum: 2}
   - {name: request, kind: ignore}
 """
 ROWS, BAD = 600, 7
@@ -54,6 +55,7 @@ def make_rows() -> list[list[str]]:
             str(1_700_000_000 + 977 * i),
             "|".join(f"u{n}" for n in r.integers(0, 30, r.integers(0, 6))),
             "|".join(f"t{n}" for n in r.integers(0, 9, r.integers(0, 3))),
+            str(r.choice([0.5, 1, 3])),
         ]
         rows.append([t if j == 0 or (i + j) % 9 else "" for j, t in enumerate(row)] + [f"r{i}"])
     return rows

@@ -16,11 +16,13 @@ class Row(NamedTuple):
 
     Attributes:
       label: by the column's name, float32 [b], 0 or 1; empty where the messages have no label.
+      weight: float32 [b], how much a row counts in the loss; 1 where no column says it.
       features: the network's inputs by name, [b, ...] each; see Features.
       reason: int32 [b], an index into formats.reasons.REASONS; 0 for a good row.
     """
 
     label: dict[str, tf.Tensor]
+    weight: tf.Tensor
     features: dict[str, tf.Tensor]
     reason: tf.Tensor
 

@@ -103,7 +103,8 @@ class Features(tf.Module):
         if self.crosses:
             features["crosses"] = self.crosses(tf.concat([inputs.keys for inputs in of_kinds], axis=1))
         label = dict(zip(self.spec.heads, tf.unstack(values["label"], axis=1), strict=True)) if "label" in values else {}
-        return Row(label, features, fields.reason)
+        weight = values["weight"][:, 0] if "weight" in values else tf.ones_like(features["values"][:, 0])
+        return Row(label, weight, features, fields.reason)
 
     def keep_in(self, folder: str | os.PathLike) -> None:
         """Has what a SavedModel takes along as files read from `folder`. Call it before a graph uses the features.
@@ -155,7 +156,7 @@ def make_batches(raw: tf.data.Dataset, features: Features, batch_size: int) -> t
         # To a format it is an empty message, which may even be a row.
         row = row._replace(reason=tf.where(tombstone, REASONS.index("tombstone"), row.reason))
         valid = row.reason == 0
-        rows = Batch(row.label, tf.cast(valid, tf.float32), valid, row.features, origin)
+        rows = Batch(row.label, tf.where(valid, row.weight, 0.0), valid, row.features, origin)
         nothing = Batch(dict.fromkeys(row.label, 0.0), 0.0, False, features.spec.padding, Origin(-1, -1, -1))
         kept = tf.nest.map_structure(lambda x, padding: _where(valid, x, padding), rows.features, nothing.features)
         batch = tf.nest.map_structure(lambda x, padding: _pad(x, batch_size, padding), rows._replace(features=kept), nothing)

@@ -20,7 +20,7 @@ AnyColumn = Annotated[functools.reduce(operator.or_, (k.column for k in KINDS.va
 
 
 class Schema(pydantic.BaseModel):
-    """The columns of a row in the order of the message: exactly one label, at least one feature, no name twice."""
+    """The columns of a row in the order of the message: one label, a weight or none, a feature at least, no name twice."""
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
 
@@ -38,6 +38,9 @@ class Schema(pydantic.BaseModel):
         labels = [c.name for c in expanded if c.kind == "label"]
         if len(labels) != 1:
             raise ValueError(f"expected exactly one column of kind label, found {len(labels)} {labels}")
+        weights = [c.name for c in expanded if c.kind == "weight"]
+        if len(weights) > 1:
+            raise ValueError(f"expected at most one column of kind weight, found {len(weights)} {weights}")
         if not any(KINDS[c.kind].is_feature for c in expanded):
             *kinds, last = (kind.name for kind in feature_kinds())
             raise ValueError(f"expected at least one column of kind {', '.join(kinds)} or {last} beside the label")

@@ -22,6 +22,7 @@ _WHOLE = re.compile(r"0|-?[1-9][0-9]{0,17}")
 # By the kind of a column: the types that are read at once. Of all others it is a text or a whole number.
 _FAST_TYPES = {
     "number": str | int | float | None,
+    "weight": str | int | float | None,
     "label": bool | str | int | None,
     "categories": list[str | int | None] | str | int | None,
 }

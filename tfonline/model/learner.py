@@ -173,7 +173,7 @@ class Learner(tf.Module):
         return logits
 
     def train(self, examples: Examples) -> StepResult:
-        """Scores a global batch, then learns from it. At least one weight must be above 0; B divides over the replicas.
+        """Scores a global batch, then learns from it. At least one place must hold a row; B divides over the replicas.
 
         Args:
           examples: B rows. One of weight 0 changes nothing; its features are the padding. In a cluster, label and weight are of the
@@ -225,7 +225,7 @@ class Learner(tf.Module):
         if logits.keys() != labels.keys():
             raise ValueError(f"the network gives logits for {sorted(logits)}. Expected {sorted(labels)}, the label columns.")
         # Divided by the global batch, not the replica's: the number of replicas changes the speed, and the result by rounding only.
-        weight /= total
+        weight = tf.math.divide_no_nan(weight, total)  # 0 where no row counts
         # The sigmoid cross entropy and its gradient; a tape would take several times as many operations for the two.
         losses = [tf.reduce_sum(weight * (tf.nn.softplus(x) - labels[head] * x)) for head, x in logits.items()]
         of_logits = [weight * (tf.sigmoid(x) - labels[head]) for head, x in logits.items()]

@@ -35,6 +35,7 @@ from tfonline.features.kinds.integer import Integer
 from tfonline.features.kinds.label import Label
 from tfonline.features.kinds.number import Number
 from tfonline.features.kinds.time import Time
+from tfonline.features.kinds.weight import Weight
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -155,7 +156,9 @@ class Options(NamedTuple):
     made: "Mapping[str, Op]" = types.MappingProxyType({})
 
 
-KINDS: dict[str, Kind] = {each.name: each for each in (Label(), Integer(), Category(), Ignore(), Number(), Time(), Categories())}
+KINDS: dict[str, Kind] = {
+    each.name: each for each in (Label(), Integer(), Category(), Ignore(), Number(), Time(), Weight(), Categories())
+}
 
 
 def texts_of(column: Column) -> Texts:

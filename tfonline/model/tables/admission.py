@@ -82,7 +82,7 @@ class Admission(tf.Module):
           vocabulary: the one that the object was made with.
           ids: int [B, F], as Vocabulary.ids gave them.
           keys: int64 [B, K].
-          weight: float32 [B]; a row with 0 has no keys.
+          weight: float32 [B]; a row with 0, as of padding, does not move the clock.
           tables: [num_ids + 1, ...] each, all that has a row an id.
         """
         spec = vocabulary.spec

@@ -196,7 +196,7 @@ class AverageTower(Tower):
         excess, information = tf.reduce_sum(weight * (p - label)), tf.reduce_sum(weight * p * (1 - p))
         seen, shift = own(self.seen), own(self.shift)
         seen.assign(tf.minimum(seen + rows, self._rows / _SHARE))
-        part = tf.minimum(1.0, rows / (_SHARE * seen))
+        part = tf.minimum(1.0, tf.math.divide_no_nan(rows, _SHARE * seen))
         known = (1 - part) * shift[1] + information
         shift.assign([shift[0] - excess / (known + _PRIOR_INFORMATION), known])
         for average, newest in zip(self.weights, tower.weights, strict=True):
