@@ -73,6 +73,8 @@ def infer(sample: Sample, label: str = "", leak_auc: float = _LEAK_AUC) -> Infer
                 column.auc = evidences.auc(column)
     others = {k: f"it could be the label as well as {key}" for k in candidates if k != key} if sample.named else {}
     guesses = {k: schema_guess.guess(column, others.get(k, ""), leak_auc) for k, column in columns.items() if k != key}
+    for k in [k for k, guess in guesses.items() if guess.kind == "weight"][1:]:
+        guesses[k] = schema_guess.Guess("number", notes=("another column is the weight already",))
     known = [value for value in labels if value is not None]
     return Inferred(
         sample, columns, key, positive, sum(known) / max(len(known), 1), guesses, _notes(sample, candidates, key, labels)

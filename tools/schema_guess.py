@@ -24,6 +24,7 @@ _IDS = (
     "domain", "campaign", "advertiser", "publisher", "brand", "model", "city", "region", "country", "lang", "language", "gender",
     "category", "cat", "class", "group", "segment", "slot", "position", "placement", "browser", "carrier", "user", "item", "ad",
 )  # fmt: skip
+_WEIGHTS = ("weight", "sample_weight", "row_weight", "importance_weight")
 _MOMENTS = ("hour", "time", "timestamp", "date", "day", "ts", "dt", "at", "moment")
 # Seconds since 1970 of 2001-09-09 and 2033-05-18, between which the events of a stream are.
 _EPOCHS = (1_000_000_000, 2_000_000_000)
@@ -105,6 +106,8 @@ def guess(column: Evidence, others_label: str = "", leak_auc: float = math.inf) 
         return Guess("" if column.is_list else "ignore", notes=("it is always missing",))
     if others_label:
         return Guess("ignore", notes=(f"{others_label}; as a feature it would tell the label",))
+    if _is_weight(column):
+        return Guess("weight", notes=("by its name: it would say how much a row counts; as a feature it is of kind number",))
     if column.auc is not None and column.auc > leak_auc:
         return Guess("" if column.is_list else "ignore", notes=(_leak(column),))
     found = _by_values(column)
@@ -123,6 +126,11 @@ def _by_values(column: Evidence) -> Guess:
     if column.all_fit("number"):
         return Guess("number")
     return _of_texts(column)
+
+
+def _is_weight(column: Evidence) -> bool:
+    called_so = column.key.rsplit(".", 1)[-1].lower() in _WEIGHTS
+    return called_so and column.all_fit("number") and column.low >= 0 and column.distinct > 1
 
 
 def _of_list(column: Evidence) -> Guess:

@@ -124,7 +124,7 @@ def in_words(found: Inferred, key: str, kind: str, evidence: Evidence) -> list[s
         words.append(f"lengths: half up to {median}, 99% up to {most}, all up to {longest}")
     if kind == "time":
         words.append(_span(evidence, found.guesses[key].options["unit"]))
-    elif kind in ("integer", "number"):
+    elif kind in ("integer", "number", "weight"):
         words.append(f"{evidence.low:g} to {evidence.high:g}, median {evidence.median:g}")
     elif kind == "category" and "hash_buckets" not in found.guesses[key].options:
         words += [

@@ -219,6 +219,18 @@ def test_other_labels_are_not_features(tmp_path, rows):
     assert "it could be the label as well as click; as a feature it would tell the label" in text
 
 
+def test_a_weight_is_known_by_its_name_and_there_is_but_one(tmp_path, rows):
+    path = tmp_path / "rows.jsonl"
+    with path.open("w") as file:
+        for i, row in enumerate(rows):
+            weights = {"weight": 1 + i % 2 / 2, "other": {"weight": i % 3 / 4}}
+            file.write(json.dumps({"click": row["labels"]["click"], "site": row["site"], **weights}) + "\n")
+    columns, text, _ = infer(tmp_path, f"--input={path}")
+    assert columns["weight"] == {"name": "weight", "kind": "weight"}
+    assert columns["other_weight"]["kind"] == "number"
+    assert "another column is the weight already" in text
+
+
 def test_names_of_columns_are_valid_and_differ():
     assert names_for(["..ip", "a-b", "a_b", "item.price", "日本", "7th", "A1"]) == {
         "..ip": "ip", "a-b": "a_b", "a_b": "a_b_2", "item.price": "item_price", "日本": "c", "7th": "c_7th", "A1": "A1",

@@ -21,6 +21,7 @@ _TAKEN = {
     "integer": {"varchar", "decimal", *_WHOLE, *_FLOATS},
     "number": {"varchar", "decimal", *_WHOLE, *_FLOATS},
     "time": {"varchar", *_WHOLE, *_FLOATS, *_MOMENTS},
+    "weight": {"varchar", "decimal", *_WHOLE, *_FLOATS},
     "label": {"varchar", "enum", "boolean", *_WHOLE, *_FLOATS},
 }
 _OF_MOMENT = {
