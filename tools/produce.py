@@ -6,10 +6,10 @@
     python tools/produce.py --synthetic=1000000 --rows_per_sec=5000
 
 Files are TSV unless they are Parquet, or their names end in .csv or .jsonl (and then .gz): of those --columns says which columns
-make a row. Lines of TSV are sent as they are, less a carriage return at the end; empty lines are left out. Whether a line is a good
-row is the trainer's to judge. With another --format, a row that its messages cannot carry to the trainer is left out (with json,
-one with a comma, quote, backslash or control character in a value), it is said which, and the exit code is 65. The last line on
-stdout says what the broker has acknowledged.
+make a row. Lines that have the messages' --format are sent as they are, less a carriage return at the end; empty lines are left
+out. Whether a line is a good row is the trainer's to judge. With another --format, a row that its messages cannot carry to the trainer
+is left out (with json, one with a comma, quote, backslash or control character in a value), it is said which, and the exit code is
+65. The last line on stdout says what the broker has acknowledged.
 """
 
 import argparse
@@ -106,7 +106,7 @@ class Sender:
         """
         from confluent_kafka import KafkaException
 
-        produce, topic, encode = self._producer.produce, self._topic, self._encode
+        produce, topic, encode = self._producer.produce, self._topic, None if rows.are_messages else self._encode
         for line, number in zip(rows.lines, rows.numbers, strict=True):
             target = self.num_queued % self.num_partitions if rows.partition is None else rows.partition
             try:
@@ -255,7 +255,7 @@ def main(argv: list[str]) -> int:
     1 if the broker did not take all, 65 if a row has no message in this format, 130 if Ctrl-C came before the end.
     """
     args = _parse(argv)
-    files = Files(args.files, lambda: load_schema(args.columns).columns)
+    files = Files(args.files, args.format, lambda: load_schema(args.columns).columns)
     made = None
     if args.synthetic:
         made = Synthetic(min(args.synthetic, args.limit or args.synthetic), args.seed, args.id_lifetime)

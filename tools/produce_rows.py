@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
+from tfonline.formats.header import WITH_HEADER
 from tfonline.lifecycle import Exit, UserError
 from tfonline.stream.messages import Messages, Wanted, form_of_lines, is_parquet, open_messages
 from tfonline.stream.row_files import open_rows
@@ -25,12 +26,14 @@ class Rows(NamedTuple):
       lines: their texts.
       source: the file that they are from, or what made them.
       numbers: the line in that file of each, counted from 1.
+      are_messages: whether they have the messages' format already.
     """
 
     partition: int | None
     lines: list[bytes]
     source: str
     numbers: Sequence[int]
+    are_messages: bool = False
 
     def part(self, first: int, stop: int) -> "Rows":
         """Rows first .. stop of these."""
@@ -45,14 +48,15 @@ class Files:
       num_empty: lines left out because nothing stood in them.
     """
 
-    def __init__(self, names: list[str], columns: "Callable[[], Sequence[Column]]" = tuple):
+    def __init__(self, names: list[str], message_format: str = "tsv", columns: "Callable[[], Sequence[Column]]" = tuple):
         """Raises UserError if one cannot be opened (exit 66) or is damaged (65), before a row of any is sent.
 
         Args:
           names: of the files.
+          message_format: the name of the messages' format: lines that have it, and are not TSV, are messages as they are.
           columns: of the rows, asked for where a file is not TSV.
         """
-        self._names, self._columns = names, columns
+        self._names, self._message_format, self._columns = names, message_format, columns
         self.num_returns = 0
         self.num_empty = 0
         for name in names:
@@ -79,7 +83,13 @@ class Files:
                     yield rows._replace(partition=k)
 
     def _messages(self, name: str) -> Messages:
-        return open_messages(name, Wanted(self._columns(), lines=form_of_lines(name)))
+        if not self._are_messages(name):
+            return open_messages(name, Wanted(self._columns(), lines=form_of_lines(name)))
+        columns = self._columns() if self._message_format in WITH_HEADER else ()
+        return open_messages(name, Wanted(columns, self._message_format))
+
+    def _are_messages(self, name: str) -> bool:
+        return form_of_lines(name) == self._message_format and not is_parquet(name)
 
     def _blocks(self, name: str) -> Iterator[Rows]:
         return self._lines(name) if _is_tsv(name) else self._rows_of_messages(name)
@@ -93,7 +103,8 @@ class Files:
                 except UserError as e:
                     raise UserError(f"{e} The rows before were sent.", e.code) from e
                 skipped = int(file.header and number == 1)
-                yield self._clean(name, number + skipped, messages[skipped:])
+                rows = self._clean(name, number + skipped, messages[skipped:])
+                yield rows._replace(are_messages=self._are_messages(name))
                 number += len(messages)
 
     def _lines(self, name: str) -> Iterator[Rows]:

@@ -95,3 +95,17 @@ def test_rows_of_any_file_are_sent_in_any_format(files, broker, topic, name, for
     else:
         found = [json.loads(message) for message in read_all(broker.bootstrap, sent)[0]]
         assert [[str(row.get(column, "")) for column in NAMES] for row in found] == expected
+
+
+def test_lines_in_the_format_of_the_messages_are_sent_as_they_are(files, broker, topic):
+    sent = topic([[]])
+    at = (f"--bootstrap_servers={broker.bootstrap}", f"--topic={sent}")
+    (files / "any.jsonl").write_text('{"any": [1]}\r\n\nno object\n')
+    code, out, err = run_tool("produce", files / "any.jsonl", *at, "--format=json_objects")
+    assert (code, err) == (0, "")
+    assert "carriage_returns_cut=1 empty_lines_left_out=1" in out
+    assert read_all(broker.bootstrap, sent) == {0: [b'{"any": [1]}', b"no object"]}
+    sent = topic([[]])
+    at = (f"--bootstrap_servers={broker.bootstrap}", f"--topic={sent}", f"--columns={files}/small.yaml")
+    assert run_tool("produce", files / "named.csv.gz", *at, "--format=csv")[0] == 0
+    assert read_all(broker.bootstrap, sent)[0][2:4] == [b'0,2,,"ab,",v0', b'1,3,-7,"ab,c",v1']
