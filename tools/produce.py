@@ -7,9 +7,9 @@
 
 Files are TSV unless they are Parquet, or their names end in .csv or .jsonl (and then .gz): of those --columns says which columns
 make a row. Lines that have the messages' --format are sent as they are, less a carriage return at the end; empty lines are left
-out. Whether a line is a good row is the trainer's to judge. With another --format, a row that its messages cannot carry to the trainer
-is left out (with json, one with a comma, quote, backslash or control character in a value), it is said which, and the exit code is
-65. The last line on stdout says what the broker has acknowledged.
+out. Whether a line is a good row is the trainer's to judge. With another --format, a row that its messages cannot carry to the
+trainer is left out (with json, one with a comma, quote, backslash or control character in a value), it is said which, and the exit
+code is 65. The last line on stdout says what the broker has acknowledged.
 """
 
 import argparse
