@@ -72,7 +72,7 @@ $(VENV)/.spark: $(VENV)/.ready requirements-spark.txt
 	@touch $@
 
 demo: setup
-	@$(VENV)/bin/python tools/demo.py $(if $(ROWS),--rows=$(ROWS)) $(if $(filter-out 0,$(KEEP)),--keep)
+	@$(VENV)/bin/python tools/demo.py $(if $(ROWS),--rows=$(ROWS)) $(if $(filter-out 0,$(KEEP)),--keep)$(if $(DATA), --data=$(DATA))
 
 # Two processes, each with a broker of its own: half of the time is waiting for others' processes.
 test: setup $(VENV)/.spark .kafka/.registry programs

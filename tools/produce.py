@@ -214,6 +214,8 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--file2", help="the file for partition 1")
     parser.add_argument("--synthetic", type=at_least(1), metavar="N", help="make N rows instead, with a known best score")
     parser.add_argument("--seed", type=at_least(0), default=1, help="of --synthetic (default 1)")
+    parser.add_argument("--data", default="criteo", choices=("criteo", "avazu", "feed"), help="of --synthetic: whose columns "
+                        "(default criteo); with another, also give --columns=configs/avazu.yaml or feed.yaml")  # fmt: skip
     parser.add_argument("--id_lifetime", type=at_least(0), default=0, metavar="ROWS", help="of --synthetic: each id is used for so "
                         "many rows, and then another has its place (default 0: for ever)")  # fmt: skip
     parser.add_argument(
@@ -242,8 +244,10 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     args.files = args.files or named
     if args.synthetic and args.layout != "round_robin":
         parser.error("--layout=file_per_partition needs files, --synthetic has none")
-    if args.id_lifetime and not args.synthetic:
-        parser.error("--id_lifetime is for --synthetic: files have their ids")
+    if args.id_lifetime and (not args.synthetic or args.data != "criteo"):
+        parser.error("--id_lifetime is for --synthetic rows of --data=criteo: files have their ids")
+    if args.data != "criteo" and not args.synthetic:
+        parser.error("--data is for --synthetic: files have their columns")
     if args.files.count("-") > (0 if args.loop else 1):
         parser.error("stdin (-) can be read once only: name it once, without --loop")
     return args
@@ -258,7 +262,7 @@ def main(argv: list[str]) -> int:
     files = Files(args.files, args.format, lambda: load_schema(args.columns).columns)
     made = None
     if args.synthetic:
-        made = Synthetic(min(args.synthetic, args.limit or args.synthetic), args.seed, args.id_lifetime)
+        made = Synthetic(min(args.synthetic, args.limit or args.synthetic), args.seed, args.id_lifetime, args.data)
     encode = encoder(args.format, args.columns) if args.format != "tsv" else None
     interrupt = Interrupt()
     sender = Sender(connection(args), args.topic, encode, interrupt)

@@ -134,19 +134,24 @@ class Files:
 
 
 class Synthetic:
-    """Makes rows with tools/synthetic.py and keeps their true probabilities for the summary."""
+    """Makes rows with tools/synthetic.py or synthetic_streams.py and keeps their true probabilities for the summary."""
 
-    def __init__(self, num_rows: int, seed: int, id_lifetime: int = 0):
-        self._num_rows, self._seed, self._id_lifetime = num_rows, seed, id_lifetime
+    def __init__(self, num_rows: int, seed: int, id_lifetime: int = 0, data: str = "criteo"):
+        self._num_rows, self._seed, self._id_lifetime, self._data = num_rows, seed, id_lifetime, data
         self._probabilities: list[Any] = []
 
     def rows(self) -> Iterator[Rows]:
         """The rows, to the partitions in turn."""
         import synthetic
+        from synthetic_streams import STREAMS
 
         self._probabilities = []
         number = 1
-        for block in synthetic.rows(self._num_rows, self._seed, lifetime=self._id_lifetime):
+        if self._data in STREAMS:
+            blocks = STREAMS[self._data].rows(self._num_rows, self._seed, 0)
+        else:
+            blocks = synthetic.rows(self._num_rows, self._seed, lifetime=self._id_lifetime)
+        for block in blocks:
             self._probabilities.append(block.probability)
             yield Rows(None, block.lines, "--synthetic", range(number, number + len(block.lines)))
             number += len(block.lines)

@@ -1,6 +1,7 @@
 """Criteo-shaped rows without Criteo's data, with a planted signal whose best possible score is known.
 
     python tools/synthetic.py --rows=100000 --seed=1 --output=rows.tsv.gz
+    python tools/synthetic.py --rows=100000 --data=avazu --output=rows.tsv    of another stream, see synthetic_streams.py
 
 A row is a label, I1..I13 and C1..C26, tab separated, an empty field for a missing value. The missing rates, the integers'
 quantiles, the numbers of ids and their skew follow the real rows, rounded. Every cell is one lookup: 16 random bits into
@@ -282,7 +283,10 @@ def _cross_effects() -> tuple[np.ndarray, np.ndarray]:
 
 def main(argv: list[str]) -> int:
     """Writes rows to a file or to stdout, and the summary to stderr; returns the exit status."""
-    parser = Parser(prog="synthetic.py", description="Criteo-shaped rows with a planted signal.")
+    from synthetic_streams import STREAMS
+
+    parser = Parser(prog="synthetic.py", description="Rows with a planted signal.")
+    parser.add_argument("--data", choices=("criteo", *STREAMS), default="criteo", help="whose columns (default criteo)")
     parser.add_argument("--rows", type=at_least(2), required=True, help="how many")
     parser.add_argument("--seed", type=at_least(0), default=1, help="another seed: other rows of the same world")
     parser.add_argument(
@@ -290,10 +294,13 @@ def main(argv: list[str]) -> int:
     )
     parser.add_argument("--output", default="-", help="a file, compressed if it ends in .gz; -: stdout")
     args = parser.parse_args(argv)
+    if args.id_lifetime and args.data != "criteo":
+        parser.error("--id_lifetime is for --data=criteo")
     probabilities = []
     try:
         with _open(args.output) as out:
-            for block in rows(args.rows, args.seed, lifetime=args.id_lifetime):
+            of_criteo = functools.partial(rows, lifetime=args.id_lifetime)
+            for block in (STREAMS[args.data].rows if args.data in STREAMS else of_criteo)(args.rows, args.seed):
                 out.write(b"\n".join(block.lines) + b"\n")
                 probabilities.append(block.probability)
     except BrokenPipeError:

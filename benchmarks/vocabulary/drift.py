@@ -105,9 +105,11 @@ def measure(args: argparse.Namespace, folder: pathlib.Path, figures: Figures) ->
     auc["best"] = synthetic.bayes_auc(truth[last:])
     for name, value in auc.items():
         figures.note(f"AUC of the last tenth, {name}", value)
-    closed = closed_share(auc["growing"], auc["frozen"], auc["best"])
-    figures.note("share of the gap closed", closed)
-    closing = {f"drift_{name}": f"{value:.5f}" for name, value in auc.items()} | {"drift_closed": f"{closed:.3f}"}
+    closing = {f"drift_{name}": f"{value:.5f}" for name, value in auc.items()}
+    for name, most in (("closed", "best"), ("regained", "still")):
+        share = closed_share(auc["growing"], auc["frozen"], auc[most])
+        figures.note(f"share of the gap to {most} that is closed", share)
+        closing[f"drift_{name}"] = f"{share:.3f}"
     return closing | ({} if growth is None else {"memory_growth": f"{growth:.2%}"}), []
 
 
@@ -161,6 +163,6 @@ def auc_by_window(logits: np.ndarray, labels: np.ndarray) -> list[float]:
     return [exact_auc(*part) for part in parts]
 
 
-def closed_share(growing: float, frozen: float, best: float) -> float:
+def closed_share(growing: float, frozen: float, most: float) -> float:
     """How much of what a frozen dictionary leaves to be gained the other one gains: AUCs to a share, 1 for all of it."""
-    return (growing - frozen) / (best - frozen)
+    return (growing - frozen) / (most - frozen)

@@ -6,7 +6,7 @@ import pathlib
 # The figures of the closing line, in its order.
 _CLOSING = (
     "auc", "log_loss", "dictionary_auc", "buckets_auc", "vw_auc", "rows", "speed_b100", "speed_b1000", "features",
-    "features_without_crosses", "drift_growing", "drift_buckets", "drift_frozen", "drift_still", "drift_best", "drift_closed",
+    "features_without_crosses", "drift_growing", "drift_buckets", "drift_frozen", "drift_still", "drift_best", "drift_closed", "drift_regained",
     "memory_growth", "kills", "weights_equal",
 )  # fmt: skip
 

@@ -14,8 +14,8 @@ from tfonline.evaluate.progressive import PREDICTION
 
 
 def test_the_share_of_the_gap_that_is_closed():
-    assert closed_share(growing=0.76, frozen=0.74, best=0.79) == pytest.approx(0.4)
-    assert closed_share(growing=0.73, frozen=0.74, best=0.79) == pytest.approx(-0.2)
+    assert closed_share(growing=0.76, frozen=0.74, most=0.79) == pytest.approx(0.4)
+    assert closed_share(growing=0.73, frozen=0.74, most=0.79) == pytest.approx(-0.2)
 
 
 def test_a_vocabulary_is_full_when_it_has_nearly_the_rows_of_the_end():

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import synthetic
 from kafka_helpers import ROOT
+from synthetic_streams import STREAMS
 
 
 def test_the_best_auc_is_that_of_the_rows_that_the_demo_scores():
@@ -41,6 +42,18 @@ def test_the_next_steps_ask_the_published_model_for_a_row_that_was_trained(folde
     assert "    curl -d @demo/request.json http://127.0.0.1:8501/v1/models/tfonline:predict" in said
     assert json.loads((folder / "request.json").read_text()) == {"instances": ['1\t2\t"é"']}
     assert said[-1] == "For a trainer that stays: make demo KEEP=1 leaves the broker running, and says the command."
+
+
+def test_the_next_steps_ask_for_an_object_where_the_topic_has_objects(folder):
+    (folder / "models" / "1").mkdir(parents=True)
+    lines = [line for block in STREAMS["avazu"].rows(2, 1, 0) for line in block.lines]
+    (folder / "rows.tsv").write_bytes(b"\n".join(lines))
+    said = demo.next_steps(folder, folder / "rows.tsv", "localhost:1234", "avazu")
+    [row] = json.loads((folder / "request.json").read_text())["instances"]
+    assert (row["hour"], row["click"], len(row)) == (14102100, int(lines[0].split(b"\t")[1]), 24)
+    assert "--flagfile=configs/demo_avazu.flags" in said
+    assert "--dictionary_dir" not in said
+    assert "--data=avazu --columns=configs/avazu.yaml --format=json_objects" in said
 
 
 def test_the_next_steps_with_a_broker_that_stays(folder):

@@ -2,7 +2,7 @@
 
     {"instances": ["<a row as in the topic>", ...]}                    a row each; {"message": ...} for each is the same
     {"signature_name": "unlabelled", "instances": [...]}               the same, of rows without the label's field
-    {"signature_name": "columns", "instances": [{"I1": 3, ...}, ...]}  a value a column; null where it is missing
+    {"signature_name": "columns", "instances": [{"I1": 3, ...}, ...]}  a value a column; what is null or left out is missing
     {"inputs": ...}                                                    a list an input instead; the answer has `outputs`
 
 Of a model whose rows are JSON objects, an instance is such an object, or its text; whether it has the label's key does not matter.
@@ -121,9 +121,9 @@ def _rows(instances: Any, types: dict[str, bool]) -> dict[str, list]:
         (name,) = types
         return {name: [_only(v, name) for v in instances]}
     for i, instance in enumerate(instances):
-        if not isinstance(instance, dict) or instance.keys() != types.keys():
+        if not isinstance(instance, dict) or not instance.keys() <= types.keys():
             raise BadRequest(f"instance {i} {_wrong_names(instance, types)}")
-    return {name: [instance[name] for instance in instances] for name in types}
+    return {name: [instance.get(name) for instance in instances] for name in types}
 
 
 def _columns(inputs: Any, types: dict[str, bool]) -> dict[str, list]:
@@ -146,9 +146,9 @@ def _only(value: Any, name: str) -> Any:
 def _wrong_names(given: Any, types: dict[str, bool]) -> str:
     if not isinstance(given, dict):
         return f"is no object; expected one with {', '.join(types)}"
-    if lacking := [name for name in types if name not in given]:
-        return f"lacks {', '.join(lacking)}; a missing value is null"
-    return f"has {_short(min(name for name in given if name not in types))}, which is no input; expected {', '.join(types)}"
+    if unknown := sorted(name for name in given if name not in types):
+        return f"has {_short(unknown[0])}, which is no input; expected {', '.join(types)}"
+    return f"lacks {', '.join(name for name in types if name not in given)}"
 
 
 def _convert(values: list, string: bool, name: str) -> None:
