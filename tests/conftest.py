@@ -49,6 +49,16 @@ def broker(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def registry(tmp_path_factory):
+    """A running schema registry of its own: `registry.url` is where it answers."""
+    import registry as registry_tool
+
+    data = tmp_path_factory.mktemp("registry")
+    yield registry_tool.start(data, timeout_secs=300)
+    registry_tool.stop(data)
+
+
+@pytest.fixture(scope="session")
 def topic(broker):
     """Makes a topic: topic([[b"a", b"b"], [b"c"]]) has two partitions with these rows; returns its name, a new one."""
     import kafka_helpers

@@ -81,7 +81,10 @@ def _check(c: Config) -> None:
             "Use --start=earliest and --stop_at=latest."
         )
     _check_vocabulary(c)
-    _ = stream.read_properties  # what is wrong with the file is said now, after all that is wrong with flags
+    _ = (
+        stream.registry_properties,
+        stream.read_properties,
+    )  # what is wrong with the file is said now, after all that is wrong with flags
 
 
 def _check_vocabulary(c: Config) -> None:

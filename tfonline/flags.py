@@ -67,7 +67,7 @@ def check(settings: Any) -> None:
         if lower is not None and not value >= lower:
             raise wrong(f"--{field.name}={value} is too small. Expected at least {lower:g}.")
         if choices and value not in choices:
-            raise wrong(f"--{field.name}={value} is none of {', '.join(choices)}.")
+            raise wrong(f"--{field.name}={value} is none of {', '.join(filter(None, choices))}.")
 
 
 def parse(kind: type[Settings], program: str, usage: str, argv: list[str]) -> Settings | None:
@@ -128,7 +128,7 @@ def _help(kind: type) -> list[str]:
     for room in dataclasses.fields(kind):
         lines += ["", f"{room.name.capitalize()}:"]
         for field in dataclasses.fields(room.type):
-            choices = f" One of {', '.join(field.metadata['choices'])}." if field.metadata["choices"] else ""
+            choices = f" One of {', '.join(filter(None, field.metadata['choices']))}." if field.metadata["choices"] else ""
             default = "none" if field.default in ("", ()) else field.default
             text = f"{field.metadata['help']}{choices} (default: {default})"
             lines += [f"  --{field.name}", *textwrap.wrap(text, 100, initial_indent=" " * 6, subsequent_indent=" " * 6)]

@@ -45,6 +45,7 @@ _CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EP
 if TYPE_CHECKING:
     from tfonline.features.dictionaries import Dictionaries
     from tfonline.features.schema import Schema
+    from tfonline.formats import Format
     from tfonline.keep.checkpoint_contents import Contents
     from tfonline.stream.readers import Reader
 
@@ -189,8 +190,8 @@ def _train(
     num_workers = len(cluster.workers) if cluster else 1
     source, reader = _open_stream(config, schema, topic, saved, chief, num_workers, liveness, console)
 
-    f, message_format, vocabulary = config.features, config.stream.message_format, config.vocabulary
-    features = make_features(schema, dictionaries, f, vocabulary, message_format, config.model.vocab_size)
+    f, form, vocabulary = config.features, _format(config, schema, stop, console), config.vocabulary
+    features = make_features(schema, dictionaries, f, vocabulary, form, config.model.vocab_size)
     made_by = of_features(schema, dictionaries, vocabulary)
     contract = make_contract(f, config.model, config.optimizers, schema, made_by, features.spec.num_ids, source, vocabulary)
     if saved:
@@ -204,16 +205,16 @@ def _train(
     if start or config.reporting.dry_run:
         first = read_first_rows(source, position.next, features.parse)
     if config.reporting.dry_run:
-        about = [needs, describe(first, schema, message_format)]
+        about = [needs, describe(first, schema, form)]
         say_what_a_run_would_do(learning, config.model.embedding_dim, console, source, position, features, about)
     # Not where a stream of refused rows is accepted, nor where --lag_policy=skip may pass over the first ones.
     if start and f.max_rejected_ratio < 1 and config.windows.lag_policy != "skip":
-        check_first_rows(first, schema, message_format, "--input_files" if config.stream.input_files else "--topic")
+        check_first_rows(first, schema, form, "--input_files" if config.stream.input_files else "--topic")
     if config.reporting.dry_run:
         return RunResult("dry run", {})
     console.say(needs)
     if first and first.refused:
-        console.say(f"warning: {describe(first, schema, message_format)}")
+        console.say(f"warning: {describe(first, schema, form)}")
     model_dir = pathlib.Path(keeping.model_dir)
     if chief:
         say_what_changed(model_dir / "config.json", config.resolved(), console)
@@ -239,7 +240,7 @@ def _train(
         return checkpoints.latest
 
     lost = plan.rows_lost_since_planned if chief else str
-    known = lambda: plan.error or reader.error  # noqa: E731
+    known = lambda: plan.error or reader.error or form.error  # noqa: E731
     last_saved, on_lost_rows = newest_checkpoint if chief else None, config.windows.on_lost_rows
     failures = Failures(keeping.model_dir, on_lost_rows, learning, begun.position, known, lost, last_saved, with_others=bool(job))
 
@@ -338,13 +339,24 @@ def _open_stream(
     if topic:
         with liveness, liveness.waiting():
             return topic, open_reader(stream, topic, num_workers, console.say)
-    wanted = Wanted(schema.columns, stream.message_format)
+    wanted = Wanted(schema.columns, stream.message_format or schema.format)
     if chief:
         journal = config.windows.replay_journal
         source = open_files(stream.input_files, config.keeping.model_dir, saved, journal, console.say, wanted)
     else:
         source = FileSource(stream.input_files, wanted=wanted)  # in the chief's order once that is known
     return source, source.reader
+
+
+def _format(config: flags.Config, schema: "Schema", stop: Stop, console: Console) -> "Format":
+    """The messages' format. Schemas of a registry are kept in the model folder; a replay finds those beside its journal."""
+    from tfonline.formats.make import format_of
+    from tfonline.formats.schemas import FOLDER
+
+    folder = os.path.join(config.keeping.model_dir, FOLDER)
+    replay, keep = config.windows.replay_journal, not config.reporting.dry_run
+    also = os.path.join(os.path.dirname(replay), FOLDER) if replay else ""
+    return format_of(config.stream, schema, config.features.columns, folder, keep, also, console.say, stop.wait)
 
 
 def _open_topic(stream: StreamSettings, name: str, stop: Stop, console: Console) -> KafkaTopic:

@@ -6,11 +6,11 @@ python tools/models.py rollback models [VERSION]       publishes an older versio
                                                        pauses publishing
 python tools/models.py resume models                   lets the trainer publish again
 python tools/models.py score models FILE [--version=N] a probability a row, AUC and log loss; --labels=no: rows without the label's
-                                                       field, probabilities only
+                                                       field, probabilities only. Of Avro and Protobuf, whose messages are no
+                                                       lines, rows in their TSV form
 """
 
 import argparse
-import functools
 import itertools
 import os
 import sys
@@ -106,16 +106,19 @@ def _score(versions: Versions, args: argparse.Namespace) -> int:
         )
     schema = schema_of(manifest["contract"], manifest["label"])
     columns = schema.columns if labelled else schema.unlabelled
-    canonical = functools.partial(formats.canonical, manifest["message_format"], columns=columns)
+    form = formats.of_manifest(manifest)
+    if not form.lines:
+        form = formats.served(form)
     logits, labels, bad = [], [], 0
     for rows in _rows(args.file):
-        found = {name: value.numpy() for name, value in signatures[name](message=tf.constant(canonical(rows))).items()}
+        outputs = signatures[name](message=tf.constant(formats.canonical(form, rows, columns)))
+        found = {name: value.numpy() for name, value in outputs.items()}
         good = found["reason"] == 0
         bad += int((~good).sum())
         print("\n".join(f"{p:.6g}" for p in found["probability"]))
         logits.append(found["logit"][good])
         if labelled:
-            labels += itertools.compress(_labels(rows, schema, manifest["message_format"]), good)
+            labels += itertools.compress(_labels(rows, schema, form), good)
     logits, num_good = np.concatenate([*logits, np.zeros(0, np.float32)]), sum(map(len, logits))
     metrics = ""
     if labels:
@@ -156,13 +159,13 @@ def _rows(path: str) -> Iterator[list[bytes]]:
             yield some
 
 
-def _labels(rows: list[bytes], schema: "Schema", message_format: str) -> list[bool]:
+def _labels(rows: list[bytes], schema: "Schema", form: formats.Format) -> list[bool]:
     """Whether each row is a click; only meaningful of rows that the model has taken."""
     import tensorflow as tf
 
     from tfonline.features.parse import Parse
 
-    return (Parse(schema, message_format)(tf.constant(rows)).values["label"][:, 0] == 1).numpy().tolist()
+    return (Parse(schema, form)(tf.constant(rows)).values["label"][:, 0] == 1).numpy().tolist()
 
 
 def _number(value: float | None) -> str:
@@ -189,7 +192,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         if name == "rollback":
             command.add_argument("--why", default="rolled back", help="kept beside the bad versions")
         if name == "score":
-            command.add_argument("file", help="rows as in the topic, one a line, plain or .gz")
+            command.add_argument("file", help="rows as in the topic, or as TSV, one a line, plain or .gz")
             command.add_argument(
                 "--labels", choices=("yes", "no"), default="yes", help="whether the rows have the label's field (default: yes)"
             )

@@ -12,6 +12,7 @@ from tfonline.features.schema import Schema
 from tfonline.formats.patterns import row_pattern
 from tfonline.formats.reasons import REASONS
 from tfonline.formats.recognise import guess, shown
+from tfonline.formats.tsv import Tsv
 from tfonline.stream.messages import Wanted, form_of_lines, has_header
 
 _SEARCHED_ROWS = 10_000_000  # about a minute
@@ -35,7 +36,7 @@ def describe_first_bad_row(files: Iterable[str], schema: Schema, head_rows: int)
         if problem := check.problem(row):
             # The rows behind it tell a CSV file from one line with commas.
             others = (other for _, _, other in itertools.islice(rows, _GUESSED_ROWS - 1) if check.problem(other))
-            looks = guess([row, *others], schema, "tsv")
+            looks = guess([row, *others], schema, Tsv())
             return f" The first is {path}, line {number}: {shown(row)}. {problem}.{looks and ' '}{looks}"
     return ""
 

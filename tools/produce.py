@@ -9,7 +9,8 @@ Files are TSV unless they are Parquet, or their names end in .csv or .jsonl (and
 make a row. Lines that have the messages' --format are sent as they are, less a carriage return at the end; empty lines are left
 out. Whether a line is a good row is the trainer's to judge. With another --format, a row that its messages cannot carry to the
 trainer is left out (with json, one with a comma, quote, backslash or control character in a value), it is said which, and the exit
-code is 65. The last line on stdout says what the broker has acknowledged.
+code is 65. Where the YAML of columns says framing: confluent, the schema is registered under the subject TOPIC-value, and each
+message begins with its id. The last line on stdout says what the broker has acknowledged.
 """
 
 import argparse
@@ -21,19 +22,23 @@ import sys
 import time
 import types
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from command_line import Parser, at_least, run
 from kafka_cli import Connection, add_connection_options, connection
 from produce_rows import Files, Rows, Synthetic, bursts
 
 from tfonline.features.schema import load_schema
-from tfonline.formats import FORMATS, find
+from tfonline.formats import FORMATS
 from tfonline.lifecycle import Exit, UserError
+
+if TYPE_CHECKING:
+    from tfonline.settings.stream import StreamSettings
 
 _COLUMNS = str(pathlib.Path(__file__).resolve().parent.parent / "configs" / "criteo.yaml")
 # After Ctrl-C: how long the rows already queued may still take.
 _FAREWELL_SECS = 10.0
+_PATIENCE_SECS = 10.0  # of a registry that does not answer
 
 _PRODUCER = {
     "enable.idempotence": True,
@@ -183,14 +188,29 @@ class Pace:
         return max(0.0, self._due - now)
 
 
-def encoder(message_format: str, columns: str) -> Encode:
-    """Lines as messages of another format. Those of json have the key of the program that tfonline replaces: a list of the columns.
+def encoder(args: argparse.Namespace) -> tuple[str, Encode | None]:
+    """The name of the messages' format, and what makes them of lines of TSV; None: they are as those.
+
+    Messages of json have the key of the program that tfonline replaces: a list of the columns.
 
     Raises:
-      UserError: the file of columns cannot be read (exit 66) or is wrong (exit 64).
+      UserError: the file of columns cannot be read (exit 66) or is wrong (64); or see Registry.register.
     """
-    schema = load_schema(columns)
-    key, write = json.dumps(schema.names).encode() if message_format == "json" else None, find(message_format).encode
+    if (args.format or "tsv") == "tsv" and args.columns == _COLUMNS:
+        return "tsv", None
+    from tfonline.formats.make import format_of
+    from tfonline.formats.of_batches import OfBatches
+    from tfonline.settings.stream import StreamSettings
+
+    schema = load_schema(args.columns)
+    flags = {"registry_url": args.registry_url, "registry_properties_file": args.registry_properties_file}
+    stream = StreamSettings(message_format=args.format, **flags)
+    form = format_of(stream, schema, args.columns)
+    if form.name == "tsv":
+        return form.name, None
+    if isinstance(form, OfBatches) and form.framing == "confluent":
+        form.own_id = _registered(stream, f"{args.topic}-value", form.kind, form.schema_of(schema.columns))
+    key, write = json.dumps(schema.names).encode() if form.name == "json" else None, form.encode
 
     def encode(line: bytes) -> tuple[bytes | None, bytes]:
         try:
@@ -199,7 +219,17 @@ def encoder(message_format: str, columns: str) -> Encode:
             raise ValueError(f"it is not UTF-8 text (byte {e.start + 1} is 0x{line[e.start]:02x})") from e
         return key, write(fields, schema.columns)
 
-    return encode
+    return form.name, encode
+
+
+def _registered(stream: "StreamSettings", subject: str, kind: str, text: str) -> int:
+    """The id of a schema, which is registered if the subject lacks it."""
+    from tfonline.formats.registry import Registry
+
+    registry = Registry(stream.registry_url, stream.registry_properties, _PATIENCE_SECS, lambda line: print(line, file=sys.stderr))
+    number = registry.register(subject, kind, text)
+    print(f"registry: the schema of subject {subject} has id {number}", file=sys.stderr)
+    return number
 
 
 def _parse(argv: list[str]) -> argparse.Namespace:
@@ -225,8 +255,13 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         "file_per_partition: file k to partition k, side by side (default with --file1)",
     )
     parser.add_argument(
-        "--format", choices=tuple(FORMATS), default="tsv", help="of the messages (default tsv), whatever the files are"
+        "--format",
+        choices=tuple(FORMATS),
+        default="",
+        help="of the messages, whatever the files are (default: as --columns says, else tsv)",
     )
+    parser.add_argument("--registry_url", default="", help="of the schema registry, where the YAML says framing: confluent")
+    parser.add_argument("--registry_properties_file", default="", metavar="FILE", help="key=value lines; the place for its secrets")
     parser.add_argument("--columns", default=_COLUMNS, help="of the rows, for another --format and for files that are not TSV")
     parser.add_argument("--rows_per_sec", type=at_least(0), default=0, help="0: as fast as it goes (default)")
     parser.add_argument("--limit", type=at_least(1), metavar="N", help="send N rows at most")
@@ -259,11 +294,11 @@ def main(argv: list[str]) -> int:
     1 if the broker did not take all, 65 if a row has no message in this format, 130 if Ctrl-C came before the end.
     """
     args = _parse(argv)
-    files = Files(args.files, args.format, lambda: load_schema(args.columns).columns)
     made = None
     if args.synthetic:
         made = Synthetic(min(args.synthetic, args.limit or args.synthetic), args.seed, args.id_lifetime, args.data)
-    encode = encoder(args.format, args.columns) if args.format != "tsv" else None
+    form, encode = encoder(args)
+    files = Files(args.files, form, lambda: load_schema(args.columns).columns)
     interrupt = Interrupt()
     sender = Sender(connection(args), args.topic, encode, interrupt)
     if made:

@@ -65,7 +65,7 @@ def _resize(folder: pathlib.Path, rows: int) -> None:
     known, strategy = load_known(schema, config.features, was), make_strategy(1, "cpu")
 
     def make(vocabulary: VocabularySettings) -> Learner:
-        features = make_features(schema, known, config.features, vocabulary, config.stream.message_format)
+        features = make_features(schema, known, config.features, vocabulary)
         return make_learner(strategy, features.spec, config.model, config.optimizers, vocabulary=vocabulary)
 
     old, new = make(was), make(becomes)

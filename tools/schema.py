@@ -19,14 +19,16 @@ from command_line import Parser, at_least, run
 from kafka_cli import add_connection_options, connection
 from schema_check import check
 from schema_evidence import Evidences
-from schema_sample import PARQUET, Sample, messages_of_files, messages_of_topic, of_files, of_topic, text_of
+from schema_sample import OF_LINES, PARQUET, Sample, messages_of_files, messages_of_topic, of_files, of_topic, text_of
 from schema_yaml import Inferred, as_yaml, write
 
 from tfonline.features.dictionaries import check_names
 from tfonline.features.schema import load_schema
 from tfonline.formats import FORMATS
+from tfonline.formats.make import format_of
 from tfonline.lifecycle import Exit, UserError
 from tfonline.settings.features import FeatureSettings
+from tfonline.settings.stream import StreamSettings
 from tfonline.stream.messages import Wanted
 
 _ROWS = 100_000
@@ -139,9 +141,11 @@ def _run_infer(args: argparse.Namespace) -> int:
 
 def _run_check(args: argparse.Namespace) -> int:
     schema = load_schema(args.columns)
-    form = args.format or getattr(schema, "format", "") or "tsv"
+    flags = {"registry_url": args.registry_url, "registry_properties_file": args.registry_properties_file}
+    stream = StreamSettings(message_format=args.format, input_files=args.input or "", **flags)
+    form = format_of(stream, schema, args.columns)
     if args.input:
-        messages = messages_of_files(args.input.split(","), args.rows, Wanted(schema.columns, form))
+        messages = messages_of_files(args.input.split(","), args.rows, Wanted(schema.columns, form.name))
     else:
         messages = messages_of_topic(connection(args), args.topic, args.rows)
     found = check(messages, schema, form, args.max_rejected_ratio, args.leak_auc)
@@ -164,13 +168,15 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         command.add_argument("--leak_auc", type=float, default=_LEAK_AUC, help=leak)
         add_connection_options(command)
     infers = made["infer"]
-    infers.add_argument("--format", default="", choices=("", *FORMATS, PARQUET), help="of the rows; left out: found out from them")
+    infers.add_argument("--format", default="", choices=("", *OF_LINES, PARQUET), help="of the rows; left out: found out from them")
     infers.add_argument("--label", default="", metavar="NAME", help="the label's key or path, where the guess is wrong")
     infers.add_argument("--output", default="columns.yaml", metavar="FILE", help="what is written (default columns.yaml)")
     infers.add_argument("--force", action="store_true", help="write over the --output that is there")
     checks = made["check"]
     checks.add_argument("--columns", required=True, metavar="FILE", help="the YAML of columns")
     checks.add_argument("--format", default="", choices=("", *FORMATS), help="of the messages; left out: the YAML's, else tsv")
+    checks.add_argument("--registry_url", default="", help="of the schema registry, where the YAML says framing: confluent")
+    checks.add_argument("--registry_properties_file", default="", metavar="FILE", help="key=value lines; the place for its secrets")
     most = f"exit 65 where more than this share would be refused (default {_MAX_REJECTED_RATIO}, as the trainer's)"
     checks.add_argument("--max_rejected_ratio", type=float, default=_MAX_REJECTED_RATIO, metavar="X", help=most)
     args = parser.parse_args(argv)

@@ -14,7 +14,7 @@ from schema_sample import Message, Sample
 from tfonline.features.column import Column
 from tfonline.features.kinds import KINDS
 from tfonline.features.schema import Schema
-from tfonline.formats import find
+from tfonline.formats import Format
 from tfonline.formats.explain import examine
 from tfonline.formats.recognise import guess as look
 
@@ -61,17 +61,17 @@ class Checked:
         return "\n".join(lines)
 
 
-def check(messages: Iterable[Message], schema: Schema, form: str, max_rejected_ratio: float, leak_auc: float) -> Checked:
+def check(messages: Iterable[Message], schema: Schema, form: Format, max_rejected_ratio: float, leak_auc: float) -> Checked:
     """Looks at messages as the trainer does, and at what their columns hold.
 
     Args:
       messages: of the stream.
       schema: the columns.
-      form: the name of the messages' format.
+      form: the messages' format.
       max_rejected_ratio: as the trainer's flag.
       leak_auc: a column that alone tells the label with a larger AUC is warned of.
     """
-    found, sample, unknown, bad = Checked(), Sample("", form, named=True), collections.Counter[str](), []
+    found, sample, unknown, bad = Checked(), Sample("", form.name, named=True), collections.Counter[str](), []
     for message in messages:
         found.num_rows += 1
         seen = examine(message.value, schema.columns, form)
@@ -83,8 +83,8 @@ def check(messages: Iterable[Message], schema: Schema, form: str, max_rejected_r
             bad += [message.value] if len(bad) < _GUESSED_ROWS else []
         else:
             sample.add(message.place, zip(schema.names, (text or None for text in seen.texts), strict=True))
-            if find(form).named:
-                unknown.update(_unknown(find(form).contents(message.value), schema.columns))
+            if form.named and form.lines:
+                unknown.update(_unknown(form.contents(message.value), schema.columns))
     found.looks = look(bad, schema, form) if bad else ""
     _judge(found, sample.close(), schema, max_rejected_ratio, leak_auc)
     if unknown:

@@ -18,6 +18,7 @@ from tfonline.stream.messages import Wanted, is_parquet, open_messages
 from tfonline.stream.row_files import find_files, open_rows
 
 PARQUET = "parquet"  # beside the names of the messages' formats
+OF_LINES = tuple(name for name, form in FORMATS.items() if form.lines)  # what other messages hold their schema says
 _TRIED_ROWS = 100  # to find out which format they have
 _BY_SEPARATOR = ("tsv", "csv")  # tried behind the others: there is little that they cannot be
 _BAD_SHOWN = 5
@@ -245,7 +246,7 @@ def _contents(form: str, message: Message) -> Any:
 
 def _format_of(messages: list[Message], source: str) -> str:
     """The format that most of the messages have; of those without names, the one that cuts them alike."""
-    for name in (*reversed([name for name in FORMATS if name not in _BY_SEPARATOR]), *_BY_SEPARATOR):
+    for name in (*reversed([name for name in OF_LINES if name not in _BY_SEPARATOR]), *_BY_SEPARATOR):
         found = [contents for message in messages if (contents := _contents(name, message)) is not None]
         if len(found) * 2 <= len(messages):
             continue
@@ -255,7 +256,7 @@ def _format_of(messages: list[Message], source: str) -> str:
         if width > 1 and times * 2 > len(messages):
             return name
     raise UserError(
-        f"the rows of {source} have none of the formats {', '.join(FORMATS)} and {PARQUET}: {messages[0].place} is no row of any. "
+        f"the rows of {source} have none of the formats {', '.join(OF_LINES)} and {PARQUET}: {messages[0].place} is no row of any. "
         "Say which one they should have: --format.",
         Exit.DATA,
     )

@@ -51,12 +51,11 @@ def as_yaml(found: Inferred, name: str) -> str:
         f"Written by tools/schema.py infer from {sample.num_rows:,} rows of {sample.source} ({sample.form}{named}). The kinds are "
         "guesses from these rows: look at the evidence behind each, mend what is wrong, delete what is not to be learned from.",
         f"{sample.num_bad:,} rows were none." if sample.num_bad else "",
-        "" if sample.form == PARQUET else f"The trainer reads such rows with --message_format={sample.form}.",
         *found.notes,
     ]
     lines = [line for text in head if text for line in _wrapped(text, "# ")]
     lines += [f"name: {_flow(name)}"]
-    if "format" in Schema.model_fields and sample.form != PARQUET:
+    if sample.form != PARQUET:
         lines += [f"format: {sample.form}"]
     lines += ["columns:"]
     names = names_for(list(found.columns))

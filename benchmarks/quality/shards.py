@@ -37,7 +37,7 @@ class _Stream:
         self._config = c = flags.parse(["", f"--flagfile={flagfile}"])
         schema = load_schema(c.features.columns)
         known, batch_size = load_dictionaries(str(dictionaries), schema), c.learning.batch_size
-        self._features = make_features(schema, known, c.features, c.vocabulary, c.stream.message_format, c.model.vocab_size)
+        self._features = make_features(schema, known, c.features, c.vocabulary, vocab_size=c.model.vocab_size)
         make = tf.function(self._features.__call__, reduce_retracing=True)
         lines = rows.read_bytes().splitlines()
         self._batches = []

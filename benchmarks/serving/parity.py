@@ -25,7 +25,7 @@ class Trainer:
         schema = load_schema(c.features.columns)
         known = load_known(schema, c.features, c.vocabulary)
         self._folder = model_dir / "published"
-        self._features = make_features(schema, known, c.features, c.vocabulary, c.stream.message_format, c.model.vocab_size)
+        self._features = make_features(schema, known, c.features, c.vocabulary, vocab_size=c.model.vocab_size)
         self._learner = make_learner(make_strategy(1, "cpu"), self._features.spec, c.model, c.optimizers, vocabulary=c.vocabulary)
 
     def logits(self, checkpoint: str, rows: list[str], batch: int) -> np.ndarray:

@@ -92,7 +92,7 @@ def _in_this_process(folder: str) -> dict[str, float]:
         f = c.resolved()
         schema = load_schema(f["columns"])
         dictionaries = load_dictionaries(f["dictionary_dir"], schema)
-        features = Features(schema, dictionaries, f["numeric"], f["message_format"], f["oov_buckets"], f["cross_buckets"])
+        features = Features(schema, dictionaries, f["numeric"], oov_buckets=f["oov_buckets"], cross_buckets=f["cross_buckets"])
         make = tf.function(features.__call__)
         messages = [tf.constant(lines[i : i + 1000]) for i in range(0, len(lines), 1000)]
         found[f"features, {flags}, rows/s"] = 1000 / _median_secs(lambda i, make=make, m=messages: make(m[i % 8]))

@@ -21,7 +21,7 @@ def main(flagfile: str, dictionaries: str, rows: str, *more: str) -> None:
     c = flags.parse(["", f"--flagfile={flagfile}", f"--dictionary_dir={dictionaries}", *more])
     schema = load_schema(c.features.columns)
     known = load_known(schema, c.features, c.vocabulary)
-    features = make_features(schema, known, c.features, c.vocabulary, c.stream.message_format, c.model.vocab_size)
+    features = make_features(schema, known, c.features, c.vocabulary, vocab_size=c.model.vocab_size)
     print(rows_per_sec(features, pathlib.Path(rows)))
 
 

@@ -1,9 +1,11 @@
 """What every format of messages has to hold to. check_format(format) is for a format of one's own, too; it needs no pytest."""
 
+import json
+
 import tensorflow as tf
 
 from tfonline.features.schema import Schema
-from tfonline.formats import find, served
+from tfonline.formats import of, served
 from tfonline.formats.explain import explain
 from tfonline.formats.reasons import REASONS
 
@@ -137,7 +139,7 @@ def what_is_written_is_read_or_its_field_is_named(form, refused):
 
 def serving_can_run_it(form, refused):
     if not form.in_graph:
-        assert find(served(form.name)).in_graph
+        assert served(form).in_graph
         return
     decode = tf.function(lambda message: form.decode(message, columns_of(SMALL)), autograph=False)
     graph = decode.get_concrete_function(tf.TensorSpec([None], tf.string)).graph
@@ -151,13 +153,15 @@ def serving_can_run_it(form, refused):
 def what_is_wrong_is_said(form, refused):
     [message] = encoded(form, [ROW])
     assert form.texts(message, columns_of(SMALL)) == ROW
-    assert explain(message, columns_of(SMALL), form.name) == ""
+    assert explain(message, columns_of(SMALL), form) == ""
     of_texts = [fields for fields, reason in REFUSED if reason != "fields" or not form.named]
     for message in (*encoded(form, of_texts), *refused):
-        assert explain(message, columns_of(SMALL), form.name), message
+        assert explain(message, columns_of(SMALL), form), message
 
 
 def it_says_what_it_holds_whatever_the_columns(form, refused):
+    if not form.lines:
+        return
     [message] = encoded(form, [ROW])
     found = form.contents(message)
     assert isinstance(found, dict) == form.named
@@ -171,16 +175,27 @@ def it_says_what_it_holds_whatever_the_columns(form, refused):
 
 
 def it_knows_its_own_messages(form, refused):
+    if not form.lines:
+        assert not any(form.resembles(text, 5) for text in ("", "a", "1\t2\t3\t4\t5", "{}", "\0\0"))
+        assert "5" in form.expected(5)
+        return
     text = encoded(form, [ROW])[0].decode()
     assert form.resembles(text, 5)
     assert form.fault(text, SMALL) == ""
     assert "5" in form.expected(5)
 
 
+def it_is_made_again_of_plain_data(form, refused):
+    again = of(json.loads(json.dumps(form.about)))
+    messages = [*encoded(form, [ROW, [*ROW[:1], "", "", "", ""]]), *refused]
+    assert decoded(again, messages, columns_of(SMALL)) == decoded(form, messages, columns_of(SMALL))
+    assert encoded(again, [ROW]) == encoded(form, [ROW])
+
+
 CHECKS = (
     fields_come_back, a_value_may_be_missing, a_refused_row_is_refused_alone, a_damaged_message_is_refused,
     no_row_is_lost_doubled_or_moved, an_example_is_taken, what_is_written_is_read_or_its_field_is_named, serving_can_run_it,
-    what_is_wrong_is_said, it_says_what_it_holds_whatever_the_columns, it_knows_its_own_messages,
+    what_is_wrong_is_said, it_says_what_it_holds_whatever_the_columns, it_knows_its_own_messages, it_is_made_again_of_plain_data,
 )  # fmt: skip
 
 

@@ -5,6 +5,7 @@ from rows import SMALL_SCHEMA as SCHEMA
 
 from tfonline.features.parse import Parse
 from tfonline.formats.recognise import shown
+from tfonline.formats.tsv import Tsv
 from tfonline.lifecycle import Exit, UserError
 from tfonline.report.first_rows import check, describe, read_first_rows
 from tfonline.stream.readers.memory import MemorySource
@@ -69,17 +70,17 @@ def test_a_stream_without_rows_is_not_read(partitions):
     source = Unread(partitions)
     first = look(partitions, [len(rows) for rows in partitions], source)
     assert first == ([], [])
-    assert describe(first, SCHEMA, "tsv") == "the stream has no row there yet"
+    assert describe(first, SCHEMA, Tsv()) == "the stream has no row there yet"
 
 
 def test_what_is_said_of_them():
-    assert describe(look([[GOOD] * 3]), SCHEMA, "tsv") == "of the first 3 rows all are good"
-    assert describe(look([[GOOD, b"1;5;1;ab;x", b"", GOOD]]), SCHEMA, "tsv") == (
+    assert describe(look([[GOOD] * 3]), SCHEMA, Tsv()) == "of the first 3 rows all are good"
+    assert describe(look([[GOOD, b"1;5;1;ab;x", b"", GOOD]]), SCHEMA, Tsv()) == (
         "of the first 4 rows 2 are good. The first that is not: partition 0, offset 1, fields (more or fewer fields than there "
         "are columns, or a line end inside): '1;5;1;ab;x'. The rows look like CSV: 5 fields separated by semicolons; expected: 5 "
         "fields separated by tabs, no quotes, no header line."
     )
-    assert describe(look([[b"7" + GOOD[1:], GOOD]]), SCHEMA, "tsv") == (
+    assert describe(look([[b"7" + GOOD[1:], GOOD]]), SCHEMA, Tsv()) == (
         r"of the first 2 rows 1 is good. The first that is not: partition 0, offset 0, label (the label is neither 0 "
         r"nor 1, true nor false): "
         r"'7\t5\t1\tab\tx'."
@@ -97,13 +98,13 @@ def test_a_stream_of_nothing_but_other_things_ends_the_run():
     with pytest.raises(
         UserError, match=r"of the first 10 rows none is good\. .* Check --topic, --columns and --message_format"
     ) as e:
-        check(look([[b'{"label": 1}'] * 10]), SCHEMA, "tsv", "--topic")
+        check(look([[b'{"label": 1}'] * 10]), SCHEMA, Tsv(), "--topic")
     assert "The rows look like JSON objects" in str(e.value)
     assert e.value.code == Exit.DATA == 65
     with pytest.raises(UserError, match="Check --input_files, "):
-        check(look([[b""] * 10]), SCHEMA, "tsv", "--input_files")
+        check(look([[b""] * 10]), SCHEMA, Tsv(), "--input_files")
 
 
 def test_some_rows_and_few_rows_do_not():
     for few in ([[b"other"] * 99, [GOOD]], [[b"other"] * 9], [[]]):
-        check(look(few), SCHEMA, "tsv", "--topic")
+        check(look(few), SCHEMA, Tsv(), "--topic")

@@ -35,6 +35,34 @@ CASES = {
         b'["1","5"]': "json",
         b"7": "json",
     },
+    # Branches of unions: 0 for null, 2 for a whole number or the text of a category, 4 for a text; a text's length is doubled, too.
+    "avro": {
+        b"\x02\x02\x02\x0a\x02\x05\x02\x04ab\x02\x04c": "avro",  # cut
+        b"\x02\x02\x02\x0a\x02\x05\x02\x04ab\x02\x04cdx": "avro",  # a byte too many
+        b"\x02\x02\x02\x0a\x02\x05\x02\x04ab\x06\x04cd": "avro",  # there is no such branch
+        b"\x02\x02\x02\x0a\x02\x05\x02\x04ab\x01\x04cd": "avro",  # nor is there one below 0
+        b"\x02\x02\x02\x0a\x02\x05\x02\x04ab\x02\x03cd": "avro",  # a text of -2 bytes
+        b"\x02\x02\x02\x0a\x02\x05\x02\xfe\xff\xff\xff\xff\xff\xff\xff\xff\x01ab\x02\x04cd": "avro",  # of 2^63 - 1
+        b"\x02\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01": "avro",  # a number of more than 64 bits
+        b"\x02\x02\x02\x0a\x02\x05\x02\x06a\tb\x02\x04cd": "type",
+        b"\x02\x02\x02\x0a\x02\x05\x02\x06a\nb\x02\x04cd": "type",
+        b"\x02\x02\x02\x0a\x02\x05\x02\x04ab\x02\x02\xff": "encoding",
+        b"\x00\x00\x00\x00\x00": "label",
+    },
+    # Texts in fields 1 to 5: a tag of 8 * field + 2, a length and the text.
+    "protobuf": {
+        b"\x0a\x011\x12\x015\x1a\x05": "protobuf",  # cut
+        b"\x0a\x011\x12": "protobuf",
+        b"\x0a\x011\x17": "protobuf",  # there is no such wire type
+        b"\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x011": "protobuf",
+        b"\x00\x00": "protobuf",  # there is no field 0
+        b"\x0a\x011\x22\x03a\tb": "type",
+        b"\x0a\x011\x22\x03a\rb": "type",
+        b"\x0a\x011\x22\x01\xff": "encoding",
+        b"\x12\x015": "label",
+        b"\x0a\x011\x0a\x012": "label",  # of a field that is there twice the last counts
+        b"\x08\x01\x12\x015": "label",  # a number where a text was expected is passed by, as if unknown
+    },
 }
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tfonline.features.parse import Parse
 from tfonline.features.schema import Schema
-from tfonline.formats import canonical
+from tfonline.formats import canonical, find
 from tfonline.formats.json_objects import JsonObjects, read
 from tfonline.formats.reasons import REASONS
 
@@ -82,7 +82,7 @@ def test_what_no_column_can_hold_is_refused_and_its_path_named(changed, reason):
 
 def test_a_default_and_a_row_that_is_refused_stand_side_by_side():
     rows = [ROW, {**ROW, "age": None}, {**ROW, "age": "x"}, {**ROW, "labels": {}}]
-    fields = Parse(SCHEMA, "json_objects")(tf.constant([json.dumps(row).encode() for row in rows]))
+    fields = Parse(SCHEMA, JsonObjects())(tf.constant([json.dumps(row).encode() for row in rows]))
     assert [REASONS[r] for r in fields.reason] == ["", "", "number", "label"]
     assert fields.values["integer"].number[:, 0].numpy().tolist()[:2] == [5, 30]
     assert fields.values["label"].numpy().tolist() == [[1], [1], [0], [0]]
@@ -90,9 +90,9 @@ def test_a_default_and_a_row_that_is_refused_stand_side_by_side():
 
 def test_messages_for_a_published_model_are_the_rows_as_tsv():
     messages = [json.dumps({"user": "u", "click": 1}).encode(), b"{", b""]
-    assert canonical("json_objects", messages, FLAT.columns) == [b"1\t\tu", b"", b""]
-    assert canonical("json_objects", [b'{"user": "u", "age": 3}'], FLAT.columns[1:]) == [b"3\tu"]
-    assert canonical("tsv", messages, FLAT.columns) == messages
+    assert canonical(JsonObjects(), messages, FLAT.columns) == [b"1\t\tu", b"", b""]
+    assert canonical(JsonObjects(), [b'{"user": "u", "age": 3}'], FLAT.columns[1:]) == [b"3\tu"]
+    assert canonical(find("tsv"), messages, FLAT.columns) == messages
 
 
 scalars = st.none() | st.booleans() | st.integers(-(10**20), 10**20) | st.floats(allow_nan=False, allow_infinity=False) | st.text()

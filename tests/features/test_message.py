@@ -22,7 +22,7 @@ ROW = st.tuples(st.sampled_from(["0", "1", "x"]), st.sampled_from(["", "-3", "00
 
 def parsed(message, message_format):
     """The typed values by kind, and the reason, of one message."""
-    values, reason = Parse(SMALL_SCHEMA, message_format)(tf.constant([message]))
+    values, reason = Parse(SMALL_SCHEMA, formats.find(message_format))(tf.constant([message]))
     return tf.nest.map_structure(lambda t: t.numpy().tolist(), values), REASONS[reason[0]]
 
 
@@ -31,7 +31,7 @@ def encode(tmp_path_factory):
     """produce.py's writer of JSON messages: a line to its key and value."""
     path = tmp_path_factory.mktemp("columns") / "small.yaml"
     path.write_text(SMALL_YAML)
-    return produce_tool.encoder("json", str(path))
+    return produce_tool.encoder(produce_tool._parse(["--format=json", f"--columns={path}", "-"]))
 
 
 @settings(max_examples=200, deadline=None)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from tfonline.features.kinds.integer import Integers
 from tfonline.features.parse import Fields, Parse
 from tfonline.features.schema import Schema, load_schema
+from tfonline.formats import find
 from tfonline.formats.reasons import REASONS
 
 
@@ -55,7 +56,7 @@ def tsv(*messages: bytes, run=eagerly, schema=SMALL):
 
 
 def from_json(*messages: bytes, run=eagerly, schema=SMALL):
-    return rows(run(Parse(schema, "json"), list(messages)))
+    return rows(run(Parse(schema, find("json")), list(messages)))
 
 
 # TSV
@@ -95,7 +96,7 @@ def test_types_and_shapes(run):
 @both_ways
 @pytest.mark.parametrize("message_format", ["tsv", "json"])
 def test_an_empty_batch_is_no_rows(run, message_format):
-    assert rows(run(Parse(SMALL, message_format), [])) == []
+    assert rows(run(Parse(SMALL, find(message_format)), [])) == []
 
 
 @both_ways
@@ -172,7 +173,7 @@ def test_the_label_may_stand_anywhere():
 @pytest.mark.parametrize("message_format", ["tsv", "json"])
 def test_columns_of_one_kind_alone(message_format):
     message = {"tsv": b"1\t7\t8", "json": b'["1", "7", 8]'}[message_format]
-    numbers, texts = (Parse(schema_of("label:label", f"A1..A2:{kind}"), message_format) for kind in ("integer", "category"))
+    numbers, texts = (Parse(schema_of("label:label", f"A1..A2:{kind}"), find(message_format)) for kind in ("integer", "category"))
     assert rows(eagerly(numbers, [message])) == [(1.0, [7, 8], [], "")]
     assert rows(eagerly(texts, [message])) == [(1.0, [], [b"7", b"8"], "")]
 
@@ -188,7 +189,7 @@ def test_rows_without_the_labels_field(run):
         (None, *BAD[1:], "fields"),
         (None, *BAD[1:], "number"),
     ]
-    parse = Parse(SMALL, "json", labelled=False)
+    parse = Parse(SMALL, find("json"), labelled=False)
     assert rows(run(parse, [b'[5,-3,"ab","cd"]', b'["1",5,-3,"ab","cd"]', b'["",null,null,""]'])) == [
         (None, [5, -3], [b"ab", b"cd"], ""),
         (None, *BAD[1:], "fields"),
@@ -213,7 +214,7 @@ def test_of_one_column_without_a_label_an_empty_message_is_no_row(run):
         (None, [], [b""], "fields"),
         (None, [], [b"b"], ""),
     ]
-    assert rows(run(Parse(schema, "json", labelled=False), [b'["a"]', b"", b'[""]', b"[null]"])) == [
+    assert rows(run(Parse(schema, find("json"), labelled=False), [b'["a"]', b"", b'[""]', b"[null]"])) == [
         (None, [], [b"a"], ""),
         (None, [], [b""], "empty"),
         (None, [], [b""], ""),

@@ -13,7 +13,9 @@ from tfonline.features.dictionaries import Dictionaries
 from tfonline.features.hashes import row_fingerprints
 from tfonline.features.pipeline import Features, make_batches
 from tfonline.features.schema import Schema
+from tfonline.formats.json_list import JsonList
 from tfonline.formats.reasons import REASONS
+from tfonline.formats.tsv import Tsv
 from tfonline.stream.order import make_raw_batches
 from tfonline.stream.raw import Origin
 from tfonline.stream.readers.generated import generated_rows
@@ -84,7 +86,7 @@ def test_num_ids_covers_every_id(numeric, num_ids):
 
 
 def test_features_of_json_equal_those_of_tsv():
-    tsv, json = (Features(SCHEMA, DICTIONARIES, "bucket", form) for form in ("tsv", "json"))
+    tsv, json = (Features(SCHEMA, DICTIONARIES, "bucket", form) for form in (Tsv(), JsonList()))
     rows = tsv(tf.constant(["1\t5\t\tab\tx"])), json(tf.constant(['["1", 5, null, "ab", "x"]']))
     tf.nest.map_structure(np.testing.assert_array_equal, *rows)
 

@@ -9,6 +9,7 @@ from learner_helpers import learner_by_flags
 from rows import SCHEMA
 
 from tfonline.features import make
+from tfonline.formats.make import format_of
 from tfonline.model.tables.replicas import make_strategy
 
 # Loads SavedModels and scores the rows of a file by them, with TensorFlow alone: CLIENT rows [SavedModel size output]...
@@ -26,7 +27,8 @@ assert "tfonline" not in sys.modules
 def make_features(config, folder=None):
     """The trainer's, the table in a file where a folder is given."""
     f, known = config.features, make.load_known(SCHEMA, config.features, config.vocabulary)
-    features = make.make_features(SCHEMA, known, f, config.vocabulary, config.stream.message_format, config.model.vocab_size)
+    form = format_of(config.stream, SCHEMA)
+    features = make.make_features(SCHEMA, known, f, config.vocabulary, form, config.model.vocab_size)
     if folder:
         features.keep_in(folder)
     return features

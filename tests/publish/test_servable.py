@@ -88,7 +88,7 @@ def test_warm_up_requests_are_rows_that_the_signatures_score(trained, tmp_path):
         ("serving_default", 1), ("serving_default", 100), ("unlabelled", 1), ("unlabelled", 100), ("columns", 1),
     ]  # fmt: skip
     # Nothing is known of the row: what the trainer makes of a message without a value.
-    message = b"0" + b"\t" * 39 if config.stream.message_format == "tsv" else json.dumps(["0", *[""] * 39]).encode()
+    message = b"0" + b"\t" * 39 if config.stream.message_format == "" else json.dumps(["0", *[""] * 39]).encode()
     assert found["logit"].numpy() == servable.score(tf.constant([message]))["logit"].numpy()
 
 

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from tfonline.features.schema import Schema
+from tfonline.formats import find
 from tfonline.formats.explain import explain
 
 COLUMNS = Schema.model_validate(
@@ -54,5 +55,5 @@ def as_json(**row):
     ],
 )
 def test_the_place_and_what_was_expected_are_named(message_format, message, why):
-    found = explain(message, COLUMNS, message_format)
+    found = explain(message, COLUMNS, find(message_format))
     assert found == why or (len(why) > 100 and found.startswith(why))

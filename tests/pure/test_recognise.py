@@ -6,6 +6,7 @@ import json
 import pytest
 from rows import SMALL_SCHEMA
 
+from tfonline.formats import find
 from tfonline.formats.recognise import guess
 
 READS_CSV = " (the trainer reads such messages with --message_format=csv)"
@@ -14,7 +15,7 @@ GOOD = b"1\t3\t\tred\tblue"
 
 
 def look(*rows, message_format="tsv"):
-    return guess(rows, SMALL_SCHEMA, message_format)
+    return guess(rows, SMALL_SCHEMA, find(message_format))
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The same rows in several formats are the same rows: trained, published and scored."""
 
+import base64
 import json
 import pathlib
 
@@ -7,6 +8,7 @@ import models
 import numpy as np
 import pytest
 import tensorflow as tf
+from kafka_helpers import make_topic
 from serving_helpers import serving
 
 from tfonline.config import parse
@@ -61,14 +63,25 @@ def make_rows() -> list[list[str]]:
     return rows
 
 
-def trained(folder: pathlib.Path, message_format: str) -> tuple[np.ndarray, pathlib.Path]:
-    """What was scored, and the newest version."""
+def messages_of(form, columns) -> list[bytes]:
+    """The rows as messages; one of them is bad."""
+    rows = make_rows()
+    rows[BAD][0] = "2"
+    return [form.encode(row, columns) for row in rows]
+
+
+def trained(folder: pathlib.Path, message_format: str, broker=None) -> tuple[np.ndarray, pathlib.Path]:
+    """What was scored, and the newest version. What is no line comes from a topic, and the file of rows has it as TSV."""
     (folder / "columns.yaml").write_text(COLUMNS)
     columns = load_schema(str(folder / "columns.yaml")).columns
-    lines = [FORMATS[message_format].encode(row, columns) for row in make_rows()]
-    lines[BAD] = FORMATS[message_format].encode(["2", *make_rows()[BAD][1:]], columns)
+    form = FORMATS[message_format]
+    lines = messages_of(form if form.lines else FORMATS["tsv"], columns)
     (folder / "rows").write_bytes(b"\n".join(lines) + b"\n")
-    about = {"columns": folder / "columns.yaml", "input_files": folder / "rows", "model_dir": folder / "model"}
+    about = {"columns": folder / "columns.yaml", "model_dir": folder / "model"}
+    if form.lines:
+        about["input_files"] = folder / "rows"
+    else:
+        about |= {"topic": make_topic(broker.bootstrap, [messages_of(form, columns)]), "bootstrap_servers": broker.bootstrap}
     about |= {"export_dir": folder / "models", "message_format": message_format}
     summary = run(parse(["", *(f"--{name}={value}" for name, value in about.items()), *FLAGS])).summary
     assert (summary["rows"], summary["rejected"]) == (ROWS - 1, 1)
@@ -79,18 +92,18 @@ def trained(folder: pathlib.Path, message_format: str) -> tuple[np.ndarray, path
 
 
 @pytest.mark.parametrize("message_format", [name for name in FORMATS if name != "tsv"])
-def test_a_format_gives_the_scores_of_tsv_to_the_bit(tmp_path, message_format, capsys):
+def test_a_format_gives_the_scores_of_tsv_to_the_bit(tmp_path, message_format, capsys, broker):
     (tmp_path / "tsv").mkdir()
     (tmp_path / "other").mkdir()
     of_tsv, tsv_version = trained(tmp_path / "tsv", "tsv")
-    of_other, version = trained(tmp_path / "other", message_format)
+    of_other, version = trained(tmp_path / "other", message_format, broker)
     assert np.array_equal(of_other, of_tsv)
 
-    lines = (tmp_path / "other" / "rows").read_bytes().splitlines()
     columns = load_schema(str(tmp_path / "other" / "columns.yaml")).columns
+    messages = messages_of(FORMATS[message_format], columns)
     signatures = [tf.saved_model.load(str(path)).signatures["serving_default"] for path in (tsv_version, version)]
     wanted = signatures[0](message=tf.constant((tmp_path / "tsv" / "rows").read_bytes().splitlines()))
-    found = signatures[1](message=tf.constant(canonical(message_format, lines, columns)))
+    found = signatures[1](message=tf.constant(canonical(FORMATS[message_format], messages, columns)))
     assert np.array_equal(found["logit"], wanted["logit"], equal_nan=True)
     assert np.flatnonzero(np.isnan(found["logit"])).tolist() == [BAD]
 
@@ -109,7 +122,7 @@ def test_the_server_takes_an_object_as_in_the_topic(tmp_path):
     lines = (tmp_path / "rows").read_bytes().splitlines()[:50]
     columns = load_schema(str(tmp_path / "columns.yaml")).columns
     score = tf.saved_model.load(str(version)).signatures["serving_default"]
-    wanted = score(message=tf.constant(canonical("json_objects", lines, columns)))["probability"].numpy()
+    wanted = score(message=tf.constant(canonical(FORMATS["json_objects"], lines, columns)))["probability"].numpy()
     with serving(tmp_path / "models", tmp_path / "log") as server:
         server.wait_for("serving version")
         objects = [json.loads(line) for line in lines]
@@ -123,3 +136,22 @@ def test_the_server_takes_an_object_as_in_the_topic(tmp_path):
         assert found[BAD]["probability"] > 0
         assert [REASONS[p["reason"]] for p in (wrong, no_object)] == ["type", "json"]
         assert wrong["probability"] is None
+
+
+@pytest.mark.parametrize("message_format", ["avro", "protobuf"])
+def test_the_server_takes_bytes_and_objects_of_a_binary_format(tmp_path, message_format, broker):
+    _, version = trained(tmp_path, message_format, broker)
+    columns = load_schema(str(tmp_path / "columns.yaml")).columns
+    messages = [m for i, m in enumerate(messages_of(FORMATS[message_format], columns)[:50]) if i != BAD]
+    objects = [json.loads(m) for i, m in enumerate(messages_of(FORMATS["json_objects"], columns)[:50]) if i != BAD]
+    score = tf.saved_model.load(str(version)).signatures["serving_default"]
+    wanted = score(message=tf.constant(canonical(FORMATS[message_format], messages, columns)))["probability"].numpy()
+    with serving(tmp_path / "models", tmp_path / "log") as server:
+        server.wait_for("serving version")
+        as_bytes = [{"b64": base64.b64encode(message).decode()} for message in messages]
+        for instances in (as_bytes, objects):
+            status, answer = server.predict({"instances": [*instances, {"b64": "/////w=="}, {"item": 5}]})
+            assert status == 200
+            *found, damaged, wrong = answer["predictions"]
+            np.testing.assert_allclose([p["probability"] for p in found], wanted, rtol=1e-6)
+            assert [REASONS[p["reason"]] for p in (damaged, wrong)] == [message_format, "type"]

@@ -15,6 +15,7 @@ from tfonline.config import parse
 from tfonline.features.dictionaries import Dictionaries, load_dictionaries
 from tfonline.features.pipeline import Features
 from tfonline.features.schema import load_schema
+from tfonline.formats.make import format_of
 from tfonline.model.tables.replicas import make_strategy
 from tfonline.publish.versions import Versions
 from tfonline.train import run
@@ -110,7 +111,7 @@ def trainers_scores(config, rows):
         schema,
         dictionaries,
         config.features.numeric,
-        config.stream.message_format,
+        format_of(config.stream, schema),
         config.features.oov_buckets,
         config.features.cross_buckets,
     )

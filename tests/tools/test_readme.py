@@ -8,7 +8,7 @@ from tfonline.formats.reasons import REASONS
 
 
 def test_every_reason_is_explained():
-    table = re.findall(r"^\| (\d) \| (?:`(\w+)`)? ?\| \S", (ROOT / "docs" / "data.md").read_text(), re.MULTILINE)
+    table = re.findall(r"^\| (\d+) \| (?:`(\w+)`)? ?\| \S", (ROOT / "docs" / "data.md").read_text(), re.MULTILINE)
     assert table == [(str(number), name) for number, name in enumerate(REASONS)]
     page = (ROOT / "tfonline" / "serving" / "page.html").read_text()
     assert re.findall(r"^  (\w+): \"", page, re.MULTILINE) == list(REASONS[1:])

@@ -8,6 +8,7 @@ from schema_check import check
 from schema_sample import Message
 
 from tfonline.features.schema import Schema
+from tfonline.formats.json_objects import JsonObjects
 
 COLUMNS = """
 name: feed
@@ -132,7 +133,7 @@ WARNED = {
 def test_what_a_person_should_look_at_is_warned_of(what):
     column, values, said = WARNED[what]
     rows = messages_of([{"click": int(i % 4 == 0), **values(i)} for i in range(2000)])
-    found = check(rows, schema_of(column, {"name": "plain", "kind": "category"}), "json_objects", 0.1, 0.97)
+    found = check(rows, schema_of(column, {"name": "plain", "kind": "category"}), JsonObjects(), 0.1, 0.97)
     assert (found.num_refused, found.mend) == (0, [])
     assert any(text.startswith(said) for text in found.warnings), found.warnings
 
@@ -140,7 +141,7 @@ def test_what_a_person_should_look_at_is_warned_of(what):
 def test_nothing_is_warned_of_where_texts_are_whole_numbers_or_values_stay_the_same_few():
     rows = messages_of([{"click": int(i % 4 == 0), "code": str(i * 7919 % 97), "items": ["a", "b"][: i % 3]} for i in range(2000)])
     columns = [{"name": "code", "kind": "category"}, {"name": "items", "kind": "categories", "max_length": 2}]
-    assert check(rows, schema_of(*columns), "json_objects", 0.1, 0.97).warnings == []
+    assert check(rows, schema_of(*columns), JsonObjects(), 0.1, 0.97).warnings == []
 
 
 def test_a_topic_is_checked(columns, broker, topic):

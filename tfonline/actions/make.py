@@ -95,7 +95,7 @@ def make_all(
     of_all_workers = job.lengths if job else None
 
     def refuse(file: SideFile) -> Refuse:
-        form, path = config.stream.message_format, f"{keeping.model_dir}/rejected.jsonl"
+        form, path = features.parse.form, f"{keeping.model_dir}/rejected.jsonl"
         why, looks = (lambda row: explain(row, schema.columns, form)), (lambda rows: guess(rows, schema, form))
         return Refuse(position.rejected, file, dead_letters, console, config.features.max_rejected_ratio, why, looks, path)
 

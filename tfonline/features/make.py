@@ -10,6 +10,7 @@ from tfonline.settings.vocabulary import VocabularySettings
 
 if TYPE_CHECKING:
     from tfonline.features.pipeline import Features
+    from tfonline.formats import Format
 
 
 def load_known(schema: Schema, settings: FeatureSettings, vocabulary: VocabularySettings) -> Dictionaries:
@@ -33,7 +34,7 @@ def make_features(
     known: Dictionaries,
     settings: FeatureSettings,
     vocabulary: VocabularySettings,
-    message_format: str = "tsv",
+    form: "Format | None" = None,
     vocab_size: int = 0,
 ) -> "Features":
     """The features.
@@ -43,7 +44,7 @@ def make_features(
       known: see load_known.
       settings: of features.
       vocabulary: whether values come with the stream.
-      message_format: the name of the messages' format.
+      form: the messages' format; None: TSV.
       vocab_size: so many ids the model has; 0: as many as there are.
 
     Raises:
@@ -52,7 +53,7 @@ def make_features(
     from tfonline.features.pipeline import Features
 
     features = Features(
-        schema, of_features(schema, known, vocabulary), settings.numeric, message_format, settings.oov_buckets,
+        schema, of_features(schema, known, vocabulary), settings.numeric, form, settings.oov_buckets,
         settings.cross_buckets, vocab_size, vocabulary.vocabulary_rows,
     )  # fmt: skip
     if features.spec.num_ids < features.num_ids:

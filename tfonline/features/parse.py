@@ -11,6 +11,7 @@ from tfonline.features.column import Column
 from tfonline.features.kinds import KINDS, feature_kinds
 from tfonline.features.schema import Schema
 from tfonline.formats.reasons import REASONS
+from tfonline.formats.tsv import Tsv
 
 
 class Fields(NamedTuple):
@@ -32,20 +33,20 @@ class Parse:
 
     Attributes:
       schema: the columns in the order of the message.
-      message_format: the name of the messages' format.
+      form: the messages' format.
       labelled: whether messages have the label's field. If not, no message has it (who asks for a score does not know it), and
         there are no labels. Never both in one: a message that is one field short may have no label or have lost its last field,
         and nothing in it says which.
     """
 
     schema: Schema
-    message_format: str = "tsv"
+    form: formats.Format = dataclasses.field(default_factory=Tsv)
     labelled: bool = True
 
     def __call__(self, message: tf.Tensor) -> Fields:
         """Parses `message`, string [b]."""
         columns = self.schema.columns if self.labelled else self.schema.unlabelled
-        text, reason = formats.find(self.message_format).decode(message, columns)
+        text, reason = self.form.decode(message, columns)
         if any(column.default_text for column in columns):
             text = tf.where(text == "", tf.constant([column.default_text for column in columns]), text)
         values = {}

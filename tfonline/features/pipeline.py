@@ -12,7 +12,9 @@ from tfonline.features.kinds import Op, Options, feature_kinds
 from tfonline.features.parse import Fields, Parse
 from tfonline.features.schema import Schema
 from tfonline.features.spec import Input, Spec, VocabularySpec
+from tfonline.formats import Format
 from tfonline.formats.reasons import REASONS
+from tfonline.formats.tsv import Tsv
 from tfonline.stream.raw import Origin, RawBatch
 
 _CORES = len(os.sched_getaffinity(0))
@@ -34,7 +36,7 @@ class Features(tf.Module):
       schema: the columns.
       dictionaries: ids and ranges.
       numeric: minmax, log or bucket.
-      message_format: the name of the messages' format.
+      form: the messages' format; None: TSV.
       oov_buckets: see CategoryLookup.
       cross_buckets: see Crosses; 0: no crosses. A single field has none either.
       vocab_size: so many ids the model has; 0: as many as there are.
@@ -54,14 +56,14 @@ class Features(tf.Module):
         schema: Schema,
         dictionaries: Dictionaries,
         numeric: str,
-        message_format: str = "tsv",
+        form: Format | None = None,
         oov_buckets: int = 0,
         cross_buckets: int = 0,
         vocab_size: int = 0,
         vocabulary_rows: int = 0,
     ):
         super().__init__(name="features")
-        self.parse = Parse(schema, message_format)
+        self.parse = Parse(schema, form or Tsv())
         ops: dict[str, Op] = {}
         self.num_ids = dictionaries.num_ids
         for kind in feature_kinds():

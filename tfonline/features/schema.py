@@ -4,13 +4,14 @@ import functools
 import operator
 import pathlib
 import re
-from typing import Annotated
+from typing import Annotated, Literal
 
 import pydantic
 import yaml
 
 from tfonline.features.column import Column
 from tfonline.features.kinds import KINDS, dictionary_of, feature_kinds, texts_of
+from tfonline.formats import FORMATS
 from tfonline.lifecycle import Exit, UserError
 
 _RANGE = re.compile(r"([A-Za-z][A-Za-z0-9_]*?)(\d+)\.\.([A-Za-z][A-Za-z0-9_]*?)(\d+)")
@@ -20,11 +21,25 @@ AnyColumn = Annotated[functools.reduce(operator.or_, (k.column for k in KINDS.va
 
 
 class Schema(pydantic.BaseModel):
-    """The columns of a row in the order of the message: one label, a weight or none, a feature at least, no name twice."""
+    """The columns of a row in the order of the message: one label, a weight or none, a feature at least, no name twice.
+
+    Attributes:
+      name: the data set's, for error texts.
+      format: the messages' format, where no flag says another one.
+      framing: what stands before each message: nothing, or Confluent's frame. For avro and protobuf, as the next two.
+      message_schema: a file beside the YAML: an Avro schema (.avsc), or what `protoc --include_imports --descriptor_set_out` has
+        written.
+      message_type: the full name of the messages' type in it, of protobuf alone.
+      columns: in the order of a message.
+    """
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
 
     name: str
+    format: Literal[tuple(FORMATS)] = "tsv"
+    framing: Literal["none", "confluent"] = "none"
+    message_schema: str = ""
+    message_type: str = ""
     columns: tuple[AnyColumn, ...]
 
     @pydantic.field_validator("columns", mode="after")

@@ -1,4 +1,4 @@
-"""Formats of messages: bytes to the texts of a row's columns, and back. `--message_format` names one.
+"""Formats of messages: bytes to the texts of a row's columns, and back. `--message_format` or the YAML of columns names one.
 
 A format is one module with one class, and knows of bytes what nobody else has to:
 
@@ -19,13 +19,15 @@ If its messages can be wrong in a way that no reason tells, its reason goes behi
 docs/data.md and serving/page.html.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
+from tfonline.formats.avro import Avro
 from tfonline.formats.by_python import ByPython
 from tfonline.formats.csv_lines import Csv
 from tfonline.formats.json_list import JsonList
 from tfonline.formats.json_objects import JsonObjects
+from tfonline.formats.protobuf import Protobuf
 from tfonline.formats.tsv import Tsv
 
 if TYPE_CHECKING:
@@ -43,11 +45,20 @@ class Format(Protocol):
       name: as `--message_format` says it.
       in_graph: whether `decode` is a graph of TensorFlow's own operations.
       named: whether messages name their values. If not, a value is known by its place, and a message has one a column.
+      lines: whether a message is a line of text, so that files can hold one a line.
+      about: what `of` makes the same format of: plain data, the name of the format and its settings.
+      error: why a message could not be decoded that may be a row, once there was such a one; see ByPython.
     """
 
     name: str
     in_graph: bool
     named: bool
+    lines: bool
+    error: Exception | None
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """See above."""
 
     def decode(self, message: "tf.Tensor", columns: "Sequence[Column]") -> "Decoded":
         """The columns' texts and the reasons of `message`, string [b]; b may be 0."""
@@ -73,6 +84,8 @@ class Format(Protocol):
     def contents(self, message: bytes) -> dict[str, Any] | list[Any]:
         """What a message holds, whatever the columns: values by name, objects inside objects, or values by place.
 
+        Only formats of lines have it: what other messages hold their schema says.
+
         Raises:
           ValueError: it is no message of this format; what is wrong with it, in words.
         """
@@ -91,7 +104,7 @@ class Format(Protocol):
 
 
 # Of two formats that a text resembles the later one is told: there is little that TSV cannot be.
-FORMATS: dict[str, Format] = {each.name: each for each in (Tsv(), Csv(), JsonList(), JsonObjects())}
+FORMATS: dict[str, Format] = {each.name: each for each in (Tsv(), Csv(), JsonList(), JsonObjects(), Avro(), Protobuf())}
 
 
 def find(name: str) -> Format:
@@ -105,12 +118,27 @@ def find(name: str) -> Format:
     return FORMATS[name]
 
 
-def served(name: str) -> str:
+def of(about: Mapping[str, Any]) -> Format:
+    """The format that is described by such data, see Format.about.
+
+    Raises:
+      ValueError: there is none of this name.
+    """
+    form = find(about["format"])
+    settings = {name: value for name, value in about.items() if name != "format"}
+    return type(form)(**settings) if settings else form
+
+
+def of_manifest(manifest: Mapping[str, Any]) -> Format:
+    """The format of the messages that a published version has learned from, by its manifest."""
+    return of(manifest.get("messages") or {"format": manifest.get("message_format", Tsv.name)})
+
+
+def served(form: Format) -> Format:
     """The format of the messages that a published model takes, where it has learned from those of this one."""
-    return name if find(name).in_graph else Tsv.name
+    return form if form.in_graph else FORMATS[Tsv.name]
 
 
-def canonical(name: str, messages: Sequence[bytes], columns: "Sequence[Column]") -> list[bytes]:
+def canonical(form: Format, messages: Sequence[bytes], columns: "Sequence[Column]") -> list[bytes]:
     """Messages of this format as a published model takes them, see served; one that is no row becomes one that it refuses."""
-    form = find(name)
     return form.canonical(messages, tuple(columns))[0] if isinstance(form, ByPython) else list(messages)

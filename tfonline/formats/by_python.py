@@ -3,7 +3,7 @@
 import abc
 import functools
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tfonline.formats.reasons import REASONS
 
@@ -47,15 +47,31 @@ def in_one(values: Sequence[str], column: "Column", path: str) -> str:
 
 
 class ByPython(abc.ABC):
-    """What such a format has beside its own: see Format."""
+    """What such a format has beside its own: see Format.
 
+    Attributes:
+      error: what `canonical` has raised. TensorFlow makes a text of its own of an exception in its graph: who gets that error
+        raises this one.
+    """
+
+    name: str
     in_graph = False
+    error: Exception | None = None
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """See Format."""
+        return {"format": self.name}
 
     @abc.abstractmethod
-    def row_of(self, columns: "Sequence[Column]") -> Callable[[bytes], bytes]:
-        """What makes the canonical row of a message: its columns' texts with a tab between them, in UTF-8.
+    def canonical(self, messages: Sequence[bytes], columns: "tuple[Column, ...]") -> tuple[list[bytes], list[int]]:
+        """Canonical rows, b'' where there is none; and why there is none: an index into REASONS, 0 where one is, or no byte.
 
-        It raises Refused for a message that has none. A text with a tab or a line end is none that a column takes.
+        A canonical row is the columns' texts with a tab between them, in UTF-8. A text with a tab or a line end is none that a
+        column takes.
+
+        Raises:
+          UserError: it cannot be said whether a message is a row.
         """
 
     def decode(self, message: "tf.Tensor", columns: "Sequence[Column]") -> "Decoded":
@@ -72,8 +88,16 @@ class ByPython(abc.ABC):
         text, reason = cut(row, (refused > 0) | (message == ""), columns)
         return Decoded(text, tf.where(refused > 0, refused, reason))
 
+
+class EachByPython(ByPython):
+    """A format whose messages are decoded one after the other."""
+
+    @abc.abstractmethod
+    def row_of(self, columns: "Sequence[Column]") -> Callable[[bytes], bytes]:
+        """What makes the canonical row of a message; it raises Refused for a message that has none."""
+
     def canonical(self, messages: Sequence[bytes], columns: "tuple[Column, ...]") -> tuple[list[bytes], list[int]]:
-        """Canonical rows, b'' where there is none; and why there is none: an index into REASONS, 0 where one is, or no byte."""
+        """See ByPython."""
         row_of = _row_of(self, columns)
         rows, reasons = [], []
         for message in messages:
@@ -88,7 +112,7 @@ class ByPython(abc.ABC):
 
 # A type that is made of the columns takes a millisecond or more: a server's requests share it.
 @functools.lru_cache(maxsize=8)
-def _row_of(form: ByPython, columns: "tuple[Column, ...]") -> Callable[[bytes], bytes]:
+def _row_of(form: EachByPython, columns: "tuple[Column, ...]") -> Callable[[bytes], bytes]:
     return form.row_of(columns)
 
 
@@ -97,7 +121,11 @@ def _of_arrays(form: ByPython, columns: "tuple[Column, ...]") -> "Callable[[np.n
     import numpy as np
 
     def rows(messages: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        made, reasons = form.canonical(messages.tolist(), columns)
+        try:
+            made, reasons = form.canonical(messages.tolist(), columns)
+        except Exception as error:
+            form.error = form.error or error
+            raise
         return np.array(made, object), np.array(reasons, np.int32)
 
     return rows

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from tfonline.formats.by_python import ByPython, Refused
+from tfonline.formats.by_python import EachByPython, Refused
 from tfonline.formats.writing import check_writable, example_fields, one_a_column
 
 if TYPE_CHECKING:
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 _UNWRITABLE = re.compile(r"[\t\r\n]")
 
 
-class Csv(ByPython):
+class Csv(EachByPython):
     """See Format. A message is one line without its end, and has no header. An empty field is a missing value, quoted or not."""
 
-    name, named = "csv", False
+    name, named, lines = "csv", False, True
 
     def row_of(self, columns: "Sequence[Column]") -> Callable[[bytes], bytes]:
-        """See ByPython."""
+        """See EachByPython."""
         num_commas = len(columns) - 1
 
         def row_of(message: bytes) -> bytes:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from tfonline.features.kinds import KINDS, texts_of
-from tfonline.formats import find
+from tfonline.formats import Format
 from tfonline.formats.by_python import Refused
 from tfonline.formats.reasons import REASONS
 
@@ -31,18 +31,18 @@ class Examined(NamedTuple):
     words: str
 
 
-def examine(message: bytes, columns: "Sequence[Column]", message_format: str) -> Examined:
+def examine(message: bytes, columns: "Sequence[Column]", form: Format) -> Examined:
     """Looks at a message as the trainer does, by Python alone.
 
     Args:
       message: as it came.
       columns: of a message.
-      message_format: the name of the messages' format.
+      form: the messages' format.
     """
     if not message:
         return Examined([], "empty", "", "")
     try:
-        texts = find(message_format).texts(message, columns)
+        texts = form.texts(message, columns)
     except UnicodeDecodeError as e:
         return Examined([], "encoding", "", f"byte {e.start + 1}, 0x{message[e.start]:02x}, is not UTF-8")
     except ValueError as e:
@@ -57,9 +57,9 @@ def examine(message: bytes, columns: "Sequence[Column]", message_format: str) ->
     return Examined(texts, "", "", "")
 
 
-def explain(message: bytes, columns: "Sequence[Column]", message_format: str) -> str:
+def explain(message: bytes, columns: "Sequence[Column]", form: Format) -> str:
     """One clause, such as `item.price is 'x', expected is a decimal number`; '' of a message that is a row, or has no byte.
 
     Args: see examine.
     """
-    return examine(message, columns, message_format).words
+    return examine(message, columns, form).words

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from tfonline.features.kinds import KINDS
-from tfonline.formats.by_python import ByPython, Refused, in_one
+from tfonline.formats.by_python import EachByPython, Refused, in_one
 from tfonline.formats.writing import check_writable, example_fields, one_a_column
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ _FAST_TYPES = {
 _LARGEST = 2.0**53  # from here on a float has no longer every whole number
 
 
-class JsonObjects(ByPython):
+class JsonObjects(EachByPython):
     """See Format. A column's value stands under its name, or its path: `item.price` is `price` in the object `item`.
 
     Keys that belong to no column are passed by. A missing key and null are a missing value. A value is a text, a number, true or
@@ -37,10 +37,10 @@ class JsonObjects(ByPython):
     refused, and so is a text with a tab or a line end.
     """
 
-    name, named = "json_objects", True
+    name, named, lines = "json_objects", True, True
 
     def row_of(self, columns: "Sequence[Column]") -> Callable[[bytes], bytes]:
-        """See ByPython. Most messages are read at once, see _fast_reader. Where that fails, for whatever reason, `read` decides."""
+        """See EachByPython. Most messages are read at once, see _fast_reader. Where that fails, for any reason, `read` decides."""
         read_at_once, num_tabs = _fast_reader(columns, [_path(column) for column in columns]), len(columns) - 1
 
         def row_of(message: bytes) -> bytes:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from tfonline.features.schema import Schema
-from tfonline.formats import FORMATS, find
+from tfonline.formats import FORMATS, Format
 
 _SEPARATORS = {"\t": "tabs", ",": "commas", ";": "semicolons", "|": "bars", " ": "spaces"}
 # By the first bytes: of a message, or of a file that was read as if it were text.
@@ -25,15 +25,15 @@ _CONTROLS = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 _NAME = re.compile(r"[A-Za-z_][\w .:/-]*")
 
 
-def guess(rows: Sequence[bytes], schema: Schema, message_format: str) -> str:
+def guess(rows: Sequence[bytes], schema: Schema, form: Format) -> str:
     """One sentence that says what most of the rows look like and what was expected; '' where their form is the expected one.
 
     Args:
       rows: refused rows, or the first rows of a topic or a file; some of them may be good ones.
       schema: the columns that were expected.
-      message_format: the name of the expected format.
+      form: the expected format.
     """
-    looks = collections.Counter(_look(row, schema, message_format) for row in rows if row)
+    looks = collections.Counter(_look(row, schema, form) for row in rows if row)
     if not looks:
         return ""
     # Of a binary file only the first "line" shows what it is.
@@ -41,9 +41,9 @@ def guess(rows: Sequence[bytes], schema: Schema, message_format: str) -> str:
     header = _header(rows, schema)
     if not look and not header:
         return ""
-    form = find(message_format).expected(len(schema.columns))
+    expected = form.expected(len(schema.columns))
     found = f"The rows look like {look}{header and ', with '}{header}" if look else f"One of the rows looks like {header}"
-    return f"{found}; expected: {form}, no header line."
+    return f"{found}; expected: {expected}, no header line."
 
 
 def shown(message: bytes) -> str:
@@ -56,7 +56,7 @@ def shown(message: bytes) -> str:
     return f"{text[:_SHOWN_CHARACTERS]!r}{more}"
 
 
-def _look(row: bytes, schema: Schema, message_format: str) -> str:
+def _look(row: bytes, schema: Schema, form: Format) -> str:
     """What one row looks like; '' for the expected form."""
     if beginning := _beginning(row):
         return beginning
@@ -69,8 +69,8 @@ def _look(row: bytes, schema: Schema, message_format: str) -> str:
         return "binary data, such as Protobuf or Avro messages" if _CONTROLS.search(row) else "text that is not UTF-8"
     for other in reversed(FORMATS.values()):
         if look := other.resembles(text, len(schema.columns)):
-            if other.name == message_format:
-                return other.fault(text, schema)
+            if other.name == form.name:
+                return form.fault(text, schema)
             return f"{look} (the trainer reads such messages with --message_format={other.name})"
     separator, fields = _split(text, schema)
     if len(fields) != len(schema.columns) and _CONTROLS.search(row):

@@ -115,9 +115,10 @@ class Publisher:
         self._learner, self._position, self._console = learner, position, console
         self._newest_row_time = newest_row_time or (lambda start, stop: None)
         self._contract = contract
+        self._form = features.parse.form
         self._about = {
             "label": schema.label,
-            "message_format": features.parse.message_format,
+            "message_format": self._form.name,
             "schema_fingerprint": _fingerprint(schema),
             "libraries": {
                 "python": platform.python_version(),
@@ -246,7 +247,7 @@ class Publisher:
         logits, good = self._learner.score(batch.features).numpy(), batch.valid.numpy()
         p = self._position
         manifest = {"window": p.window, "step": p.step, "rows": p.rows, "next": list(p.next)}
-        manifest |= {"contract": self._contract, **self._about}
+        manifest |= {"contract": self._contract, **self._about, "messages": self._form.about}
         # As many rows as a batch has: then the scores are the same to the bit.
         messages += [b""] * (len(good) - len(messages))
         logits, over, scored = np.where(good, logits, np.nan), self._newest.number, self._newest.scored

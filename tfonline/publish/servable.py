@@ -36,9 +36,9 @@ class Servable(tf.Module):
     def __init__(self, model: ModelSettings, schema: Schema, features: Features):
         super().__init__(name="servable")
         self._schema, self._features = schema, features
-        self._message_format = formats.served(features.parse.message_format)
-        self._parse = Parse(schema, self._message_format)
-        self._parse_unlabelled = Parse(schema, self._message_format, labelled=False)
+        self._form = formats.served(features.parse.form)
+        self._parse = Parse(schema, self._form)
+        self._parse_unlabelled = Parse(schema, self._form, labelled=False)
         self.model = make_network(features.spec, model)
         self.model.build()
         self.signatures = {
@@ -58,7 +58,7 @@ class Servable(tf.Module):
 
     def canonical(self, messages: list[bytes]) -> list[bytes]:
         """Messages of the topic as the signature `serving_default` takes them."""
-        return formats.canonical(self._features.parse.message_format, messages, self._schema.columns)
+        return formats.canonical(self._features.parse.form, messages, self._schema.columns)
 
     def load(self, checkpoint: str) -> None:
         """Takes over the weights of a checkpoint (its path without a suffix), and nothing else of it.
@@ -81,7 +81,7 @@ class Servable(tf.Module):
         served = tf.Module()
         served.model, served.features = self.model, self._features
         tf.saved_model.save(served, str(folder), self.signatures)
-        warmup.write(pathlib.Path(folder), self._schema, self._message_format)
+        warmup.write(pathlib.Path(folder), self._schema, self._form)
 
     @tf.function(autograph=False, input_signature=[tf.TensorSpec([None], tf.string, "message")])
     def score(self, message: tf.Tensor) -> dict[str, tf.Tensor]:

@@ -17,13 +17,13 @@ NAME = "tfonline"
 _BATCHES = (1, 100)  # rows
 
 
-def write(folder: pathlib.Path, schema: Schema, message_format: str) -> None:
+def write(folder: pathlib.Path, schema: Schema, form: formats.Format) -> None:
     """Writes the warm-up requests of a SavedModel in `folder`: rows of missing values, for each signature.
 
     Raises:
       OSError, tf.errors.OpError: it cannot be written.
     """
-    example = formats.find(message_format).example
+    example = form.example
     messages = {
         "serving_default": example(schema.columns),
         "unlabelled": example(schema.unlabelled),

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from tfonline.features.parse import Fields
 from tfonline.features.schema import Schema
+from tfonline.formats import Format
 from tfonline.formats.reasons import IN_WORDS, REASONS
 from tfonline.formats.recognise import guess, shown
 from tfonline.lifecycle import Exit, UserError
@@ -60,14 +61,14 @@ def read_first_rows(source: Fetching, position: list[int], parse: Callable[[tf.T
     return FirstRows(messages, [(p, offset, reason, m) for (p, offset, m), reason in zip(rows, reasons, strict=True) if reason])
 
 
-def describe(first: FirstRows, schema: Schema, message_format: str) -> str:
+def describe(first: FirstRows, schema: Schema, form: Format) -> str:
     """How many of them are rows, the first that is none as it came, and what they look like."""
     if not first.messages:
         return "the stream has no row there yet"
     if not first.refused:
         return f"of the first {len(first.messages)} rows all are good"
     partition, offset, reason, message = first.refused[0]
-    looks = guess([row[3] for row in first.refused], schema, message_format)
+    looks = guess([row[3] for row in first.refused], schema, form)
     good = len(first.messages) - len(first.refused)
     return (
         f"of the first {len(first.messages)} rows {good or 'none'} {'is' if good < 2 else 'are'} good. The first that is not: "
@@ -76,13 +77,13 @@ def describe(first: FirstRows, schema: Schema, message_format: str) -> str:
     )
 
 
-def check(first: FirstRows, schema: Schema, message_format: str, where: str) -> None:
+def check(first: FirstRows, schema: Schema, form: Format, where: str) -> None:
     """Ends a run of which nothing could be learned.
 
     Args:
       first: the first rows.
       schema: the columns.
-      message_format: the name of the messages' format.
+      form: the messages' format.
       where: the flag that names the stream.
 
     Raises:
@@ -91,7 +92,7 @@ def check(first: FirstRows, schema: Schema, message_format: str, where: str) -> 
     if len(first.messages) < _ENOUGH or len(first.refused) < len(first.messages):
         return
     raise UserError(
-        f"nothing here could be learned from: {describe(first, schema, message_format)} Check {where}, --columns and "
+        f"nothing here could be learned from: {describe(first, schema, form)} Check {where}, --columns and "
         "--message_format, or mend the producer. Nothing was made; --max_rejected_ratio=1 would go on all the same.",
         Exit.DATA,
     )

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfonline.formats import find
+from tfonline.formats import of_manifest
 from tfonline.formats.by_python import ByPython
 from tfonline.keep.contract import schema_of
 from tfonline.keep.plain_path import plain_path
@@ -161,7 +161,7 @@ class Models:
 
 
 def _decoding(manifest: dict[str, Any]) -> Decoding | None:
-    form = find(manifest.get("message_format", "tsv"))
+    form = of_manifest(manifest)
     if not isinstance(form, ByPython):
         return None
     return Decoding(form, schema_of(manifest["contract"], manifest["label"]).unlabelled)

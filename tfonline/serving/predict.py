@@ -5,7 +5,8 @@
     {"signature_name": "columns", "instances": [{"I1": 3, ...}, ...]}  a value a column; what is null or left out is missing
     {"inputs": ...}                                                    a list an input instead; the answer has `outputs`
 
-Of a model whose rows are JSON objects, an instance is such an object, or its text; whether it has the label's key does not matter.
+Where Python decodes the rows (CSV, JSON objects, Avro, Protobuf), an instance may be an object with the columns' names or paths as
+keys; whether it has the label's key does not matter.
 
 A string that is not UTF-8 goes as {"b64": "..."}. A score that is not defined is null. (Where null stands here, TensorFlow Serving
 takes and writes NaN, which is no JSON.) Other keys are left alone.
@@ -20,6 +21,7 @@ import orjson
 
 from tfonline.features.column import Column
 from tfonline.formats.by_python import ByPython
+from tfonline.formats.json_objects import JsonObjects
 
 # The signatures that take rows as in the topic.
 _OF_MESSAGES = ("serving_default", "unlabelled")
@@ -108,9 +110,16 @@ def _decoded(instances: Any, columnar: bool, decoding: Decoding) -> Request:
     """A request of rows as in the topic; the model takes them without the label."""
     inputs = (_columns if columnar else _rows)(instances, {"message": True})
     # An object is the row itself, unless it says how a string was written.
-    messages = [orjson.dumps(v).decode() if isinstance(v, dict) and v.keys() != {"b64"} else v for v in inputs["message"]]
+    objects = [isinstance(v, dict) and v.keys() != {"b64"} for v in inputs["message"]]
+    messages = [orjson.dumps(v).decode() if is_object else v for v, is_object in zip(inputs["message"], objects, strict=True)]
     _convert(messages, True, "message")
-    rows, reasons = decoding.form.canonical([m if isinstance(m, bytes) else m.encode() for m in messages], decoding.columns)
+    raw = [m if isinstance(m, bytes) else m.encode() for m in messages]
+    rows, reasons = decoding.form.canonical(raw, decoding.columns)
+    if any(objects) and not isinstance(decoding.form, JsonObjects):
+        # With the columns' paths as keys, it says what a message of any other format with names says.
+        as_objects = JsonObjects().canonical(raw, decoding.columns)
+        for i in (i for i, is_object in enumerate(objects) if is_object):
+            rows[i], reasons[i] = as_objects[0][i], as_objects[1][i]
     return Request("unlabelled", {"message": rows}, len(rows), columnar, reasons)
 
 

@@ -3,10 +3,11 @@
 import dataclasses
 import datetime
 import functools
+import urllib.parse
 
 from tfonline import flags
 from tfonline.flags import flag, wrong
-from tfonline.formats import FORMATS
+from tfonline.formats import FORMATS, registry
 from tfonline.stream import properties
 from tfonline.stream.readers.choose import READERS
 
@@ -20,8 +21,8 @@ class StreamSettings:
     # fmt: off
     bootstrap_servers: str = flag("localhost:9092", "Kafka brokers, host:port[,host:port].")
     topic: str = flag("python_test1", "Kafka topic that holds the rows.")
-    message_format: str = flag("tsv", "How a message holds a row: tsv, csv, json (a list of values) or json_objects; docs/data.md.",
-                               choices=tuple(FORMATS))
+    message_format: str = flag("", "How a message holds a row: tsv, csv, json (a list of values), json_objects, avro or "
+                               "protobuf; docs/data.md. Empty: as the YAML of columns says, else tsv.", choices=("", *FORMATS))
     reader: str = flag("auto", "What reads a topic: tfio (tensorflow-io), consumer (confluent-kafka: today's librdkafka, with the "
                        "rows' times), or auto: tfio where it is installed and can read this topic, else consumer. Both give "
                        "the same rows in the same order.", choices=READERS)
@@ -35,6 +36,10 @@ class StreamSettings:
                                            "in --kafka_properties_file.")
     kafka_properties_file: str = flag("", "File of librdkafka properties, one key=value a line, # comments. Its "
                                       "values are never printed or written.")
+    registry_url: str = flag("", "Schema registry with Confluent's API, http(s)://host:port/path, for messages with framing: "
+                             "confluent. A schema is kept in the model folder, and is not asked for again.")
+    registry_properties_file: str = flag("", "File of the registry's properties, one key=value a line, such as "
+                                         "basic.auth.user.info=user:password. Its values are never printed or written.")
     group: str = flag("tfonline", "Consumer group under which offsets are committed after each checkpoint, for lag "
                        "tools only: they are never read back.")
     broker_timeout_secs: float = flag(30.0, "How long the broker may be out of reach before the run ends with exit "
@@ -50,6 +55,30 @@ class StreamSettings:
             raise wrong(f"{given} is for --reader=consumer, or auto, which takes that, and --reader=tfio is given. Leave one out.")
         if self.reader_processes and self.input_files:
             raise wrong(f"{given} reads a topic, and --input_files is given. Leave one out.")
+
+        try:
+            url = urllib.parse.urlsplit(self.registry_url)
+            usable = url.scheme in ("http", "https") and url.hostname and (url.port or True) and not url.query
+        except ValueError:
+            usable = False
+        if "@" in self.registry_url:  # it is not shown: what stands before it may be a password
+            raise wrong("--registry_url holds an @, and flags are seen by all. A user's name and password belong in "
+                        "--registry_properties_file, as basic.auth.user.info.")  # fmt: skip
+        if self.registry_url and not usable:
+            raise wrong(f"--registry_url={self.registry_url} is no address. Expected one such as http://registry:8081.")
+
+    @functools.cached_property
+    def registry_properties(self) -> dict[str, str]:
+        """The properties of --registry_properties_file; the values may be secret. As read_properties, it is no field.
+
+        Raises:
+          UserError: a line is not key=value, or there is no such property (exit 64); the file cannot be read (66).
+        """
+        found = properties.read_file(self.registry_properties_file, "registry_properties_file")
+        for key, _, where in found:
+            if key not in registry.PROPERTIES:
+                raise wrong(f"{where}: {key} is no property of a registry. Expected one of {', '.join(registry.PROPERTIES)}.")
+        return properties.as_dict(found)
 
     @functools.cached_property
     def read_properties(self) -> dict[str, str]:

@@ -40,7 +40,7 @@ def read_properties(file: str, options: Sequence[str]) -> list[Property]:
     Raises:
       UserError: the file cannot be read (exit 66) or is not UTF-8, a line is not key=value, or a flag holds a secret (64).
     """
-    return [*_of_file(file), *(_of_option(option, number) for number, option in enumerate(options, 1))]
+    return [*read_file(file, "kafka_properties_file"), *(_of_option(option, number) for number, option in enumerate(options, 1))]
 
 
 def as_dict(properties: Iterable[Property]) -> dict[str, str]:
@@ -68,15 +68,20 @@ def without_secrets(text: str, properties: Mapping[str, str]) -> str:
     return text
 
 
-def _of_file(file: str) -> list[Property]:
+def read_file(file: str, flag: str) -> list[Property]:
+    """The properties of the file ('' for none) that a flag names.
+
+    Raises:
+      UserError: it cannot be read (exit 66) or is not UTF-8, or a line is not key=value (64).
+    """
     if not file:
         return []
     try:
         text = pathlib.Path(file).read_text(encoding="utf-8-sig")
     except OSError as e:
-        raise UserError(f"--kafka_properties_file={file} cannot be read ({e.strerror}).", Exit.NO_INPUT) from e
+        raise UserError(f"--{flag}={file} cannot be read ({e.strerror}).", Exit.NO_INPUT) from e
     except UnicodeDecodeError:
-        raise UserError(f"--kafka_properties_file={file} is not UTF-8 text. Save it as UTF-8.", Exit.FLAGS) from None
+        raise UserError(f"--{flag}={file} is not UTF-8 text. Save it as UTF-8.", Exit.FLAGS) from None
     lines = [(line.strip(), f"{file}:{number}") for number, line in enumerate(text.split("\n"), 1)]
     return [_split(line, where) for line, where in lines if line and not line.startswith("#")]
 

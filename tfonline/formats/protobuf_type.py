@@ -1,0 +1,111 @@
+"""A type of Protobuf messages, from a descriptor set or made of columns, and where columns are in it. Imports no TensorFlow.
+
+Classes are made at run time: what protoc generates fits one version of the library only, and each TensorFlow wants its own.
+"""
+
+import base64
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from google.protobuf.descriptor import Descriptor, FieldDescriptor
+
+    from tfonline.features.column import Column
+
+TIMESTAMP = "google.protobuf.Timestamp"
+
+
+def type_of(descriptor_set: bytes, name: str) -> "Descriptor":
+    """The type of this name; of a set with a single type, that one.
+
+    Raises:
+      ValueError: it is no descriptor set, or has no such type.
+    """
+    from google.protobuf import descriptor_pb2, descriptor_pool
+    from google.protobuf.message import DecodeError
+
+    try:
+        files = descriptor_pb2.FileDescriptorSet.FromString(descriptor_set)
+        pool = descriptor_pool.DescriptorPool()
+        for file in files.file:
+            pool.AddSerializedFile(file.SerializeToString())
+    except (DecodeError, TypeError) as e:
+        raise ValueError(
+            f"it is no descriptor set ({e}); expected is what `protoc --include_imports --descriptor_set_out=FILE` writes"
+        ) from e
+    names = [f"{file.package}{file.package and '.'}{message.name}" for file in files.file for message in file.message_type]
+    if not name:
+        if len(names) != 1:
+            raise ValueError(f"message_type says which of its types the messages have: one of {', '.join(names)}")
+        name = names[0]
+    try:
+        return pool.FindMessageTypeByName(name)
+    except KeyError:
+        raise ValueError(f"it has no type {name!r}; expected one of {', '.join(names)}") from None
+
+
+def set_of_columns(columns: "Sequence[Column]") -> bytes:
+    """A descriptor set with one type for messages of these columns: texts, all of which may be missing."""
+    from google.protobuf import descriptor_pb2
+
+    top: dict[str, Any] = {}
+    for column in columns:
+        *inside, name = path_of(column)
+        at = top
+        for each in inside:
+            at = at.setdefault(each, {})
+        at[name] = None
+    file = descriptor_pb2.FileDescriptorProto(name="row.proto", syntax="proto3")
+    _fill(file.message_type.add(name="Row"), ".Row", top)
+    return descriptor_pb2.FileDescriptorSet(file=[file]).SerializeToString(deterministic=True)
+
+
+def _fill(message: Any, full_name: str, fields: dict[str, Any]) -> None:
+    for number, (name, inside) in enumerate(fields.items(), start=1):
+        field = message.field.add(name=name, number=number, label=1, type=9, json_name=name)  # an optional string
+        if inside is not None:
+            inner = f"In_{name}"
+            field.type, field.type_name = 11, f"{full_name}.{inner}"
+            _fill(message.nested_type.add(name=inner), f"{full_name}.{inner}", inside)
+        else:
+            field.proto3_optional, field.oneof_index = True, len(message.oneof_decl)
+            message.oneof_decl.add(name=f"_{name}")
+
+
+def path_of(column: "Column") -> list[str]:
+    """The fields' names from the message down to a column."""
+    return (column.path or column.name).split(".")
+
+
+def fields_at(type_: "Descriptor", path: Sequence[str]) -> "list[FieldDescriptor] | None":
+    """The fields along a path; None where there is no such."""
+    found = []
+    at: Descriptor | None = type_
+    for name in path:
+        field = at.fields_by_name.get(name) if at else None
+        if field is None:
+            return None
+        found.append(field)
+        at = field.message_type
+    return found
+
+
+def indexes_of(type_: "Descriptor") -> list[int]:
+    """Where a type stands in its file, from the outermost type that it is in: as Confluent's frame says it."""
+    found: list[int] = []
+    while type_.containing_type:
+        found.insert(0, [nested.name for nested in type_.containing_type.nested_types].index(type_.name))
+        type_ = type_.containing_type
+    return [list(type_.file.message_types_by_name).index(type_.name), *found]
+
+
+def as_text(descriptor_set: bytes) -> str:
+    """A descriptor set as plain data."""
+    return base64.b64encode(descriptor_set).decode()
+
+
+def is_repeated(field: "FieldDescriptor") -> bool:
+    """Whether a field holds any number of values."""
+    # Newer versions of the library have only the property, older ones only the label.
+    found = getattr(field, "is_repeated", None)
+    return field.label == field.LABEL_REPEATED if found is None else bool(found)
