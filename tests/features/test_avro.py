@@ -108,6 +108,14 @@ def test_blocks_that_say_their_size_are_passed_over():
     assert read(schema, [b"\x03\x06\x80\x01\x02\x02\x04\x00\x02k"], columns_of(x="x")) == [("k", "")]
 
 
+def test_items_of_one_size_are_passed_over_at_once():
+    schema = record(("e", {"type": "array", "items": "double"}), ("x", "string"))
+    # 2^62 items are said to follow, of 8 bytes each.
+    endless = b"\x80\x80\x80\x80\x80\x80\x80\x80\x80\x01" + b"a" * 40
+    rows = [{"e": [0.5] * n, "x": "k"} for n in (0, 1, 768)]
+    assert read(schema, [*rows, endless], columns_of(x="x")) == [("k", "")] * 3 + [("", "avro")]
+
+
 def test_a_path_leads_through_records_and_unions():
     inner = record(("price", ["null", "double"]), name="Item")
     schema = record(("item", ["null", inner, "string"]))

@@ -156,6 +156,14 @@ def test_a_bad_row_is_refused_alone(message, reason):
     assert found == [("x\tk", ""), ("", reason), ("x\tk", "")]
 
 
+def test_a_message_of_thousands_of_fields_is_read():
+    def varint(n):
+        return bytes([n & 127 | 128, n >> 7 & 127 | 128, n >> 14]) if n >= 2**14 else bytes([n & 127 | 128, n >> 7])
+
+    unknown = b"".join(varint(number << 3) + b"\1" for number in range(3000, 6000))
+    assert read([Row(last="k").SerializeToString() + unknown, Row(last="l")], "last") == [("k", ""), ("l", "")]
+
+
 def test_a_frame_names_the_type():
     schemas = {"5": Written("PROTOBUF", "", {})._asdict()}
     form = Protobuf(SET, "shop.Row", "confluent", schemas)

@@ -16,6 +16,7 @@ Read = Callable[[Cursor, Rows], None]
 # Types that hold themselves, such as the items of a tree, nest no deeper in a message.
 _DEEPEST = 50
 _MALFORMED = "avro"
+_MOST_BYTES = 2**40  # more than a message has
 
 
 def make_reader(schema: Any, named: Mapping[str, Any], wanted: Wanted) -> Read:
@@ -112,7 +113,7 @@ class _Maker:
                 return _enum(columns, path, schema["symbols"])
             case "array" | "map":
                 item = self.make(schema["items" if kind == "array" else "values"], nothing(), f"{path}[]")
-                read = _blocks(item, path, keys=kind == "map")
+                read = _blocks(item, path, keys=kind == "map", size=_size(schema["items"]) if kind == "array" else None)
                 # Here a list would be joined, for a kind of columns that takes lists.
                 return _refusing(read, f"{path} is {_a(kind)}, expected is a text, a number, true or false") if columns else read
         fields = [
@@ -213,8 +214,23 @@ def _enum(columns: list[int], path: str, symbols: list[str]) -> Read:
     return enum
 
 
-def _blocks(item: Read, path: str, keys: bool) -> Read:
-    """Arrays and maps, which are passed over: blocks of items, each with their number before it; 0 ends them."""
+def _size(schema: Any) -> int | None:
+    """The bytes of a value, where all values of the type have as many."""
+    kind = schema["type"] if isinstance(schema, dict) else schema
+    if kind == "fixed":
+        return schema["size"]
+    return {"null": 0, "boolean": 1, "float": 4, "double": 8}.get(kind) if isinstance(kind, str) else None
+
+
+def _blocks(item: Read, path: str, keys: bool, size: int | None) -> Read:
+    """Arrays and maps, which are passed over: blocks of items, each with their number before it; 0 ends them.
+
+    Args:
+      item: reads one.
+      path: of the array or map.
+      keys: whether each has a key before it.
+      size: the bytes of each, where all have as many: the items of an embedding are passed over at once.
+    """
 
     def one(cursor: Cursor, rows: np.ndarray) -> None:
         if keys:
@@ -231,6 +247,9 @@ def _blocks(item: Read, path: str, keys: bool) -> Read:
             if len(sized):
                 cursor.span(open_rows[sized], cursor.zigzag(open_rows[sized], path), path)
             inside, left = open_rows[count > 0], count[count > 0]
+            if size is not None:
+                cursor.span(inside, np.minimum(left, _MOST_BYTES) * size, path)
+                inside = inside[:0]
             while len(inside):
                 before = cursor.at[inside]
                 one(cursor, inside)

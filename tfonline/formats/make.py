@@ -106,7 +106,9 @@ def _read(name: str, columns_file: str | os.PathLike) -> bytes:
         return b""
     path = pathlib.Path(columns_file).parent / name
     try:
-        return path.read_bytes()
+        if content := path.read_bytes():
+            return content
+        raise wrong(f"message_schema {name!r} of --columns={columns_file} is empty.")
     except OSError as e:
         raise UserError(f"message_schema {name!r} of --columns={columns_file} cannot be read ({e.strerror}).", Exit.NO_INPUT) from e
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5
 _ODD = "protobuf"
 _NO_TAG = 2**62
+_MOST_FIELDS = 2000  # a message has, of all those that are read side by side
 
 
 class Field:
@@ -125,12 +126,15 @@ class Type:
             cursor.put_named(columns, rows, [text], np.zeros(len(rows), np.int64))
         # The tag of the next field of each, a number and a wire type; behind the last one _NO_TAG.
         tag = self._next_tags(cursor, rows, 0)
-        while (least := int(tag.min(initial=_NO_TAG))) < _NO_TAG:
+        for _ in range(_MOST_FIELDS):
+            if (least := int(tag.min(initial=_NO_TAG))) == _NO_TAG:
+                return
             places = (tag == least).nonzero()[0]  # of all rows where none lacks the field, as is usual
             now = rows[places]
             if not self._read_field(cursor, now, least >> 3, least & 7):
                 cursor.refuse_all(now, _ODD, "")
             tag[places] = self._next_tags(cursor, now, least)
+        cursor.refuse(rows, tag < _NO_TAG, _ODD, lambda _: "")  # each round costs all rows a little
 
     def _next_tags(self, cursor: Cursor, rows: np.ndarray, last: int) -> np.ndarray:
         """The next tags, int64 [k]; _NO_TAG where there is none. Rows whose tag is no larger than the last one are refused."""

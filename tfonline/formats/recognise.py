@@ -60,6 +60,8 @@ def _look(row: bytes, schema: Schema, form: Format) -> str:
     """What one row looks like; '' for the expected form."""
     if beginning := _beginning(row):
         return beginning
+    if not form.lines and (row[0] == 0 or _CONTROLS.search(row)):
+        return ""  # binary as expected; the reasons say what is wrong with it
     if row[0] == 0 and len(row) > _FRAME_BYTES:
         number = int.from_bytes(row[1:_FRAME_BYTES], "big")
         return f"Avro or Protobuf messages with Confluent's framing (a zero byte, then schema id {number})"

@@ -135,7 +135,8 @@ class Registry:
             with self._open(urllib.request.Request(f"{self._url}/{what}", data, headers), timeout=_ASK_SECS) as answer:
                 return json.load(answer)
         except urllib.error.HTTPError as e:
-            text = e.read(300).decode(errors="replace")
+            with e:
+                text = e.read(300).decode(errors="replace")
             if e.code in _REFUSED:
                 raise UserError(
                     f"the schema registry {self._url} refuses the log-in (HTTP {e.code}). Correct --registry_properties_file.",
