@@ -18,7 +18,8 @@ from tfonline.lifecycle import Exit, UserError
 _WIDTH = 132
 _COMMENT_AT = 48  # where the evidence begins, unless an entry is longer
 _SHOWN_CHARACTERS = 20
-_SHOWN_SHARE = 0.01  # a value that so many rows have is nobody's own
+# A value that so many rows have, and such a share of all, is nobody's own.
+_SHOWN_ROWS, _SHOWN_SHARE = 10, 0.01
 
 
 class Inferred(NamedTuple):
@@ -129,7 +130,7 @@ def in_words(found: Inferred, key: str, kind: str, evidence: Evidence) -> list[s
         words += [
             f"{_short(value)} {rows / evidence.num_rows:.0%}"
             for value, rows in evidence.top[:3]
-            if rows >= _SHOWN_SHARE * evidence.num_rows
+            if rows >= max(_SHOWN_ROWS, _SHOWN_SHARE * evidence.num_rows)
         ]
     if evidence.auc is not None and evidence.auc == evidence.auc:
         words.append(f"AUC alone {evidence.auc:.3f}")

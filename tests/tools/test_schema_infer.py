@@ -118,6 +118,15 @@ def test_nothing_of_what_is_ignored_is_quoted(tmp_path, objects):
     assert "'news' 3" in text  # a third of the rows
 
 
+def test_values_of_few_rows_are_not_quoted(tmp_path):
+    path = tmp_path / "rows.tsv"
+    path.write_text("".join(f"{i % 2}\t{'often' if i % 2 else f'private{i % 10}'}\n" for i in range(60)))
+    columns, text, out = infer(tmp_path, f"--input={path}")
+    assert columns["c2"]["kind"] == "category"
+    assert "'often' 50%" in text
+    assert "private" not in text + out
+
+
 def test_the_same_columns_by_parquet_and_csv(tmp_path, rows):
     flat = {
         "click": [row["labels"]["click"] for row in rows],
