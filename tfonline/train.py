@@ -188,7 +188,7 @@ def _train(
     liveness = Liveness(limit_secs, watch)
     saved = _what_is_saved(keeping, config.reporting.dry_run, console) if chief else None
     num_workers = len(cluster.workers) if cluster else 1
-    source, reader = _open_stream(config, topic, saved, chief, num_workers, liveness, console)
+    source, reader = _open_stream(config, schema, topic, saved, chief, num_workers, liveness, console)
 
     f, form, vocabulary = config.features, _format(config, schema, stop, console), config.vocabulary
     features = make_features(schema, dictionaries, f, vocabulary, form, config.model.vocab_size)
@@ -322,6 +322,7 @@ def _check_saved(model_dir: str, saved: "Contents", contract: dict[str, Any], op
 
 def _open_stream(
     config: flags.Config,
+    schema: "Schema",
     topic: KafkaTopic | None,
     saved: "Contents | None",
     chief: bool,
@@ -331,16 +332,19 @@ def _open_stream(
 ) -> tuple[Any, "Reader"]:
     """The admin side of the stream, and what reads its rows."""
     from tfonline.stream.file_source import FileSource, open_files
+    from tfonline.stream.messages import Wanted
     from tfonline.stream.readers.choose import open_reader
 
     stream = config.stream
     if topic:
         with liveness, liveness.waiting():
             return topic, open_reader(stream, topic, num_workers, console.say)
+    wanted = Wanted(schema.columns, stream.message_format or schema.format)
     if chief:
-        source = open_files(stream.input_files, config.keeping.model_dir, saved, config.windows.replay_journal, console.say)
+        journal = config.windows.replay_journal
+        source = open_files(stream.input_files, config.keeping.model_dir, saved, journal, console.say, wanted)
     else:
-        source = FileSource(stream.input_files)  # in the chief's order once that is known
+        source = FileSource(stream.input_files, wanted=wanted)  # in the chief's order once that is known
     return source, source.reader
 
 

@@ -1,4 +1,4 @@
-"""Builds the dictionaries that the trainer needs (three pickles) from rows in TSV files, with DuckDB or Apache Spark.
+"""Builds the dictionaries that the trainer needs (three pickles) from files of rows, with DuckDB or Apache Spark.
 
     python tools/process_data.py data/day_*.gz --output_dir=dictionaries
     python tools/process_data.py data/day_*.gz --output_dir=dictionaries --engine=spark --spark_master=spark://host:7077
@@ -10,6 +10,8 @@ row that it would refuse counts nowhere and is reported by reason. Empty lines a
 
 Ids depend on the rows alone, not on the order of files, the engine or the number of threads: integer columns, then one OOV id a
 category column, then the kept values by column, falling count, and bytes of the value.
+
+A file is TSV unless it is Parquet, or its name ends in .csv or .jsonl (and then .gz): DuckDB reads those, too.
 """
 
 import argparse
@@ -124,7 +126,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         ("threads", int, len(os.sched_getaffinity(0)), "of the engine on this machine; a cluster has its own"),
         ("report", str, "", "the report in JSON; empty: report.json in the output_dir"),
     ]
-    p.add_argument("files", nargs="+", metavar="FILE_OR_GLOB", help="TSV without a header, one row a line; gzipped if named .gz")
+    files = "TSV, CSV (.csv), JSON objects (.jsonl), each plain or .gz, with a header of the columns' names or without; Parquet"
+    p.add_argument("files", nargs="+", metavar="FILE_OR_GLOB", help=files)
     for name, kind, default, text in flags:
         shown = "" if default in (None, "") else f" (default: {default})"
         p.add_argument(f"--{name}", type=kind, default=default, required=default is None, metavar="X", help=text + shown)

@@ -79,7 +79,7 @@ class DuckDB:
             tqdm.tqdm(total=size, unit="B", unit_scale=True, desc="rows", disable=None) as bar,
             concurrent.futures.ThreadPoolExecutor(1) as reader,
         ):
-            blocks = files_of_rows.read_blocks(files, bar.update)
+            blocks = files_of_rows.read_blocks(files, schema.columns, bar.update)
             rows = files_of_rows.RowReader(files_of_rows.first_rows(blocks, head_rows) if head_rows else blocks)
             chunk, free = self._folder / "even.tsv", self._folder / "odd.tsv"
             ahead = reader.submit(rows.write_chunk, chunk)

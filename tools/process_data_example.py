@@ -2,16 +2,18 @@
 
 import itertools
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from process_data_files import read_blocks
 
+from tfonline.features.column import Column
 from tfonline.features.kinds import KINDS, texts_of
 from tfonline.features.schema import Schema
 from tfonline.formats.patterns import row_pattern
 from tfonline.formats.reasons import REASONS
 from tfonline.formats.recognise import guess, shown
 from tfonline.formats.tsv import Tsv
+from tfonline.stream.messages import Wanted, form_of_lines, has_header
 
 _SEARCHED_ROWS = 10_000_000  # about a minute
 _GUESSED_ROWS = 1000
@@ -29,7 +31,7 @@ def describe_first_bad_row(files: Iterable[str], schema: Schema, head_rows: int)
       Sentences, each with a space in front of it; '' where the first ten million rows are good ones.
     """
     check = _Check(schema)
-    rows = itertools.islice(_rows(files), min(head_rows or _SEARCHED_ROWS, _SEARCHED_ROWS))
+    rows = itertools.islice(_rows(files, schema.columns), min(head_rows or _SEARCHED_ROWS, _SEARCHED_ROWS))
     for path, number, row in rows:
         if problem := check.problem(row):
             # The rows behind it tell a CSV file from one line with commas.
@@ -67,11 +69,11 @@ class _Check:
         return f"{column.name} is {shown(field.encode())}, expected is {texts_of(column).expected}"
 
 
-def _rows(files: Iterable[str]) -> Iterator[tuple[str, int, bytes]]:
+def _rows(files: Iterable[str], columns: Sequence[Column]) -> Iterator[tuple[str, int, bytes]]:
     """(file, number of the line, row) of each line that is not empty."""
     for path in files:
-        number = 0
-        for block in read_blocks([path]):
+        number = has_header(path, Wanted(columns, lines=form_of_lines(path)))
+        for block in read_blocks([path], columns):
             for line in block.split(b"\n")[:-1]:
                 number += 1
                 if line:

@@ -1,25 +1,37 @@
-"""The files of process_data: their lines, and the lines that are no rows whatever their columns."""
+"""The files of process_data: their rows as lines of TSV, and the lines that are no rows whatever their columns."""
 
 import collections
+import contextlib
+import os
 import pathlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
+from tfonline.features.column import Column
 from tfonline.lifecycle import Exit, UserError
+from tfonline.stream.messages import Wanted, form_of_lines, has_header, is_parquet, open_messages
 from tfonline.stream.row_files import open_rows
 
 BLOCK_BYTES = 1 << 20  # read at once, up to the end of a line
 LINE_BYTES = 1 << 20  # a longer line, its line feed counted, is no row (Kafka takes 1 MB by default)
+_ROWS_AT_ONCE = 4096  # of files of another form
 CHUNK_BYTES = 64 << 20  # handed to DuckDB at once
 
 
-def read_blocks(files: Iterable[str], progress: Callable[[int], object] = lambda _: None) -> Iterator[bytes]:
+def read_blocks(
+    files: Iterable[str], columns: Sequence[Column], progress: Callable[[int], object] = lambda _: None
+) -> Iterator[bytes]:
     """Yields whole lines, each with its line feed, about 1 MiB at a time; the last line of a file gets one if it has none.
 
-    `progress` is called with the bytes read since its last call, as they lie on disk. Raises UserError for a file that cannot be
-    read (exit 66), is damaged or has no lines (65).
+    Files of another form give the lines that TSV would have. `progress` is called with the bytes read since its last call, as they
+    lie on disk. Raises UserError for a file that cannot be read (exit 66), is damaged, has no lines or lacks a column (65).
     """
     for path in files:
-        yield from _read_file(path, progress)
+        yield from _read_rows(path, columns, progress) if is_other(path, columns) else _read_file(path, progress)
+
+
+def is_other(path: str, columns: Sequence[Column]) -> bool:
+    """Whether a file is Parquet, or its lines are not TSV, or stand below a header. Raises UserError if it cannot be read."""
+    return is_parquet(path) or form_of_lines(path) != "tsv" or has_header(path, Wanted(columns))
 
 
 def damaged(path: str, problem: object) -> UserError:
@@ -100,6 +112,18 @@ def _read_file(path: str, progress: Callable[[int], object]) -> Iterator[bytes]:
             yield block
             progress(file.disk_bytes - position)
             position = file.disk_bytes
+
+
+def _read_rows(path: str, columns: Sequence[Column], progress: Callable[[int], object]) -> Iterator[bytes]:
+    with contextlib.closing(open_messages(path, Wanted(columns, lines=form_of_lines(path)))) as file:
+        some = file.take(_ROWS_AT_ONCE)[file.header :]
+        while some or not file.at_end:
+            if max(map(len, some), default=0) >= LINE_BYTES:
+                raise too_long(path)
+            # A line end in a text makes it a bad row, and must not make it two.
+            yield b"".join(row.replace(b"\n", b"\r") + b"\n" for row in some)
+            some = file.take(_ROWS_AT_ONCE)
+    progress(os.path.getsize(path))
 
 
 def _is_utf8(data: bytes) -> bool:

@@ -17,7 +17,7 @@ import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from process_data_files import LINE_BYTES, damaged, first_rows, read_blocks, too_long
+from process_data_files import LINE_BYTES, damaged, first_rows, is_other, read_blocks, too_long
 from process_data_sql import Dialect, count_sql
 
 from tfonline.features.schema import Schema
@@ -107,12 +107,12 @@ class Spark:
     def count(self, files: list[str], schema: Schema, head_rows: int) -> None:
         """Makes the table `chunk_counts`, when it is asked for."""
         for path in files:
-            _check_readable_by_spark(path)
+            _check_readable_by_spark(path, schema)
         if head_rows:
             # Spark knows no order of rows over files; these are few enough to be read here.
             head = self._folder / "head.tsv"
             with head.open("wb") as f:
-                f.writelines(first_rows(read_blocks(files), head_rows))
+                f.writelines(first_rows(read_blocks(files, schema.columns), head_rows))
             files = [str(head)]
         lines = self._session.read.text([_path_of(f) for f in files], lineSep="\n")
         lines.withColumnRenamed("value", "line").createOrReplaceTempView("lines")
@@ -176,15 +176,18 @@ def _megabytes(memory_limit: str) -> int:
     return megabytes
 
 
-def _check_readable_by_spark(path: str) -> None:
+def _check_readable_by_spark(path: str, schema: Schema) -> None:
     """Raises UserError where Spark would read something else than DuckDB: nothing, a decompressed file, another first line."""
     name = os.path.basename(path)
+    if is_other(path, schema.columns):
+        problem = f"{path} is no TSV without a header, which is all that --engine=spark reads here"
+        raise UserError(f"{problem}. Use --engine=duckdb, or write the rows as TSV.", Exit.FLAGS)
     if name.startswith(("_", ".")) or ":" in path:
         problem = f"{path}: Spark passes over names that begin with an underscore or a dot, and takes none with a colon"
         raise UserError(f"{problem}. Rename it, or use --engine=duckdb.", Exit.NO_INPUT)
     if name.endswith(_DECOMPRESSED):
         raise UserError(f"{path} has a name of a compressed file. Expected TSV, plain or as .gz. Rename or repack it.", Exit.DATA)
-    with contextlib.closing(read_blocks([path])) as blocks:
+    with contextlib.closing(read_blocks([path], schema.columns)) as blocks:
         if next(blocks, b"").startswith(_BYTE_ORDER_MARK):
             problem = f"{path} begins with a byte order mark, which Spark passes over though it makes the first row a bad one"
             raise UserError(f"{problem}. Strip it, or use --engine=duckdb.", Exit.DATA)

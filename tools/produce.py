@@ -5,11 +5,12 @@
     tail -F clicks.tsv | python tools/produce.py -
     python tools/produce.py --synthetic=1000000 --rows_per_sec=5000
 
-Lines are sent as they are, less a carriage return at the end; empty lines are left out. Whether a line is a good row is
-the trainer's to judge. With another --format, a row that its messages cannot carry to the trainer is left out (with json, one with
-a comma, quote, backslash or control character in a value), it is said which, and the exit code is 65. Where the YAML of columns
-says framing: confluent, the schema is registered under the subject TOPIC-value, and each message begins with its id. The last line
-on stdout says what the broker has acknowledged.
+Files are TSV unless they are Parquet, or their names end in .csv or .jsonl (and then .gz): of those --columns says which columns
+make a row. Lines that have the messages' --format are sent as they are, less a carriage return at the end; empty lines are left
+out. Whether a line is a good row is the trainer's to judge. With another --format, a row that its messages cannot carry to the
+trainer is left out (with json, one with a comma, quote, backslash or control character in a value), it is said which, and the exit
+code is 65. Where the YAML of columns says framing: confluent, the schema is registered under the subject TOPIC-value, and each
+message begins with its id. The last line on stdout says what the broker has acknowledged.
 """
 
 import argparse
@@ -27,6 +28,7 @@ from command_line import Parser, at_least, run
 from kafka_cli import Connection, add_connection_options, connection
 from produce_rows import Files, Rows, Synthetic, bursts
 
+from tfonline.features.schema import load_schema
 from tfonline.formats import FORMATS
 from tfonline.lifecycle import Exit, UserError
 
@@ -109,7 +111,7 @@ class Sender:
         """
         from confluent_kafka import KafkaException
 
-        produce, topic, encode = self._producer.produce, self._topic, self._encode
+        produce, topic, encode = self._producer.produce, self._topic, None if rows.are_messages else self._encode
         for line, number in zip(rows.lines, rows.numbers, strict=True):
             target = self.num_queued % self.num_partitions if rows.partition is None else rows.partition
             try:
@@ -186,16 +188,16 @@ class Pace:
         return max(0.0, self._due - now)
 
 
-def encoder(args: argparse.Namespace) -> Encode | None:
-    """Lines as messages of another format; None: as they are. Those of json have the key of the program that tfonline replaces: a
-    list of the columns.
+def encoder(args: argparse.Namespace) -> tuple[str, Encode | None]:
+    """The name of the messages' format, and what makes them of lines of TSV; None: they are as those.
+
+    Messages of json have the key of the program that tfonline replaces: a list of the columns.
 
     Raises:
       UserError: the file of columns cannot be read (exit 66) or is wrong (64); or see Registry.register.
     """
     if (args.format or "tsv") == "tsv" and args.columns == _COLUMNS:
-        return None
-    from tfonline.features.schema import load_schema
+        return "tsv", None
     from tfonline.formats.make import format_of
     from tfonline.formats.of_batches import OfBatches
     from tfonline.settings.stream import StreamSettings
@@ -205,7 +207,7 @@ def encoder(args: argparse.Namespace) -> Encode | None:
     stream = StreamSettings(message_format=args.format, **flags)
     form = format_of(stream, schema, args.columns)
     if form.name == "tsv":
-        return None
+        return form.name, None
     if isinstance(form, OfBatches) and form.framing == "confluent":
         form.own_id = _registered(stream, f"{args.topic}-value", form.kind, form.schema_of(schema.columns))
     key, write = json.dumps(schema.names).encode() if form.name == "json" else None, form.encode
@@ -217,7 +219,7 @@ def encoder(args: argparse.Namespace) -> Encode | None:
             raise ValueError(f"it is not UTF-8 text (byte {e.start + 1} is 0x{line[e.start]:02x})") from e
         return key, write(fields, schema.columns)
 
-    return encode
+    return form.name, encode
 
 
 def _registered(stream: "StreamSettings", subject: str, kind: str, text: str) -> int:
@@ -232,7 +234,12 @@ def _registered(stream: "StreamSettings", subject: str, kind: str, text: str) ->
 
 def _parse(argv: list[str]) -> argparse.Namespace:
     parser = Parser(prog="produce.py", description="Sends rows to a Kafka topic.")
-    parser.add_argument("files", nargs="*", metavar="FILE", help="rows as TSV, plain or .gz; -: stdin")
+    parser.add_argument(
+        "files",
+        nargs="*",
+        metavar="FILE",
+        help="rows as TSV, CSV (.csv) or JSON objects (.jsonl), plain or .gz, or Parquet; -: TSV from stdin",
+    )
     parser.add_argument("--file1", help="the file for partition 0, side by side with --file2")
     parser.add_argument("--file2", help="the file for partition 1")
     parser.add_argument("--synthetic", type=at_least(1), metavar="N", help="make N rows instead, with a known best score")
@@ -251,11 +258,11 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         "--format",
         choices=tuple(FORMATS),
         default="",
-        help="of the messages; the rows are TSV in any case (default: as --columns says, else tsv)",
+        help="of the messages, whatever the files are (default: as --columns says, else tsv)",
     )
     parser.add_argument("--registry_url", default="", help="of the schema registry, where the YAML says framing: confluent")
     parser.add_argument("--registry_properties_file", default="", metavar="FILE", help="key=value lines; the place for its secrets")
-    parser.add_argument("--columns", default=_COLUMNS, help="of the rows, for another --format")
+    parser.add_argument("--columns", default=_COLUMNS, help="of the rows, for another --format and for files that are not TSV")
     parser.add_argument("--rows_per_sec", type=at_least(0), default=0, help="0: as fast as it goes (default)")
     parser.add_argument("--limit", type=at_least(1), metavar="N", help="send N rows at most")
     parser.add_argument("--loop", action="store_true", help="begin again at the end, until Ctrl-C")
@@ -287,11 +294,11 @@ def main(argv: list[str]) -> int:
     1 if the broker did not take all, 65 if a row has no message in this format, 130 if Ctrl-C came before the end.
     """
     args = _parse(argv)
-    files = Files(args.files)
     made = None
     if args.synthetic:
         made = Synthetic(min(args.synthetic, args.limit or args.synthetic), args.seed, args.id_lifetime, args.data)
-    encode = encoder(args)
+    form, encode = encoder(args)
+    files = Files(args.files, form, lambda: load_schema(args.columns).columns)
     interrupt = Interrupt()
     sender = Sender(connection(args), args.topic, encode, interrupt)
     if made:

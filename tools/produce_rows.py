@@ -1,12 +1,18 @@
 """The rows that produce.py sends: from files, from stdin or made, with the line that each is from, in bursts."""
 
+import contextlib
 import itertools
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
+from tfonline.formats.header import WITH_HEADER
 from tfonline.lifecycle import Exit, UserError
+from tfonline.stream.messages import Messages, Wanted, form_of_lines, is_parquet, open_messages
 from tfonline.stream.row_files import open_rows
+
+if TYPE_CHECKING:
+    from tfonline.features.column import Column
 
 _BLOCK_BYTES = 256 * 1024
 _BURST_ROWS = 2000
@@ -20,12 +26,14 @@ class Rows(NamedTuple):
       lines: their texts.
       source: the file that they are from, or what made them.
       numbers: the line in that file of each, counted from 1.
+      are_messages: whether they have the messages' format already.
     """
 
     partition: int | None
     lines: list[bytes]
     source: str
     numbers: Sequence[int]
+    are_messages: bool = False
 
     def part(self, first: int, stop: int) -> "Rows":
         """Rows first .. stop of these."""
@@ -40,14 +48,23 @@ class Files:
       num_empty: lines left out because nothing stood in them.
     """
 
-    def __init__(self, names: list[str]):
-        """Raises UserError if one cannot be opened (exit 66) or is named .gz and is no gzip (65), before a row of any is sent."""
-        self._names = names
+    def __init__(self, names: list[str], message_format: str = "tsv", columns: "Callable[[], Sequence[Column]]" = tuple):
+        """Raises UserError if one cannot be opened (exit 66) or is damaged (65), before a row of any is sent.
+
+        Args:
+          names: of the files.
+          message_format: the name of the messages' format: lines that have it, and are not TSV, are messages as they are.
+          columns: of the rows, asked for where a file is not TSV.
+        """
+        self._names, self._message_format, self._columns = names, message_format, columns
         self.num_returns = 0
         self.num_empty = 0
         for name in names:
-            with _open(name):
-                pass
+            if _is_tsv(name):
+                with _open(name):
+                    pass
+            else:
+                self._messages(name).close()
 
     def one_after_the_other(self) -> Iterator[Rows]:
         """The rows of the first file, then those of the second, ..., to the partitions in turn."""
@@ -65,7 +82,32 @@ class Files:
                 else:
                     yield rows._replace(partition=k)
 
+    def _messages(self, name: str) -> Messages:
+        if not self._are_messages(name):
+            return open_messages(name, Wanted(self._columns(), lines=form_of_lines(name)))
+        columns = self._columns() if self._message_format in WITH_HEADER else ()
+        return open_messages(name, Wanted(columns, self._message_format))
+
+    def _are_messages(self, name: str) -> bool:
+        return form_of_lines(name) == self._message_format and not is_parquet(name)
+
     def _blocks(self, name: str) -> Iterator[Rows]:
+        return self._lines(name) if _is_tsv(name) else self._rows_of_messages(name)
+
+    def _rows_of_messages(self, name: str) -> Iterator[Rows]:
+        number = 1
+        with contextlib.closing(self._messages(name)) as file:
+            while not file.at_end:
+                try:
+                    messages = file.take(_BURST_ROWS)
+                except UserError as e:
+                    raise UserError(f"{e} The rows before were sent.", e.code) from e
+                skipped = int(file.header and number == 1)
+                rows = self._clean(name, number + skipped, messages[skipped:])
+                yield rows._replace(are_messages=self._are_messages(name))
+                number += len(messages)
+
+    def _lines(self, name: str) -> Iterator[Rows]:
         rest, number = b"", 1
         with _open(name) as file:
             try:
@@ -139,6 +181,10 @@ def bursts(source: Callable[[], Iterator[Rows]], rate: int, loop: bool, limit: i
                     return
         if loop and left == before:
             raise UserError("--loop over input without a row would never end. Name a file with rows.", Exit.NO_INPUT)
+
+
+def _is_tsv(name: str) -> bool:
+    return name == "-" or not (is_parquet(name) or form_of_lines(name) != "tsv")
 
 
 def _open(name: str) -> BinaryIO:

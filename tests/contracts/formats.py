@@ -159,6 +159,21 @@ def what_is_wrong_is_said(form, refused):
         assert explain(message, columns_of(SMALL), form), message
 
 
+def it_says_what_it_holds_whatever_the_columns(form, refused):
+    if not form.lines:
+        return
+    [message] = encoded(form, [ROW])
+    found = form.contents(message)
+    assert isinstance(found, dict) == form.named
+    of_columns = [found[name] for name in SMALL.names] if form.named else found
+    assert [str(value) for value in of_columns] == ROW
+    try:
+        form.contents(b"\xff\xfe")
+    except ValueError:
+        return
+    raise AssertionError("what is no text at all is no message")
+
+
 def it_knows_its_own_messages(form, refused):
     if not form.lines:
         assert not any(form.resembles(text, 5) for text in ("", "a", "1\t2\t3\t4\t5", "{}", "\0\0"))
@@ -180,7 +195,7 @@ def it_is_made_again_of_plain_data(form, refused):
 CHECKS = (
     fields_come_back, a_value_may_be_missing, a_refused_row_is_refused_alone, a_damaged_message_is_refused,
     no_row_is_lost_doubled_or_moved, an_example_is_taken, what_is_written_is_read_or_its_field_is_named, serving_can_run_it,
-    what_is_wrong_is_said, it_knows_its_own_messages, it_is_made_again_of_plain_data,
+    what_is_wrong_is_said, it_says_what_it_holds_whatever_the_columns, it_knows_its_own_messages, it_is_made_again_of_plain_data,
 )  # fmt: skip
 
 

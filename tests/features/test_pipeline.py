@@ -257,8 +257,8 @@ class Pieces:
 
     def _pieces(self, partition, start, stop):
         for size in itertools.cycle(self._sizes):
-            yield []
-            yield self._source.partitions[partition][start : min(start + size, stop)]
+            yield start, []
+            yield start, self._source.partitions[partition][start : min(start + size, stop)]
             start += size
             if start >= stop:
                 return

@@ -3,6 +3,7 @@
 import gzip
 import json
 
+import duckdb
 import numpy as np
 import pytest
 from checkpoint_helpers import saved
@@ -11,6 +12,7 @@ from rows import make_dictionaries, make_rows
 
 from tfonline import config as flags
 from tfonline.evaluate.progressive import PREDICTION
+from tfonline.features.schema import load_schema
 from tfonline.lifecycle import UserError
 from tfonline.train import run
 
@@ -215,3 +217,51 @@ def test_an_error_in_the_middle_of_a_file_reaches_the_user(train, day, tmp_path)
     with pytest.raises(UserError, match=r"day_1\.gz is no whole gzip file: .*, after [\d,]+ bytes of rows") as e:
         train()
     assert e.value.code == 65
+
+
+def parquet_of(path, rows):
+    names = load_schema("configs/criteo.yaml").names
+    with duckdb.connect() as con:
+        con.execute(f"CREATE TABLE rows ({', '.join(f'{name} VARCHAR' for name in reversed(names))})")
+        con.executemany(f"INSERT INTO rows VALUES ({', '.join('?' * len(names))})", [list(reversed(row)) for row in rows])
+        con.execute(f"COPY rows TO '{path}' (FORMAT parquet)")
+
+
+def test_rows_under_a_header_and_of_parquet_train_the_model_that_lines_train(train, day, tmp_path):
+    day(1, 0, 100)
+    fields = [row.decode().split("\t") for row in ROWS[:100]]
+    header = load_schema("configs/criteo.yaml").names
+    (tmp_path / "rows.csv").write_text("\n".join(",".join(reversed(line)) for line in [header, *fields]) + "\n")
+    parquet_of(tmp_path / "rows.parquet", fields)
+    of_files = {
+        "lines": {},
+        "csv": {"input_files": f"{tmp_path}/rows.csv", "message_format": "csv"},
+        "parquet": {"input_files": f"{tmp_path}/rows.parquet"},
+    }
+    scored = {}
+    for name, settings in of_files.items():
+        # A header takes an offset, so that windows of as many offsets would hold other rows.
+        whole = {"window_rows": 1000, "model_dir": str(tmp_path / name), "save_predictions": True}
+        assert train(**whole, **settings)["next"] == [101 if name == "csv" else 100]
+        scored[name] = np.fromfile(tmp_path / name / "predictions.bin", PREDICTION)
+    assert len(scored["lines"]) == 100
+    np.testing.assert_array_equal(scored["csv"]["offset"], np.arange(1, 101))
+    for name in ("csv", "parquet"):
+        np.testing.assert_array_equal(scored[name]["logit"], scored["lines"]["logit"])
+        np.testing.assert_array_equal(scored[name]["label"], scored["lines"]["label"])
+
+
+def test_windows_of_parquet_are_replayed_and_a_new_file_comes_behind(train, tmp_path):
+    fields = [row.decode().split("\t") for row in ROWS]
+    parquet_of(tmp_path / "day_1", fields[:70])
+    assert train(save_predictions=True)["next"] == [70]
+    again = {"model_dir": str(tmp_path / "again"), "replay_journal": f"{tmp_path}/model/windows.jsonl"}
+    assert train(save_predictions=True, **again)["next"] == [70]
+    first, second = (np.fromfile(tmp_path / name / "predictions.bin", PREDICTION) for name in ("model", "again"))
+    np.testing.assert_array_equal(first, second)
+    parquet_of(tmp_path / "day_2", fields[70:])
+    summary = train()
+    assert (summary["next"], summary["rows"]) == ([70, 50], 120)
+    parquet_of(tmp_path / "day_1", fields[1:71])
+    with pytest.raises(UserError, match="day_1 does not begin as it did: it was replaced"):
+        train()

@@ -8,6 +8,7 @@ A format is one module with one class, and knows of bytes what nobody else has t
 - `encode` is its inverse, for the tools: `decode` gives back what it writes, field by field. A text that the format has no place
   for it refuses, and names the field. It needs no TensorFlow, so that the tools start fast.
 - `texts` finds a refused message's texts once more, in Python, to say what is wrong with it.
+- `contents` is what a message holds where nobody has said yet which columns there are, for tools/schema.py.
 - `example` is a message that `decode` takes.
 - `expected`, `resembles` and `fault` are the words for messages that turn out to be something else (see recognise).
 
@@ -78,6 +79,15 @@ class Format(Protocol):
 
         Raises:
           ValueError: it has none; what is wrong with it, in words.
+        """
+
+    def contents(self, message: bytes) -> dict[str, Any] | list[Any]:
+        """What a message holds, whatever the columns: values by name, objects inside objects, or values by place.
+
+        Only formats of lines have it: what other messages hold their schema says.
+
+        Raises:
+          ValueError: it is no message of this format; what is wrong with it, in words.
         """
 
     def example(self, columns: "Sequence[Column]") -> bytes:

@@ -50,6 +50,10 @@ class Csv(EachByPython):
         """See Format."""
         return one_a_column(_fields(message), columns)
 
+    def contents(self, message: bytes) -> list[str]:
+        """See Format."""
+        return _fields(message)
+
     def example(self, columns: "Sequence[Column]") -> bytes:
         """See Format."""
         return self.encode(example_fields(columns), columns)

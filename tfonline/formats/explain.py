@@ -2,10 +2,11 @@
 
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from tfonline.features.kinds import KINDS, texts_of
 from tfonline.formats import Format
+from tfonline.formats.by_python import Refused
 from tfonline.formats.reasons import REASONS
 
 if TYPE_CHECKING:
@@ -14,8 +15,24 @@ if TYPE_CHECKING:
 _SHOWN_CHARACTERS = 100
 
 
-def explain(message: bytes, columns: "Sequence[Column]", form: Format) -> str:
-    """One clause, such as `item.price is 'x', expected is a decimal number`; '' of a message that is a row, or has no byte.
+class Examined(NamedTuple):
+    """What a message is.
+
+    Attributes:
+      texts: its columns' texts; [] where it has none.
+      reason: the name of what it is refused for, as in REASONS; '' of a row.
+      column: the name of the column that is wrong; '' where it is none, or not one alone.
+      words: what is wrong, in words; '' of a row, and of a message without a byte.
+    """
+
+    texts: list[str]
+    reason: str
+    column: str
+    words: str
+
+
+def examine(message: bytes, columns: "Sequence[Column]", form: Format) -> Examined:
+    """Looks at a message as the trainer does, by Python alone.
 
     Args:
       message: as it came.
@@ -23,17 +40,26 @@ def explain(message: bytes, columns: "Sequence[Column]", form: Format) -> str:
       form: the messages' format.
     """
     if not message:
-        return ""
+        return Examined([], "empty", "", "")
     try:
         texts = form.texts(message, columns)
     except UnicodeDecodeError as e:
-        return f"byte {e.start + 1}, 0x{message[e.start]:02x}, is not UTF-8"
+        return Examined([], "encoding", "", f"byte {e.start + 1}, 0x{message[e.start]:02x}, is not UTF-8")
     except ValueError as e:
-        return str(e)
+        return Examined([], REASONS[e.reason] if isinstance(e, Refused) else "fields", "", str(e))
     # The label's mistake before a number's, as the reasons are counted.
     for column, text in sorted(zip(columns, texts, strict=True), key=lambda pair: REASONS.index(KINDS[pair[0].kind].reason)):
         expected = texts_of(column)
         if not re.fullmatch(expected.pattern, text):
             shown = repr(text) if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]!r}..."
-            return f"{column.path or column.name} is {shown}, expected is {expected.expected}"
-    return ""
+            words = f"{column.path or column.name} is {shown}, expected is {expected.expected}"
+            return Examined([], KINDS[column.kind].reason or "fields", column.name, words)
+    return Examined(texts, "", "", "")
+
+
+def explain(message: bytes, columns: "Sequence[Column]", form: Format) -> str:
+    """One clause, such as `item.price is 'x', expected is a decimal number`; '' of a message that is a row, or has no byte.
+
+    Args: see examine.
+    """
+    return examine(message, columns, form).words

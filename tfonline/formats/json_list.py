@@ -5,6 +5,7 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from tfonline.formats.by_python import Refused
 from tfonline.formats.writing import check_writable, example_fields, one_a_column
 
 if TYPE_CHECKING:
@@ -52,9 +53,13 @@ class JsonList:
 
     def texts(self, message: bytes, columns: "Sequence[Column]") -> list[str]:
         """See Format."""
+        return one_a_column(["" if value is None else str(value) for value in self.contents(message)], columns)
+
+    def contents(self, message: bytes) -> list[str | int | None]:
+        """See Format."""
         if not re.fullmatch(_LIST, message.decode()):
-            raise ValueError("it is no JSON list of plain strings, whole numbers and null")
-        return one_a_column(["" if value is None else str(value) for value in json.loads(message)], columns)
+            raise Refused("json", "it is no JSON list of plain strings, whole numbers and null")
+        return json.loads(message)
 
     def example(self, columns: "Sequence[Column]") -> bytes:
         """See Format."""

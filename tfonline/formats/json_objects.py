@@ -71,6 +71,10 @@ class JsonObjects(EachByPython):
         """See Format."""
         return read(message, columns)
 
+    def contents(self, message: bytes) -> dict[str, Any]:
+        """See Format."""
+        return _object(message)
+
     def example(self, columns: "Sequence[Column]") -> bytes:
         """See Format."""
         return self.encode(example_fields(columns), columns)
@@ -110,6 +114,11 @@ def read(message: bytes, columns: "Sequence[Column]") -> list[str]:
     Raises:
       Refused: the message is no JSON object, or a value no text, number or truth; says the path and what was expected.
     """
+    row = _object(message)
+    return [_text_at(row, column) for column in columns]
+
+
+def _object(message: bytes) -> dict[str, Any]:
     try:
         message.decode()
         row = msgspec.json.decode(message)
@@ -119,7 +128,7 @@ def read(message: bytes, columns: "Sequence[Column]") -> list[str]:
         raise Refused("json", f"it is no JSON: {e}") from None
     if not isinstance(row, dict):
         raise Refused("json", f"it is a JSON {_type_of(row)}, expected is an object")
-    return [_text_at(row, column) for column in columns]
+    return row
 
 
 def _text_at(row: dict[str, Any], column: "Column") -> str:

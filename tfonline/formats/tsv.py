@@ -43,6 +43,10 @@ class Tsv:
         """See Format."""
         return one_a_column(message.decode().split("\t"), columns)
 
+    def contents(self, message: bytes) -> list[str]:
+        """See Format."""
+        return message.decode().split("\t")
+
     def example(self, columns: "Sequence[Column]") -> bytes:
         """See Format."""
         return self.encode(example_fields(columns), columns)

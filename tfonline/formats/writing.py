@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tfonline.features.kinds import texts_of
+from tfonline.formats.by_python import Refused
 
 if TYPE_CHECKING:
     from tfonline.features.column import Column
@@ -37,11 +38,11 @@ def one_a_column(fields: list[str], columns: "Sequence[Column]") -> list[str]:
     """The fields.
 
     Raises:
-      ValueError: they are more or fewer than the columns, or one holds a line end.
+      Refused: they are more or fewer than the columns, or one holds a line end.
     """
     if len(fields) != len(columns):
-        raise ValueError(f"it has {len(fields)} {'field' if len(fields) == 1 else 'fields'}, expected are {len(columns)}")
+        raise Refused("fields", f"it has {len(fields)} {'field' if len(fields) == 1 else 'fields'}, expected are {len(columns)}")
     for column, field in zip(columns, fields, strict=True):
         if "\n" in field or "\r" in field:
-            raise ValueError(f"{column.name} holds a line end")
+            raise Refused("fields", f"{column.name} holds a line end")
     return fields

@@ -29,8 +29,9 @@ class StreamSettings:
     reader_processes: int = flag(0, "Processes that read the topic for this trainer, each by a consumer of its own, where one "
                                  "Python process (some 0.3 million rows a second) keeps a GPU waiting. 0: the trainer's "
                                  "own. The rows and their order are the same. Needs --reader=consumer or auto.", lower=0)
-    input_files: str = flag("", "Train from these TSV files (comma separated, globs, .gz) and not from Kafka; "
-                            "each file is a partition. New files may come between two runs.")
+    input_files: str = flag("", "Train from these files (comma separated, globs) and not from Kafka; each is a partition. "
+                            "Lines of the --message_format, plain or .gz, with a header or without, or Parquet. New files may "
+                            "come between two runs.")
     kafka_property: tuple[str, ...] = flag((), "A librdkafka property, key=value. May be repeated. Secrets belong "
                                            "in --kafka_properties_file.")
     kafka_properties_file: str = flag("", "File of librdkafka properties, one key=value a line, # comments. Its "

@@ -1,13 +1,13 @@
-"""Files as a stream: each file is a partition, a line a row, and the number of a line its offset.
+"""Files as a stream: each file is a partition, a line or a row of Parquet a row, and its number the offset.
 
 Offsets are lists, one number a file, so each file keeps its place in the list for the life of a model, and a file that appears
 later takes a place behind all others, wherever its name sorts. The checkpoint and the journal both hold the list of files: the
 journal's is the longer one where a window of a new file was planned and the run then ended without a checkpoint.
 """
 
+import contextlib
 import dataclasses
 import hashlib
-import itertools
 import os
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +15,7 @@ from typing import Any
 
 from tfonline.lifecycle import Exit, Stop, UserError
 from tfonline.stream.journal import files_in_journal
+from tfonline.stream.messages import Wanted, open_messages
 from tfonline.stream.readers.files import FileReader
 from tfonline.stream.row_files import find_files, open_rows
 
@@ -28,7 +29,7 @@ class InputFile:
     Attributes:
       name: as the pattern gave it.
       bytes: its size on disk.
-      rows: its lines.
+      rows: its lines, a header among them, or its rows of Parquet.
       ends_line: whether its last row has a line end. Where it has none, what is appended changes that row.
       head: SHA-256 of its first 64 KiB on disk, of all where it is smaller: hexadecimal.
     """
@@ -41,14 +42,15 @@ class InputFile:
 
 
 class FileSource:
-    """TSV files, plain or .gz: each a partition. The admin side; it has a reader.
+    """Files of lines, plain or .gz, or of Parquet: each a partition. The admin side; it has a reader.
 
-    The files are listed and their lines counted at the start; a file must not change while it is trained from. The reader reads
+    The files are listed and their rows counted at the start; a file must not change while it is trained from. The reader reads
     each once more. Between two runs a file may grow at its end.
 
     Args:
       pattern: paths or globs, comma separated.
       paths: the files, in the order of their partitions; None: those of the pattern, a glob's by number (day_8 before day_10).
+      wanted: what is to be made of their rows.
 
     Attributes:
       name: the pattern.
@@ -60,9 +62,9 @@ class FileSource:
 
     topic_id = ""
 
-    def __init__(self, pattern: str, paths: Sequence[str] | None = None):
+    def __init__(self, pattern: str, paths: Sequence[str] | None = None, wanted: Wanted = Wanted()):  # noqa: B008 - a tuple
         self.name = pattern
-        self.reader = FileReader(find_files(pattern.split(",")) if paths is None else paths)
+        self.reader = FileReader(find_files(pattern.split(",")) if paths is None else paths, wanted)
         self._found: dict[str, InputFile] = {}
 
     @property
@@ -80,9 +82,9 @@ class FileSource:
         """The files, in the order of their partitions. The first call reads each to its end, to count its lines.
 
         Raises:
-          UserError: a file cannot be read (exit 66), or is no whole gzip file (65).
+          UserError: a file cannot be read (exit 66), is no whole file, or does not have the columns (65).
         """
-        self._found |= {path: _look_at(path) for path in self.paths if path not in self._found}
+        self._found |= {path: _look_at(path, self.reader.wanted) for path in self.paths if path not in self._found}
         return [self._found[path] for path in self.paths]
 
     def begins(self) -> list[int]:
@@ -90,7 +92,7 @@ class FileSource:
         return [0] * self.num_partitions
 
     def ends(self) -> list[int]:
-        """The number of lines of each file, as counted at the start. May raise what `files` raises."""
+        """The number of rows of each file, as counted at the start. May raise what `files` raises."""
         return [file.rows for file in self.files]
 
     def wait_for_rows(self, ends: Sequence[int], stop: Stop, secs: float) -> bool:
@@ -99,16 +101,16 @@ class FileSource:
         return False
 
     def fetch(self, ranges: Mapping[int, tuple[int, int]]) -> dict[int, list[tuple[int, bytes]]]:
-        """The lines of each range of a file's lines, `[start, stop)`, counted from 0: number and line. The reader does not move.
+        """The rows of each range of a file's rows, `[start, stop)`, counted from 0: number and message. The reader does not move.
 
         Raises:
-          UserError: a file cannot be read (exit 66), or is no whole gzip file (65).
+          UserError: a file cannot be read (exit 66), is no whole file, or does not have the columns (65).
         """
         found = {}
         for partition, (start, stop) in ranges.items():
-            with open_rows(self.paths[partition]) as file:
-                lines = itertools.islice(file, start, stop)
-                found[partition] = [(number, line.rstrip(b"\n")) for number, line in enumerate(lines, start)]
+            with contextlib.closing(open_messages(self.paths[partition], self.reader.wanted, start)) as file:
+                messages = list(enumerate(file.take(stop - start), start))
+                found[partition] = messages[file.header and start == 0 :]
         return found
 
     def take_order(self, files: Sequence[dict[str, Any]]) -> None:
@@ -126,7 +128,14 @@ class FileSource:
         self.reader.close()
 
 
-def open_files(pattern: str, model_dir: str, saved: Any, replay_journal: str, say: Callable[[str], None]) -> FileSource:
+def open_files(
+    pattern: str,
+    model_dir: str,
+    saved: Any,
+    replay_journal: str,
+    say: Callable[[str], None],
+    wanted: Wanted = Wanted(),  # noqa: B008 - a tuple
+) -> FileSource:
     """The files of --input_files, each at the place in the list that it has in the checkpoint or the journal.
 
     Args:
@@ -135,6 +144,7 @@ def open_files(pattern: str, model_dir: str, saved: Any, replay_journal: str, sa
       saved: what its newest checkpoint holds; None for a new model.
       replay_journal: as in the flag: a new model takes the places of the files from this journal.
       say: told of new files, and of a list whose names are not known.
+      wanted: what is to be made of their rows.
 
     Raises:
       UserError: a file that the model was trained from is missing or is another one now (exit 78), the pattern means no file or
@@ -144,7 +154,7 @@ def open_files(pattern: str, model_dir: str, saved: Any, replay_journal: str, sa
     position: list[int] = []
     if saved is not None:
         if saved.contract.get("topic") != pattern:
-            return FileSource(pattern)  # the contract is checked next, and says it better
+            return FileSource(pattern, wanted=wanted)  # the contract is checked next, and says it better
         position, of_checkpoint = saved.position.next, [InputFile(**file) for file in saved.position.files_read]
         if [a.name for a in known[: len(of_checkpoint)]] != [b.name for b in of_checkpoint[: len(known)]]:
             raise UserError(
@@ -154,10 +164,10 @@ def open_files(pattern: str, model_dir: str, saved: Any, replay_journal: str, sa
             )
         known = max(known, of_checkpoint, key=len)
         if not known:
-            return _in_former_order(pattern, len(position), "the checkpoint", say)
+            return _in_former_order(pattern, len(position), "the checkpoint", say, wanted)
     elif replay_journal:
         if not (replayed := [InputFile(**file) for file in files_in_journal(replay_journal)]):
-            return _in_former_order(pattern, None, replay_journal, say)
+            return _in_former_order(pattern, None, replay_journal, say, wanted)
         known, position = _found_again(replayed, find_files(pattern.split(","))), [file.rows for file in replayed]
     trained = [*position, *[0] * (len(known) - len(position))]
     missing = [(file.name, "is missing") for file in known if not os.path.isfile(file.name)]
@@ -165,7 +175,7 @@ def open_files(pattern: str, model_dir: str, saved: Any, replay_journal: str, sa
     found = find_files(pattern.split(","))
     names = [file.name for file in known]
     new = [path for path in found if path not in names]
-    source = FileSource(pattern, names + new)
+    source = FileSource(pattern, names + new, wanted)
     now = source.files
     _refuse(
         [(file.name, _why_changed(file, now[p], trained[p])) for p, file in enumerate(known)], "that the model was trained from"
@@ -175,10 +185,10 @@ def open_files(pattern: str, model_dir: str, saved: Any, replay_journal: str, sa
     return source
 
 
-def _in_former_order(pattern: str, num_partitions: int | None, what: str, say: Callable[[str], None]) -> FileSource:
+def _in_former_order(pattern: str, num_partitions: int | None, what: str, say: Callable[[str], None], wanted: Wanted) -> FileSource:
     """The files in the order that all checkpoints and journals without names are in: of a glob, that of their names' letters."""
     parts = [sorted(find_files([part])) for part in pattern.split(",")]
-    source = FileSource(pattern, [path for part in parts for path in part])
+    source = FileSource(pattern, [path for part in parts for path in part], wanted)
     if num_partitions is not None and num_partitions != source.num_partitions:
         raise UserError(
             f"{what} has offsets of {num_partitions} files but not their names, and --input_files={pattern} means "
@@ -248,7 +258,11 @@ def _refuse(problems: Sequence[tuple[str, str]], which: str) -> None:
         )
 
 
-def _look_at(path: str) -> InputFile:
+def _look_at(path: str, wanted: Wanted) -> InputFile:
+    with contextlib.closing(open_messages(path, wanted)) as file:  # what it lacks is said now
+        if (rows := file.num_rows) is not None:
+            size = os.path.getsize(path)
+            return InputFile(path, size, rows, True, _head(path, size))
     rows, block, last = 0, b"", b"\n"
     with open_rows(path) as file:
         while block := file.read1():

@@ -12,14 +12,12 @@ _PIECE_SPEC = (tf.TensorSpec([None], tf.string), tf.TensorSpec([None], tf.int64)
 
 
 def generated_rows(
-    pieces: Callable[[int, int, int], Iterable[list[bytes]]], partition: tf.Tensor, start: tf.Tensor, stop: tf.Tensor
+    pieces: Callable[[int, int, int], Iterable[tuple[int, list[bytes]]]], partition: tf.Tensor, start: tf.Tensor, stop: tf.Tensor
 ) -> tf.data.Dataset:
-    """A reader's rows from Python: `pieces(partition, start, stop)` gives lists of messages whose offsets have no gap."""
+    """A reader's rows from Python: `pieces(partition, start, stop)` gives messages without a gap, and the offset of their first."""
 
     def generate(p, s, e):
-        offset = int(s)
-        for piece in pieces(int(p), offset, int(e)):
+        for offset, piece in pieces(int(p), int(s), int(e)):
             yield piece, np.arange(offset, offset + len(piece))
-            offset += len(piece)
 
     return tf.data.Dataset.from_generator(generate, args=(partition, start, stop), output_signature=_PIECE_SPEC)

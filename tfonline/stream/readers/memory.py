@@ -42,6 +42,6 @@ class MemorySource:
         """See Reader."""
         return generated_rows(self._pieces, partition, start, stop)
 
-    def _pieces(self, partition: int, start: int, stop: int) -> Iterator[list[bytes]]:
+    def _pieces(self, partition: int, start: int, stop: int) -> Iterator[tuple[int, list[bytes]]]:
         for at in range(start, stop, PIECE_ROWS):
-            yield self.partitions[partition][at : min(at + PIECE_ROWS, stop)]
+            yield at, self.partitions[partition][at : min(at + PIECE_ROWS, stop)]
