@@ -71,7 +71,7 @@ $(VENV)/.spark: $(VENV)/.ready requirements-spark.txt
 	@$(PIP) --no-deps --no-build-isolation -r requirements-spark.txt
 	@touch $@
 
-demo: setup
+demo: setup $(if $(filter feed,$(DATA)),.kafka/.registry)
 	@$(VENV)/bin/python tools/demo.py $(if $(ROWS),--rows=$(ROWS)) $(if $(filter-out 0,$(KEEP)),--keep)$(if $(DATA), --data=$(DATA))
 
 # Two processes, each with a broker of its own: half of the time is waiting for others' processes.

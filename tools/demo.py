@@ -3,6 +3,7 @@
     python tools/demo.py                     100,000 synthetic rows, whose best possible AUC is known
     python tools/demo.py --rows=train.tsv.gz rows of your own in Criteo's format
     python tools/demo.py --data=avazu        synthetic rows of mobile advertising as JSON objects, without dictionaries
+    python tools/demo.py --data=feed         synthetic events of a shop as Avro with a schema registry: nested, with a list
 
 Where there are dictionaries, they are built from the first 5/7 of the rows; the whole stream is trained in order; AUC and log loss
 are over the last 2/7, each row scored before it was learned from. Models are published on the way. Everything lies under runs/demo
@@ -10,16 +11,19 @@ and .kafka. A broker that ran before is used and left running; one that the demo
 """
 
 import argparse
+import contextlib
 import json
 import os
 import pathlib
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import broker
 import numpy as np
+import registry
 import synthetic
 from command_line import Parser, at_least, run
 from confluent_kafka.admin import AdminClient
@@ -46,17 +50,20 @@ class Data(NamedTuple):
       columns: their YAML.
       message_format: of the topic.
       dictionaries: whether the trainer needs them.
+      registry: whether the messages' schemas are in one.
     """
 
     flags: str
     columns: str
     message_format: str
-    dictionaries: bool
+    dictionaries: bool = False
+    registry: bool = False
 
 
 _DATA = {
     "criteo": Data("configs/demo.flags", "configs/criteo.yaml", "tsv", dictionaries=True),
-    "avazu": Data("configs/demo_avazu.flags", "configs/avazu.yaml", "json_objects", dictionaries=False),
+    "avazu": Data("configs/demo_avazu.flags", "configs/avazu.yaml", "json_objects"),
+    "feed": Data("configs/demo_feed.flags", "configs/feed.yaml", "avro", registry=True),
 }
 _GATE_ROWS = 20_000  # as configs/demo.flags has it
 
@@ -77,13 +84,14 @@ def main(argv: list[str]) -> int:
         _stage("starting Apache Kafka")
         stays = args.keep or broker.running() is not None
         bootstrap = broker.start().bootstrap
-        try:
-            line = _stream(rows_file, folder, bootstrap, args.data, made=not args.rows)
-        finally:
-            if not stays:
-                print(f"broker: {broker.stop()}", flush=True)
+        with _registry(args.data, args.keep) as registry_url:
+            try:
+                line = _stream(rows_file, folder, bootstrap, args.data, registry_url, made=not args.rows)
+            finally:
+                if not stays:
+                    print(f"broker: {broker.stop()}", flush=True)
         _stage("what next")
-        print(next_steps(folder, rows_file, bootstrap if stays else "", args.data))
+        print(next_steps(folder, rows_file, bootstrap if stays else "", args.data, registry_url if args.keep else ""))
         print(line, flush=True)
         return Exit.OK
     except subprocess.CalledProcessError as e:
@@ -91,7 +99,22 @@ def main(argv: list[str]) -> int:
         return e.returncode
 
 
-def _stream(rows_file: pathlib.Path, folder: pathlib.Path, bootstrap: str, data: str, made: bool) -> str:
+@contextlib.contextmanager
+def _registry(data: str, keep: bool) -> Iterator[str]:
+    """The URL of a schema registry; '' where the messages need none. One that ran before, or is to be kept, goes on running."""
+    if not _DATA[data].registry:
+        yield ""
+        return
+    _stage("starting a schema registry")
+    stays = keep or registry.running() is not None
+    try:
+        yield registry.start().url
+    finally:
+        if not stays:
+            print(f"registry: {registry.stop()}", flush=True)
+
+
+def _stream(rows_file: pathlib.Path, folder: pathlib.Path, bootstrap: str, data: str, registry_url: str, made: bool) -> str:
     """Topic, dictionaries if any, training; returns the closing line. `made`: the rows are synthetic ones."""
     server = f"--bootstrap_servers={bootstrap}"
     _stage("producing the rows to a fresh topic")
@@ -99,11 +122,13 @@ def _stream(rows_file: pathlib.Path, folder: pathlib.Path, bootstrap: str, data:
         _tool("topic.py", "delete", server, f"--topic={_TOPIC}")
     _tool("topic.py", "create", server, f"--topic={_TOPIC}", f"--partitions={_PARTITIONS}")
     about = _DATA[data]
-    _tool("produce.py", server, f"--topic={_TOPIC}", f"--format={about.message_format}", f"--columns={about.columns}", rows_file)
+    of_registry = [f"--registry_url={registry_url}"] if registry_url else []
+    form = [f"--format={about.message_format}", f"--columns={about.columns}", *of_registry]
+    _tool("produce.py", server, f"--topic={_TOPIC}", *form, rows_file)
     num_rows = sum(KafkaTopic(bootstrap, _TOPIC, "demo", {}, 10.0, Stop(), print).ends())
 
     model_dir, dictionaries = folder / "model", folder / "dictionaries"
-    flags = [server, f"--topic={_TOPIC}", f"--model_dir={model_dir}"]
+    flags = [server, f"--topic={_TOPIC}", f"--model_dir={model_dir}", *of_registry]
     if about.dictionaries:
         _stage("building dictionaries from the first 5/7 of the rows")
         _tool("process_data.py", rows_file, f"--head_rows={num_rows * 5 // 7}", f"--output_dir={dictionaries}")
@@ -135,7 +160,7 @@ def best_auc(num_rows: int, data: str = "criteo") -> float:
     return synthetic.bayes_auc(np.concatenate([block.probability for block in rows(num_rows - first, 1, first)]))
 
 
-def next_steps(folder: pathlib.Path, rows_file: pathlib.Path, bootstrap: str, data: str = "criteo") -> str:
+def next_steps(folder: pathlib.Path, rows_file: pathlib.Path, bootstrap: str, data: str = "criteo", registry_url: str = "") -> str:
     """What to do with what the demo made: commands that work as they stand.
 
     Args:
@@ -143,6 +168,7 @@ def next_steps(folder: pathlib.Path, rows_file: pathlib.Path, bootstrap: str, da
       rows_file: the rows that were trained.
       bootstrap: where the broker goes on running; '' where it does not.
       data: whose columns the rows have.
+      registry_url: where the schema registry goes on running; '' where there is none.
     """
     here, venv = os.path.relpath(folder), os.path.relpath(sys.prefix)
     steps = f"""\
@@ -164,25 +190,27 @@ A score by the model that it published; the second command in another terminal:
         about = _DATA[data]
         known = f"--dictionary_dir={here}/dictionaries " if about.dictionaries else ""
         form = "" if data == "criteo" else f" --data={data} --columns={about.columns} --format={about.message_format}"
+        of_registry = f" --registry_url={registry_url}" if registry_url else ""
         steps += f"""\
 A trainer that stays, and rows for it in another terminal:
     {venv}/bin/python -m tfonline.train --flagfile={about.flags} --bootstrap_servers={bootstrap} --stop_at=never \\
-        {known}--model_dir={here}/model --export_dir={here}/models
-    {venv}/bin/python tools/produce.py --topic={_TOPIC} --synthetic=1000000 --seed=2 --rows_per_sec=500{form}
+        {known}--model_dir={here}/model --export_dir={here}/models{of_registry}
+    {venv}/bin/python tools/produce.py --topic={_TOPIC} --synthetic=1000000 --seed=2 --rows_per_sec=500{form}{of_registry}
 The broker goes on running. It is ended by:
     {venv}/bin/python tools/broker.py stop
 """
+        steps += f"And the registry:\n    {venv}/bin/python tools/registry.py stop\n" if registry_url else ""
     else:
         steps += "For a trainer that stays: make demo KEEP=1 leaves the broker running, and says the command.\n"
     return steps
 
 
 def _as_in_the_topic(row: str, data: str) -> object:
-    """What a client sends for a row of the file: the row, or the object that its message is."""
+    """What a client sends for a row of the file: the row, or an object where messages name their values."""
     about = _DATA[data]
-    if about.message_format != "json_objects":
+    if not find(about.message_format).named:
         return row
-    return json.loads(find(about.message_format).encode(row.split("\t"), load_schema(str(_ROOT / about.columns)).columns))
+    return json.loads(find("json_objects").encode(row.split("\t"), load_schema(str(_ROOT / about.columns)).columns))
 
 
 def _stage(text: str) -> None:

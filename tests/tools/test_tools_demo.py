@@ -56,6 +56,17 @@ def test_the_next_steps_ask_for_an_object_where_the_topic_has_objects(folder):
     assert "--data=avazu --columns=configs/avazu.yaml --format=json_objects" in said
 
 
+def test_the_next_steps_of_a_topic_with_a_registry(folder):
+    (folder / "models" / "1").mkdir(parents=True)
+    (folder / "rows.tsv").write_bytes(next(STREAMS["feed"].rows(1, 1, 0)).lines[0])
+    said = demo.next_steps(folder, folder / "rows.tsv", "localhost:1234", "feed", "http://127.0.0.1:99/apis")
+    [row] = json.loads((folder / "request.json").read_text())["instances"]
+    assert set(row) == {"event", "labels", "user", "item"}
+    assert row["user"]["last_items"][0].startswith("i")
+    assert said.count("--registry_url=http://127.0.0.1:99/apis") == 2
+    assert said.endswith(f"{os.path.relpath(sys.prefix)}/bin/python tools/registry.py stop\n")
+
+
 def test_the_next_steps_with_a_broker_that_stays(folder):
     said = demo.next_steps(folder, folder / "rows.tsv", "localhost:1234")
     assert "It published no model: none passed the gate (demo/models/refused.jsonl says why). Give it more rows." in said
