@@ -10,7 +10,7 @@ from tfonline.config import parse
 from tfonline.features.column import Column
 from tfonline.features.parse import Parse
 from tfonline.features.schema import Schema, load_schema
-from tfonline.formats import separated
+from tfonline.formats import find, separated
 from tfonline.formats.reasons import REASONS
 from tfonline.train import run
 
@@ -62,10 +62,10 @@ def test_rows_of_many_columns_are_checked_as_those_of_few(monkeypatch):
     columns = [("y", "label"), ("a", "category"), ("b", "integer"), ("c", "number"), ("d", "ignore")]
     schema = Schema.model_validate({"name": "t", "columns": [{"name": name, "kind": kind} for name, kind in columns]})
     rows = tf.constant([*(text.encode() for text in TEXTS), b"1\ta\t5\t1\t\xff", *(text.encode() for text in TEXTS[:2])])
-    few = {name: Parse(schema, name)(rows) for name in ("tsv", "json")}
+    few = {name: Parse(schema, find(name))(rows) for name in ("tsv", "json")}
     monkeypatch.setattr(separated, "_LONGEST_PATTERN", 0)
     for name, expected in few.items():
-        tf.nest.map_structure(lambda a, b: np.testing.assert_array_equal(a, b), Parse(schema, name)(rows), expected)
+        tf.nest.map_structure(lambda a, b: np.testing.assert_array_equal(a, b), Parse(schema, find(name))(rows), expected)
     assert len({REASONS[r] for r in few["tsv"].reason}) == 6
 
 

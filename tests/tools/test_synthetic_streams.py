@@ -30,7 +30,7 @@ def test_each_row_is_one_that_the_columns_take(name, message_format):
     schema = load_schema(str(ROOT / "configs" / STREAMS[name].columns))
     rows = [line.decode().split("\t") for line in lines(name, 2000, 1, 0)]
     messages = [find(message_format).encode(row, schema.columns) for row in rows]
-    fields = Parse(schema, message_format)(tf.constant(messages))
+    fields = Parse(schema, find(message_format))(tf.constant(messages))
     assert not fields.reason.numpy().any()
     made = np.concatenate([block.label for block in STREAMS[name].rows(2000, 1, 0)])
     np.testing.assert_array_equal(fields.values["label"][:, 0], made)
