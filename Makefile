@@ -33,7 +33,7 @@ VENV := $(VENV_$(STACK))
 # On a terminal pip shows what it fetches; in a log only what goes wrong.
 PIP := $(VENV)/bin/python -m pip install --disable-pip-version-check $(if $(MAKE_TERMOUT),,--quiet)
 
-.PHONY: setup python programs demo test stacks-test check lint broker bench soak chaos quality vocabulary serve-demo cluster-test security-test clean
+.PHONY: setup python programs demo test stacks-test check lint broker bench soak chaos quality vocabulary formats serve-demo cluster-test security-test clean
 
 setup:
 	@$(MAKE) --silent --no-print-directory -j2 STACK=$(STACK) $(VENV)/.ready .kafka/libs-$(KAFKA_VERSION)
@@ -147,6 +147,9 @@ serve-demo: setup
 	@$(VENV)/bin/python -m benchmarks.serving $(SERVE)
 
 # Four workers on this machine, killed ten times, against one process.
+formats: setup .kafka/.registry
+	@$(VENV)/bin/python -m benchmarks.formats $(FORMATS)
+
 cluster-test: setup
 	@$(VENV)/bin/python -m benchmarks.cluster $(CLUSTER)
 

@@ -31,7 +31,8 @@ def encode(tmp_path_factory):
     """produce.py's writer of JSON messages: a line to its key and value."""
     path = tmp_path_factory.mktemp("columns") / "small.yaml"
     path.write_text(SMALL_YAML)
-    return produce_tool.encoder(produce_tool._parse(["--format=json", f"--columns={path}", "-"]))
+    _, encode = produce_tool.encoder(produce_tool._parse(["--format=json", f"--columns={path}", "-"]))
+    return encode
 
 
 @settings(max_examples=200, deadline=None)
