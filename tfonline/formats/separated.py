@@ -10,7 +10,7 @@ from tfonline.features.kinds import KINDS, texts_of
 from tfonline.formats.patterns import reason_patterns, row_pattern
 from tfonline.formats.reasons import REASONS
 
-# Of a longer pattern RE2 may find no room for its automaton: it then writes a line a row, and is a hundred times as slow.
+# Of a longer pattern RE2 may find no room for its automaton: it then writes a line to stderr at each row.
 _LONGEST_PATTERN = 3000
 
 
