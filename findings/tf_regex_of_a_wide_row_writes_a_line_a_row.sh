@@ -6,7 +6,7 @@
 #   that the pattern of 300 columns is a program of tens of thousands of instructions. RE2 finds no room for its automaton, writes "DFA out
 #   of memory" to stderr at each text, past every level of TensorFlow's log, and matches in another way. The answer is right.
 # Seen: TensorFlow 2.21.0 and 2.16.2: at 40 columns one pattern is 2.3 times as fast as split fields with a small pattern each, and
-#   silent; at 300 columns it is as fast as those (0.97 to 1.04), and 54,600 lines of 130 bytes came in a second. The script fails where
+#   silent; at 300 columns it is as fast as those (0.97 to 1.1), and 54,600 lines of 130 bytes came in a second. The script fails where
 #   nothing is written any more.
 # Whom it hurts: who validates CSV or TSV rows in a tf.data graph or a SavedModel by one pattern, on the day when a table has more columns:
 #   no error, and a log that grows by megabytes a second until the disk is full.

@@ -12,6 +12,8 @@ from tfonline.features.parse import Parse
 from tfonline.features.schema import Schema, load_schema
 from tfonline.formats import find, separated
 from tfonline.formats.reasons import REASONS
+from tfonline.keep.contract import check_contract
+from tfonline.lifecycle import UserError
 from tfonline.train import run
 
 
@@ -92,3 +94,13 @@ def _changes(features, schema: Schema, rows: list[bytes], before: np.ndarray, co
             row[schema.index(column.name)[0]] = b"99999"
         found += bool((features(tf.constant([b"\t".join(row) for row in fields])).features["crosses"].numpy() != before).any())
     return found
+
+
+def test_a_checkpoint_from_when_all_columns_had_pairs_goes_on_where_they_are_few():
+    wanted = {"columns": ["a"] * 40, "cross_buckets": 1000, "cross_fields": 64}
+    check_contract("model", {"columns": ["a"] * 40, "cross_buckets": 1000}, wanted)
+    many = {"columns": ["a"] * 70}
+    check_contract("model", {**many, "cross_buckets": 0}, {**wanted, **many, "cross_buckets": 0})
+    with pytest.raises(UserError, match="cross_fields: the checkpoint has 'all', this run 64"):
+        check_contract("model", {**many, "cross_buckets": 1000}, {**wanted, **many})
+    check_contract("model", {**many, "cross_buckets": 1000}, {**wanted, **many, "cross_fields": 70})

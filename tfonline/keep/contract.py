@@ -94,7 +94,7 @@ def check_contract(folder: str, saved: Mapping[str, Any], wanted: Mapping[str, A
     Raises:
       UserError: with each difference (exit 78).
     """
-    if "cross_fields" not in saved:  # as old as the time when all columns had pairs
+    if "cross_fields" in wanted and "cross_fields" not in saved:  # as old as the time when all columns had pairs
         few = not saved.get("cross_buckets") or len(saved["columns"]) <= wanted["cross_fields"]
         saved = {**saved, "cross_fields": wanted["cross_fields"] if few else "all"}
     saved, wanted = {**_BEFORE, **saved}, {**_BEFORE, **wanted}
