@@ -44,7 +44,8 @@ def publish(folder, factor, **about):
     """Publishes Small(factor); returns the version's number."""
     module = Small(factor)
     signatures = {"serving_default": module.of_messages, "columns": module.of_columns}
-    manifest = {"step": round(1000 * factor), "rows": 5, "contract": {"columns": ["label", "I1", "I2", "C1"]}}
+    contract = {"columns": ["label", "I1", "I2", "C1"], "kinds": ["label", "integer", "integer", "category"]}
+    manifest = {"step": round(1000 * factor), "rows": 5, "label": "label", "contract": contract}
     manifest |= {"metrics": {"rows": 100.0, "auc": 0.75, "log_loss": 0.5, "calibration": None}, "message_format": "tsv", **about}
     return Versions(folder).publish(lambda beside: tf.saved_model.save(module, str(beside), signatures), manifest)
 

@@ -136,6 +136,16 @@ def test_the_server_takes_an_object_as_in_the_topic(tmp_path):
         assert found[BAD]["probability"] > 0
         assert [REASONS[p["reason"]] for p in (wrong, no_object)] == ["type", "json"]
         assert wrong["probability"] is None
+        assert example_is_scored(server) == ("json_objects", True)
+
+
+def example_is_scored(server) -> tuple[str, bool]:
+    """Asks for the score of the row that the page begins with; its format, and whether it is an object."""
+    example = json.loads(server.ask("GET", "/versions")[2])["served"]["example"]
+    row = json.loads(example["text"]) if example["object"] else example["text"]
+    status, answer = server.predict({"instances": [row]})
+    assert (status, answer["predictions"][0]["reason"]) == (200, 0)
+    return example["format"], example["object"]
 
 
 @pytest.mark.parametrize("message_format", ["avro", "protobuf"])
@@ -155,3 +165,4 @@ def test_the_server_takes_bytes_and_objects_of_a_binary_format(tmp_path, message
             *found, damaged, wrong = answer["predictions"]
             np.testing.assert_allclose([p["probability"] for p in found], wanted, rtol=1e-6)
             assert [REASONS[p["reason"]] for p in (damaged, wrong)] == [message_format, "type"]
+        assert example_is_scored(server) == (message_format, True)

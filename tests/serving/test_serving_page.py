@@ -66,6 +66,9 @@ def test_a_row_is_pasted_and_its_score_shown(page, server, tmp_path):
     box.fill("")
     box.press("Control+Enter")
     expect(page.get_by_text("Paste a row first.")).to_be_visible()
+    expect(page.locator("#format")).to_have_text(" (tsv)")
+    page.get_by_role("button", name="Example").click()
+    expect(box).to_have_value("0\t0\t0\t0")
     assert page.problems == []
 
 
@@ -85,6 +88,11 @@ def test_what_cannot_be_scored_is_said(page, server, tmp_path):
     page.get_by_label("they lack the label's field").check()  # which this version has no signature for
     box.press("Control+Enter")
     expect(page.locator("#answer")).to_contain_text('there is no signature "unlabelled"; expected one of columns, serving_default')
+    as_objects = {"format": "json_objects", "text": "{}", "object": True}
+    page.evaluate("example => { about.served.example = example; }", as_objects)
+    box.fill("{")
+    box.press("Control+Enter")
+    expect(page.locator("#answer")).to_contain_text("Row 1 is no JSON object")
     server.process.kill()
     box.press("Control+Enter")
     expect(page.locator("#answer")).to_contain_text("The server does not answer")

@@ -208,7 +208,7 @@ class App:
 
     def _versions(self, _: Request) -> Response:  # in a thread: it reads files
         model = self._models.current
-        served = {"version": model.number, "manifest": model.manifest} if model else None
+        served = {"version": model.number, "manifest": model.manifest, "example": model.example} if model else None
         return _json({"name": self._name, "served": served, "versions": self._models.listing(), "reasons": REASONS})
 
     async def _health(self, _: Request) -> Response:

@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfonline.features.kinds import texts_of
 from tfonline.formats import of_manifest
 from tfonline.formats.by_python import ByPython
+from tfonline.formats.json_objects import JsonObjects
 from tfonline.keep.contract import schema_of
 from tfonline.keep.plain_path import plain_path
 from tfonline.lifecycle import Exit, UserError
@@ -40,6 +42,17 @@ class Model:
     inputs: dict[str, dict[str, bool]]
     decoding: Decoding | None
     _signatures: dict[str, Callable[..., dict[str, tf.Tensor]]]
+
+    @property
+    def example(self) -> dict[str, Any]:
+        """A row as in the topic that a person may begin with: the `format`'s name, a `text`, and whether it is an `object` in JSON.
+
+        Of messages that name their values, which may be no text, it is the object that the server takes in their place.
+        """
+        form, schema = of_manifest(self.manifest), schema_of(self.manifest["contract"], self.manifest["label"])
+        fields = [texts_of(column).example for column in schema.columns]
+        written = (JsonObjects() if form.named else form).encode(fields, schema.columns)
+        return {"format": form.name, "text": written.decode(), "object": form.named}
 
     def score(self, signature: str, inputs: dict[str, list | bytes]) -> dict[str, np.ndarray]:
         """Runs a signature.
