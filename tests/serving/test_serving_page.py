@@ -93,6 +93,7 @@ def test_what_cannot_be_scored_is_said(page, server, tmp_path):
     box.fill("{")
     box.press("Control+Enter")
     expect(page.locator("#answer")).to_contain_text("Row 1 is no JSON object")
+    box.fill("{}")
     server.process.kill()
     box.press("Control+Enter")
     expect(page.locator("#answer")).to_contain_text("The server does not answer")
