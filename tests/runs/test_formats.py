@@ -1,6 +1,7 @@
 """The same rows in several formats are the same rows: trained, published and scored."""
 
 import base64
+import functools
 import json
 import pathlib
 
@@ -37,7 +38,7 @@ ROWS, BAD = 600, 7
 FLAGS = [
     "--vocabulary_rows=64", "--admit_after=2", "--admit_counters=1024", "--oov_buckets=20", "--cross_buckets=500", "--history",
     "--window_rows=100", "--batch_size=50", "--deep_layers=8,4", "--embedding_dim=4", "--stop_at=latest", "--save_predictions",
-    "--export_every_windows=1", "--gate_rows=50", "--gate_min_auc=0", "--gate_calibration=0", "--gate_max_regression=9",
+    "--export_every_windows=3", "--gate_rows=50", "--gate_min_auc=0", "--gate_calibration=0", "--gate_max_regression=9",
 ]  # fmt: skip
 
 
@@ -91,39 +92,51 @@ def trained(folder: pathlib.Path, message_format: str, broker=None) -> tuple[np.
     return np.fromfile(folder / "model" / "predictions.bin", PREDICTION), versions.path(versions.numbers[-1])
 
 
-@pytest.mark.parametrize("message_format", [name for name in FORMATS if name != "tsv"])
-def test_a_format_gives_the_scores_of_tsv_to_the_bit(tmp_path, message_format, capsys, broker):
-    (tmp_path / "tsv").mkdir()
-    (tmp_path / "other").mkdir()
-    of_tsv, tsv_version = trained(tmp_path / "tsv", "tsv")
-    of_other, version = trained(tmp_path / "other", message_format, broker)
-    assert np.array_equal(of_other, of_tsv)
+@pytest.fixture(scope="module")
+def of_format(tmp_path_factory, broker):
+    """Trains from messages of a format, once each: what was scored, the newest version, the folder."""
 
-    columns = load_schema(str(tmp_path / "other" / "columns.yaml")).columns
-    messages = messages_of(FORMATS[message_format], columns)
-    signatures = [tf.saved_model.load(str(path)).signatures["serving_default"] for path in (tsv_version, version)]
-    wanted = signatures[0](message=tf.constant((tmp_path / "tsv" / "rows").read_bytes().splitlines()))
-    found = signatures[1](message=tf.constant(canonical(FORMATS[message_format], messages, columns)))
-    assert np.array_equal(found["logit"], wanted["logit"], equal_nan=True)
-    assert np.flatnonzero(np.isnan(found["logit"])).tolist() == [BAD]
+    @functools.cache
+    def made(message_format: str) -> tuple[np.ndarray, pathlib.Path, pathlib.Path]:
+        folder = tmp_path_factory.mktemp(message_format)
+        return *trained(folder, message_format, broker), folder
+
+    return made
+
+
+@pytest.mark.parametrize("message_format", [name for name in FORMATS if name != "tsv"])
+def test_a_format_gives_the_scores_of_tsv_to_the_bit(message_format, capsys, of_format):
+    scored, tsv_version, tsv_folder = of_format("tsv")
+    of_other, version, folder = of_format(message_format)
+    assert np.array_equal(of_other, scored)
+
+    columns = load_schema(str(folder / "columns.yaml")).columns
+    messages = canonical(FORMATS[message_format], messages_of(FORMATS[message_format], columns), columns)
+    rows = (tsv_folder / "rows").read_bytes().splitlines()
+    wanted, found = (
+        tf.saved_model.load(str(path)).signatures["serving_default"](message=tf.constant(given))["logit"].numpy()
+        for path, given in ((tsv_version, rows), (version, messages))
+    )
+    assert np.array_equal(found, wanted, equal_nan=True)
+    assert np.flatnonzero(np.isnan(found)).tolist() == [BAD]
 
     capsys.readouterr()
     printed = []
-    for name in ("tsv", "other"):
-        assert models.main(["score", str(tmp_path / name / "models"), str(tmp_path / name / "rows")]) == 0
+    for at in (tsv_folder, folder):
+        assert models.main(["score", str(at / "models"), str(at / "rows")]) == 0
         printed.append(capsys.readouterr())
     assert printed[0] == printed[1]
     assert f"rows={ROWS} bad=1 labelled={ROWS - 1}" in printed[1].err
-    assert models.main(["verify", str(tmp_path / "other" / "models")]) == 0
+    assert models.main(["verify", str(folder / "models")]) == 0
 
 
-def test_the_server_takes_an_object_as_in_the_topic(tmp_path):
-    _, version = trained(tmp_path, "json_objects")
-    lines = (tmp_path / "rows").read_bytes().splitlines()[:50]
-    columns = load_schema(str(tmp_path / "columns.yaml")).columns
+def test_the_server_takes_an_object_as_in_the_topic(tmp_path, of_format):
+    _, version, folder = of_format("json_objects")
+    lines = (folder / "rows").read_bytes().splitlines()[:50]
+    columns = load_schema(str(folder / "columns.yaml")).columns
     score = tf.saved_model.load(str(version)).signatures["serving_default"]
     wanted = score(message=tf.constant(canonical(FORMATS["json_objects"], lines, columns)))["probability"].numpy()
-    with serving(tmp_path / "models", tmp_path / "log") as server:
+    with serving(folder / "models", tmp_path / "log") as server:
         server.wait_for("serving version")
         objects = [json.loads(line) for line in lines]
         status, answer = server.predict({"instances": [*objects, {"item": 5}, "[]"]})
@@ -141,7 +154,7 @@ def test_the_server_takes_an_object_as_in_the_topic(tmp_path):
 
 def example_is_scored(server) -> tuple[str, bool]:
     """Asks for the score of the row that the page begins with; its format, and whether it is an object."""
-    example = json.loads(server.ask("GET", "/versions")[2])["served"]["example"]
+    example = server.ask("GET", "/versions")[2]["served"]["example"]
     row = json.loads(example["text"]) if example["object"] else example["text"]
     status, answer = server.predict({"instances": [row]})
     assert (status, answer["predictions"][0]["reason"]) == (200, 0)
@@ -149,14 +162,14 @@ def example_is_scored(server) -> tuple[str, bool]:
 
 
 @pytest.mark.parametrize("message_format", ["avro", "protobuf"])
-def test_the_server_takes_bytes_and_objects_of_a_binary_format(tmp_path, message_format, broker):
-    _, version = trained(tmp_path, message_format, broker)
-    columns = load_schema(str(tmp_path / "columns.yaml")).columns
+def test_the_server_takes_bytes_and_objects_of_a_binary_format(tmp_path, message_format, of_format):
+    _, version, folder = of_format(message_format)
+    columns = load_schema(str(folder / "columns.yaml")).columns
     messages = [m for i, m in enumerate(messages_of(FORMATS[message_format], columns)[:50]) if i != BAD]
     objects = [json.loads(m) for i, m in enumerate(messages_of(FORMATS["json_objects"], columns)[:50]) if i != BAD]
     score = tf.saved_model.load(str(version)).signatures["serving_default"]
     wanted = score(message=tf.constant(canonical(FORMATS[message_format], messages, columns)))["probability"].numpy()
-    with serving(tmp_path / "models", tmp_path / "log") as server:
+    with serving(folder / "models", tmp_path / "log") as server:
         server.wait_for("serving version")
         as_bytes = [{"b64": base64.b64encode(message).decode()} for message in messages]
         for instances in (as_bytes, objects):
