@@ -5,7 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from tfonline.features.kinds import dictionary_of
 from tfonline.flags import wrong
+from tfonline.keep.contract import schema_of
 
 _VARIABLE = "learner/{}/.ATTRIBUTES/VARIABLE_VALUE"
 
@@ -22,8 +24,9 @@ def describe_id(
       tensors: the checkpoint's.
 
     Returns:
-      plain data: `id`; `row`, whether it is the value's own. Of a value with a row: `since` and `last`, rows of the stream, and
-      `times`, how often it was seen. Of one without: `counted` and `admitted_at`.
+      plain data: `row`, whether the value has one of its own. Of a value with a row: its `id`, `since` and `last`, rows of the
+      stream, and `times`, how often it was seen. Of one without: `buckets`, the ids of which it shares one, `counted` and
+      `admitted_at`.
 
     Raises:
       UserError: it is no value of a category, or the model has no vocabulary (exit 64).
@@ -39,12 +42,12 @@ def describe_id(
     rows = contract.get("vocabulary_rows", 0)
     if not rows:
         raise wrong(f"--id={value}: this model has no vocabulary that grows (--vocabulary_rows); its ids are in the dictionaries.")
-    columns = [name for name, kind in zip(contract["columns"], contract["kinds"], strict=True) if kind == "category"]
-    if not equals or column not in columns or not text:
+    of_column = _whose_ids(contract)
+    if not equals or column not in of_column or not text:
         raise wrong(
-            f"--id={value} is no value of a category. Expected <column>=<value>, with one of the columns {', '.join(columns)}."
+            f"--id={value} is no value with a row. Expected <column>=<value>, with one of the columns {', '.join(of_column)}."
         )
-    key = int(hash_text(tf.constant(text)).numpy()) + salts_of([column])[0]
+    key = int(hash_text(tf.constant(text)).numpy()) + salts_of([of_column[column]])[0]
     key = np.array([(key + 2**63) % 2**64 - 2**63], np.int64)
     table, first_id = tensors[_VARIABLE.format("model/vocabulary/keys")], contract["vocab_size"] - rows
     (of_set,) = sets_of(key, len(table))
@@ -60,13 +63,20 @@ def describe_id(
             "times": int(of_place["hits"][place]),
         }
     counter = counters_of(tf.constant(key), len(of_place["misses"])).numpy()[0]
-    buckets = contract["oov_buckets"]
     return {
-        "id": int(first_id - buckets + key[0] % buckets),
         "row": False,
+        "buckets": contract["oov_buckets"],
         "counted": float(of_place["misses"][counter]),
         "admitted_at": settings.get("admit_after"),
     }
+
+
+def _whose_ids(contract: Mapping[str, Any]) -> dict[str, str]:
+    """By each column whose values may have rows the column that says their keys: itself, or the one whose ids a list shares."""
+    columns = schema_of(contract, "").columns
+    plain = [c.name for c in columns if c.kind in ("category", "categories") and dictionary_of(c) == "values"]
+    shared = {c.name: c.shares for c in columns if c.kind == "categories" and c.shares in plain}
+    return {name: name for name in plain} | shared
 
 
 def in_words(value: str, about: Mapping[str, Any]) -> str:
@@ -78,6 +88,6 @@ def in_words(value: str, about: Mapping[str, Any]) -> str:
             f"last in row {about['last']:,}"
         )
     return (
-        f"{value} has no row of its own, and shares id {about['id']:,} with others; its counter stands at {about['counted']:g}, "
-        f"and it would get a row at --admit_after={about['admitted_at']}"
+        f"{value} has no row of its own, and shares one of {about['buckets']:,} ids with others; its counter stands at "
+        f"{about['counted']:g}, and it would get a row at --admit_after={about['admitted_at']}"
     )

@@ -194,8 +194,8 @@ def test_what_a_checkpoint_knows_of_a_value(topic, start, tmp_path):
     assert about["last"] == -(-last // 32) * 32 or about["last"] == len(values)  # to the batch
     assert 0 < about["since"] < about["last"]
     _, out, _ = run_tool("inspect_checkpoint", tmp_path / "model", "--id=C1=never-seen")
-    assert "C1=never-seen has no row of its own, and shares id" in out
+    assert "C1=never-seen has no row of its own, and shares one of 16 ids with others" in out
     code, _, err = run_tool("inspect_checkpoint", tmp_path / "model", "--id=I1=7")
-    assert (code, "is no value of a category" in err) == (64, True)
+    assert (code, "is no value with a row" in err) == (64, True)
     _, out, _ = run_tool("inspect_checkpoint", tmp_path / "model")
     assert "of 4,096 rows in use" in out

@@ -6,6 +6,7 @@ import pathlib
 import numpy as np
 import pytest
 from checkpoint_helpers import saved
+from kafka_helpers import run_tool
 
 from tfonline.config import parse
 from tfonline.evaluate.progressive import PREDICTION, exact_auc
@@ -65,6 +66,21 @@ def test_a_resumed_run_is_equal_to_the_bit(tmp_path, plain):
     tensors, scores = trained(tmp_path, rows(ROWS))
     assert np.array_equal(scores, plain[1])
     assert [name for name in tensors if not np.array_equal(tensors[name], plain[0][name])] == []
+
+
+def test_what_a_checkpoint_knows_of_a_value_of_a_list(tmp_path):
+    trained(tmp_path, rows(ROWS))
+    made = [json.loads(line) for line in rows(ROWS).splitlines()]
+    values = [str(value) for row in made for value in (row["item"], *row["last"][-4:])]
+    often = max({*values}, key=values.count)
+    answers = []
+    for column in ("item", "last"):
+        code, out, _ = run_tool("inspect_checkpoint", tmp_path / "model", f"--id={column}={often}", "--json")
+        answers.append({**json.loads(out), "code": code})
+    assert answers[0] == answers[1]  # it shares the ids
+    assert (answers[0]["code"], answers[0]["row"]) == (0, True)
+    code, _, err = run_tool("inspect_checkpoint", tmp_path / "model", "--id=tags=t1")
+    assert (code, "with one of the columns item, last" in err) == (64, True)
 
 
 def test_several_steps_a_call_change_nothing(tmp_path, plain):
