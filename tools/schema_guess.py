@@ -141,7 +141,7 @@ def _of_list(column: Evidence) -> Guess:
 def _moment(column: Evidence) -> Guess | None:
     if column.times or column.all_fit("iso"):
         return Guess("time", {"unit": "iso"})
-    if not column.all_fit("integer"):
+    if not column.all_fit("integer") or words_of(column.key)[-1] in _IDS:  # ids may be as large as moments
         return None
     for unit, times in _UNITS.items():
         low, high = (bound * times for bound in _EPOCHS)

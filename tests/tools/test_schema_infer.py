@@ -240,6 +240,16 @@ def test_a_weight_is_known_by_its_name_and_there_is_but_one(tmp_path, rows):
     assert "another column is the weight already" in text
 
 
+def test_an_id_as_large_as_a_moment_is_an_id(tmp_path, rows):
+    path = tmp_path / "rows.jsonl"
+    with path.open("w") as file:
+        for i, row in enumerate(rows):
+            made = {"click": row["labels"]["click"], "site": row["site"], "id": 10**12 + i, "seen": 1_700_000_000_000 + i}
+            file.write(json.dumps(made) + "\n")
+    columns, *_ = infer(tmp_path, f"--input={path}")
+    assert (columns["id"]["kind"], columns["seen"]["kind"]) == ("ignore", "time")
+
+
 def test_names_of_columns_are_valid_and_differ():
     assert names_for(["..ip", "a-b", "a_b", "item.price", "日本", "7th", "A1"]) == {
         "..ip": "ip", "a-b": "a_b", "a_b": "a_b_2", "item.price": "item_price", "日本": "c", "7th": "c_7th", "A1": "A1",
