@@ -5,7 +5,8 @@ import types
 import numpy as np
 
 from tfonline.actions.row_times import RowTimes
-from tfonline.events import Rows, Saved, WindowEnd
+from tfonline.events import Rows, Saved, Saving, WindowEnd
+from tfonline.stream.windows import Window
 
 
 def rows(*times_ms):
@@ -49,10 +50,11 @@ def test_the_newest_row_of_a_checkpoint_and_not_of_what_came_after_it():
         return 3.0
 
     times = RowTimes(ask)
-    times(Saved("ckpt-0", (0, 0)), None)
+    times(Saving(()), None)
     times(rows(5_000), object())
+    times(Saving((Window(0, (0, 0), (0, 0), "rows"), Window(1, (0, 0), (1, 0), "rows"))), None)
+    times(rows(7_500), object())  # while it is written
     times(Saved("ckpt-1", (1, 0)), None)
-    times(rows(7_500), object())
     assert times.newest_row_time([0, 0], [1, 0]) == 5.0
     assert asked == []
     assert times.newest_row_time([0, 0], [0, 0]) == 3.0

@@ -2,9 +2,9 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
-from tfonline.events import Event, Rows, Saved, Seen
+from tfonline.events import Event, Rows, Saving, Seen
 from tfonline.report.writers import Scalars
 from tfonline.stream.readers import NO_TIME
 
@@ -31,7 +31,7 @@ class RowTimes:
         self._otherwise, self._clock = otherwise or (lambda start, stop: None), clock
         self._newest_ms = NO_TIME
         self._lag_secs = 0.0
-        self._saved: deque[tuple[Sequence[int], int]] = deque(maxlen=_KEPT)
+        self._saved: deque[tuple[list[int], int]] = deque(maxlen=_KEPT)  # next offsets, and the newest time
 
     def __call__(self, event: Event, seen: Seen | None) -> None:
         """Raises nothing."""
@@ -43,8 +43,9 @@ class RowTimes:
                 if newest != NO_TIME:
                     self._lag_secs = max(0.0, now - newest / 1000)
                     self._newest_ms = max(self._newest_ms, newest)
-            case Saved(next=position) if self._newest_ms != NO_TIME:
-                self._saved.append((list(position), self._newest_ms))
+            # Not once it is saved: rows that come while it is written are not in it.
+            case Saving(windows=[*_, last]) if self._newest_ms != NO_TIME:
+                self._saved.append((list(last.stop), self._newest_ms))
 
     def scalars(self) -> Scalars:
         """Where it is known: `lag_secs`, how old the newest row of the last step was when it was learned from; and
