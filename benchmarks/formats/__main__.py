@@ -42,7 +42,7 @@ _FLAGS = [
     "--flagfile=configs/growing.flags", f"--columns={_COLUMNS}", "--window_rows=2000", "--stop_at=latest", "--save_predictions",
     "--max_rejected_ratio=1", "--admit_counters=65536", "--vocabulary_rows=16384",
 ]  # fmt: skip
-_PUBLISH = ["--export_every_windows=100", "--gate_rows=1000", "--gate_min_auc=0", "--gate_calibration=0", "--gate_max_regression=9"]
+_PUBLISH = ["--export_every_windows=1", "--gate_rows=1000", "--gate_min_auc=0", "--gate_calibration=0", "--gate_max_regression=9"]
 _WITHIN_SECS = 180.0
 
 
