@@ -1,11 +1,20 @@
 """Commands that the benchmarks run."""
 
 import pathlib
+import shutil
 import subprocess
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PEERS_PYTHON = ROOT / ".venv-peers" / "bin" / "python"
+
+
+def emptied(name: str) -> pathlib.Path:
+    """The folder, with nothing in it."""
+    folder = pathlib.Path(name).resolve()
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return folder
 
 
 def run(command: list[object]) -> str:

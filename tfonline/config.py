@@ -81,10 +81,8 @@ def _check(c: Config) -> None:
             "Use --start=earliest and --stop_at=latest."
         )
     _check_vocabulary(c)
-    _ = (
-        stream.registry_properties,
-        stream.read_properties,
-    )  # what is wrong with the file is said now, after all that is wrong with flags
+    # What is wrong with the files is said now, after all that is wrong with flags.
+    _ = stream.registry_properties, stream.read_properties
 
 
 def _check_vocabulary(c: Config) -> None:

@@ -131,7 +131,7 @@ def _of_column(column: Column, evidence: Evidence, leak_auc: float) -> list[str]
         return ["the same value in all rows: nothing can be learned from it"]
     if evidence.auc is not None and evidence.auc > leak_auc:
         return [f"alone it tells the label with AUC {evidence.auc:.3f}: is it known before the click?"]
-    evidence.key = column.path or column.name
+    evidence.key = column.key
     seen = schema_guess.guess(evidence)
     return [text for text in (_another_kind(column, evidence, seen), _many_values(column, evidence, seen)) if text]
 
@@ -160,7 +160,7 @@ def _many_values(column: Column, evidence: Evidence, seen: Guess) -> str:
 
 def _unknown(inside: dict[str, Any], columns: Sequence[Column]) -> Iterable[str]:
     """Keys of an object that lie on no column's path, whole objects by their own key."""
-    paths = [tuple((column.path or column.name).split(".")) for column in columns]
+    paths = [tuple(column.steps) for column in columns]
 
     def walk(values: dict[str, Any], before: tuple[str, ...]) -> Iterable[str]:
         for key, value in values.items():

@@ -164,7 +164,7 @@ def _of_integers(column: Evidence) -> Guess:
     is_id = words_of(column.key)[-1] in _IDS
     if _a_value_a_row(column):
         if is_id or column.rising in (0.0, 1.0):
-            return Guess("ignore", notes=(f"{column.distinct:,} different values in {column.num_values:,} rows: an id of the row",))
+            return _of_a_row(column)
         return Guess("integer", notes=("nearly each row has a value of its own: if it tells rows apart, ignore it",), doubtful=True)
     if is_id or column.distinct <= _FEW:
         return _of_texts(column)
@@ -180,8 +180,12 @@ def _of_integers(column: Evidence) -> Guess:
 
 def _of_texts(column: Evidence) -> Guess:
     if _a_value_a_row(column):
-        return Guess("ignore", notes=(f"{column.distinct:,} different values in {column.num_values:,} rows: an id of the row",))
+        return _of_a_row(column)
     return Guess("category", _buckets(column), _newness(column))
+
+
+def _of_a_row(column: Evidence) -> Guess:
+    return Guess("ignore", notes=(f"{column.distinct:,} different values in {column.num_values:,} rows: an id of the row",))
 
 
 def _a_value_a_row(column: Evidence) -> bool:

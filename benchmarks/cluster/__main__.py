@@ -16,7 +16,6 @@ import os
 import pathlib
 import random
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -24,7 +23,7 @@ import time
 
 import numpy as np
 
-from benchmarks.commands import ROOT, run, tool
+from benchmarks.commands import ROOT, emptied, run, tool
 
 sys.path.insert(0, str(ROOT / "tools"))
 
@@ -42,9 +41,7 @@ _WITHIN_SECS = 180.0
 def main() -> int:
     """Runs it; returns 0 if no row was lost or trained twice, and the weights are close."""
     args = _parse()
-    folder = pathlib.Path(args.folder).resolve()
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    folder = emptied(args.folder)
     try:
         bootstrap = broker.start(folder / "kafka").bootstrap
         _prepare(folder, bootstrap, args.rows)

@@ -12,7 +12,6 @@ import argparse
 import json
 import os
 import pathlib
-import shutil
 import signal
 import statistics
 import subprocess
@@ -21,7 +20,7 @@ import time
 
 import numpy as np
 
-from benchmarks.commands import ROOT, run, tool
+from benchmarks.commands import ROOT, emptied, run, tool
 from benchmarks.formats.bad import corpus
 
 sys.path.insert(0, str(ROOT / "tools"))
@@ -49,9 +48,7 @@ _WITHIN_SECS = 180.0
 def main() -> int:
     """Measures part by part; prints the closing line."""
     args = _parse()
-    folder = pathlib.Path(args.folder).resolve()
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    folder = emptied(args.folder)
     tool("synthetic.py", f"--rows={max(args.rows, 20_000)}", f"--output={folder / 'all.tsv'}")
     lines = (folder / "all.tsv").read_text().splitlines()[: args.rows]
     (folder / "rows.tsv").write_text("\n".join(lines) + "\n")
@@ -61,9 +58,9 @@ def main() -> int:
     if {"parity", "bad_rows", "schema_change"} & {*args.only}:
         bootstrap = broker.start(folder / "kafka").bootstrap
         try:
-            for part in ("parity", "bad_rows", "schema_change"):
-                if part in args.only:
-                    found |= globals()[part](folder, bootstrap, lines)
+            for part in (parity, bad_rows, schema_change):
+                if part.__name__ in args.only:
+                    found |= part(folder, bootstrap, lines)
         finally:
             broker.stop(folder / "kafka")
     print(f"formats: {' '.join(f'{name}={value}' for name, value in found.items())}", flush=True)
@@ -148,11 +145,10 @@ def bad_rows(folder: pathlib.Path, bootstrap: str, lines: list[str]) -> dict[str
 def schema_change(folder: pathlib.Path, bootstrap: str, lines: list[str]) -> dict[str, str]:
     """How many rows are lost where a writer's schema changes while the trainer runs."""
     server, topic, half = f"--bootstrap_servers={bootstrap}", "schema_change", len(lines) // 2
-    columns, before, after = (folder / name for name in ("columns.yaml", "before.yaml", "after.yaml"))
+    columns, after = folder / "columns.yaml", folder / "after.yaml"
     plain = (ROOT / _COLUMNS).read_text()
     columns.write_text(f"format: avro\nframing: confluent\n{plain}")
-    # Two writers: the second one has no I13, and has a field that nobody asked for.
-    before.write_text(columns.read_text())
+    # The second writer has no I13, and has a field that nobody asked for.
     after.write_text(
         columns.read_text().replace("I1..I13, kind: integer}", "I1..I12, kind: integer}\n  - {name: fresh, kind: category}")
     )
@@ -163,7 +159,7 @@ def schema_change(folder: pathlib.Path, bootstrap: str, lines: list[str]) -> dic
     try:
         tool("topic.py", "create", server, f"--topic={topic}", "--partitions=2")
         send = ["produce.py", server, f"--topic={topic}", f"--registry_url={url}"]
-        tool(*send, f"--columns={before}", folder / "before.tsv")
+        tool(*send, f"--columns={columns}", folder / "before.tsv")
         model_dir = folder / "change"
         flags = [f for f in _FLAGS if not f.startswith(("--columns", "--stop_at"))]
         about = [server, f"--topic={topic}", f"--columns={columns}", f"--model_dir={model_dir}", f"--registry_url={url}"]
@@ -172,7 +168,6 @@ def schema_change(folder: pathlib.Path, bootstrap: str, lines: list[str]) -> dic
         with (folder / "change.log").open("wb") as log, subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log) as trainer:
             try:
                 _wait_for(trainer, model_dir, half)
-                # Another subject's name would be another schema's: the new version of this one.
                 tool(*send, f"--columns={after}", folder / "after.tsv")
                 _wait_for(trainer, model_dir, len(lines))
             finally:

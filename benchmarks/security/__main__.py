@@ -23,7 +23,7 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
-from benchmarks.commands import ROOT, run, tool
+from benchmarks.commands import ROOT, emptied, run, tool
 from benchmarks.security.cases import OTHERS, TOPIC, WRONG_PASSWORD, Case, cases
 
 sys.path.insert(0, str(ROOT / "tools"))
@@ -40,9 +40,7 @@ _LIMIT_SECS = 120.0
 def main() -> int:
     """Runs all cases; returns 0 if each ended as it must."""
     args = _parse()
-    folder = pathlib.Path(args.folder).resolve()
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    folder = emptied(args.folder)
     _make_rows(folder)
     print("| Kafka | mode | case | reader | exit | says |\n|---|---|---|---|---|---|", flush=True)
     num_cases, num_wrong, num_secrets = 0, 0, 0

@@ -10,14 +10,13 @@ import argparse
 import json
 import pathlib
 import re
-import shutil
 import subprocess
 import sys
 import time
 
 import numpy as np
 
-from benchmarks.commands import ROOT, tool
+from benchmarks.commands import ROOT, emptied, tool
 from benchmarks.serving.clients import Answer, Clients
 from benchmarks.serving.parity import Trainer, probability, saved_logits
 
@@ -36,9 +35,7 @@ _SPEED_SECS = 6.0
 def main() -> int:
     """Runs it all; returns 0 if every request was answered and every score was the trainer's."""
     args = _parse()
-    folder = pathlib.Path(args.folder).resolve()
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    folder = emptied(args.folder)
     server = None
     try:
         _say("Apache Kafka, a topic with synthetic rows, dictionaries")

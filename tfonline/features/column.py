@@ -58,6 +58,16 @@ class Column(pydantic.BaseModel):
     path: str = ""
 
     @property
+    def key(self) -> str:
+        """By which messages with names have it: the path, or the name."""
+        return self.path or self.name
+
+    @property
+    def steps(self) -> list[str]:
+        """The names on the way to it, through objects inside objects; the last one is that of its value."""
+        return self.key.split(".")
+
+    @property
     def options(self) -> dict[str, Any]:
         """What the YAML says of it beside name and kind, as plain data; nothing that is as it is by itself."""
         return self.model_dump(mode="json", exclude={"name", "kind"}, exclude_defaults=True)

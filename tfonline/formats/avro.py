@@ -56,7 +56,7 @@ class Avro(OfBatches):
 
     def unknown(self, columns: "Sequence[Column]") -> list[str]:
         """The paths of columns that message_schema has no field for."""
-        paths = [column.path or column.name for column in columns]
+        paths = [column.key for column in columns]
         return [path for path in paths if self._own and types_at(self._own, path.split(".")) is None]
 
     def schema_of(self, columns: "Sequence[Column]") -> str:
@@ -74,7 +74,7 @@ class Avro(OfBatches):
         from tfonline.formats.avro_reader import make_reader
         from tfonline.formats.framing import refuse_what_is_left
 
-        paths = [(column.path or column.name).split(".") for column in columns]
+        paths = [column.steps for column in columns]
         if self.framing == "none":
             written = self._writes(columns)
         else:

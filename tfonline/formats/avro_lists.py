@@ -44,7 +44,7 @@ def joined(item: Read, path: str, separators: Mapping[int, str]) -> Read:
         found: dict[int, list[str]] = {row: [] for row in numbers.tolist()}
 
         def one(cursor: Cursor, rows: np.ndarray) -> None:
-            cursor.put_texts(columns, rows, [""] * len(rows))  # an item that is null puts none
+            cursor.put(columns, rows, np.int64(0), np.int64(0))  # an item that is null puts no text
             item(cursor, rows)
             for row, text in zip(rows.tolist(), cursor.texts(first, rows), strict=True):
                 found[row].append(text)

@@ -28,7 +28,7 @@ def schema_of_columns(columns: "Sequence[Column]") -> str:
     """A schema for messages of these columns, as JSON: all may be missing, and those of numbers may be any text, too."""
     top: dict[str, Any] = {}
     for column in columns:
-        *inside, name = (column.path or column.name).split(".")
+        *inside, name = column.steps
         at = top
         for each in inside:
             at = at.setdefault(each, {})
@@ -56,7 +56,7 @@ def write(parsed: Parsed, fields: Sequence[str], columns: "Sequence[Column]") ->
 
     row: dict[str, Any] = {}
     for number, (column, field) in enumerate(zip(columns, fields, strict=True), start=1):
-        path = column.path or column.name
+        path = column.key
         *inside, key = path.split(".")
         types = types_at(parsed, [*inside, key])
         if types is None:

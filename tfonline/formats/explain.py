@@ -52,7 +52,7 @@ def examine(message: bytes, columns: "Sequence[Column]", form: Format) -> Examin
         expected = texts_of(column)
         if not re.fullmatch(expected.pattern, text):
             shown = repr(text) if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]!r}..."
-            words = f"{column.path or column.name} is {shown}, expected is {expected.expected}"
+            words = f"{column.key} is {shown}, expected is {expected.expected}"
             return Examined([], KINDS[column.kind].reason or "fields", column.name, words)
     return Examined(texts, "", "", "")
 

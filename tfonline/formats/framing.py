@@ -36,17 +36,23 @@ def read_ids(cursor: Cursor, rows: Rows) -> np.ndarray:
     return np.where(wrong, -1, raw[:, 1:] @ (256 ** np.arange(3, -1, -1)))
 
 
+def varint(value: int) -> bytes:
+    """A number that is not negative, in seven bits a byte, the lowest first."""
+    found = bytearray()
+    while value > 127:
+        found.append(value & 127 | 128)
+        value >>= 7
+    found.append(value)
+    return bytes(found)
+
+
 def indexes(path: Sequence[int]) -> bytes:
     """What a frame of Protobuf has behind the id: where the messages' type is in its file. The first of a file has a short form."""
     if list(path) == [0]:
         return b"\0"
     found = bytearray()
     for number in (len(path), *path):
-        value = number << 1  # zigzag, of numbers that are never negative
-        while value > 127:
-            found.append(value & 127 | 128)
-            value >>= 7
-        found.append(value)
+        found += varint(number << 1)  # zigzag, of numbers that are never negative
     return bytes(found)
 
 

@@ -28,8 +28,8 @@ def is_header(line: bytes, columns: "Sequence[Column]", form: str) -> bool:
       columns: of the data set.
       form: the name of the lines' format.
     """
-    wanted = {column.path or column.name for column in columns}
-    label = next((column.path or column.name for column in columns if column.kind == "label"), "")
+    wanted = {column.key for column in columns}
+    label = next((column.key for column in columns if column.kind == "label"), "")
     names = set(_names(line, form))
     return label in names and len(wanted & names) * 2 >= len(wanted)
 
@@ -46,7 +46,7 @@ def by_header(line: bytes, columns: "Sequence[Column]", form: str, made: str) ->
     Raises:
       HeaderError: the header lacks a column, or has one twice.
     """
-    names, wanted = _names(line, form), [column.path or column.name for column in columns]
+    names, wanted = _names(line, form), [column.key for column in columns]
     if missing := [name for name in wanted if name not in names]:
         raise HeaderError(f"has a header without {', '.join(missing)}; it names {', '.join(names)}")
     if twice := [name for name in wanted if names.count(name) > 1]:

@@ -41,7 +41,7 @@ class JsonObjects(EachByPython):
 
     def row_of(self, columns: "Sequence[Column]") -> Callable[[bytes], bytes]:
         """See EachByPython. Most messages are read at once, see _fast_reader. Where that fails, for any reason, `read` decides."""
-        read_at_once, num_tabs = _fast_reader(columns, [_path(column) for column in columns]), len(columns) - 1
+        read_at_once, num_tabs = _fast_reader(columns, [column.steps for column in columns]), len(columns) - 1
 
         def row_of(message: bytes) -> bytes:
             try:
@@ -60,7 +60,7 @@ class JsonObjects(EachByPython):
         row: dict[str, Any] = {}
         for column, field in zip(columns, one_a_column(list(fields), columns), strict=True):
             if field:
-                *inside, key = _path(column)
+                *inside, key = column.steps
                 at = row
                 for name in inside:
                     at = at.setdefault(name, {})
@@ -94,7 +94,7 @@ class JsonObjects(EachByPython):
             keys = msgspec.json.decode(text.strip())
         except msgspec.MsgspecError:
             return "JSON objects that are cut or damaged"
-        paths = {_path(column)[0] for column in schema.columns}
+        paths = {column.steps[0] for column in schema.columns}
         if paths & set(keys):
             return ""
         found, wanted = (", ".join(sorted(names)[:3]) for names in (keys, paths))
@@ -133,7 +133,7 @@ def _object(message: bytes) -> dict[str, Any]:
 
 def _text_at(row: dict[str, Any], column: "Column") -> str:
     value: Any = row
-    path = _path(column)
+    path = column.steps
     for i, name in enumerate(path):
         if value is None:
             return ""
@@ -165,10 +165,6 @@ def _text_of(value: Any, column: "Column", where: str) -> str:
 
 def _type_of(value: Any) -> str:
     return {dict: "object", list: "list", str: "text", int: "number", float: "number", bool: "truth value"}.get(type(value), "null")
-
-
-def _path(column: "Column") -> list[str]:
-    return (column.path or column.name).split(".")
 
 
 def _fast_reader(columns: "Sequence[Column]", paths: Sequence[Sequence[str]]) -> Callable[[bytes], str]:

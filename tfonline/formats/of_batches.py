@@ -109,7 +109,7 @@ class OfBatches(ByPython):
         rows = framing.not_empty(cursor)
         for number, some in framing.by_id(cursor, rows) if self.framing == "confluent" else [(0, rows)]:
             self._read(cursor, some, number, columns)
-        made = cursor.rows([column.path or column.name for column in columns])
+        made = cursor.rows([column.key for column in columns])
         if not isinstance(rows, slice):
             for row in sorted({*range(len(messages))} - {*rows.tolist()}):
                 made[row] = b""

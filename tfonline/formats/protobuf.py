@@ -9,7 +9,7 @@ from tfonline.features.kinds import texts_of
 from tfonline.formats.by_python import Refused
 from tfonline.formats.of_batches import OfBatches
 from tfonline.formats.protobuf_message import Messages
-from tfonline.formats.protobuf_type import as_text, fields_at, indexes_of, path_of, set_of_columns, type_of
+from tfonline.formats.protobuf_type import as_text, fields_at, indexes_of, set_of_columns, type_of
 from tfonline.formats.schemas import Schemas
 from tfonline.formats.writing import check_writable, example_fields, one_a_column
 from tfonline.lifecycle import Exit, UserError
@@ -63,7 +63,7 @@ class Protobuf(OfBatches):
 
     def unknown(self, columns: "Sequence[Column]") -> list[str]:
         """The paths of columns that message_type has no field for."""
-        paths = [path_of(column) for column in columns]
+        paths = [column.steps for column in columns]
         return [".".join(path) for path in paths if self._own and fields_at(self._own, path) is None]
 
     def encode(self, fields: Sequence[str], columns: "Sequence[Column]") -> bytes:
@@ -105,7 +105,7 @@ class Protobuf(OfBatches):
         if self.framing == "confluent":
             self._check(number)
         type_, messages = self._of(columns)
-        paths = [path_of(column) for column in columns]
+        paths = [column.steps for column in columns]
         fields = [fields_at(type_, path) for path in paths]
         fast = Type(type_, paths, range(len(columns))) if all(f and readable(f) for f in fields) else None
         indexes = indexes_of(type_)

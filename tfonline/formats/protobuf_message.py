@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from tfonline.formats.by_python import Refused, in_one
-from tfonline.formats.protobuf_type import TIMESTAMP, fields_at, is_map, is_repeated, path_of
+from tfonline.formats.protobuf_type import TIMESTAMP, fields_at, is_map, is_repeated
 
 if TYPE_CHECKING:
     from google.protobuf.descriptor import Descriptor, FieldDescriptor
@@ -28,7 +28,7 @@ class Messages:
 
         self._class = message_factory.GetMessageClass(type_)
         self._type = type_
-        self._columns = [(column, fields_at(type_, path_of(column))) for column in columns]
+        self._columns = [(column, fields_at(type_, column.steps)) for column in columns]
 
     def texts(self, message: bytes) -> list[str]:
         """The columns' texts.
@@ -53,7 +53,7 @@ class Messages:
         row = self._class()
         for number, ((column, path), text) in enumerate(zip(self._columns, fields, strict=True), start=1):
             if path is None:
-                raise ValueError(f"type {self._type.full_name} has no field {'.'.join(path_of(column))}")
+                raise ValueError(f"type {self._type.full_name} has no field {'.'.join(column.steps)}")
             if not text:
                 continue
             at = row
@@ -62,7 +62,7 @@ class Messages:
             try:
                 _set(at, path[-1], text, column)
             except (ValueError, TypeError, OverflowError):
-                what = f"{'.'.join(path_of(column))} of type {self._type.full_name}"
+                what = f"{'.'.join(column.steps)} of type {self._type.full_name}"
                 raise ValueError(f"field {number}, {text!r}, is no value of {what}") from None
         return row.SerializeToString(deterministic=True)
 
@@ -70,7 +70,7 @@ class Messages:
 def _text_at(row: Any, column: "Column", path: "list[FieldDescriptor] | None") -> str:
     if path is None:
         return ""
-    value, names = row, ".".join(path_of(column))
+    value, names = row, ".".join(column.steps)
     for field in path:
         if is_repeated(field):
             items = getattr(value, field.name)

@@ -50,7 +50,7 @@ def set_of_columns(columns: "Sequence[Column]") -> bytes:
 
     top: dict[str, Any] = {}
     for column in columns:
-        *inside, name = path_of(column)
+        *inside, name = column.steps
         at = top
         for each in inside:
             at = at.setdefault(each, {})
@@ -70,11 +70,6 @@ def _fill(message: Any, full_name: str, fields: dict[str, Any]) -> None:
         else:
             field.proto3_optional, field.oneof_index = True, len(message.oneof_decl)
             message.oneof_decl.add(name=f"_{name}")
-
-
-def path_of(column: "Column") -> list[str]:
-    """The fields' names from the message down to a column."""
-    return (column.path or column.name).split(".")
 
 
 def fields_at(type_: "Descriptor", path: Sequence[str]) -> "list[FieldDescriptor] | None":

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import threading
 import time
 from collections.abc import Callable
@@ -43,7 +44,7 @@ class Model:
     decoding: Decoding | None
     _signatures: dict[str, Callable[..., dict[str, tf.Tensor]]]
 
-    @property
+    @functools.cached_property
     def example(self) -> dict[str, Any]:
         """A row as in the topic that a person may begin with: the `format`'s name, a `text`, and whether it is an `object` in JSON.
 

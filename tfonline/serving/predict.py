@@ -21,6 +21,7 @@ import orjson
 
 from tfonline.features.column import Column
 from tfonline.formats.by_python import ByPython
+from tfonline.formats.framing import varint
 from tfonline.formats.json_objects import JsonObjects
 
 # The signatures that take rows as in the topic.
@@ -183,7 +184,7 @@ def _convert(values: list, string: bool, name: str) -> None:
 
 def _tensor_proto(values: list, string: bool) -> bytes:
     """The bytes of a tensorflow.TensorProto, a vector of DT_STRING (7) or DT_DOUBLE (2). By hand: the class is TensorFlow's."""
-    size = b"\x08" + _varint(len(values))
+    size = b"\x08" + varint(len(values))
     shape = _field(2, _field(2, size))  # tensor_shape { dim { size } }
     if not string:
         return b"\x08\x02" + shape + _field(4, np.array(values, "<f8").tobytes())  # tensor_content
@@ -192,16 +193,7 @@ def _tensor_proto(values: list, string: bool) -> bytes:
 
 
 def _field(number: int, content: bytes) -> bytes:
-    return bytes((number << 3 | 2,)) + _varint(len(content)) + content
-
-
-def _varint(value: int) -> bytes:
-    found = bytearray()
-    while value > 127:
-        found.append(value & 127 | 128)
-        value >>= 7
-    found.append(value)
-    return bytes(found)
+    return bytes((number << 3 | 2,)) + varint(len(content)) + content
 
 
 def _short(value: Any) -> str:

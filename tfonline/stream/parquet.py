@@ -116,7 +116,7 @@ class ParquetRows:
                 " Write it as text." if named == "blob" else " Give the column another kind, or write the file with another type."
             )
             raise UserError(
-                f"{self._path}: {column.path or column.name} is of type {of_type}, which no column of kind {column.kind} takes; "
+                f"{self._path}: {column.key} is of type {of_type}, which no column of kind {column.kind} takes; "
                 f"expected is one of {', '.join(sorted(taken))}.{advice}",
                 Exit.DATA,
             )
@@ -132,7 +132,7 @@ class ParquetRows:
 
     def _find(self, column: "Column", types: dict[str, Any]) -> tuple[str, Any]:
         """SQL for a column's values, and their type: by its whole path, or by its parts, one inside the other."""
-        path = column.path or column.name
+        path = column.key
         if path in types:
             return _quoted(path), types[path]
         first, *rest = path.split(".")

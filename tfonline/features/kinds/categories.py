@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import pydantic
 
 from tfonline.features.column import ANY_TEXT, Texts, ValueColumn
+from tfonline.features.kinds.category import Category, CategoryColumn
 
 if TYPE_CHECKING:
-    import tensorflow as tf
-
     from tfonline.features.dictionaries import Dictionaries
     from tfonline.features.kinds import Options
     from tfonline.features.kinds.categories_ops import CategoriesOp
@@ -46,15 +45,13 @@ class CategoriesColumn(ValueColumn):
         return self
 
 
-class Categories:
+class Categories(Category):
     """See FeatureKind. Its typed values are the lists as texts, string [b, k]; '' where missing, which an empty list is, too.
 
     A list takes no part in crosses. Its values count in tools/process_data.py one by one.
     """
 
-    name, is_feature, column = "categories", True, CategoriesColumn
-    reason = ""
-    served_dtype, served_missing = "string", ""
+    name, column = "categories", CategoriesColumn
 
     def texts(self, column: CategoriesColumn) -> Texts:
         """See Kind."""
@@ -64,24 +61,13 @@ class Categories:
         """See Kind."""
         return "" if column.hash_buckets or column.shares else "values"
 
-    def parse(self, text: "tf.Tensor", columns: "Sequence[CategoriesColumn]") -> "tf.Tensor":
-        """See Kind."""
-        return text
-
-    def parse_served(self, given: "tf.Tensor", columns: "Sequence[CategoriesColumn]") -> "tuple[tf.Tensor, tf.Tensor]":
-        """See FeatureKind. Every text is taken."""
-        import tensorflow as tf
-
-        return given, tf.fill(tf.shape(given), True)
-
     def make_op(
         self, columns: "Sequence[CategoriesColumn]", dictionaries: "Dictionaries", first_id: int, options: "Options"
     ) -> "CategoriesOp":
         """See FeatureKind."""
         from tfonline.features.kinds.categories_ops import CategoriesOp
-        from tfonline.features.kinds.category import Category, CategoryColumn
 
         own = [CategoryColumn(name=c.name, hash_buckets=c.hash_buckets) for c in columns if not c.shares]
-        op = Category().make_op(own, dictionaries, first_id, options) if own else None
+        op = super().make_op(own, dictionaries, first_id, options) if own else None
         sources = [(options.made[Category.name] if c.shares else op).column(c.shares or c.name) for c in columns]
         return CategoriesOp(columns, sources, op)
