@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from tfonline import config as flags
 from tfonline import folders, garbage
 from tfonline.cluster.members import Cluster, find
+from tfonline.flags import wrong
 from tfonline.hangs import all_come, alone, leave, stuck
 from tfonline.lifecycle import Exit, FolderLock, Liveness, Stop, UserError, block_signals, stop_on_signals
 from tfonline.report.before_run import check_machine, say_what_a_run_would_do, say_what_changed
@@ -158,6 +159,7 @@ def _train(
     from tfonline.cluster.job import Job
     from tfonline.failures import Failures
     from tfonline.features.make import make_features, of_features
+    from tfonline.features.many_rows import MESSAGES_AT_ONCE
     from tfonline.features.pipeline import make_batches
     from tfonline.keep.contract import make_contract
     from tfonline.loop import Drain, train
@@ -261,7 +263,7 @@ def _train(
             doing.save.begin()  # checkpoint 0: a crash before the first ordinary save starts from the same weights and offsets
         rows_a_call = learning.batch_size * learning.steps_per_call
         groups, own = (len(cluster.workers), cluster.index) if cluster else (config.workers.partition_groups, None)
-        raw = make_raw_batches(begun.windows, reader, rows_a_call, groups, own)
+        raw = make_raw_batches(begun.windows, reader, groups * MESSAGES_AT_ONCE if form.many else rows_a_call, groups, own)
         elements = make_batches(raw, features, rows_a_call // (groups if cluster else 1))
         garbage.collect_from_now_on()
         if new_model:
@@ -356,7 +358,10 @@ def _format(config: flags.Config, schema: "Schema", stop: Stop, console: Console
     folder = os.path.join(config.keeping.model_dir, FOLDER)
     replay, keep = config.windows.replay_journal, not config.reporting.dry_run
     also = os.path.join(os.path.dirname(replay), FOLDER) if replay else ""
-    return format_of(config.stream, schema, config.features.columns, folder, keep, also, console.say, stop.wait)
+    form = format_of(config.stream, schema, config.features.columns, folder, keep, also, console.say, stop.wait)
+    if form.many and config.workers.partition_groups > 1:
+        raise wrong(f"--partition_groups is for messages of one row each, and those of {form.name} have many. Leave it out.")
+    return form
 
 
 def _open_topic(stream: StreamSettings, name: str, stop: Stop, console: Console) -> KafkaTopic:

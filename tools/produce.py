@@ -15,30 +15,27 @@ message begins with its id. The last line on stdout says what the broker has ack
 
 import argparse
 import contextlib
-import json
+import functools
 import pathlib
 import signal
 import sys
 import time
 import types
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from command_line import Parser, at_least, run
 from kafka_cli import Connection, add_connection_options, connection
+from produce_messages import Message, Messages, messages_of
 from produce_rows import Files, Rows, Synthetic, bursts
 
 from tfonline.features.schema import load_schema
 from tfonline.formats import FORMATS
 from tfonline.lifecycle import Exit, UserError
 
-if TYPE_CHECKING:
-    from tfonline.settings.stream import StreamSettings
-
 _COLUMNS = str(pathlib.Path(__file__).resolve().parent.parent / "configs" / "criteo.yaml")
 # After Ctrl-C: how long the rows already queued may still take.
 _FAREWELL_SECS = 10.0
-_PATIENCE_SECS = 10.0  # of a registry that does not answer
 
 _PRODUCER = {
     "enable.idempotence": True,
@@ -50,9 +47,6 @@ _PRODUCER = {
     # A callback for each delivered row would halve the speed; the binding drops those without calling Python.
     "delivery.report.only.error": True,
 }
-
-# A line to the message's key and value; ValueError for a line that has none.
-Encode = Callable[[bytes], tuple[bytes | None, bytes]]
 
 
 class Interrupt:
@@ -90,13 +84,13 @@ class Sender:
       num_refused: rows that have no message in this format, and were left out.
     """
 
-    def __init__(self, link: Connection, topic: str, encode: Encode | None, interrupt: Interrupt):
+    def __init__(self, link: Connection, topic: str, messages: Messages, interrupt: Interrupt):
         """Raises UserError: the topic is missing (exit 66), no broker answers (exit 69), a property is wrong (exit 64)."""
         self._topic = topic
-        self._encode = encode
+        self._messages = messages
         self._interrupt = interrupt
         self._link = link
-        self.num_queued = 0
+        self.num_queued = self._num_messages = 0
         self.num_lost = 0
         self.num_refused = 0
         self._warned = False
@@ -109,31 +103,32 @@ class Sender:
         Raises:
           UserError: the producer can send no more (exit 69).
         """
+        for message in self._messages.of_rows(rows, self._refuse):
+            target = self._num_messages % self.num_partitions if rows.partition is None else rows.partition
+            if not self._produce(message, target):
+                return
+            self._num_messages += 1
+            self.num_queued += message.num_rows
+        self._producer.poll(0)
+
+    def _produce(self, message: Message, target: int) -> bool:
+        """Queues a message; False where that was interrupted."""
         from confluent_kafka import KafkaException
 
-        produce, topic, encode = self._producer.produce, self._topic, None if rows.are_messages else self._encode
-        for line, number in zip(rows.lines, rows.numbers, strict=True):
-            target = self.num_queued % self.num_partitions if rows.partition is None else rows.partition
+        told = {"on_delivery": functools.partial(self._lost, num_rows=message.num_rows)} if message.num_rows > 1 else {}
+        while True:
             try:
-                key, value = encode(line) if encode else (None, line)
-            except ValueError as e:
-                self._refuse(f"{rows.source}, line {number}: {e}")
-                continue
-            while True:
-                try:
-                    produce(topic, value, key, target)
-                    break
-                except BufferError:
-                    self._producer.poll(0.1)
-                    if self._interrupt.num_asked:
-                        return
-                except KafkaException as e:
-                    if e.args[0].fatal():
-                        raise UserError(f"the producer had to give up: {e.args[0].str()}. Run it again.", Exit.UNAVAILABLE) from e
-                    self._lost(e.args[0], None)
-                    break
-            self.num_queued += 1
-        self._producer.poll(0)
+                self._producer.produce(self._topic, message.value, message.key, target, **told)
+                return True
+            except BufferError:
+                self._producer.poll(0.1)
+                if self._interrupt.num_asked:
+                    return False
+            except KafkaException as e:
+                if e.args[0].fatal():
+                    raise UserError(f"the producer had to give up: {e.args[0].str()}. Run it again.", Exit.UNAVAILABLE) from e
+                self._lost(e.args[0], None, message.num_rows)
+                return True
 
     def finish(self) -> None:
         """Waits until every queued row is acknowledged or lost; after Ctrl-C for 10 s at most, after another not at all."""
@@ -154,9 +149,11 @@ class Sender:
                 file=sys.stderr,
             )
 
-    def _lost(self, error: Any, message: Any) -> None:
-        self.num_lost += 1
-        if self.num_lost == 1:
+    def _lost(self, error: Any, message: Any, num_rows: int = 1) -> None:
+        if error is None:  # it was delivered
+            return
+        self.num_lost += num_rows
+        if self.num_lost == num_rows:
             print(f"produce: the first row that {self._topic!r} did not take: {error.str()}", file=sys.stderr)
 
     def _problem(self, error: Any) -> None:
@@ -188,50 +185,6 @@ class Pace:
         return max(0.0, self._due - now)
 
 
-def encoder(args: argparse.Namespace) -> tuple[str, Encode | None]:
-    """The name of the messages' format, and what makes them of lines of TSV; None: they are as those.
-
-    Messages of json have the key of the program that tfonline replaces: a list of the columns.
-
-    Raises:
-      UserError: the file of columns cannot be read (exit 66) or is wrong (64); or see Registry.register.
-    """
-    if (args.format or "tsv") == "tsv" and args.columns == _COLUMNS:
-        return "tsv", None
-    from tfonline.formats.make import format_of
-    from tfonline.formats.of_batches import OfBatches
-    from tfonline.settings.stream import StreamSettings
-
-    schema = load_schema(args.columns)
-    flags = {"registry_url": args.registry_url, "registry_properties_file": args.registry_properties_file}
-    stream = StreamSettings(message_format=args.format, **flags)
-    form = format_of(stream, schema, args.columns)
-    if form.name == "tsv":
-        return form.name, None
-    if isinstance(form, OfBatches) and form.framing == "confluent":
-        form.own_id = _registered(stream, f"{args.topic}-value", form.kind, form.schema_of(schema.columns))
-    key, write = json.dumps(schema.names).encode() if form.name == "json" else None, form.encode
-
-    def encode(line: bytes) -> tuple[bytes | None, bytes]:
-        try:
-            fields = line.decode().split("\t")
-        except UnicodeDecodeError as e:
-            raise ValueError(f"it is not UTF-8 text (byte {e.start + 1} is 0x{line[e.start]:02x})") from e
-        return key, write(fields, schema.columns)
-
-    return form.name, encode
-
-
-def _registered(stream: "StreamSettings", subject: str, kind: str, text: str) -> int:
-    """The id of a schema, which is registered if the subject lacks it."""
-    from tfonline.formats.registry import Registry
-
-    registry = Registry(stream.registry_url, stream.registry_properties, _PATIENCE_SECS, lambda line: print(line, file=sys.stderr))
-    number = registry.register(subject, kind, text)
-    print(f"registry: the schema of subject {subject} has id {number}", file=sys.stderr)
-    return number
-
-
 def _parse(argv: list[str]) -> argparse.Namespace:
     parser = Parser(prog="produce.py", description="Sends rows to a Kafka topic.")
     parser.add_argument(
@@ -260,6 +213,8 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         default="",
         help="of the messages, whatever the files are (default: as --columns says, else tsv)",
     )
+    many = "rows in a message, where --format has room for many, as arrow has (default 1,000)"
+    parser.add_argument("--rows_a_message", type=at_least(1), default=1000, metavar="N", help=many)
     parser.add_argument("--registry_url", default="", help="of the schema registry, where the YAML says framing: confluent")
     parser.add_argument("--registry_properties_file", default="", metavar="FILE", help="key=value lines; the place for its secrets")
     parser.add_argument("--columns", default=_COLUMNS, help="of the rows, for another --format and for files that are not TSV")
@@ -297,10 +252,10 @@ def main(argv: list[str]) -> int:
     made = None
     if args.synthetic:
         made = Synthetic(min(args.synthetic, args.limit or args.synthetic), args.seed, args.id_lifetime, args.data)
-    form, encode = encoder(args)
-    files = Files(args.files, form, lambda: load_schema(args.columns).columns)
+    messages = messages_of(args, _COLUMNS)
+    files = Files(args.files, messages.name, lambda: load_schema(args.columns).columns)
     interrupt = Interrupt()
-    sender = Sender(connection(args), args.topic, encode, interrupt)
+    sender = Sender(connection(args), args.topic, messages, interrupt)
     if made:
         source = made.rows
     elif args.layout == "round_robin":
@@ -315,7 +270,7 @@ def main(argv: list[str]) -> int:
         )
     started = time.monotonic()
     try:
-        _send_all(sender, bursts(source, args.rows_per_sec, args.loop, args.limit), interrupt, args)
+        _send_all(sender, bursts(source, args.rows_per_sec, args.loop, args.limit, messages.together), interrupt, args)
     except KeyboardInterrupt:
         pass
     finally:

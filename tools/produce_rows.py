@@ -165,10 +165,19 @@ class Synthetic:
         return synthetic.summary(made) if len(made) > 1 else "synthetic: too few rows for a score"
 
 
-def bursts(source: Callable[[], Iterator[Rows]], rate: int, loop: bool, limit: int | None) -> Iterator[Rows]:
-    """The source's rows in small bursts, so that pace and Ctrl-C are looked at often; over and over with `loop`."""
-    # A hundred bursts a second are even enough, and one row is the least.
+def bursts(source: Callable[[], Iterator[Rows]], rate: int, loop: bool, limit: int | None, together: int = 1) -> Iterator[Rows]:
+    """The source's rows in small bursts, so that pace and Ctrl-C are looked at often; over and over with `loop`.
+
+    Args:
+      source: makes the rows.
+      rate: rows a second; 0: as fast as it goes.
+      loop: whether to begin again at the end.
+      limit: so many rows at most; None: all.
+      together: rows a message.
+    """
+    # A hundred bursts a second are even enough, and one message is the least.
     size = min(_BURST_ROWS, max(1, rate // 100)) if rate else _BURST_ROWS
+    size = -(-size // together) * together
     left = sys.maxsize if limit is None else limit
     for _ in itertools.count() if loop else range(1):
         before = left

@@ -76,7 +76,7 @@ def a_bad_row_is_refused_alone(kind: Kind, case: Case) -> None:
     # Where a column takes any text, a row is refused for its number of fields, which formats with names do not know.
     for name, form in ((name, form) for name, form in FORMATS.items() if case.refuses or not form.named):
         alone, of_blanks, mixed = (
-            Parse(schema, form)(tf.constant([form.encode(row, schema.columns) for row in rows]))
+            Parse(schema, form)(tf.constant([form.encode(row, schema.columns) for row in rows]))._replace(place=())
             for rows in (good, [blank] * len(pairs), [row for i, j in pairs for row in (good[i], bad[j])])
         )
         assert not alone.reason.numpy().any(), [REASONS[r] for r in alone.reason]

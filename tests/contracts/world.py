@@ -212,9 +212,9 @@ def rows_of(window: Window, first: int, good: int) -> tuple[Element, Seen | None
     element = Element(
         batch=Element(
             label={"click": Array(labels)}, weight=Array(valid.astype(np.float32)), valid=Array(valid),
-            features={"ids": Array(np.zeros([4, 3]))}, origin=origin,
+            features={"ids": Array(np.zeros([4, 3]))}, origin=origin, place=(),
         ),
-        rejected=(refused, Array(reason), Array(messages[good:])),
+        rejected=(refused, Array(reason), Array(messages[good:]), ()),
         fingerprint=2**62 + int(offsets[:good].sum()), message=Array(messages), window=window.number, last=False,
         refused=np.bincount(reason, minlength=len(REASONS)),
     )  # fmt: skip

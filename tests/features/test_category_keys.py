@@ -7,6 +7,7 @@ from rows import SMALL_SCHEMA
 
 from tfonline.features.dictionaries import Dictionaries
 from tfonline.features.kinds import category_keys
+from tfonline.features.kinds.category import hashed
 from tfonline.features.kinds.category_keys import CategoryKeys, keys_of
 from tfonline.features.pipeline import Features
 from tfonline.lifecycle import UserError
@@ -14,7 +15,7 @@ from tfonline.lifecycle import UserError
 
 def made(columns, values):
     op = CategoryKeys(columns, list(range(100, 100 + len(columns))), num_buckets=10, first_bucket=50)
-    return op(tf.constant(values))
+    return op(hashed(tf.constant(values)))
 
 
 def test_equal_values_have_equal_keys_within_a_column_and_others_between_columns():

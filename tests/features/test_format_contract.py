@@ -3,11 +3,19 @@
 import subprocess
 import sys
 
+import pyarrow as pa
 import pytest
 from contracts.formats import CHECKS, check_format
 
 from tfonline.formats import FORMATS, find
+from tfonline.formats.arrow_reader import stream_of
 from tfonline.formats.tsv import Tsv
+
+
+def arrow(**columns):
+    """A message of columns by name, of a type as pyarrow guesses it."""
+    return stream_of(pa.table(columns))
+
 
 # By the name of the format: messages of label, I1, I2, C1, C2 that it refuses, and why.
 CASES = {
@@ -62,6 +70,20 @@ CASES = {
         b"\x12\x015": "label",
         b"\x0a\x011\x0a\x012": "label",  # of a field that is there twice the last counts
         b"\x08\x01\x12\x015": "label",  # a number where a text was expected is passed by, as if unknown
+    },
+    "arrow": {
+        arrow(label=[1], I1=[5])[:-40]: "arrow",  # cut
+        b"ARROW1\0\0 and so on": "arrow",  # a file
+        b"label,I1": "arrow",
+        arrow(label=[1, 1], I1=[5, 6]): "arrow",  # two rows where one is wanted
+        arrow(label=[1], I1=[2.5]): "number",
+        arrow(label=[1], I1=[True]): "number",
+        arrow(label=[1], I1=[10**18]): "number",
+        arrow(label=[None], I1=[5]): "label",
+        arrow(label=[1], C1=["a\tb"]): "type",
+        arrow(label=[1], C1=[b"ab"]): "type",
+        arrow(label=[1], C1=[["ab"]]): "type",
+        arrow(label=[1], C1=[{"a": "b"}]): "type",
     },
 }
 

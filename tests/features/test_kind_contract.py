@@ -94,7 +94,7 @@ class NothingMissing(Integer):
 
 class AllOne(Category):
     def parse(self, text, columns):
-        return tf.strings.substr(text, 0, 0)
+        return super().parse(tf.strings.substr(text, 0, 0), columns)
 
 
 class Truncating(Integer):

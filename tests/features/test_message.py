@@ -9,6 +9,8 @@ import tensorflow as tf
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from process_data_helpers import SMALL_YAML
+from produce_messages import messages_of
+from produce_rows import Rows
 from rows import SMALL_SCHEMA
 
 from tfonline import formats
@@ -22,7 +24,7 @@ ROW = st.tuples(st.sampled_from(["0", "1", "x"]), st.sampled_from(["", "-3", "00
 
 def parsed(message, message_format):
     """The typed values by kind, and the reason, of one message."""
-    values, reason = Parse(SMALL_SCHEMA, formats.find(message_format))(tf.constant([message]))
+    values, reason, _ = Parse(SMALL_SCHEMA, formats.find(message_format))(tf.constant([message]))
     return tf.nest.map_structure(lambda t: t.numpy().tolist(), values), REASONS[reason[0]]
 
 
@@ -31,7 +33,14 @@ def encode(tmp_path_factory):
     """produce.py's writer of JSON messages: a line to its key and value."""
     path = tmp_path_factory.mktemp("columns") / "small.yaml"
     path.write_text(SMALL_YAML)
-    _, encode = produce_tool.encoder(produce_tool._parse(["--format=json", f"--columns={path}", "-"]))
+    messages = messages_of(produce_tool._parse(["--format=json", f"--columns={path}", "-"]), "")
+
+    def encode(line):
+        refused = []
+        for message in messages.of_rows(Rows(None, [line], "line", [1]), refused.append):
+            return message.key, message.value
+        raise ValueError(refused[0])
+
     return encode
 
 
@@ -62,7 +71,7 @@ def test_letters_beyond_ascii_are_read_as_they_were_written(encode):
     _, message = encode("1\t5\t-3\tgrün\t日本".encode())
     assert message == '["1", "5", "-3", "grün", "日本"]'.encode()
     values, reason = parsed(message, "json")
-    assert (values["category"], reason) == ([["grün".encode(), "日本".encode()]], "")
+    assert (values["category"], reason) == (parsed("1\t5\t-3\tgrün\t日本".encode(), "tsv")[0]["category"], "")
 
 
 @pytest.mark.parametrize(

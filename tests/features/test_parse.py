@@ -8,6 +8,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tfonline.features.kinds.category import Category
 from tfonline.features.kinds.integer import Integers
 from tfonline.features.parse import Fields, Parse
 from tfonline.features.schema import Schema, load_schema
@@ -33,12 +34,20 @@ def in_a_graph(parse, messages):
     return next(iter(tf.data.Dataset.from_tensors(tf.constant(messages, tf.string)).map(parse)))
 
 
+@pytest.fixture(scope="module", autouse=True)
+def texts_of_categories():
+    """Here the typed values of categories are the texts, of which else only the hash is left."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Category, "parse", lambda self, text, columns: text)
+        yield
+
+
 both_ways = pytest.mark.parametrize("run", [eagerly, in_a_graph])
 
 
 def rows(fields) -> list[tuple]:
     """Fields as (label or None, integers with None for a missing one, categories, reason) a row."""
-    values, reason = tf.nest.map_structure(lambda t: t.numpy(), fields)
+    values, reason, _ = tf.nest.map_structure(lambda t: t.numpy(), fields)
     none = np.zeros([len(reason), 0])
     integers, missing = values.get("integer", (none, none.astype(bool)))
     # A missing integer is 0, so that whatever follows is defined.

@@ -11,6 +11,7 @@ from rows import SMALL_SCHEMA as SCHEMA
 
 from tfonline.config import of_flags
 from tfonline.features.dictionaries import Dictionaries, save_dictionaries
+from tfonline.features.kinds.category import hashed
 from tfonline.features.kinds.category_ops import CategoryLookup
 from tfonline.features.pipeline import Features
 from tfonline.lifecycle import Exit, UserError
@@ -50,8 +51,8 @@ def test_one_process_looks_up_the_ids_of_several_dictionaries(tmp_path):
     for dictionaries, ids in expected:
         lookups.append(CategoryLookup(dictionaries, COLUMNS))
         lookups[-1].keep_in(tmp_path)
-        assert lookups[-1](VALUES).numpy().tolist() == ids
-    assert [lookup(VALUES).numpy().tolist() for lookup in lookups] == [ids for _, ids in expected]
+        assert lookups[-1](hashed(VALUES))[0].numpy().tolist() == ids
+    assert [lookup(hashed(VALUES))[0].numpy().tolist() for lookup in lookups] == [ids for _, ids in expected]
 
 
 def test_one_process_serves_models_of_several_dictionaries(tmp_path):

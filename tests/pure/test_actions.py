@@ -57,6 +57,7 @@ class Element:
 
     class batch:
         origin = SimpleNamespace(partition=Array(0, 0, 1, -1), offset=Array(10, 11, 20, -1))
+        place = ()
 
 
 def seen(deep_loss=0.5, valid=(True, False, True, False)):

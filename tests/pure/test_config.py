@@ -195,7 +195,7 @@ def test_a_number_that_is_too_small_is_refused(flag, least):
 @pytest.mark.parametrize(
     ("flags", "expected"),
     [
-        ("--message_format=xml", "--message_format=xml is none of tsv, csv, json, json_objects, avro, protobuf."),
+        ("--message_format=xml", "--message_format=xml is none of tsv, csv, json, json_objects, avro, protobuf, arrow."),
         ("--lag_policy=drop", "--lag_policy=drop is none of work, skip."),
         ("--numeric=zscore", "--numeric=zscore is none of minmax, log, bucket."),
         ("--dense_init=zeros", "--dense_init=zeros is none of glorot, normal."),

@@ -119,7 +119,7 @@ def test_a_file_without_rows_is_made_as_others_are(path, open_umask):
 
 
 def test_a_rejected_row_is_this_line():
-    assert rejected_line(7, 1, 4200, "label", "click is '2'", "2\t5\té".encode()) == (
+    assert rejected_line(7, 1, 4200, None, "label", "click is '2'", "2\t5\té".encode()) == (
         '{"window":7,"partition":1,"offset":4200,"reason":"label","why":"click is \'2\'","message":"2\\t5\\té"}\n'.encode()
     )
 
@@ -136,7 +136,7 @@ def test_a_rejected_row_is_this_line():
     ],
 )
 def test_any_message_is_one_line_of_json(message, shown):
-    line = rejected_line(0, 0, 0, "fields", "", message)
+    line = rejected_line(0, 0, 0, None, "fields", "", message)
     assert line.count(b"\n") == 1
     assert json.loads(line)["message"] == shown
 

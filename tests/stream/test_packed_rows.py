@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tfonline import string_tensor as tensors
 from tfonline.lifecycle import UserError
-from tfonline.stream.readers import NO_TIME, Rows, packed
+from tfonline.stream.readers import NO_TIME, Rows
 from tfonline.stream.readers.packed import join, messages, pack, string_tensor
 from tfonline.stream.readers.worker import rows_answer, rows_of
 
@@ -44,7 +45,7 @@ def test_parts_joined_are_the_whole_also_by_way_of_another_process(cut):
 
 
 def test_more_bytes_than_a_tensor_can_be_made_of_are_refused(monkeypatch):
-    monkeypatch.setattr(packed, "_MOST_BYTES", 1000)
+    monkeypatch.setattr(tensors, "MOST_BYTES", 1000)
     with pytest.raises(UserError, match=r"2 rows are trained at once, and their messages have 1,004 bytes.*--batch_size") as e:
         string_tensor(pack(rows_of_sizes([500, 500])))
     assert e.value.code == 64

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tfonline.evaluate.progressive import PREDICTION, ProgressiveMetrics
+from tfonline.evaluate.progressive import PREDICTION, PREDICTION_IN_MESSAGE, ProgressiveMetrics
 from tfonline.events import Event, Rows, Seen, WindowEnd
 from tfonline.lifecycle import UserError
 from tfonline.report.files import SideFile, loss_line
@@ -70,8 +70,10 @@ class Count:
         position.rows += int(valid.sum())
         position.fingerprint = (position.fingerprint + int(element.fingerprint)) % 2**64
         if self._predictions:
-            scored = np.empty(int(valid.sum()), PREDICTION)
-            origin, of_rows = element.batch.origin, valid.ravel()
+            origin, place, of_rows = element.batch.origin, element.batch.place, valid.ravel()
+            scored = np.empty(int(valid.sum()), PREDICTION_IN_MESSAGE if place else PREDICTION)
+            if place:
+                scored["row"] = place.row.numpy()[of_rows]
             scored["partition"], scored["offset"] = origin.partition.numpy()[of_rows], origin.offset.numpy()[of_rows]
             scored["label"], scored["logit"] = seen.labels[valid], seen.logits[valid]
             self._predictions.write(scored.tobytes())

@@ -76,14 +76,15 @@ class Refuse:
                 self._counts[REASONS[reason]] = self._counts.get(REASONS[reason], 0) + int(count)
         self._rows += rows
         self._rejected += int(sum(counts))
-        origin, reasons, messages = element.rejected
-        columns = (origin.partition, origin.offset, reasons, messages)
-        for partition, offset, reason, message in zip(*(column.numpy() for column in columns), strict=True):
+        origin, reasons, messages, inside = element.rejected
+        columns = [column.numpy().tolist() for column in (origin.partition, origin.offset, reasons, messages)]
+        rows_inside = [None] * len(columns[0]) if isinstance(inside, tuple) else inside.numpy().tolist()
+        for partition, offset, reason, message, row in zip(*columns, rows_inside, strict=True):
             name = REASONS[reason]
-            self._file.write(rejected_line(int(element.window), int(partition), int(offset), name, self._explain(message), message))
+            self._file.write(rejected_line(int(element.window), partition, offset, row, name, self._explain(message), message))
             self._newest.append(message[:_GUESSED_BYTES])
             if self._dead_letters:
-                self._dead_letters.send(int(partition), int(offset), name, message)
+                self._dead_letters.send(partition, offset, name, message, row)
         if self._file.full:
             full = "rejected.jsonl has reached --rejected_max_bytes: further refused rows are counted, not recorded"
             self._console.warn_once(full)

@@ -22,7 +22,6 @@ from tfonline.cluster.members import Cluster
 from tfonline.features.batch import Batch, Element
 from tfonline.formats.reasons import REASONS
 from tfonline.lifecycle import Exit, Stop, UserError
-from tfonline.stream.raw import Origin
 
 T = TypeVar("T")
 
@@ -142,8 +141,8 @@ class Rounds:
         label, weight, valid = self._of_all(of_rows)
         batch = batch._replace(label=label, weight=weight, valid=valid > 0)
         if self._offsets:
-            origin = self._of_all(tf.nest.map_structure(lambda x: tf.cast(x, tf.int64), batch.origin))
-            batch = batch._replace(origin=Origin(*origin))
+            origin, place = self._of_all(tf.nest.map_structure(lambda x: tf.cast(x, tf.int64), (batch.origin, batch.place)))
+            batch = batch._replace(origin=origin, place=place)
         return batch
 
     def _of_all(self, nest: T) -> T:

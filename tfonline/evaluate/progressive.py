@@ -19,6 +19,8 @@ _BINS = 2 * _LARGEST_LOGIT * _BINS_PER_UNIT
 
 # One row of predictions.bin.
 PREDICTION = np.dtype([("partition", "<i4"), ("offset", "<i8"), ("label", "<f4"), ("logit", "<f4")])
+# The same where messages have many rows: with the row's number in its message.
+PREDICTION_IN_MESSAGE = np.dtype([*PREDICTION.descr[:2], ("row", "<i4"), *PREDICTION.descr[2:]])
 
 
 def log_losses(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:

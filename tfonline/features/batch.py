@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from tfonline.features.parse import Place
 from tfonline.stream.raw import Origin
 
 
@@ -49,7 +50,8 @@ class Batch(NamedTuple):
       weight: float32 [B], how much a row counts in the loss; 0 in a place without a row.
       valid: bool [B], whether a place holds a row to learn from; False for padding and for a refused row.
       features: the network's inputs by name, [B, ...] each.
-      origin: where each row stands in the stream; that of a refused row, too.
+      origin: where each row, or its message, stands in the stream; that of a refused row, too.
+      place: where each row stands in the Element's messages, and -1 for padding; () where each message is a row.
     """
 
     label: dict[str, tf.Tensor]
@@ -57,6 +59,7 @@ class Batch(NamedTuple):
     valid: tf.Tensor
     features: dict[str, tf.Tensor]
     origin: Origin
+    place: Place | tuple[()] = ()
 
     @property
     def examples(self) -> Examples:
@@ -70,12 +73,14 @@ class Rejected(NamedTuple):
     Attributes:
       origin: of each.
       reason: int32 [k], an index into formats.reasons.REASONS.
-      message: string [k], as they came.
+      message: string [k], as they came; of a message of many rows, one of the refused row alone.
+      row: int32 [k], the number of each in its message; () where each message is a row.
     """
 
     origin: Origin
     reason: tf.Tensor
     message: tf.Tensor
+    row: tf.Tensor | tuple[()] = ()
 
 
 class Element(NamedTuple):
@@ -85,7 +90,7 @@ class Element(NamedTuple):
       batch: the rows.
       rejected: those of them that were refused.
       fingerprint: int64 [], the sum of the row fingerprints of the good rows, wrapping around.
-      message: string [b], the rows as they came, without padding.
+      message: string [b], the rows as they came, without padding; where a message has many rows, the messages that they are of.
       window: int64 [], the window's number; -1 for a tick.
       last: bool [], the window ends here; such an element holds no rows.
     """

@@ -58,5 +58,19 @@ def row_fingerprints(message: tf.Tensor, partition: tf.Tensor, offset: tf.Tensor
     around, with g = 0x9E3779B97F4A7C15, m = 0xBF58476D1CE4E5B9 and an arithmetic shift.
     """
     place = offset * to_int64(GOLDEN) + tf.cast(partition, tf.int64) * to_int64(_MIX)
-    x = tf.bitwise.bitwise_xor(hash_text(message), place) * to_int64(_MIX)
+    return _mix(tf.bitwise.bitwise_xor(hash_text(message), place))
+
+
+def fingerprints_inside(message: tf.Tensor, row: tf.Tensor) -> tf.Tensor:
+    """A number for each row of messages of many rows, int64 [b]: `x = message + row g`, mixed as those of messages are.
+
+    Args:
+      message: int64 [b], the fingerprint of each row's message.
+      row: int64 [b], its number there.
+    """
+    return _mix(message + row * to_int64(GOLDEN))
+
+
+def _mix(x: tf.Tensor) -> tf.Tensor:
+    x *= to_int64(_MIX)
     return tf.bitwise.bitwise_xor(x, tf.bitwise.right_shift(x, tf.constant(32, tf.int64)))

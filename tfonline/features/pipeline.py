@@ -11,13 +11,14 @@ from tfonline.features.dictionaries import Dictionaries
 from tfonline.features.hashes import Crosses, row_fingerprints
 from tfonline.features.kinds import Op, Options, feature_kinds
 from tfonline.features.kinds.category import Category
-from tfonline.features.parse import Fields, Parse
+from tfonline.features.many_rows import Piece, make_pieces
+from tfonline.features.parse import Fields, Parse, Place
 from tfonline.features.schema import Schema
 from tfonline.features.spec import Input, Spec, VocabularySpec
 from tfonline.formats import Format
 from tfonline.formats.reasons import REASONS
 from tfonline.formats.tsv import Tsv
-from tfonline.stream.raw import Origin, RawBatch
+from tfonline.stream.raw import RawBatch
 
 _CORES = len(os.sched_getaffinity(0))
 # More than the cores: most of them wait, for the planner's clock or for the broker.
@@ -166,34 +167,61 @@ def make_batches(raw: tf.data.Dataset, features: Features, batch_size: int) -> t
     """Turns `(RawBatch, window, last)` into Elements with static shapes, several at a time, in order.
 
     Args:
-      raw: batches of at most `batch_size` rows.
+      raw: batches of at most `batch_size` rows; or some messages each, where messages have many rows.
       features: the definition of the features.
       batch_size: B; with --steps_per_call, the rows of a call.
     """
+    parallel = max(2, _CORES)
 
     @tf.autograph.experimental.do_not_convert  # nothing here needs converting, which takes a second
-    def transform(raw_batch: RawBatch, window, last):
+    def of_messages(raw_batch: RawBatch, window, last) -> Element:
         message, tombstone, origin = raw_batch
         row = features(message)
         # To a format it is an empty message, which may even be a row.
         row = row._replace(reason=tf.where(tombstone, REASONS.index("tombstone"), row.reason))
-        valid = row.reason == 0
-        rows = Batch(row.label, tf.where(valid, row.weight, 0.0), valid, row.features, origin)
-        nothing = Batch(dict.fromkeys(row.label, 0.0), 0.0, False, features.spec.padding, Origin(-1, -1, -1))
-        kept = tf.nest.map_structure(lambda x, padding: _where(valid, x, padding), rows.features, nothing.features)
-        batch = tf.nest.map_structure(lambda x, padding: _pad(x, batch_size, padding), rows._replace(features=kept), nothing)
-        refused = tf.where(~valid)[:, 0]
-        rejected = tf.nest.map_structure(lambda x: tf.gather(x, refused), Rejected(origin, row.reason, message))
-        fingerprints = row_fingerprints(message, origin.partition, origin.offset)
-        fingerprint = tf.reduce_sum(tf.where(valid, fingerprints, tf.zeros_like(fingerprints)))
-        return Element(batch, rejected, fingerprint, message, window, last)
+        refused, fingerprints = Rejected(origin, row.reason, message), row_fingerprints(message, origin.partition, origin.offset)
+        return Element(*_padded(row, refused, fingerprints, (), features.spec, batch_size), message, window, last)
+
+    @tf.autograph.experimental.do_not_convert
+    def of_pieces(piece: Piece) -> Element:
+        rows, message, window, last = piece
+        row, place = features.of_fields(Fields(rows.values, rows.reason)), rows.place
+        refused = Rejected(rows.origin, row.reason, rows.alone, place.row)
+        return Element(*_padded(row, refused, rows.fingerprint, place, features.spec, batch_size), message, window, last)
 
     # Threads of its own: a read that waits for the broker, inside C++, must not keep the train step or a save from running.
     options = tf.data.Options()
     options.threading.private_threadpool_size = _THREADS
     # Two raw batches wait while others are transformed: reading and features overlap. More would plan windows too far ahead.
-    batches = raw.prefetch(2).map(transform, num_parallel_calls=max(2, _CORES), deterministic=True)
+    rows, transform = raw.prefetch(2), of_messages
+    if features.parse.form.many:
+        rows, transform = make_pieces(rows, features.parse, batch_size, parallel), of_pieces
+    batches = rows.map(transform, num_parallel_calls=parallel, deterministic=True)
     return batches.prefetch(4).with_options(options)
+
+
+def _padded(
+    row: Row, as_they_came: Rejected, fingerprints: tf.Tensor, place: Place | tuple[()], spec: Spec, batch_size: int
+) -> tuple[Batch, Rejected, tf.Tensor]:
+    """The rows as a batch, the refused ones of them, and the fingerprint of the others.
+
+    Args:
+      row: b rows.
+      as_they_came: all of them as if refused.
+      fingerprints: int64 [b], of each.
+      place: as in Batch, [b].
+      spec: of the features.
+      batch_size: B.
+    """
+    valid = row.reason == 0
+    rows = Batch(row.label, tf.where(valid, row.weight, 0.0), valid, row.features, as_they_came.origin, place)
+    nowhere = tf.nest.map_structure(lambda _: -1, (rows.origin, place))
+    nothing = Batch(dict.fromkeys(row.label, 0.0), 0.0, False, spec.padding, *nowhere)
+    kept = tf.nest.map_structure(lambda x, padding: _where(valid, x, padding), rows.features, nothing.features)
+    batch = tf.nest.map_structure(lambda x, padding: _pad(x, batch_size, padding), rows._replace(features=kept), nothing)
+    refused = tf.where(~valid)[:, 0]
+    rejected = tf.nest.map_structure(lambda x: tf.gather(x, refused), as_they_came)
+    return batch, rejected, tf.reduce_sum(tf.where(valid, fingerprints, tf.zeros_like(fingerprints)))
 
 
 def _where(valid: tf.Tensor, x: tf.Tensor, padding: float) -> tf.Tensor:

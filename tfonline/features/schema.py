@@ -1,6 +1,8 @@
 """The columns of a data set, read from YAML. Imports no TensorFlow, so that the tools start fast."""
 
 import functools
+import hashlib
+import json
 import operator
 import pathlib
 import re
@@ -92,6 +94,12 @@ class Schema(pydantic.BaseModel):
     def unlabelled(self) -> tuple[Column, ...]:
         """The columns of a message without the label's field, in order."""
         return tuple(c for c in self.columns if c.kind != "label")
+
+    @property
+    def fingerprint(self) -> str:
+        """The first half of the SHA-256, in hex, of the columns' names, kinds and options in their order."""
+        columns = json.dumps([[c.name, c.kind, *([c.options] if c.options else [])] for c in self.columns])
+        return hashlib.sha256(columns.encode()).hexdigest()[:32]
 
     def columns_of(self, kind: str) -> tuple[Column, ...]:
         """The columns of a kind, in order."""

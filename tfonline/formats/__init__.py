@@ -22,6 +22,7 @@ docs/data.md and serving/page.html.
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
+from tfonline.formats.arrow import Arrow
 from tfonline.formats.avro import Avro
 from tfonline.formats.by_python import ByPython
 from tfonline.formats.csv_lines import Csv
@@ -46,6 +47,7 @@ class Format(Protocol):
       in_graph: whether `decode` is a graph of TensorFlow's own operations.
       named: whether messages name their values. If not, a value is known by its place, and a message has one a column.
       lines: whether a message is a line of text, so that files can hold one a line.
+      many: whether a message may have many rows; then the format is an Arrow, and the trainer decodes by coded.decode.
       about: what `of` makes the same format of: plain data, the name of the format and its settings.
       error: why a message could not be decoded that may be a row, once there was such a one; see ByPython.
     """
@@ -54,6 +56,7 @@ class Format(Protocol):
     in_graph: bool
     named: bool
     lines: bool
+    many: bool
     error: Exception | None
 
     @property
@@ -104,7 +107,7 @@ class Format(Protocol):
 
 
 # Of two formats that a text resembles the later one is told: there is little that TSV cannot be.
-FORMATS: dict[str, Format] = {each.name: each for each in (Tsv(), Csv(), JsonList(), JsonObjects(), Avro(), Protobuf())}
+FORMATS: dict[str, Format] = {each.name: each for each in (Tsv(), Csv(), JsonList(), JsonObjects(), Avro(), Protobuf(), Arrow())}
 
 
 def find(name: str) -> Format:
@@ -139,6 +142,19 @@ def served(form: Format) -> Format:
     return form if form.in_graph else FORMATS[Tsv.name]
 
 
-def canonical(form: Format, messages: Sequence[bytes], columns: "Sequence[Column]") -> list[bytes]:
-    """Messages of this format as a published model takes them, see served; one that is no row becomes one that it refuses."""
+def canonical(
+    form: Format, messages: Sequence[bytes], columns: "Sequence[Column]", places: Sequence[tuple[int, int]] | None = None
+) -> list[bytes]:
+    """Messages of this format as a published model takes them, see served; one that is no row becomes one that it refuses.
+
+    Args:
+      form: the format.
+      messages: of a row each, unless `places` says more.
+      columns: of the messages.
+      places: which rows of messages are wanted: the number of a message, and of a row in it; None: each message is a row.
+    """
+    if places is not None and isinstance(form, Arrow):
+        rows, lines = form.canonical_rows(messages, columns)
+        of_place = dict(zip(zip(rows.message.tolist(), rows.row.tolist(), strict=True), lines, strict=True))
+        return [of_place.get(place, b"") for place in places]
     return form.canonical(messages, tuple(columns))[0] if isinstance(form, ByPython) else list(messages)

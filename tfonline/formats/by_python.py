@@ -55,7 +55,7 @@ class ByPython(abc.ABC):
     """
 
     name: str
-    in_graph = False
+    in_graph, many = False, False
     error: Exception | None = None
 
     @property

@@ -56,9 +56,11 @@ def format_of(
             )
         if stream.registry_url:
             raise wrong(f"--registry_url is for messages with framing: confluent, which {name} has not. Leave it out.")
+        if stream.input_files and not form.lines:
+            raise _no_file(name)
         return form
     if stream.input_files:
-        raise wrong(f"--input_files has a message a line, which {name} messages are not. Send them to a topic.")
+        raise _no_file(name)
     schemas = _schemas(stream, schema, folder, keep, also, say, wait)
     content = _read(schema.message_schema, columns_file)
     if not content and schema.framing == "none":
@@ -77,6 +79,10 @@ def format_of(
             "columns' names, or say under which `path` a column is."
         )
     return made
+
+
+def _no_file(name: str) -> UserError:
+    return wrong(f"--input_files has a message a line, which {name} messages are not. Send them to a topic.")
 
 
 def _schemas(

@@ -2,7 +2,10 @@
 
 # A row's reason is the index here; 0 is a good row. Published models give the numbers, so a new reason goes to the end.
 # `encoding`: bytes that RE2 does not take for UTF-8. It lets overlong forms and surrogates through: they are values like any other.
-REASONS = ("", "empty", "encoding", "json", "fields", "label", "number", "tombstone", "type", "csv", "framing", "avro", "protobuf")
+REASONS = (
+    "", "empty", "encoding", "json", "fields", "label", "number", "tombstone", "type", "csv", "framing", "avro", "protobuf",
+    "arrow",
+)  # fmt: skip
 
 IN_WORDS = {
     "empty": "no byte at all",
@@ -15,6 +18,7 @@ IN_WORDS = {
     "framing": "no frame of Confluent's before the message, or one of a schema that the model does not know",
     "avro": "no Avro message of its schema",
     "protobuf": "no Protobuf message of its type",
+    "arrow": "no Arrow IPC stream",
     "type": "a value that is an object or a list, or a text with a tab or a line end",
     "number": "a column of kind integer, number or time holds something else",
 }

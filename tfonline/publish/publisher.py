@@ -2,12 +2,11 @@
 
 import contextlib
 import dataclasses
-import hashlib
 import json
 import pathlib
 import platform
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any, NamedTuple
 
@@ -18,8 +17,10 @@ import tensorflow as tf
 import tfonline
 from tfonline.evaluate.progressive import without_nan
 from tfonline.features.batch import Batch, Element
+from tfonline.features.column import Column
 from tfonline.features.pipeline import Features
 from tfonline.features.schema import Schema
+from tfonline.formats import Format
 from tfonline.keep.plain_path import plain_path
 from tfonline.lifecycle import Every, UserError
 from tfonline.model.learner import Learner
@@ -62,7 +63,7 @@ class _Job:
     start: list[int]
     gate: Gate
     features: dict[str, tf.Tensor]
-    messages: list[bytes]
+    rows: Kept
     logits: np.ndarray
     besides: str = ""
 
@@ -115,11 +116,11 @@ class Publisher:
         self._learner, self._position, self._console = learner, position, console
         self._newest_row_time = newest_row_time or (lambda start, stop: None)
         self._contract = contract
-        self._form = features.parse.form
+        self._form, self._columns = features.parse.form, schema.columns
         self._about = {
             "label": schema.label,
             "message_format": self._form.name,
-            "schema_fingerprint": _fingerprint(schema),
+            "schema_fingerprint": schema.fingerprint,
             "libraries": {
                 "python": platform.python_version(),
                 **{library.__name__: library.__version__ for library in (tf, keras, np, tfonline)},
@@ -156,7 +157,7 @@ class Publisher:
             self._collect()
             served = self._score_by_newest(element.batch)
             by_saved_model = self._newest.number and not self._newest.scored
-            kept = Kept(element.message, good) if by_saved_model else None
+            kept = Kept(element.message, good, element.batch.place) if by_saved_model else None
             self._gate.add(labels, logits, None if served is None else served[good], kept)
             self._last = element
 
@@ -243,15 +244,15 @@ class Publisher:
         return self._gate.full and (compared or not self._newest.number)
 
     def _prepare(self, began: float, last: Element) -> _Job:
-        batch, messages = last.batch, last.message.numpy().tolist()
+        batch = last.batch
         logits, good = self._learner.score(batch.features).numpy(), batch.valid.numpy()
         p = self._position
         manifest = {"window": p.window, "step": p.step, "rows": p.rows, "next": list(p.next)}
         manifest |= {"contract": self._contract, **self._about, "messages": self._form.about}
         # As many rows as a batch has: then the scores are the same to the bit.
-        messages += [b""] * (len(good) - len(messages))
+        rows = Kept(last.message, good, batch.place)
         logits, over, scored = np.where(good, logits, np.nan), self._newest.number, self._newest.scored
-        return _Job(began, over, scored, manifest, list(p.start), self._gate.copy(), batch.features, messages, logits)
+        return _Job(began, over, scored, manifest, list(p.start), self._gate.copy(), batch.features, rows, logits)
 
     def _publish(self, checkpoint: pathlib.Path, job: _Job) -> _Done:
         """In the thread: judges, writes, looks at what was written, and publishes it."""
@@ -267,7 +268,7 @@ class Publisher:
         def judge(newest: int) -> dict[str, Any]:
             return judged if newest == job.over else self._judge(job, newest)
 
-        number = self._versions.publish(lambda beside: _write(servable, beside, job), about, judge)
+        number = self._versions.publish(lambda beside: _write(servable, beside, job, self._form, self._columns), about, judge)
         self._pins.only({self._manifest_of(n).get("checkpoint", "") for n in self._versions.numbers})
         return _Done(number, time.monotonic() - job.began, job.besides)
 
@@ -282,7 +283,9 @@ class Publisher:
             self._check_overtaken(job, newest)
         if newest and not (newest == job.over and job.scored):
             try:
-                gate.compare(lambda rows: score_by_version.score(self._versions, newest, rows, self._about))
+                gate.compare(
+                    lambda rows: score_by_version.score(self._versions, newest, rows, self._about, self._form, self._columns)
+                )
             except score_by_version.CannotScore as e:
                 if not self._replace_foreign:
                     raise _Refused(
@@ -373,7 +376,7 @@ class Publisher:
             self._console.say(f"warning: the refusal could not be recorded in {self._versions.folder}/refused.jsonl: {e}")
 
 
-def _write(servable: Servable, beside: pathlib.Path, job: _Job) -> None:
+def _write(servable: Servable, beside: pathlib.Path, job: _Job, form: Format, columns: Sequence[Column]) -> None:
     """Writes a SavedModel and holds what it gives, loaded back, against the trainer's scores.
 
     Raises:
@@ -382,14 +385,8 @@ def _write(servable: Servable, beside: pathlib.Path, job: _Job) -> None:
     servable.write(beside)
     with plain_path(beside) as plain:
         signature = tf.saved_model.load(plain).signatures["serving_default"]
-    logits = signature(message=tf.constant(servable.canonical(job.messages)))["logit"].numpy()
+    logits = signature(message=tf.constant(job.rows.canonical(form, columns)))["logit"].numpy()
     good = ~np.isnan(job.logits)
     if not np.allclose(logits[good], job.logits[good], rtol=0, atol=_PROBE_TOLERANCE):
         furthest = np.nanmax(np.abs(logits[good] - job.logits[good]), initial=0)
         raise _Refused(f"the SavedModel does not score as the trainer does (logits differ by up to {furthest:.2g})")
-
-
-def _fingerprint(schema: Schema) -> str:
-    """The first half of the SHA-256, in hex, of the columns' names and kinds in their order."""
-    columns = json.dumps([[column.name, column.kind, *([column.options] if column.options else [])] for column in schema.columns])
-    return hashlib.sha256(columns.encode()).hexdigest()[:32]

@@ -1,14 +1,21 @@
 """Scores rows by a published version as those who serve it do: through its SavedModel, of whichever model it is."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
+from tfonline import formats
+from tfonline.features.parse import Place
+from tfonline.formats import Format
+from tfonline.formats.tsv import Tsv
 from tfonline.keep.plain_path import plain_path
 from tfonline.lifecycle import UserError
 from tfonline.publish.versions import Versions
+
+if TYPE_CHECKING:
+    from tfonline.features.column import Column
 
 _BATCH_ROWS = 1000
 # A model of other columns takes hardly any row for one of its own. One of an older tfonline may refuse a few that this one takes.
@@ -25,13 +32,29 @@ class Kept(NamedTuple):
     Attributes:
       message: string [b], as they came.
       good: bool [b] or longer: which of them count; what is longer is padding.
+      place: where messages have many rows, where each row stands in them, as Batch.place; then `good` is of rows.
     """
 
     message: tf.Tensor
     good: np.ndarray
+    place: Place | tuple[()] = ()
+
+    def canonical(self, form: Format, columns: "Sequence[Column]") -> list[bytes]:
+        """The rows as a published model takes them, b'' in the places of padding, as many as `good` says."""
+        messages = self.message.numpy().tolist()
+        places = list(zip(*(t.numpy().tolist() for t in self.place), strict=True)) if self.place else None
+        rows = formats.canonical(form, messages, columns, places)
+        return rows + [b""] * (len(self.good) - len(rows))
 
 
-def score(versions: Versions, number: int, rows: Sequence[Kept], about: Mapping[str, Any]) -> np.ndarray:
+def score(
+    versions: Versions,
+    number: int,
+    rows: Sequence[Kept],
+    about: Mapping[str, Any],
+    form: Format | None = None,
+    columns: "Sequence[Column]" = (),
+) -> np.ndarray:
     """The logits that a version gives for rows: float32 [all that count], NaN for a row that it refuses.
 
     Args:
@@ -39,12 +62,14 @@ def score(versions: Versions, number: int, rows: Sequence[Kept], about: Mapping[
       number: the version.
       rows: at least one that counts.
       about: the `schema_fingerprint` and `message_format` of the rows, as in a manifest.
+      form: the messages' format; None: TSV.
+      columns: of the messages.
 
     Raises:
       CannotScore: the version is made for other rows, or is damaged, or does not load.
     """
     try:
-        logits = _score(versions, number, rows, about)
+        logits = _score(versions, number, rows, about, form or Tsv(), columns)
     except CannotScore:
         raise
     except Exception as e:  # it may be any model, or none
@@ -56,7 +81,9 @@ def score(versions: Versions, number: int, rows: Sequence[Kept], about: Mapping[
     return logits
 
 
-def _score(versions: Versions, number: int, rows: Sequence[Kept], about: Mapping[str, Any]) -> np.ndarray:
+def _score(
+    versions: Versions, number: int, rows: Sequence[Kept], about: Mapping[str, Any], form: Format, columns: "Sequence[Column]"
+) -> np.ndarray:
     try:
         manifest = versions.manifest(number)
     except UserError:
@@ -69,12 +96,11 @@ def _score(versions: Versions, number: int, rows: Sequence[Kept], about: Mapping
             raise CannotScore(f"it is damaged: {'; '.join(problems)}")
     with plain_path(versions.path(number)) as plain:
         loaded = tf.saved_model.load(plain)
-    good = np.concatenate([kept.good[: len(kept.message)] for kept in rows])
-    messages = tf.boolean_mask(tf.concat([kept.message for kept in rows], axis=0), good)
+    messages = [row for kept in rows for row, good in zip(kept.canonical(form, columns), kept.good.tolist(), strict=True) if good]
     signature = loaded.signatures.get("serving_default")
     if signature is None:
         raise CannotScore("it has no signature serving_default")
-    found = [signature(message=messages[i : i + _BATCH_ROWS]) for i in range(0, len(messages), _BATCH_ROWS)]
+    found = [signature(message=tf.constant(messages[i : i + _BATCH_ROWS])) for i in range(0, len(messages), _BATCH_ROWS)]
     if "logit" not in found[0]:
         raise CannotScore("it gives no logit")
     return np.concatenate([outputs["logit"].numpy() for outputs in found])

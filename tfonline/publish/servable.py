@@ -56,10 +56,6 @@ class Servable(tf.Module):
             ),
         }
 
-    def canonical(self, messages: list[bytes]) -> list[bytes]:
-        """Messages of the topic as the signature `serving_default` takes them."""
-        return formats.canonical(self._features.parse.form, messages, self._schema.columns)
-
     def load(self, checkpoint: str) -> None:
         """Takes over the weights of a checkpoint (its path without a suffix), and nothing else of it.
 

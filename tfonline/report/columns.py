@@ -31,7 +31,8 @@ class ColumnShares:
           is what the dictionaries do not hold or, with a vocabulary, what has no row.
         """
         apart = max(1, int(tf.size(message)) // _MOST_ROWS)
-        fields = self._features.parse(message[::apart][:_MOST_ROWS])
+        sample = message[:1] if self._features.parse.form.many else message[::apart][:_MOST_ROWS]
+        fields = self._features.parse(sample)
         good = fields.reason.numpy() == 0
         if not good.any():
             return {}

@@ -106,12 +106,23 @@ def _open_private(path: str, flags: int) -> int:
     return file
 
 
-def rejected_line(window: int, partition: int, offset: int, reason: str, why: str, message: bytes) -> bytes:
-    """A line of rejected.jsonl with the first 1,000 bytes of the message; bytes that are not UTF-8 stand as \\xNN."""
+def rejected_line(window: int, partition: int, offset: int, row: int | None, reason: str, why: str, message: bytes) -> bytes:
+    """A line of rejected.jsonl with the first 1,000 bytes of the message; bytes that are not UTF-8 stand as \\xNN.
+
+    Args:
+      window: its number.
+      partition: of the message.
+      offset: likewise.
+      row: the row's number in its message; None where a message is a row.
+      reason: its name.
+      why: what is wrong, in words.
+      message: as it came.
+    """
     record = {
         "window": window,
         "partition": partition,
         "offset": offset,
+        **({} if row is None else {"row": row}),
         "reason": reason,
         "why": why,
         "message": message[:_MESSAGE_BYTES].decode("utf-8", "backslashreplace"),

@@ -56,9 +56,11 @@ def read_first_rows(source: Fetching, position: list[int], parse: Callable[[tf.T
     except RowsGone as e:
         raise UserError(f"the first rows were removed while they were read: {e}. Start again.", Exit.TRY_AGAIN) from e
     rows = [(partition, offset, message) for partition in sorted(found) for offset, message in found[partition]]
-    messages = [message for _, _, message in rows]
-    reasons = parse(tf.constant(messages, tf.string)).reason.numpy().tolist()
-    return FirstRows(messages, [(p, offset, reason, m) for (p, offset, m), reason in zip(rows, reasons, strict=True) if reason])
+    fields = parse(tf.constant([message for _, _, message in rows], tf.string))
+    if fields.place:  # messages have many rows
+        rows = [rows[i] for i in fields.place.message.numpy().tolist()]
+    refused = [(*row, reason) for row, reason in zip(rows, fields.reason.numpy().tolist(), strict=True) if reason]
+    return FirstRows([message for _, _, message in rows], [(p, offset, reason, m) for p, offset, m, reason in refused])
 
 
 def describe(first: FirstRows, schema: Schema, form: Format) -> str:

@@ -1,7 +1,7 @@
 """Dead letters: refused rows, as they came, to a topic of their own."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, KafkaError, KafkaException, Message, Producer
 
@@ -16,9 +16,16 @@ _MAX_MESSAGE_BYTES = 1_000_000_000
 _READ_AT_ONCE = 500
 
 
+class _Refused(NamedTuple):
+    reason: str
+    message: bytes  # as the reader gave it, or of the row alone
+    row: int | None
+
+
 class DeadLetters:
     """Sends refused rows to a topic, each as its producer wrote it: value, key, headers and timestamp, to the byte. Behind its own
-    headers stand `tfonline.reason`, `tfonline.topic`, `tfonline.partition` and `tfonline.offset`.
+    headers stand `tfonline.reason`, `tfonline.topic`, `tfonline.partition` and `tfonline.offset`. Of a message of many rows
+    it sends the refused row alone, as a message of its own, with `tfonline.row`.
 
     Readers give values only, so refused rows are read again. One that retention has taken since is sent without key, headers and
     timestamp of its own. After a crash a row may be sent twice: these headers say which letters are of one row.
@@ -47,7 +54,8 @@ class DeadLetters:
         say: Callable[[str], None],
     ):
         self._topic, self._source, self._timeout_secs = topic, source, timeout_secs
-        self._waiting: dict[tuple[int, int], tuple[str, bytes]] = {}  # reason and value, as the reader gave it
+        self._waiting: dict[tuple[int, int], list[_Refused]] = {}  # by partition and offset
+        self._num_waiting = 0
         self._failed: KafkaError | None = None
         self._events = ClientEvents(servers, properties)
         settings = {
@@ -68,27 +76,40 @@ class DeadLetters:
             raise UserError(f"a Kafka property does not suit --dead_letter_topic={topic}: {said}", Exit.FLAGS) from None
         self._originals = Originals(servers, source, properties, timeout_secs, stop, say)
 
-    def send(self, partition: int, offset: int, reason: str, message: bytes) -> None:
+    def send(self, partition: int, offset: int, reason: str, message: bytes, row: int | None = None) -> None:
         """Queues a letter; waits where the queue is full.
+
+        Args:
+          partition: of the row.
+          offset: likewise.
+          reason: the name of why it is refused.
+          message: as it came, or of the row alone.
+          row: its number in its message; None where a message is a row.
 
         Raises:
           UserError: the refused rows that wait cannot be read again: the broker is away (exit 69), or refuses the log-in (77).
         """
-        self._waiting[partition, offset] = (reason, message)
-        if len(self._waiting) >= _READ_AT_ONCE:
+        self._waiting.setdefault((partition, offset), []).append(_Refused(reason, message, row))
+        self._num_waiting += 1
+        if self._num_waiting >= _READ_AT_ONCE:
             self._send_waiting()
 
     def _send_waiting(self) -> None:
         for original in self._originals.read(self._waiting):
             place = (original.partition(), original.offset())
-            reason, _ = self._waiting.pop(place)
-            self._produce(place, reason, original.value(), **_kept(original))
-        for place, (reason, message) in self._waiting.items():
-            self._produce(place, reason, message)
+            for refused in self._waiting.pop(place):
+                value = original.value() if refused.row is None else refused.message
+                self._produce(place, refused, value, **_kept(original))
+        for place, rows in self._waiting.items():
+            for refused in rows:
+                self._produce(place, refused, refused.message)
         self._waiting.clear()
+        self._num_waiting = 0
 
-    def _produce(self, place: tuple[int, int], reason: str, value: bytes | None, headers: Any = (), **kept: Any) -> None:
-        about = {"reason": reason, "topic": self._source, "partition": str(place[0]), "offset": str(place[1])}
+    def _produce(self, place: tuple[int, int], refused: _Refused, value: bytes | None, headers: Any = (), **kept: Any) -> None:
+        about = {"reason": refused.reason, "topic": self._source, "partition": str(place[0]), "offset": str(place[1])}
+        if refused.row is not None:
+            about["row"] = str(refused.row)
         headers = [*headers, *((f"tfonline.{name}", text.encode()) for name, text in about.items())]
         while True:
             try:

@@ -5,7 +5,7 @@ A kind is a class in a module of its own, and knows of its columns what nobody e
 - `column` is the class of its columns: what the YAML may say of one beside its name.
 - `texts` and `reason` say which texts a column takes, for the trainer and for the tools.
 - `dictionary` says what the dictionaries hold of a column, and so what `tools/process_data.py` makes of its values.
-- `parse` makes typed values of texts: any nest of tensors.
+- `parse` makes typed values of texts: any nest of tensors. A kind whose values are numbers also takes them as such, `of_numbers`.
 - Where its columns are features, `parse_served` makes the same typed values of what the SavedModel's signature `columns` is given,
   and `make_op` gives the op that makes a network's inputs of them.
 
@@ -57,12 +57,14 @@ class Kind(Protocol):
       is_feature: whether its columns are features; then the kind is a FeatureKind.
       column: the class of its columns.
       reason: the name in formats.reasons.REASONS for a text that a column does not take; '' where all take any text.
+      numbers: the type that `of_numbers` takes, `int64` or `float64`; '' where a kind has texts alone, and no such method.
     """
 
     name: str
     is_feature: bool
     column: type[Column]
     reason: str
+    numbers: Literal["int64", "float64", ""]
 
     def texts(self, column: Column) -> Texts:
         """Which texts a column takes."""
@@ -72,6 +74,9 @@ class Kind(Protocol):
 
     def parse(self, text: "tf.Tensor", columns: Sequence[Column]) -> Any:
         """Texts that the columns take, string [b, k] of k columns, to typed values [b, k, ...]; b may be 0."""
+
+    def of_numbers(self, number: "tf.Tensor", valid: "tf.Tensor") -> Any:
+        """As `parse`, of numbers: [b, k] of the type above, 0 where missing; and which are there, bool [b, k]."""
 
 
 class FeatureKind(Kind, Protocol):

@@ -9,6 +9,8 @@ from tfonline.features.column import ANY_TEXT, Texts, ValueColumn
 from tfonline.features.kinds.category import Category, CategoryColumn
 
 if TYPE_CHECKING:
+    import tensorflow as tf
+
     from tfonline.features.dictionaries import Dictionaries
     from tfonline.features.kinds import Options
     from tfonline.features.kinds.categories_ops import CategoriesOp
@@ -60,6 +62,16 @@ class Categories(Category):
     def dictionary(self, column: CategoriesColumn) -> str:
         """See Kind."""
         return "" if column.hash_buckets or column.shares else "values"
+
+    def parse(self, text: "tf.Tensor", columns: "Sequence[CategoriesColumn]") -> "tf.Tensor":
+        """See Kind."""
+        return text
+
+    def parse_served(self, given: "tf.Tensor", columns: "Sequence[CategoriesColumn]") -> "tuple[tf.Tensor, tf.Tensor]":
+        """See FeatureKind. Every text is taken."""
+        import tensorflow as tf
+
+        return given, tf.fill(tf.shape(given), True)
 
     def make_op(
         self, columns: "Sequence[CategoriesColumn]", dictionaries: "Dictionaries", first_id: int, options: "Options"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
+from tfonline.features.kinds.category import hashed
 from tfonline.features.kinds.category_keys import CategoryKeys
 from tfonline.features.kinds.category_ops import CategoryOp, ColumnIds
 from tfonline.features.kinds.hashed_categories import SomeHashed
@@ -55,7 +56,7 @@ class CategoriesOp(tf.Module):
         for i, column, source in self._lists:
             text, count = places(values[:, i], column.separator, column.max_length, column.keep)
             holds = tf.range(column.max_length)[None, :] < tf.maximum(count, 1)[:, None]
-            found, found_keys = source.look_up(text)
+            found, found_keys = source.look_up(hashed(text))
             ids.append(tf.where(holds, found, -1))
             weight = _COMBINERS[column.combiner](tf.cast(tf.maximum(count, 1), tf.float32))
             weights.append(tf.where(holds, weight[:, None], 0.0))

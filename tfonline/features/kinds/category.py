@@ -1,7 +1,7 @@
 """Texts of which the dictionaries know the frequent ones. Imports no TensorFlow until it parses; the ops are in category_ops.py."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 import pydantic
 
@@ -19,6 +19,25 @@ if TYPE_CHECKING:
 _TEXTS = Texts(ANY_TEXT, "", "0", "any text without a tab or a line end")
 
 
+class Hashed(NamedTuple):
+    """The texts of b rows of k columns, of which only the hash is looked at.
+
+    Attributes:
+      number: int64 [b, k], hashes.hash_text of each, also of a missing one.
+      missing: bool [b, k].
+    """
+
+    number: "tf.Tensor"
+    missing: "tf.Tensor"
+
+
+def hashed(text: "tf.Tensor") -> Hashed:
+    """Texts of any shape, '' where missing."""
+    from tfonline.features.hashes import hash_text
+
+    return Hashed(hash_text(text), text == "")
+
+
 class CategoryColumn(ValueColumn):
     """A column of kind category.
 
@@ -32,10 +51,10 @@ class CategoryColumn(ValueColumn):
 
 
 class Category:
-    """See FeatureKind. Its typed values are the texts themselves, string [b, k]; '' where missing."""
+    """See FeatureKind."""
 
     name, is_feature, column = "category", True, CategoryColumn
-    reason = ""
+    reason, numbers = "", ""
     served_dtype, served_missing = "string", ""
 
     def texts(self, column: CategoryColumn) -> Texts:
@@ -46,15 +65,15 @@ class Category:
         """See Kind."""
         return "" if column.hash_buckets else "values"
 
-    def parse(self, text: "tf.Tensor", columns: "Sequence[CategoryColumn]") -> "tf.Tensor":
+    def parse(self, text: "tf.Tensor", columns: "Sequence[CategoryColumn]") -> Hashed:
         """See Kind."""
-        return text
+        return hashed(text)
 
-    def parse_served(self, given: "tf.Tensor", columns: "Sequence[CategoryColumn]") -> "tuple[tf.Tensor, tf.Tensor]":
+    def parse_served(self, given: "tf.Tensor", columns: "Sequence[CategoryColumn]") -> "tuple[Hashed, tf.Tensor]":
         """See FeatureKind. Every text is taken."""
         import tensorflow as tf
 
-        return given, tf.fill(tf.shape(given), True)
+        return hashed(given), tf.fill(tf.shape(given), True)
 
     def make_op(
         self, columns: "Sequence[CategoryColumn]", dictionaries: "Dictionaries", first_id: int, options: "Options"

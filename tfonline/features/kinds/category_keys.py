@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from tfonline.features.dictionaries import Dictionaries
 from tfonline.features.hashes import GOLDEN, hash_text, modulo, to_int64
+from tfonline.features.kinds.category import Hashed
 from tfonline.features.kinds.category_ops import ColumnIds
 from tfonline.features.spec import Input, Inputs
 from tfonline.lifecycle import Exit, UserError
@@ -39,8 +40,8 @@ class CategoryKeys:
         # The inputs' names and the salts are those of the columns: no column, no keys.
         self.inputs = {"keys": Input(self.num_fields, "int64", 0)} if columns else {}
 
-    def __call__(self, values: tf.Tensor) -> Inputs:
-        """See Op: string [b, k]. A missing value has the key 0, which is none."""
+    def __call__(self, values: Hashed) -> Inputs:
+        """See Op. A missing value has the key 0, which is none."""
         ids, keys, found = self._look_up(self._salts, self._missing, values)
         return Inputs(ids, tf.ones_like(ids, tf.float32), keys, {"keys": found} if self.inputs else {})
 
@@ -50,16 +51,15 @@ class CategoryKeys:
         look_up = functools.partial(self._look_up, self._salts[0, i], self._missing[0, i])
         return ColumnIds(lambda values: look_up(values)[::2], keyed=True)
 
-    def _look_up(self, salts: np.ndarray, missing: np.ndarray, values: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    def _look_up(self, salts: np.ndarray, missing: np.ndarray, values: Hashed) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Values to ids, and to keys, for crosses and by which the vocabulary finds them."""
-        keys = hash_text(values) + salts
+        keys = values.number + salts
         bucket = self._first_bucket + tf.cast(modulo(keys, self.num_ids), tf.int32)
-        is_missing = values == ""
-        return tf.where(is_missing, missing, bucket), keys, tf.where(is_missing, tf.constant(0, tf.int64), keys)
+        return tf.where(values.missing, missing, bucket), keys, tf.where(values.missing, tf.constant(0, tf.int64), keys)
 
-    def shares(self, values: tf.Tensor) -> dict[str, tf.Tensor]:
+    def shares(self, values: Hashed) -> dict[str, tf.Tensor]:
         """See Op."""
-        return {"missing": values == ""}
+        return {"missing": values.missing}
 
     def keep_in(self, folder: str | os.PathLike) -> None:
         """See Op: there is nothing to keep."""

@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from tfonline.features.dictionaries import Dictionaries
 from tfonline.features.hashes import GOLDEN, hash_text, modulo, to_int64
+from tfonline.features.kinds.category import Hashed
 from tfonline.features.spec import Inputs
 from tfonline.lifecycle import Exit, UserError, flush_to_disk
 
@@ -25,11 +26,11 @@ class ColumnIds(NamedTuple):
     """The ids of one column's values, for a column that shares them.
 
     Attributes:
-      look_up: string [...] to ids, int32 [...], and to `keys`, int64 [...], 0 where missing; without keys, any number.
+      look_up: hashed texts [...] to ids, int32 [...], and to `keys`, int64 [...], 0 where missing; without keys, any number.
       keyed: whether values have keys.
     """
 
-    look_up: Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
+    look_up: Callable[[Hashed], tuple[tf.Tensor, tf.Tensor]]
     keyed: bool
 
 
@@ -98,30 +99,27 @@ class CategoryLookup(tf.Module):
         )
         return file
 
-    def keys(self, categories: tf.Tensor) -> tf.Tensor:
-        """string [b, k] to int64 [b, k]: a number for each (column, value), known or not."""
-        return hash_text(categories) + self._salts
+    def __call__(self, values: Hashed) -> tuple[tf.Tensor, tf.Tensor]:
+        """Values [b, k] to their ids, int32 [b, k], and keys, int64 [b, k]: a number for each (column, value), known or not."""
+        keys = values.number + self._salts
+        return self._ids(values.missing, keys, self._oov), keys
 
-    def __call__(self, categories: tf.Tensor) -> tf.Tensor:
-        """string [b, k] to ids int32 [b, k]."""
-        return self._ids(categories, self.keys(categories), self._oov)
+    def of_column(self, i: int, values: Hashed) -> tuple[tf.Tensor, tf.Tensor]:
+        """Values of column i, [...], to their ids, int32 [...], and keys, int64 [...]."""
+        keys = values.number + self._salts[0, i]
+        return self._ids(values.missing, keys, self._oov[i]), keys
 
-    def of_column(self, i: int, values: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Values of column i, string [...], to their ids, int32 [...], and keys, int64 [...]."""
-        keys = hash_text(values) + self._salts[0, i]
-        return self._ids(values, keys, self._oov[i]), keys
-
-    def _ids(self, categories: tf.Tensor, keys: tf.Tensor, oov: tf.Tensor) -> tf.Tensor:
+    def _ids(self, missing: tf.Tensor, keys: tf.Tensor, oov: tf.Tensor) -> tf.Tensor:
         found, unknown = self._table.lookup(keys), oov
         if self._oov_buckets:
             bucket = self._first_bucket + tf.cast(modulo(keys, self._oov_buckets), tf.int32)
-            unknown = tf.where(categories == "", oov, bucket)  # a missing value is no unknown one
+            unknown = tf.where(missing, oov, bucket)  # a missing value is no unknown one
         return tf.where(found < 0, unknown, found)
 
-    def unknown(self, categories: tf.Tensor) -> tf.Tensor:
-        """string [b, k] to bool [b, k]: which values are there, and not in the dictionary."""
-        ids = self(categories)
-        return (categories != "") & ((ids == self._oov) | (ids >= self._first_bucket))
+    def unknown(self, values: Hashed) -> tf.Tensor:
+        """Values [b, k] to bool [b, k]: which are there, and not in the dictionary."""
+        ids, _ = self(values)
+        return ~values.missing & ((ids == self._oov) | (ids >= self._first_bucket))
 
 
 class CategoryOp(tf.Module):
@@ -140,18 +138,18 @@ class CategoryOp(tf.Module):
         self._lookup, self._columns, self.num_ids, self.inputs = lookup, tuple(columns), num_ids, {}
         self.num_fields = len(self._columns)
 
-    def __call__(self, values: tf.Tensor) -> Inputs:
+    def __call__(self, values: Hashed) -> Inputs:
         """See Op."""
-        ids = self._lookup(values)
-        return Inputs(ids, tf.ones_like(ids, tf.float32), self._lookup.keys(values), {})
+        ids, keys = self._lookup(values)
+        return Inputs(ids, tf.ones_like(ids, tf.float32), keys, {})
 
     def column(self, name: str) -> ColumnIds:
         """The ids of one of the columns."""
         return ColumnIds(functools.partial(self._lookup.of_column, self._columns.index(name)), keyed=False)
 
-    def shares(self, values: tf.Tensor) -> dict[str, tf.Tensor]:
+    def shares(self, values: Hashed) -> dict[str, tf.Tensor]:
         """See Op."""
-        return {"missing": values == "", "unknown": self._lookup.unknown(values)}
+        return {"missing": values.missing, "unknown": self._lookup.unknown(values)}
 
     def keep_in(self, folder: str | os.PathLike) -> None:
         """See Op: the lookup's table."""

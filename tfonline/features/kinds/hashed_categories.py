@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import tensorflow as tf
 
-from tfonline.features.hashes import hash_text, modulo
+from tfonline.features.hashes import modulo
+from tfonline.features.kinds.category import Hashed
 from tfonline.features.kinds.category_keys import CategoryKeys, salts_of
 from tfonline.features.kinds.category_ops import CategoryOp, ColumnIds
 from tfonline.features.spec import Inputs
@@ -46,10 +47,10 @@ class SomeHashed(tf.Module):
         self._first = np.cumsum([first_id, *(n + 1 for n in self._buckets)])[:-1]
         self.num_fields, self.num_ids = len(columns), others.num_ids + sum(self._buckets) + len(hashed)
 
-    def __call__(self, values: tf.Tensor) -> Inputs:
-        """See Op: string [b, k]."""
-        first = self._others(tf.gather(values, self._other_places, axis=1))
-        of_columns = [self._look_up(i, values[:, place]) for i, place in enumerate(self._places)]
+    def __call__(self, values: Hashed) -> Inputs:
+        """See Op."""
+        first = self._others(_gather(values, self._other_places))
+        of_columns = [self._look_up(i, Hashed(*(t[:, place] for t in values))) for i, place in enumerate(self._places)]
         ids, keys = (tf.stack(found, axis=1) for found in zip(*of_columns, strict=True))
         second = Inputs(ids, tf.ones_like(ids, tf.float32), keys, {})
         joined = (tf.concat(pair, axis=1) for pair in zip(first[:3], second[:3], strict=True))
@@ -61,22 +62,26 @@ class SomeHashed(tf.Module):
             return ColumnIds(functools.partial(self._look_up, self._hashed.index(name)), keyed=False)
         return self._others.column(name)
 
-    def _look_up(self, i: int, text: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Values of hashed column i, string [...], to ids, int32 [...], and keys, int64 [...]."""
-        keys = hash_text(text) + self._salts[i]
+    def _look_up(self, i: int, values: Hashed) -> tuple[tf.Tensor, tf.Tensor]:
+        """Values of hashed column i, [...], to ids, int32 [...], and keys, int64 [...]."""
+        keys = values.number + self._salts[i]
         bucket = 1 + modulo(keys, self._buckets[i])
-        return tf.cast(self._first[i] + tf.where(text == "", tf.constant(0, tf.int64), bucket), tf.int32), keys
+        return tf.cast(self._first[i] + tf.where(values.missing, tf.constant(0, tf.int64), bucket), tf.int32), keys
 
-    def shares(self, values: tf.Tensor) -> dict[str, tf.Tensor]:
+    def shares(self, values: Hashed) -> dict[str, tf.Tensor]:
         """See Op. That a hashed value is unknown nobody can say."""
-        missing = values == ""
-        found = {"missing": missing}
+        found = {"missing": values.missing}
         order = np.argsort([*self._other_places, *self._places])
-        for what, holds in self._others.shares(tf.gather(values, self._other_places, axis=1)).items():
-            nowhere = tf.zeros_like(tf.gather(missing, self._places, axis=1))
+        for what, holds in self._others.shares(_gather(values, self._other_places)).items():
+            nowhere = tf.zeros_like(tf.gather(values.missing, self._places, axis=1))
             found.setdefault(what, tf.gather(tf.concat([holds, nowhere], axis=1), order, axis=1))
         return found
 
     def keep_in(self, folder: str | os.PathLike) -> None:
         """See Op: what the others keep."""
         self._others.keep_in(folder)
+
+
+def _gather(values: Hashed, places: np.ndarray) -> Hashed:
+    """The values of some of the columns."""
+    return Hashed(*(tf.gather(t, places, axis=1) for t in values))

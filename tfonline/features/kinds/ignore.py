@@ -21,7 +21,7 @@ class Ignore:
     """See Kind. Its values are not counted by tools/process_data.py, either: an id of a row is a value a row."""
 
     name, is_feature, column = "ignore", False, IgnoredColumn
-    reason = ""
+    reason, numbers = "", ""
 
     def texts(self, column: IgnoredColumn) -> Texts:
         """See Kind."""

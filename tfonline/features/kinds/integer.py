@@ -40,7 +40,7 @@ class Integer:
     """See FeatureKind. At most 18 digits, so that the number fits an int64."""
 
     name, is_feature, column = "integer", True, IntegerColumn
-    reason = "number"
+    reason, numbers = "number", "int64"
     served_dtype, served_missing = "float64", math.nan
 
     def texts(self, column: IntegerColumn) -> Texts:
@@ -57,6 +57,10 @@ class Integer:
 
         missing = tf.equal(text, "")
         return Integers(tf.strings.to_number(tf.where(missing, "0", text), tf.int64), missing)
+
+    def of_numbers(self, number: "tf.Tensor", valid: "tf.Tensor") -> Integers:
+        """See Kind."""
+        return Integers(number, ~valid)
 
     def parse_served(self, given: "tf.Tensor", columns: "Sequence[IntegerColumn]") -> "tuple[Integers, tf.Tensor]":
         """See FeatureKind. Whole numbers below 2^53 in size are taken."""

@@ -28,7 +28,7 @@ class Label:
     """See Kind. Never missing, unless texts say what is positive. A request for a score may come in messages without the label."""
 
     name, is_feature, column = "label", False, LabelColumn
-    reason = "label"
+    reason, numbers = "label", ""
 
     def texts(self, column: LabelColumn) -> Texts:
         """See Kind."""

@@ -63,7 +63,7 @@ class Number:
     """See FeatureKind. At most 40 digits before and after the point, and two of the exponent."""
 
     name, is_feature, column = "number", True, NumberColumn
-    reason = "number"
+    reason, numbers = "number", "float64"
     served_dtype, served_missing = "float64", math.nan
 
     def texts(self, column: NumberColumn) -> Texts:
@@ -80,6 +80,10 @@ class Number:
 
         missing = tf.equal(text, "")
         return Numbers(tf.strings.to_number(tf.where(missing, "0", text), tf.float64), missing)
+
+    def of_numbers(self, number: "tf.Tensor", valid: "tf.Tensor") -> Numbers:
+        """See Kind."""
+        return Numbers(number, ~valid)
 
     def parse_served(self, given: "tf.Tensor", columns: "Sequence[NumberColumn]") -> "tuple[Numbers, tf.Tensor]":
         """See FeatureKind. All finite numbers below 1e139 in size are taken."""

@@ -66,7 +66,7 @@ class Time:
     """See FeatureKind. The signature `columns` takes the texts that messages have."""
 
     name, is_feature, column = "time", True, TimeColumn
-    reason = "number"
+    reason, numbers = "number", ""
     served_dtype, served_missing = "string", ""
 
     def texts(self, column: TimeColumn) -> Texts:

@@ -38,7 +38,7 @@ class Weight:
     """See Kind. A missing weight is 1. A row of weight 0 is scored, and its gradient is 0."""
 
     name, is_feature, column = "weight", False, WeightColumn
-    reason = "number"
+    reason, numbers = "number", ""
 
     def texts(self, column: WeightColumn) -> Texts:
         """See Kind."""

@@ -6,10 +6,9 @@ import numpy as np
 
 from tfonline.lifecycle import Exit, UserError
 from tfonline.stream.readers import Rows
+from tfonline.string_tensor import serialized
 
 TOMBSTONE = -1
-# A tensor's protocol buffer may be no larger.
-_MOST_BYTES = 2**31 - 1
 
 
 class PackedRows:
@@ -71,36 +70,16 @@ def messages(rows: PackedRows) -> list[bytes | None]:
 
 
 def string_tensor(rows: PackedRows) -> bytes:
-    """The messages as a serialized `TensorProto` of strings, '' for a tombstone: what `tf.io.parse_tensor` makes a string [k] of.
-
-    Its field `tensor_content` holds the sizes as varints and then the bytes, so that nothing is done for each message in Python.
+    """The messages as string_tensor.serialized has texts, '' for a tombstone.
 
     Raises:
       UserError: they are too large for it (exit 64).
     """
-    size = np.maximum(rows.size, 0)
-    sizes = _varints(size)
-    content = len(sizes) + len(rows.message)
-    if content > _MOST_BYTES - 100:
+    try:
+        return serialized(np.maximum(rows.size, 0), rows.message)
+    except OverflowError as e:
         raise UserError(
-            f"{len(rows):,} rows are trained at once, and their messages have {content:,} bytes; 2 GiB are the most. Use a "
-            "smaller --batch_size or --steps_per_call.",
+            f"{len(rows):,} rows are trained at once, and their messages have {e}; 2 GiB are the most. Use a smaller --batch_size "
+            "or --steps_per_call.",
             Exit.FLAGS,
-        )
-    dim = b"\x08" + _varint(len(rows))
-    shape = b"\x12" + _varint(len(dim)) + dim
-    # dtype = DT_STRING; tensor_shape; tensor_content.
-    return b"".join((b"\x08\x07\x12", _varint(len(shape)), shape, b"\x22", _varint(content), sizes, rows.message))
-
-
-def _varints(numbers: np.ndarray) -> bytes:
-    """Numbers of 31 bits, one behind the other: seven bits a byte, the lowest first, the eighth says that more come."""
-    places = 1 if not len(numbers) else max(1, -(-int(numbers.max()).bit_length() // 7))
-    rest = numbers[:, None] >> (7 * np.arange(places))
-    more = rest >> 7 > 0
-    present = np.concatenate([np.ones((len(numbers), 1), bool), more[:, :-1]], axis=1)
-    return ((rest & 127) | (more << 7)).astype(np.uint8)[present].tobytes()
-
-
-def _varint(number: int) -> bytes:
-    return _varints(np.array([number], np.int64))
+        ) from None

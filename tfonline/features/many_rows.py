@@ -1,0 +1,123 @@
+"""Batches of messages that have many rows each: rows are parsed message by message, and then cut to batches anew."""
+
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from tfonline.features.hashes import fingerprints_inside, row_fingerprints
+from tfonline.features.parse import Fields, Parse, Place
+from tfonline.formats.coded import rows_alone
+from tfonline.formats.reasons import REASONS
+from tfonline.stream.raw import Origin, RawBatch
+
+# So many messages are parsed at once. It changes nothing of what is learned.
+MESSAGES_AT_ONCE = 16
+
+
+class Parsed(NamedTuple):
+    """b rows that are parsed, and are no features yet.
+
+    Attributes:
+      values: as in Fields.
+      reason: int32 [b], likewise.
+      place: where each row stands among the messages beside it.
+      origin: of each row's message.
+      fingerprint: int64 [b], of each.
+      alone: string [b], a refused row as a message of its own; '' for others.
+    """
+
+    values: dict[str, Any]
+    reason: tf.Tensor
+    place: Place
+    origin: Origin
+    fingerprint: tf.Tensor
+    alone: tf.Tensor
+
+
+class Piece(NamedTuple):
+    """What becomes an Element.
+
+    Attributes:
+      rows: at most as many as a batch has.
+      message: string [k], the messages that they are of.
+      window: as in Element.
+      last: likewise.
+    """
+
+    rows: Parsed
+    message: tf.Tensor
+    window: tf.Tensor
+    last: tf.Tensor
+
+
+def make_pieces(raw: tf.data.Dataset, parse: Parse, batch_size: int, parallel: int) -> tf.data.Dataset:
+    """Turns `(RawBatch, window, last)` into Pieces: of each window as many rows as a batch has, and behind them the rest.
+
+    Args:
+      raw: some messages each.
+      parse: of a format with many rows a message.
+      batch_size: rows a batch.
+      parallel: so many are parsed at a time.
+    """
+
+    @tf.autograph.experimental.do_not_convert
+    def parsed(raw_batch: RawBatch, window: tf.Tensor, last: tf.Tensor) -> tuple:
+        return _parsed(raw_batch, parse), raw_batch.message, window, last
+
+    @tf.autograph.experimental.do_not_convert
+    def cut(held: tuple[Parsed, tf.Tensor], new: tuple) -> tuple:
+        rows, message, window, last = new
+        rows, message = _joined(*held, rows, message)
+        count = tf.size(rows.reason)
+        whole = tf.where(last, count, count - count % batch_size)
+        return _part(rows, message, whole, count), (*_part(rows, message, 0, whole), window, last)
+
+    @tf.autograph.experimental.do_not_convert
+    def pieces(rows: Parsed, message: tf.Tensor, window: tf.Tensor, last: tf.Tensor) -> tf.data.Dataset:
+        count = tf.size(rows.reason)
+        starts = tf.range(0, count, batch_size)
+        starts = tf.concat([starts, tf.boolean_mask([count], last[None])], axis=0)  # a window ends with a piece without a row
+
+        def piece(start: tf.Tensor) -> Piece:
+            of_piece = _part(rows, message, start, tf.minimum(start + batch_size, count))
+            return Piece(*of_piece, window, start == count)
+
+        return tf.data.Dataset.from_tensor_slices(starts).map(piece)
+
+    made = raw.map(parsed, num_parallel_calls=parallel, deterministic=True)
+    rows, message, *_ = made.element_spec
+    nothing = tf.nest.map_structure(lambda spec: tf.zeros([0, *spec.shape[1:]], spec.dtype), (rows, message))
+    return made.scan(nothing, cut).flat_map(pieces)
+
+
+def _parsed(raw: RawBatch, parse: Parse) -> Parsed:
+    message, tombstone, origin = raw
+    fields: Fields = parse(message)
+    place = fields.place
+    reason = tf.where(tf.gather(tombstone, place.message), REASONS.index("tombstone"), fields.reason)
+    of_messages = row_fingerprints(message, origin.partition, origin.offset)
+    fingerprint = fingerprints_inside(tf.gather(of_messages, place.message), tf.cast(place.row, tf.int64))
+    refused = tf.where(reason > 0)[:, 0]
+
+    def alone() -> tf.Tensor:
+        found = rows_alone(parse.form, tf.gather(message, tf.gather(place.message, refused)), tf.gather(place.row, refused))
+        return tf.tensor_scatter_nd_update(tf.fill(tf.shape(reason), ""), refused[:, None], found)
+
+    of_rows = tf.nest.map_structure(lambda t: tf.gather(t, place.message), origin)
+    messages_alone = tf.cond(tf.size(refused) > 0, alone, lambda: tf.fill(tf.shape(reason), ""))
+    return Parsed(fields.values, reason, place, of_rows, fingerprint, messages_alone)
+
+
+def _joined(rows: Parsed, message: tf.Tensor, more: Parsed, further: tf.Tensor) -> tuple[Parsed, tf.Tensor]:
+    """The rows of two parts as those of one."""
+    more = more._replace(place=more.place._replace(message=more.place.message + tf.size(message)))
+    return tf.nest.map_structure(lambda a, b: tf.concat([a, b], axis=0), (rows, message), (more, further))
+
+
+def _part(rows: Parsed, message: tf.Tensor, start: tf.Tensor | int, stop: tf.Tensor) -> tuple[Parsed, tf.Tensor]:
+    """The rows `[start, stop)`, and the messages that they are of."""
+    part = tf.nest.map_structure(lambda t: t[start:stop], rows)
+    of_message = part.place.message
+    # The rows' messages stand one behind the other; no rows have none.
+    first, past = tf.concat([of_message[:1], [0]], axis=0)[0], tf.concat([of_message[-1:] + 1, [0]], axis=0)[0]
+    return part._replace(place=part.place._replace(message=of_message - first)), message[first:past]
