@@ -1,5 +1,6 @@
 """Rows of texts as one Arrow IPC stream, for the tools that write messages. Imports no TensorFlow."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -69,6 +70,13 @@ def _int64(text: str) -> int:
     return value
 
 
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise OverflowError
+    return value
+
+
 _NUMBER = ((_int64, pa.int64()),)
-_DECIMAL = (*_NUMBER, (float, pa.float64()))
+_DECIMAL = (*_NUMBER, (_finite, pa.float64()))
 _TYPES = {"label": _NUMBER, "integer": _NUMBER, "time": _NUMBER, "number": _DECIMAL, "weight": _DECIMAL}
