@@ -6,7 +6,7 @@ import pytest
 
 from tfonline.features.schema import Schema
 from tfonline.formats import find
-from tfonline.formats.explain import explain
+from tfonline.formats.explain import examine, explain
 
 COLUMNS = Schema.model_validate(
     {
@@ -22,6 +22,13 @@ COLUMNS = Schema.model_validate(
 
 def as_json(**row):
     return json.dumps(row).encode()
+
+
+def test_a_binary_message_is_explained_by_its_field():
+    form = find("avro")
+    assert explain(b"\x00\x02\x02\x02\x02\xff", COLUMNS, form) == "byte 1 of user, 0xff, is not UTF-8"
+    examined = examine(b"\x00\x02\x02\x02\x08a", COLUMNS, form)
+    assert (examined.reason, examined.words) == ("avro", "it ends in the middle of user")
 
 
 @pytest.mark.parametrize(

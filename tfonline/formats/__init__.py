@@ -84,7 +84,7 @@ class Format(Protocol):
     def contents(self, message: bytes) -> dict[str, Any] | list[Any]:
         """What a message holds, whatever the columns: values by name, objects inside objects, or values by place.
 
-        Only formats of lines have it: what other messages hold their schema says.
+        Only formats of lines have it: what other messages hold their schema says, see OfBatches.fields.
 
         Raises:
           ValueError: it is no message of this format; what is wrong with it, in words.

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from tfonline.features.kinds import texts_of
 from tfonline.formats.by_python import Refused
+from tfonline.formats.fields import Field
 from tfonline.formats.of_batches import OfBatches
 from tfonline.formats.protobuf_message import Messages
-from tfonline.formats.protobuf_type import as_text, fields_at, indexes_of, set_of_columns, type_of
+from tfonline.formats.protobuf_type import as_text, fields_at, fields_of, indexes_of, set_of_columns, type_of
 from tfonline.formats.schemas import Schemas
 from tfonline.formats.writing import check_writable, example_fields, one_a_column
 from tfonline.lifecycle import Exit, UserError
@@ -65,6 +66,12 @@ class Protobuf(OfBatches):
         """The paths of columns that message_type has no field for."""
         paths = [column.steps for column in columns]
         return [".".join(path) for path in paths if self._own and fields_at(self._own, path) is None]
+
+    def fields_of(self, number: int) -> dict[str, Field]:
+        """See OfBatches."""
+        if self.framing == "confluent":
+            self._check(number)
+        return fields_of(self._own)
 
     def encode(self, fields: Sequence[str], columns: "Sequence[Column]") -> bytes:
         """See Format. A row without a value that is written has no message where there is no frame, as it would have no byte."""
