@@ -208,19 +208,42 @@ PROTOBUF_COLUMNS = [
 ]
 
 
-@pytest.mark.parametrize("framing", ["none", "confluent"])
-def test_protobuf_is_read_by_a_descriptor_set_and_trained(tmp_path, broker, topic, registry, start, framing):
-    (tmp_path / "shop.pb").write_bytes(protobuf_set().SerializeToString())
-    messages, options = protobuf_rows(), ["--format=protobuf", "--message_type=shop.Row", f"--message_schema={tmp_path}/shop.pb"]
+# The same schema as protobuf_set, as a registry has it.
+SHOP_PROTO = """
+syntax = "proto3";
+package shop;
+import "google/protobuf/timestamp.proto";
+message Other { string x = 1; }
+enum Color { NONE = 0; RED = 1; BLUE = 2; }
+message Row {
+  message Item { double price = 1; Item parent = 2; }
+  bool click = 1;
+  google.protobuf.Timestamp at = 2;
+  Color color = 3;
+  Item item = 4;
+  int32 views = 5;
+  string site = 6;
+  repeated string tags = 20;
+  repeated Item items = 21;
+}
+"""
+
+
+@pytest.mark.parametrize(("framing", "message_schema"), [("none", "shop.pb"), ("confluent", "shop.pb"), ("confluent", "")])
+def test_protobuf_is_read_by_its_schema_and_trained(tmp_path, broker, topic, registry, start, framing, message_schema):
+    messages, options = protobuf_rows(), ["--format=protobuf", "--message_type=shop.Row"]
+    if message_schema:
+        (tmp_path / message_schema).write_bytes(protobuf_set().SerializeToString())
+        options.append(f"--message_schema={tmp_path / message_schema}")
     if framing == "confluent":
         options.append(f"--registry_url={registry.url}")
-        number = register(registry, "PROTOBUF", 'syntax = "proto3"; package shop; message Other {} message Row {}')
+        number = register(registry, "PROTOBUF", SHOP_PROTO)
         messages = [header(number) + indexes([1]) + message for message in messages]
         messages[3] = header(number) + indexes([0])
     name = topic([messages])
     found, text, _ = infer(tmp_path, *at(broker, name), *options)
-    assert [found[key] for key in ("format", "framing", "message_schema", "message_type")] == [
-        "protobuf", framing, "shop.pb", "shop.Row",
+    assert [found.get(key, "") for key in ("format", "framing", "message_schema", "message_type")] == [
+        "protobuf", framing, message_schema, "shop.Row",
     ]  # fmt: skip
     assert found["columns"] == PROTOBUF_COLUMNS
     assert "schema: google.protobuf.Timestamp" in text
@@ -231,6 +254,10 @@ def test_protobuf_is_read_by_a_descriptor_set_and_trained(tmp_path, broker, topi
     summary = start(columns=str(tmp_path / "columns.yaml"), topic=name, **of_registry, **SMALL)
     rejected = int(framing == "confluent")
     assert (summary["rows"], summary["rejected"]) == (NUM_ROWS - rejected, rejected)
+    checked = [f"--columns={tmp_path / 'columns.yaml'}", *(f"--registry_url={url}" for url in of_registry.values())]
+    code, out, _ = run_tool("schema", "check", *at(broker, name), *checked)
+    assert code == 0
+    assert f"check: rows={NUM_ROWS} refused={rejected} " in out
 
 
 def test_check_tells_refused_messages_and_what_is_passed_by(tmp_path, broker, topic, registry):

@@ -22,8 +22,13 @@ _NAMES = {
 }  # fmt: skip
 
 
-def type_of(descriptor_set: bytes, name: str) -> "Descriptor":
+def type_of(descriptor_set: bytes, name: str, in_last: bool = False) -> "Descriptor":
     """The type of this name; of a set with a single type, that one.
+
+    Args:
+      descriptor_set: a serialised FileDescriptorSet.
+      name: the full one, or ''.
+      in_last: whether it is one of the set's last file, and the others are what that imports.
 
     Raises:
       ValueError: it is no descriptor set, or has no such type.
@@ -40,15 +45,19 @@ def type_of(descriptor_set: bytes, name: str) -> "Descriptor":
         raise ValueError(
             f"it is no descriptor set ({e}); expected is what `protoc --include_imports --descriptor_set_out=FILE` writes"
         ) from e
-    names = [f"{file.package}{file.package and '.'}{message.name}" for file in files.file for message in file.message_type]
+    of = files.file[-1:] if in_last else files.file
+    names = [f"{file.package}{file.package and '.'}{message.name}" for file in of for message in file.message_type]
     if not name:
         if len(names) != 1:
             raise ValueError(f"message_type says which of its types the messages have: one of {', '.join(names)}")
         name = names[0]
     try:
-        return pool.FindMessageTypeByName(name)
+        found = pool.FindMessageTypeByName(name)
+        if not in_last or found.file.name == files.file[-1].name:
+            return found
     except KeyError:
-        raise ValueError(f"it has no type {name!r}; expected one of {', '.join(names)}") from None
+        pass
+    raise ValueError(f"it has no type {name!r}; expected one of {', '.join(names)}")
 
 
 def set_of_columns(columns: "Sequence[Column]") -> bytes:
