@@ -44,7 +44,7 @@ def test_a_binary_message_is_explained_by_its_field():
         ("json", b'["1", "1", "a\\"b"]', "it is no JSON list of plain strings, whole numbers and null"),
         ("json", b'["1", "7", null]', "click is '7', expected is 0 or 1, true or false"),
         ("json_objects", b"{", "it is no JSON: Input data was truncated"),
-        ("json_objects", b"[1]", "it is a JSON list, expected is an object"),
+        ("json_objects", b"[1]", "it is JSON, but a list, expected is an object"),
         ("json_objects", as_json(click=1, item=5), "item is a number, expected is an object with price"),
         (
             "json_objects",

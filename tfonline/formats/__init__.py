@@ -16,7 +16,7 @@ What a format does not do: a default for a missing value, a hash, a scale. That 
 
 A new format is a module here, a line in FORMATS, and a line in tests/features/test_format_contract.py, which holds it to all this.
 If its messages can be wrong in a way that no reason tells, its reason goes behind the others in reasons.py, and into
-docs/data.md and serving/page.html.
+docs/data.md.
 """
 
 from collections.abc import Mapping, Sequence
