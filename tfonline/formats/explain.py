@@ -45,11 +45,17 @@ def examine(message: bytes, columns: "Sequence[Column]", form: Format) -> Examin
         return Examined([], "empty", "", "")
     try:
         texts = form.texts(message, columns)
-    except UnicodeDecodeError as e:
-        return Examined([], "encoding", "", f"byte {e.start + 1}, 0x{message[e.start]:02x}, is not UTF-8")
     except ValueError as e:
-        return Examined([], REASONS[e.reason] if isinstance(e, Refused) else "fields", "", str(e))
+        reason, words = reason_of(e)
+        return Examined([], reason, "", words)
     return _of_texts(texts, columns)
+
+
+def reason_of(error: ValueError) -> tuple[str, str]:
+    """What a format's `texts` or `contents` has raised of a message: the name of the reason, as in REASONS, and the words."""
+    if isinstance(error, UnicodeDecodeError):
+        return "encoding", f"byte {error.start + 1}, 0x{error.object[error.start]:02x}, is not UTF-8"
+    return REASONS[error.reason] if isinstance(error, Refused) else "fields", str(error)
 
 
 def examine_all(messages: Sequence[bytes], columns: "Sequence[Column]", form: Format) -> Iterator[Examined]:
