@@ -4,11 +4,12 @@ import itertools
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
-from process_data_files import read_blocks
+from process_data_files import read_bad_line, read_blocks
 
 from tfonline.features.column import Column
 from tfonline.features.kinds import KINDS, texts_of
 from tfonline.features.schema import Schema
+from tfonline.formats import find
 from tfonline.formats.patterns import row_pattern
 from tfonline.formats.reasons import REASONS
 from tfonline.formats.recognise import guess, shown
@@ -35,8 +36,13 @@ def describe_first_bad_row(files: Iterable[str], schema: Schema, head_rows: int)
     for path, number, row in rows:
         if problem := check.problem(row):
             # The rows behind it tell a CSV file from one line with commas.
-            others = (other for _, _, other in itertools.islice(rows, _GUESSED_ROWS - 1) if check.problem(other))
-            looks = guess([row, *others], schema, Tsv())
+            behind = (other for _, _, other in itertools.islice(rows, _GUESSED_ROWS - 1) if check.problem(other))
+            if bad := read_bad_line(row):
+                row, form = bad.row, find(form_of_lines(path))
+                others = [other.row for line in behind if (other := read_bad_line(line))]
+            else:
+                form, others = Tsv(), [line for line in behind if not read_bad_line(line)]
+            looks = guess([row, *others], schema, form)
             return f" The first is {path}, line {number}: {shown(row)}. {problem}.{looks and ' '}{looks}"
     return ""
 
@@ -50,6 +56,8 @@ class _Check:
 
     def problem(self, row: bytes) -> str:
         """'' for a good row."""
+        if bad := read_bad_line(row):
+            return bad.words
         try:
             text = row.decode()
         except UnicodeDecodeError as e:

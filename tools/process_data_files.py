@@ -5,8 +5,10 @@ import contextlib
 import os
 import pathlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 from tfonline.features.column import Column
+from tfonline.formats.reasons import REASONS
 from tfonline.lifecycle import Exit, UserError
 from tfonline.stream.messages import Wanted, form_of_lines, has_header, is_parquet, open_messages
 from tfonline.stream.row_files import open_rows
@@ -15,6 +17,7 @@ BLOCK_BYTES = 1 << 20  # read at once, up to the end of a line
 LINE_BYTES = 1 << 20  # a longer line, its line feed counted, is no row (Kafka takes 1 MB by default)
 _ROWS_AT_ONCE = 4096  # of files of another form
 CHUNK_BYTES = 64 << 20  # handed to DuckDB at once
+_REASONS = {reason.encode() for reason in REASONS if reason}
 
 
 def read_blocks(
@@ -22,8 +25,9 @@ def read_blocks(
 ) -> Iterator[bytes]:
     """Yields whole lines, each with its line feed, about 1 MiB at a time; the last line of a file gets one if it has none.
 
-    Files of another form give the lines that TSV would have. `progress` is called with the bytes read since its last call, as they
-    lie on disk. Raises UserError for a file that cannot be read (exit 66), is damaged, has no lines or lacks a column (65).
+    Files of another form give the lines that TSV would have, and a bad_line for each that has none. `progress` is called with the
+    bytes read since its last call, as they lie on disk. Raises UserError for a file that cannot be read (exit 66), is damaged, has
+    no lines or lacks a column (65).
     """
     for path in files:
         yield from _read_rows(path, columns, progress) if is_other(path, columns) else _read_file(path, progress)
@@ -57,6 +61,34 @@ def first_rows(blocks: Iterator[bytes], num_rows: int) -> Iterator[bytes]:
         yield b"".join(kept)
         if num_rows == 0:
             return
+
+
+class Bad(NamedTuple):
+    """A line of a file of another form that is no row.
+
+    Attributes:
+      reason: its name, as in REASONS.
+      words: what is wrong with it.
+      row: the line.
+    """
+
+    reason: str
+    words: str
+    row: bytes
+
+
+def bad_line(row: bytes, reason: str, words: str) -> bytes:
+    """A line of TSV in the place of one that is no row, and says why: with a carriage return, which no row has."""
+    return b"\r".join((b"", reason.encode(), " ".join(words.split()).encode(), row))
+
+
+def read_bad_line(line: bytes) -> Bad | None:
+    """What bad_line has written; None for any other line. One of TSV that happens to look so is bad for its carriage returns."""
+    mark, *found = line.split(b"\r", 3)
+    if mark or len(found) < 3 or found[0] not in _REASONS:
+        return None
+    reason, words, row = found
+    return Bad(reason.decode(), words.decode(errors="replace"), row)
 
 
 class RowReader:
@@ -94,7 +126,8 @@ class RowReader:
             elif not _is_utf8(line):
                 self.sorted_out["encoding"] += 1
             elif b"\r" in line:
-                self.sorted_out["carriage_return"] += 1
+                bad = read_bad_line(line)
+                self.sorted_out[bad.reason if bad else "carriage_return"] += 1
             else:
                 kept.append(line + b"\n")
         return b"".join(kept)
@@ -115,7 +148,7 @@ def _read_file(path: str, progress: Callable[[int], object]) -> Iterator[bytes]:
 
 
 def _read_rows(path: str, columns: Sequence[Column], progress: Callable[[int], object]) -> Iterator[bytes]:
-    with contextlib.closing(open_messages(path, Wanted(columns, lines=form_of_lines(path)))) as file:
+    with contextlib.closing(open_messages(path, Wanted(columns, "tsv", form_of_lines(path), bad_line))) as file:
         some = file.take(_ROWS_AT_ONCE)[file.header :]
         while some or not file.at_end:
             if max(map(len, some), default=0) >= LINE_BYTES:

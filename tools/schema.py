@@ -2,6 +2,7 @@
 
 python tools/schema.py infer --input='data/day_*.csv.gz' --output=columns.yaml
 python tools/schema.py infer --bootstrap_servers=host:9092 --topic=clicks --output=columns.yaml
+python tools/schema.py infer --bootstrap_servers=host:9092 --topic=shop --format=avro --registry_url=http://host:8081
 python tools/schema.py check --columns=columns.yaml --bootstrap_servers=host:9092 --topic=clicks
 
 `infer` looks at rows and guesses: which column is the label, what the others hold, which tell rows apart, are constant or tell the
@@ -11,6 +12,7 @@ and mend it where you know better.
 
 import argparse
 import collections
+import os
 import pathlib
 from typing import Any
 
@@ -18,20 +20,23 @@ import schema_guess
 from command_line import Parser, at_least, run
 from kafka_cli import add_connection_options, connection
 from schema_check import check
+from schema_described import of_described
 from schema_evidence import Evidences
-from schema_sample import OF_LINES, PARQUET, Sample, messages_of_files, messages_of_topic, of_files, of_topic, text_of
+from schema_sample import PARQUET, Sample, messages_of_files, messages_of_topic, of_files, of_topic, text_of
 from schema_yaml import Inferred, as_yaml, write
 
 from tfonline.features.dictionaries import check_names
 from tfonline.features.schema import load_schema
 from tfonline.formats import FORMATS
-from tfonline.formats.make import format_of
+from tfonline.formats.framing import FRAMINGS
+from tfonline.formats.make import format_of, format_without_columns
 from tfonline.lifecycle import Exit, UserError
 from tfonline.settings.features import FeatureSettings
 from tfonline.settings.stream import StreamSettings
 from tfonline.stream.messages import Wanted
 
 _ROWS = 100_000
+_DESCRIBED = tuple(name for name, form in FORMATS.items() if not form.lines)  # by a schema
 _LEAK_AUC = 0.97
 _LEAST_ROWS = 10
 _MAX_REJECTED_RATIO = FeatureSettings().max_rejected_ratio
@@ -123,11 +128,28 @@ def _notes(sample: Sample, candidates: dict[str, Any], key: str, labels: list[in
 def _sample(args: argparse.Namespace) -> Sample:
     if args.input:
         return of_files(args.input.split(","), args.format, args.rows)
-    return of_topic(connection(args), args.topic, args.format, args.rows)
+    if args.format not in _DESCRIBED:
+        return of_topic(connection(args), args.topic, args.format, args.rows)
+    stream = StreamSettings(message_format=args.format, **_of_registry(args))
+    form = format_without_columns(stream, args.framing, args.message_schema, args.message_type)
+    return of_described(messages_of_topic(connection(args), args.topic, args.rows), form, f"topic {args.topic}")
+
+
+def _of_registry(args: argparse.Namespace) -> dict[str, str]:
+    return {"registry_url": args.registry_url, "registry_properties_file": args.registry_properties_file}
+
+
+def _settings(args: argparse.Namespace) -> dict[str, str]:
+    """What the YAML says of the messages, so that the trainer reads them as they were read here."""
+    if args.format not in _DESCRIBED:
+        return {}
+    beside = pathlib.Path(args.output).resolve().parent
+    file = os.path.relpath(pathlib.Path(args.message_schema).resolve(), beside) if args.message_schema else ""
+    return {"framing": args.framing, "message_schema": file, "message_type": args.message_type}
 
 
 def _run_infer(args: argparse.Namespace) -> int:
-    found = infer(_sample(args), args.label, args.leak_auc)
+    found = infer(_sample(args), args.label, args.leak_auc)._replace(settings=_settings(args))
     name = args.topic or pathlib.Path(args.input.split(",")[0]).name.split(".")[0].strip("*_[]?") or "rows"
     schema = write(args.output, as_yaml(found, name), args.force)
     print(summary(found))
@@ -141,8 +163,7 @@ def _run_infer(args: argparse.Namespace) -> int:
 
 def _run_check(args: argparse.Namespace) -> int:
     schema = load_schema(args.columns)
-    flags = {"registry_url": args.registry_url, "registry_properties_file": args.registry_properties_file}
-    stream = StreamSettings(message_format=args.format, input_files=args.input or "", **flags)
+    stream = StreamSettings(message_format=args.format, input_files=args.input or "", **_of_registry(args))
     form = format_of(stream, schema, args.columns)
     if args.input:
         messages = messages_of_files(args.input.split(","), args.rows, Wanted(schema.columns, form.name))
@@ -166,23 +187,46 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         command.add_argument("--topic", help="or a topic: half of the rows from its beginning, half from its end")
         command.add_argument("--rows", type=at_least(1), default=_ROWS, help=f"look at so many rows at most (default {_ROWS:,})")
         command.add_argument("--leak_auc", type=float, default=_LEAK_AUC, help=leak)
+        command.add_argument("--registry_url", default="", help="of the schema registry, of messages in Confluent's frame")
+        secrets = "key=value lines; the place for its secrets"
+        command.add_argument("--registry_properties_file", default="", metavar="FILE", help=secrets)
         add_connection_options(command)
     infers = made["infer"]
-    infers.add_argument("--format", default="", choices=("", *OF_LINES, PARQUET), help="of the rows; left out: found out from them")
+    found_out = f"of the rows; left out: found out from them, where they are none of {', '.join(_DESCRIBED)}"
+    infers.add_argument("--format", default="", choices=("", *FORMATS, PARQUET), help=found_out)
+    framing = "what stands before an avro or protobuf message; left out: confluent with --registry_url, else none"
+    infers.add_argument("--framing", default="", choices=("", *FRAMINGS), help=framing)
+    of_schema = "the schema of avro messages (.avsc), or of protobuf messages the descriptor set of protoc"
+    infers.add_argument("--message_schema", default="", metavar="FILE", help=of_schema)
+    infers.add_argument("--message_type", default="", metavar="NAME", help="the full name of the type of protobuf messages")
     infers.add_argument("--label", default="", metavar="NAME", help="the label's key or path, where the guess is wrong")
     infers.add_argument("--output", default="columns.yaml", metavar="FILE", help="what is written (default columns.yaml)")
     infers.add_argument("--force", action="store_true", help="write over the --output that is there")
     checks = made["check"]
     checks.add_argument("--columns", required=True, metavar="FILE", help="the YAML of columns")
     checks.add_argument("--format", default="", choices=("", *FORMATS), help="of the messages; left out: the YAML's, else tsv")
-    checks.add_argument("--registry_url", default="", help="of the schema registry, where the YAML says framing: confluent")
-    checks.add_argument("--registry_properties_file", default="", metavar="FILE", help="key=value lines; the place for its secrets")
     most = f"exit 65 where more than this share would be refused (default {_MAX_REJECTED_RATIO}, as the trainer's)"
     checks.add_argument("--max_rejected_ratio", type=float, default=_MAX_REJECTED_RATIO, metavar="X", help=most)
     args = parser.parse_args(argv)
     if bool(args.input) == bool(args.topic):
         made[args.command].error("expected one of: --input=FILE, --topic=TOPIC")
+    if args.command == "infer":
+        _check_described(args, infers)
     return args
+
+
+def _check_described(args: argparse.Namespace, parser: Parser) -> None:
+    """Ends the program where options of messages with a schema contradict each other, or stand beside another format."""
+    if args.format not in _DESCRIBED:
+        given = [name for name in ("framing", "message_schema", "message_type", "registry_url") if getattr(args, name)]
+        if given:
+            parser.error(f"--{given[0]} is for messages with a schema: say --format={' or '.join(_DESCRIBED)}, or leave it out")
+        return
+    if args.input:
+        parser.error(f"--input has a message a line, which {args.format} messages are not: give a --topic")
+    args.framing = args.framing or ("confluent" if args.registry_url else "none")
+    if args.registry_url and args.framing == "none":
+        parser.error("--registry_url is for messages with --framing=confluent")
 
 
 def main(argv: list[str]) -> int:

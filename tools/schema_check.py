@@ -15,7 +15,8 @@ from tfonline.features.column import Column
 from tfonline.features.kinds import KINDS
 from tfonline.features.schema import Schema
 from tfonline.formats import Format
-from tfonline.formats.explain import examine
+from tfonline.formats.explain import examine_all
+from tfonline.formats.of_batches import OfBatches
 from tfonline.formats.recognise import guess as look
 
 _EXAMPLES = 3
@@ -72,9 +73,11 @@ def check(messages: Iterable[Message], schema: Schema, form: Format, max_rejecte
       leak_auc: a column that alone tells the label with a larger AUC is warned of.
     """
     found, sample, unknown, bad = Checked(), Sample("", form.name, named=True), collections.Counter[str](), []
-    for message in messages:
+    with_schema: list[bytes] = []
+    messages = list(messages)
+    seen_of_all = examine_all([message.value for message in messages], schema.columns, form)
+    for message, seen in zip(messages, seen_of_all, strict=True):
         found.num_rows += 1
-        seen = examine(message.value, schema.columns, form)
         if seen.reason:
             found.num_refused += 1
             number, examples = found.refused.get((seen.reason, seen.column), (0, []))
@@ -85,8 +88,12 @@ def check(messages: Iterable[Message], schema: Schema, form: Format, max_rejecte
             sample.add(message.place, zip(schema.names, (text or None for text in seen.texts), strict=True))
             if form.named and form.lines:
                 unknown.update(_unknown(form.contents(message.value), schema.columns))
+            elif isinstance(form, OfBatches):
+                with_schema.append(message.value)
     found.looks = look(bad, schema, form) if bad else ""
     _judge(found, sample.close(), schema, max_rejected_ratio, leak_auc)
+    if fields := _unknown_fields(with_schema, schema.columns, form):
+        found.warnings.append(f"fields of the messages' schema that no column takes: {fields}")
     if unknown:
         keys = ", ".join(f"{key} ({n / max(sample.num_rows, 1):.0%})" for key, n in unknown.most_common(_KEYS_SHOWN))
         more = f" and {len(unknown) - _KEYS_SHOWN} more" if len(unknown) > _KEYS_SHOWN else ""
@@ -156,6 +163,15 @@ def _many_values(column: Column, evidence: Evidence, seen: Guess) -> str:
     if "hash_buckets" in seen.options and not column.hash_buckets:
         return f"{evidence.new:.0%} of the later half's values are new: hash_buckets keeps what a dictionary cannot"
     return ""
+
+
+def _unknown_fields(messages: Sequence[bytes], columns: Sequence[Column], form: Format) -> str:
+    """Fields on no column's path that a column can be made of; '' where there is none, or no schema."""
+    if not messages:
+        return ""
+    taken = {column.key for column in columns}
+    paths = [path for path, field in form.fields(messages).items() if path not in taken and not field.unfit]
+    return ", ".join(paths[:_KEYS_SHOWN]) + (f" and {len(paths) - _KEYS_SHOWN} more" if len(paths) > _KEYS_SHOWN else "")
 
 
 def _unknown(inside: dict[str, Any], columns: Sequence[Column]) -> Iterable[str]:

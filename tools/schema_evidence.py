@@ -16,6 +16,7 @@ from tfonline.features.kinds import texts_of
 from tfonline.features.kinds.integer import IntegerColumn
 from tfonline.features.kinds.number import NumberColumn
 from tfonline.features.kinds.time import TimeColumn
+from tfonline.formats.fields import NO_SCHEMA, Field
 
 # By name: which texts are such values.
 _PATTERNS = {
@@ -91,6 +92,7 @@ class Evidence:
       is_list: whether most values are lists.
       holds_objects: whether a list holds lists or objects.
       times: whether the values have a type of moments.
+      field: what the messages' schema says of it; without words where there is no schema.
       auc: how well the column alone tells the label; None where that was not looked at.
     """
 
@@ -118,6 +120,7 @@ class Evidence:
     is_list: bool = False
     holds_objects: bool = False
     times: bool = False
+    field: Field = NO_SCHEMA
     auc: float | None = None
 
     def all_fit(self, name: str) -> bool:
@@ -147,7 +150,7 @@ class Evidences:
     def of(self, key: str) -> Evidence:
         """What the sample says of a column, but for its AUC."""
         values = self._sample.columns[key]
-        found = Evidence(key, self._sample.num_rows)
+        found = Evidence(key, self._sample.num_rows, field=self._sample.fields.get(key, NO_SCHEMA))
         self._types(found, values)
         lists = [(row, value) for row, value in enumerate(values) if isinstance(value, list)]
         found.is_list = len(lists) * 2 > sum(value is not None for value in values)

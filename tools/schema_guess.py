@@ -17,6 +17,7 @@ _LABELS = (
 _EVENTS = ("event", "action", "behavior", "behaviour", "outcome", "result", "response", "type")
 _POSITIVES = (*_LABELS[:2], "clicked", *_LABELS[5:], "like", "yes", "positive", "pos", "success", "1", "true")
 _TRUTHS = ({"0", "1"}, {"true", "false"})
+_TRUTHS_WITH_A_POINT = {"0.0", "1.0"}  # as Avro and Protobuf have them in a double
 
 # Words that end the name of something that is told apart and not measured.
 _IDS = (
@@ -119,6 +120,8 @@ def _by_values(column: Evidence) -> Guess:
         return _of_list(column)
     if column.distinct == 1 and not column.missing:
         return Guess("ignore", notes=("it has one value only",))
+    if column.field.kind:
+        return _of_type(column)
     if moment := _moment(column):
         return moment
     if column.all_fit("integer"):
@@ -126,6 +129,18 @@ def _by_values(column: Evidence) -> Guess:
     if column.all_fit("number"):
         return Guess("number")
     return _of_texts(column)
+
+
+def _of_type(column: Evidence) -> Guess:
+    """Of a column whose kind its schema says."""
+    match column.field.kind:
+        case "ignore":
+            return Guess("ignore", notes=("its values are days, of which each brings a new one",))
+        case "time":
+            return Guess("time", {"unit": column.field.unit})
+        case "category":
+            return Guess("category", _buckets(column), _newness(column))
+    return Guess(column.field.kind)
 
 
 def _is_weight(column: Evidence) -> bool:
@@ -238,6 +253,8 @@ def _positives(column: Evidence) -> tuple[str, ...] | None:
         return None
     if values in _TRUTHS and not column.missing:
         return ()
+    if values == _TRUTHS_WITH_A_POINT and not column.missing:
+        return ("1.0",)
     positive = tuple(sorted(values & set(_POSITIVES)))
     return positive if positive and (len(values) > len(positive) or column.missing) else None
 

@@ -7,18 +7,19 @@ import datetime
 import decimal
 import itertools
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from kafka_cli import Connection
 
 from tfonline.formats import FORMATS, find
+from tfonline.formats.fields import Field
 from tfonline.lifecycle import Exit, Stop, UserError
 from tfonline.stream.messages import Wanted, is_parquet, open_messages
 from tfonline.stream.row_files import find_files, open_rows
 
 PARQUET = "parquet"  # beside the names of the messages' formats
-OF_LINES = tuple(name for name, form in FORMATS.items() if form.lines)  # what other messages hold their schema says
+OF_LINES = tuple(name for name, form in FORMATS.items() if form.lines)  # of the others see schema_described.py
 _TRIED_ROWS = 100  # to find out which format they have
 _BY_SEPARATOR = ("tsv", "csv")  # tried behind the others: there is little that they cannot be
 _BAD_SHOWN = 5
@@ -58,7 +59,8 @@ class Sample:
       places: of each row, in words.
       num_bad: messages that are no rows.
       bad: where the first of them are, and what is wrong with them.
-      unreachable: keys that no `path` reaches, and why.
+      unreachable: keys that no column can be made of, and why.
+      fields: what the messages' schemas say of each key; {} of messages without a schema.
     """
 
     source: str
@@ -69,6 +71,7 @@ class Sample:
     num_bad: int = 0
     bad: list[tuple[str, str]] = dataclasses.field(default_factory=list)
     unreachable: dict[str, str] = dataclasses.field(default_factory=dict)
+    fields: Mapping[str, Field] = dataclasses.field(default_factory=dict)
 
     @property
     def num_rows(self) -> int:
@@ -92,7 +95,11 @@ class Sample:
             self.bad.append((place, why))
 
     def close(self) -> "Sample":
-        """The sample, all its columns of one length."""
+        """The sample, all its columns of one length. A key of objects is none of values: where one is missing, so is all inside."""
+        around = {key[:i] for key in self.columns for i, character in enumerate(key) if character == "."}
+        for key in around & self.columns.keys():
+            if any(value is not None for value in self.columns.pop(key)):
+                self.unreachable[key] = "some rows have an object there, and others none"
         for column in self.columns.values():
             column.extend(itertools.repeat(None, self.num_rows - len(column)))
         return self
@@ -255,9 +262,11 @@ def _format_of(messages: list[Message], source: str) -> str:
         [(width, times)] = collections.Counter(map(len, found)).most_common(1)
         if width > 1 and times * 2 > len(messages):
             return name
+    framed = sum(message.value[:1] == b"\0" for message in messages) * 2 > len(messages)
+    hint = "They begin as Confluent's frame does: --format=avro or protobuf, and --registry_url." if framed else ""
     raise UserError(
         f"the rows of {source} have none of the formats {', '.join(OF_LINES)} and {PARQUET}: {messages[0].place} is no row of any. "
-        "Say which one they should have: --format.",
+        f"{hint or 'Say which one they should have: --format.'}",
         Exit.DATA,
     )
 

@@ -33,6 +33,7 @@ class Inferred(NamedTuple):
       label_rate: the share of 1 among the rows with a label.
       guesses: of each column but the label, by key.
       notes: of the whole.
+      settings: what the YAML says of the messages beside their format: framing, message_schema, message_type.
     """
 
     sample: Sample
@@ -42,6 +43,7 @@ class Inferred(NamedTuple):
     label_rate: float
     guesses: Mapping[str, Guess]
     notes: Sequence[str]
+    settings: Mapping[str, str] = {}
 
 
 def as_yaml(found: Inferred, name: str) -> str:
@@ -58,6 +60,7 @@ def as_yaml(found: Inferred, name: str) -> str:
     lines += [f"name: {_flow(name)}"]
     if sample.form != PARQUET:
         lines += [f"format: {sample.form}"]
+    lines += [f"{setting}: {_flow(value)}" for setting, value in found.settings.items() if value]
     lines += ["columns:"]
     names = names_for(list(found.columns))
     for key, evidence in found.columns.items():
@@ -134,6 +137,8 @@ def in_words(found: Inferred, key: str, kind: str, evidence: Evidence) -> list[s
         ]
     if evidence.auc is not None and evidence.auc == evidence.auc:
         words.append(f"AUC alone {evidence.auc:.3f}")
+    if evidence.field.words:
+        words.append(f"schema: {evidence.field.words}")
     if key in found.guesses and found.guesses[key].doubtful:
         words.append("a guess: numbers that could be an amount or an id")
     return words

@@ -6,7 +6,7 @@ import pytest
 
 from tfonline.features.schema import Schema
 from tfonline.formats import find
-from tfonline.formats.explain import explain
+from tfonline.formats.explain import examine, explain
 
 COLUMNS = Schema.model_validate(
     {
@@ -24,6 +24,13 @@ def as_json(**row):
     return json.dumps(row).encode()
 
 
+def test_a_binary_message_is_explained_by_its_field():
+    form = find("avro")
+    assert explain(b"\x00\x02\x02\x02\x02\xff", COLUMNS, form) == "byte 1 of user, 0xff, is not UTF-8"
+    examined = examine(b"\x00\x02\x02\x02\x08a", COLUMNS, form)
+    assert (examined.reason, examined.words) == ("avro", "it ends in the middle of user")
+
+
 @pytest.mark.parametrize(
     ("message_format", "message", "why"),
     [
@@ -37,7 +44,7 @@ def as_json(**row):
         ("json", b'["1", "1", "a\\"b"]', "it is no JSON list of plain strings, whole numbers and null"),
         ("json", b'["1", "7", null]', "click is '7', expected is 0 or 1, true or false"),
         ("json_objects", b"{", "it is no JSON: Input data was truncated"),
-        ("json_objects", b"[1]", "it is a JSON list, expected is an object"),
+        ("json_objects", b"[1]", "it is JSON, but a list, expected is an object"),
         ("json_objects", as_json(click=1, item=5), "item is a number, expected is an object with price"),
         (
             "json_objects",

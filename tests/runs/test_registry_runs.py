@@ -10,7 +10,7 @@ import pytest
 from checkpoint_helpers import saved
 from kafka_helpers import read_all, run_tool
 
-from tfonline.features.schema import load_schema
+from tfonline.formats.framing import header
 from tfonline.formats.registry import Registry
 from tfonline.lifecycle import UserError
 
@@ -72,9 +72,9 @@ def message(number, schema, record):
     return written.getvalue()
 
 
-def register(registry, schema, subject=""):
+def register(registry, schema, subject="", kind="AVRO"):
     asked = Registry(registry.url, {}, 10, print)
-    return asked.register(subject or f"test-{uuid.uuid4().hex[:12]}", "AVRO", json.dumps(schema))
+    return asked.register(subject or f"test-{uuid.uuid4().hex[:12]}", kind, json.dumps(schema) if kind == "AVRO" else schema)
 
 
 @pytest.fixture
@@ -172,19 +172,68 @@ def test_one_row_in_a_hundred_is_refused_alone(run, topic, registry, tmp_path):
     assert [r["reason"] for r in records] == [framing, avro, avro, framing, framing, framing, "empty", framing, avro, avro]
 
 
+# Field 1 of each is the click: true. Then a text as field 2 or 3.
+PROTO_V1 = """
+syntax = "proto3";
+package shop;
+import "google/protobuf/timestamp.proto";
+message Labels { bool click = 1; }
+message Row { Labels labels = 1; string user = 2; google.protobuf.Timestamp at = 4; }
+"""
+PROTO_V2 = PROTO_V1.replace("string user = 2;", "string user = 2; string site = 3;")
+PROTO_COLUMNS = """
+name: shop
+format: protobuf
+framing: confluent
+message_type: shop.Row
+columns:
+  - {name: click, kind: label, path: labels.click}
+  - {name: user, kind: category}
+  - {name: site, kind: category}
+  - {name: at, kind: time}
+"""
+PROTO_PLAIN = PROTO_COLUMNS.replace("format: protobuf\nframing: confluent\nmessage_type: shop.Row\n", "")
+
+
+def proto_message(number, i, of_v2):
+    labels = b"\x0a\x02\x08\x01" if i % 3 == 0 else b"\x0a\x00"
+    at = b"\x22\x03\x08" + bytes([i & 127 | 128, i >> 7])
+    site = b"\x1a\x02s%d" % (i % 3) if of_v2 else b""
+    return header(number) + b"\x02\x02" + labels + b"\x12\x02u%d" % (i % 9) + site + at
+
+
+def proto_line(i, of_v2):
+    return b"%s\tu%d\t%s\t%d" % (b"false" if i % 3 else b"true", i % 9, b"s%d" % (i % 3) if of_v2 else b"", i)
+
+
+def test_protobuf_is_read_by_the_text_of_the_schema_that_wrote_it(run, topic, registry, tmp_path, capfd):
+    first, second = (register(registry, text, kind="PROTOBUF") for text in (PROTO_V1, PROTO_V2))
+    name = topic([[proto_message(second if i >= 60 else first, i, i >= 60) for i in range(120)]])
+    summary = run(PROTO_COLUMNS, topic=name, registry_url=registry.url, model_dir=str(tmp_path / "framed"))
+    assert (summary["rows"], summary["rejected"]) == (120, 0)
+    assert f"warning: schema {first} has no field for site: a missing value in each of its messages" in capfd.readouterr().out
+    plain = topic([[proto_line(i, i >= 60) for i in range(120)]])
+    assert run(PROTO_PLAIN, topic=plain, model_dir=str(tmp_path / "plain"))["rejected"] == 0
+    assert tensors(tmp_path / "framed") == tensors(tmp_path / "plain")
+    journal = str(tmp_path / "framed" / "windows.jsonl")
+    run(PROTO_COLUMNS, topic=name, replay_journal=journal, model_dir=str(tmp_path / "again"))
+    assert tensors(tmp_path / "again") == tensors(tmp_path / "framed")
+
+
+def test_a_schema_of_several_types_needs_the_name_of_one(run, topic, registry):
+    number = register(registry, PROTO_V1, kind="PROTOBUF")
+    name = topic([[proto_message(number, i, False) for i in range(60)]])
+    with pytest.raises(
+        UserError, match=r"message_type says which of its types the messages have: one of shop\.Labels, shop\.Row"
+    ) as e:
+        run(PROTO_COLUMNS.replace("message_type: shop.Row\n", ""), topic=name, registry_url=registry.url)
+    assert e.value.code == 64
+
+
 @pytest.mark.parametrize("message_format", ["avro", "protobuf"])
 def test_what_produce_writes_is_trained(run, start, topic, broker, registry, tmp_path, message_format):
-    from google.protobuf import descriptor_pb2
-
-    from tfonline.formats.protobuf_type import set_of_columns
-
     (tmp_path / "plain.yaml").write_text(PLAIN)
-    schema = load_schema(str(tmp_path / "plain.yaml"))
     yaml = COLUMNS.replace("format: avro", f"format: {message_format}").format(more="")
-    if message_format == "protobuf":
-        yaml = yaml.replace("framing: confluent\n", "framing: confluent\nmessage_schema: row.pb\n")
-        found = descriptor_pb2.FileDescriptorSet.FromString(set_of_columns(schema.columns))
-        (tmp_path / "row.pb").write_bytes(found.SerializeToString())
     (tmp_path / "columns.yaml").write_text(yaml)
     (tmp_path / "rows.tsv").write_bytes(b"".join(line(i, False) + b"\n" for i in range(60)))
     name = topic([[]])

@@ -36,7 +36,7 @@ def test_rows_and_columns_are_scored(served):
         {
             "predictions": [
                 {"logit": 4, "probability": pytest.approx(0.98201376), "reason": 0},
-                {"logit": None, "probability": None, "reason": 1},
+                {"logit": None, "probability": None, "reason": 1, "why": "no byte at all"},
             ]
         },
     )

@@ -78,12 +78,11 @@ def test_what_cannot_be_scored_is_said(page, server, tmp_path):
     page.goto(f"http://127.0.0.1:{server.port}/")
     expect(page.locator("#served")).to_contain_text("version 1")
     box = page.get_by_label("Rows as in the topic")
-    page.route(
-        "**/v1/models/**", lambda route: route.fulfill(json={"predictions": [{"logit": None, "probability": None, "reason": 4}]})
-    )
+    refused = {"logit": None, "probability": None, "reason": 4, "why": "it has 1 field, expected are 4"}
+    page.route("**/v1/models/**", lambda route: route.fulfill(json={"predictions": [refused]}))
     box.fill("x")
     box.press("Control+Enter")
-    expect(page.locator("#answer")).to_contain_text("not scored: fields: the row has more or fewer fields than there are columns")
+    expect(page.locator("#answer")).to_contain_text("not scored: fields: it has 1 field, expected are 4")
     page.unroute("**/v1/models/**")
     page.get_by_label("they lack the label's field").check()  # which this version has no signature for
     box.press("Control+Enter")

@@ -121,11 +121,11 @@ def test_what_is_wrong_is_told_of_serialised_inputs_too():
 
 def test_answers_are_json_in_which_undefined_is_null():
     outputs = {"logit": np.array([0.5, np.nan], np.float32), "reason": np.array([0, 4], np.int32)}
-    rows, columns = (json.loads(write_answer(outputs, columnar)) for columnar in (False, True))
-    assert rows == {"predictions": [{"logit": 0.5, "reason": 0}, {"logit": None, "reason": 4}]}
-    assert columns == {"outputs": {"logit": [0.5, None], "reason": [0, 4]}}
+    rows, columns = (json.loads(write_answer(outputs, columnar, {1: "cut"})) for columnar in (False, True))
+    assert rows == {"predictions": [{"logit": 0.5, "reason": 0}, {"logit": None, "reason": 4, "why": "cut"}]}
+    assert columns == {"outputs": {"logit": [0.5, None], "reason": [0, 4], "why": [None, "cut"]}}
     score = np.array([0.1], np.float32)
-    assert np.float32(json.loads(write_answer({"logit": score}, True))["outputs"]["logit"][0]) == score[0]
+    assert np.float32(json.loads(write_answer({"logit": score}, True, {}))["outputs"]["logit"][0]) == score[0]
 
 
 DECODING = Decoding(JsonObjects(), (IntegerColumn(name="age", path="user.age"), CategoryColumn(name="shop_id")))
@@ -145,8 +145,9 @@ def test_rows_that_are_objects(name):
     body = json.dumps({"signature_name": name, "instances": instances}).encode()
     rows = [b"30\ta", b"\tb", b"\t7", b"\tc", b"", b"", b""]
     reasons = [REASONS.index(reason) for reason in ("", "", "", "", "type", "json", "")]
+    whys = {4: "user is a list, expected is an object with age", 5: "it is no JSON: Input data was truncated"}
     signatures = {**SIGNATURES, "unlabelled": {"message": True}}
-    assert read_request(body, signatures, DECODING) == Request("unlabelled", {"message": rows}, 7, False, reasons)
+    assert read_request(body, signatures, DECODING) == Request("unlabelled", {"message": rows}, 7, False, reasons, whys)
     serialised = read_serialised(body, signatures, DECODING)
     assert tf.io.parse_tensor(serialised.inputs["message"], tf.string).numpy().tolist() == rows
     assert serialised.reasons == reasons

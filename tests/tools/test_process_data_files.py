@@ -75,6 +75,63 @@ def test_too_many_bad_rows_write_nothing(small, engine, capsys):
     assert build(small, small / "rows", engine=engine, max_bad_ratio=0.03)[0] == 0
 
 
+def as_json(**values) -> bytes:
+    return json.dumps({"label": 0, "C1": "a", **values}).encode() + b"\n"
+
+
+# Lines of JSON objects that are no rows: why, and the words of it.
+BAD_OBJECTS = {
+    b"{\n": ("json", "it is no JSON: Input data was truncated"),
+    b'["a"]\n': ("json", "it is JSON, but a list, expected is an object"),
+    as_json(C2=["a"]): ("type", "C2 is a list, expected is a text, a number, true or false"),
+    as_json(C2="a\tb"): ("type", "C2 holds a tab or a line end, which no text of a column may"),
+    as_json(C2="a\rb"): ("type", "C2 holds a tab or a line end, which no text of a column may"),
+    b'{"label": 0, "C1": "\xff"}\n': ("encoding", "byte 21, 0xff, is not UTF-8"),
+    as_json(label=2): ("label", "label is '2', expected is 0 or 1, true or false"),
+    as_json(I1=2.5): ("number", "I1 is '2.5', expected is a whole number of at most 18 digits, or nothing"),
+}
+
+
+@pytest.mark.parametrize("line", BAD_OBJECTS)
+def test_a_bad_object_is_told_by_the_trainers_reason(small, line, capsys):
+    (small / "rows.jsonl").write_bytes(as_json() + b"\n" + line + as_json(C1="b"))
+    reason, words = BAD_OBJECTS[line]
+    assert build(small, small / "rows.jsonl")[0] == 65
+    said = capsys.readouterr().err
+    assert f"1 of 3 rows are bad (33.33%): {reason} 1; " in said
+    assert "rows.jsonl, line 3: " in said
+    assert f". {words}." in said
+    code, out = build(small, small / "rows.jsonl", max_bad_ratio=1, min_count=1)
+    assert code == 0
+    assert (report(out)["bad"], report(out)["empty_lines"], kept(out)) == ({reason: 1}, 1, ["C1_a", "C1_b"])
+
+
+def test_bad_objects_count_as_rows_and_are_shown_as_they_stand(small, capsys):
+    (small / "rows.jsonl").write_bytes(as_json() + b"{cut\n" * 2 + as_json(C1="b"))
+    code, out = build(small, small / "rows.jsonl", max_bad_ratio=1, min_count=1, head_rows=3)
+    assert (code, report(out)["rows"], report(out)["bad"], kept(out)) == (0, 3, {"json": 2}, ["C1_a"])
+    capsys.readouterr()
+    assert build(small, small / "rows.jsonl")[0] == 65
+    said = capsys.readouterr().err
+    assert "rows.jsonl, line 2: '{cut'. it is no JSON: " in said
+    assert "'cut'" not in said
+
+
+def test_a_bad_line_of_csv_is_told_by_the_trainers_reason(small, capsys):
+    lines = ["label,I1,I2,C1,C2", "0,1,2,a,b", '0,1,2,"a,b', "0,1,2", '0,1,2,"a\tb",c']
+    (small / "rows.csv").write_text("\n".join(lines) + "\n")
+    code, out = build(small, small / "rows.csv", max_bad_ratio=1, min_count=1)
+    assert (code, report(out)["bad"]) == (0, {"csv": 1, "fields": 1, "type": 1})
+    assert build(small, small / "rows.csv")[0] == 65
+    assert "rows.csv, line 3: '0,1,2,\"a,b'. " in capsys.readouterr().err
+
+
+def test_a_row_of_tsv_with_carriage_returns_is_no_other_reason(small):
+    (small / "rows").write_bytes(row("a") + b"\rjson\rx\n" + b"\r\r\r\r\n")
+    code, out = build(small, small / "rows", max_bad_ratio=1)
+    assert (code, report(out)["bad"]) == (0, {"carriage_return": 2})
+
+
 _WIDTH = "expected are 5: label, I1, ..., C2. "
 
 

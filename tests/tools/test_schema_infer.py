@@ -169,6 +169,22 @@ def test_columns_without_names_are_numbered_and_the_first_that_can_is_the_label(
     assert f"{tmp_path / 'rows.tsv'}, line 51: it has 2 fields, most have 4" in out
 
 
+def test_an_object_that_may_be_missing_is_none_of_the_columns(tmp_path, rows):
+    path = tmp_path / "rows.jsonl"
+    with path.open("w") as file:
+        for i, row in enumerate(rows):
+            objects = {"item": {"price": i % 9} if i % 2 else None, "shop": {"id": i % 5} if i % 3 else "none"}
+            file.write(json.dumps({"click": row["labels"]["click"], **objects}) + "\n")
+    columns, text, _ = infer(tmp_path, f"--input={path}")
+    assert sorted(columns) == ["click", "item_price", "shop_id"]
+    assert "left out: shop: some rows have an object there, and others none" in text
+    code, out, _ = run_tool(
+        "schema", "check", f"--columns={tmp_path / 'columns.yaml'}", f"--input={path}", "--max_rejected_ratio=1"
+    )
+    assert code == 0
+    assert "shop is a text, expected is an object with id" in out
+
+
 def test_a_topic_is_looked_at_from_both_ends(tmp_path, broker, topic, rows):
     early, late = ([json.dumps(row).encode() for row in of] for of in (rows, [{**row, "added": row["site"]} for row in rows]))
     name = topic([early[:1000] + late[1000:], [b"no row", *early]])
@@ -209,6 +225,9 @@ def test_rows_without_a_label_and_too_few_rows_are_said(tmp_path, rows):
         schema_tool.infer(of_files([str(path)], "", 1000))
     with pytest.raises(UserError, match=r"has 3 rows of format json_objects.*at least 10"):
         schema_tool.infer(of_files([str(path)], "", 3))
+    path.write_bytes(b"\0\0\0\0\1x\n" * 20)
+    with pytest.raises(UserError, match=r"They begin as Confluent's frame does: --format=avro or protobuf, and --registry_url"):
+        of_files([str(path)], "", 100)
     path.write_text("one word\n" * 20)
     with pytest.raises(UserError, match=r"none of the formats .*line 1 is no row of any.*--format"):
         of_files([str(path)], "", 100)

@@ -31,7 +31,7 @@ class Schema(pydantic.BaseModel):
       framing: what stands before each message: nothing, or Confluent's frame. For avro and protobuf, as the next two.
       message_schema: a file beside the YAML: an Avro schema (.avsc), or what `protoc --include_imports --descriptor_set_out` has
         written.
-      message_type: the full name of the messages' type in it, of protobuf alone.
+      message_type: the full name of the messages' type in it, or in the registry's schema, of protobuf alone.
       columns: in the order of a message.
     """
 

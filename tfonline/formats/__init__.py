@@ -16,7 +16,7 @@ What a format does not do: a default for a missing value, a hash, a scale. That 
 
 A new format is a module here, a line in FORMATS, and a line in tests/features/test_format_contract.py, which holds it to all this.
 If its messages can be wrong in a way that no reason tells, its reason goes behind the others in reasons.py, and into
-docs/data.md and serving/page.html.
+docs/data.md.
 """
 
 from collections.abc import Mapping, Sequence
@@ -87,7 +87,7 @@ class Format(Protocol):
     def contents(self, message: bytes) -> dict[str, Any] | list[Any]:
         """What a message holds, whatever the columns: values by name, objects inside objects, or values by place.
 
-        Only formats of lines have it: what other messages hold their schema says.
+        Only formats of lines have it: what other messages hold their schema says, see OfBatches.fields.
 
         Raises:
           ValueError: it is no message of this format; what is wrong with it, in words.

@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tfonline.formats import avro_writing
-from tfonline.formats.avro_schema import Parsed, parse, parse_written, resolve, types_at
+from tfonline.formats.avro_schema import Parsed, fields_of, parse, parse_written, resolve, types_at
+from tfonline.formats.fields import Field
 from tfonline.formats.of_batches import OfBatches
 from tfonline.formats.schemas import Schemas
 from tfonline.formats.writing import check_writable, one_a_column
@@ -58,6 +59,10 @@ class Avro(OfBatches):
         """The paths of columns that message_schema has no field for."""
         paths = [column.key for column in columns]
         return [path for path in paths if self._own and types_at(self._own, path.split(".")) is None]
+
+    def fields_of(self, number: int) -> dict[str, Field]:
+        """See OfBatches."""
+        return fields_of(self._own or parse_written(number, self.schemas.get(number)))
 
     def schema_of(self, columns: "Sequence[Column]") -> str:
         """See OfBatches: JSON."""

@@ -4,10 +4,14 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from tfonline.formats.fields import Field, merged
 from tfonline.formats.schemas import Written
 from tfonline.lifecycle import Exit, UserError
 
 _WHOLE, _FLOATING = {"int", "long"}, {"float", "double"}
+_RECORDS = ("record", "error")
+# The unit of a column of kind time, by the logical type of a whole number.
+_UNITS = {f"{local}timestamp-{unit}": unit_of for local in ("", "local-") for unit, unit_of in (("millis", "ms"), ("micros", "us"))}
 
 
 class Wanted(NamedTuple):
@@ -85,6 +89,64 @@ def types_at(parsed: Parsed, path: Sequence[str]) -> list[Any] | None:
     return types
 
 
+def fields_of(parsed: Parsed) -> dict[str, Field]:
+    """What the schema says of each field, by its path."""
+    return _fields_in(parsed, parsed.schema, "", (), "")
+
+
+def _fields_in(parsed: Parsed, schema: Any, path: str, around: tuple[str, ...], default: str) -> dict[str, Field]:
+    """Of a value at a path: the field there, or those inside. `around`: the records that it is in, by their names."""
+    types = [branch for branch in _branches(parsed, schema) if _kind(branch) != "null"]
+    records = [record for record in types if _kind(record) in _RECORDS]
+    if not records:
+        return {path: _field(parsed, types, default)}
+    if len(records) < len(types):
+        return {path: Field("", unfit="it is a record in some messages and none in others")}
+    if any(record["name"] in around for record in records):
+        return {path: Field("", unfit="its type holds itself")}
+    before = path and f"{path}."
+    return merged(
+        _fields_in(parsed, field["type"], before + field["name"], (*around, record["name"]), _in_words(field.get("default")))
+        for record in records
+        for field in record["fields"]
+    )
+
+
+def _field(parsed: Parsed, types: Sequence[Any], default: str) -> Field:
+    words = " or ".join(map(_type_in_words, types)) + default
+    kinds = {_kind(each) for each in types}
+    logical = {each.get("logicalType", "") if isinstance(each, dict) else "" for each in types}
+    if "map" in kinds:
+        return Field(words, unfit="it is a map, which no kind takes")
+    if "array" in kinds:
+        items = [_kind(item) for each in types if _kind(each) == "array" for item in _branches(parsed, each["items"])]
+        if {*_RECORDS, "map", "array"} & {*items}:
+            return Field(words, unfit="it holds records or lists inside a list, which no kind takes")
+        return Field(words, is_list=True)
+    if kinds and kinds <= {"enum", "boolean"}:
+        return Field(words, "category")
+    if len(logical) == 1 and (unit := _UNITS.get(*logical)):
+        return Field(words, "time", unit)
+    if logical == {"date"}:
+        return Field(words, "ignore")
+    if logical == {"decimal"} or (logical == {""} and kinds <= _WHOLE | _FLOATING and kinds & _FLOATING):
+        return Field(words, "number")
+    return Field(words)
+
+
+def _type_in_words(schema: Any) -> str:
+    kind = _kind(schema)
+    if kind == "enum":
+        return f"enum of {len(schema['symbols'])}"
+    logical = schema.get("logicalType", "") if isinstance(schema, dict) else ""
+    return f"{kind} {logical}" if logical else kind
+
+
+def _in_words(default: Any) -> str:
+    """The default of a field whose value is a text or a number; '' of all others."""
+    return "" if default is None or isinstance(default, dict | list) else f", default {default!r}"
+
+
 def resolve(written: Parsed, read: Parsed, paths: Sequence[Sequence[str]]) -> tuple[Wanted, dict[int, str], list[int]]:
     """Where columns are in what a writer has written.
 
@@ -160,4 +222,4 @@ def _kind(schema: Any) -> str:
 
 
 def _fields(schema: Any) -> list[dict[str, Any]]:
-    return schema["fields"] if _kind(schema) in ("record", "error") else []
+    return schema["fields"] if _kind(schema) in _RECORDS else []

@@ -5,6 +5,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from tfonline.formats import find
+from tfonline.formats.by_python import Refused
+from tfonline.formats.explain import reason_of
 
 if TYPE_CHECKING:
     from tfonline.features.column import Column
@@ -14,6 +16,8 @@ WITH_HEADER = ("tsv", "csv")
 _SEPARATORS = {"tsv": b"\t", "csv": b","}
 
 Make = Callable[[bytes], bytes]
+# What becomes of a line that is no row: of it, the name of its reason, and what is wrong with it in words.
+Refuse = Callable[[bytes, str, str], bytes]
 
 
 class HeaderError(ValueError):
@@ -34,14 +38,15 @@ def is_header(line: bytes, columns: "Sequence[Column]", form: str) -> bool:
     return label in names and len(wanted & names) * 2 >= len(wanted)
 
 
-def by_header(line: bytes, columns: "Sequence[Column]", form: str, made: str) -> Make:
-    """What makes messages of the lines below a header; a line that is no row becomes a message that is refused.
+def by_header(line: bytes, columns: "Sequence[Column]", form: str, made: str, refuse: Refuse | None = None) -> Make:
+    """What makes messages of the lines below a header.
 
     Args:
       line: the header, see is_header.
       columns: of the messages, in order.
       form: the name of the lines' format.
       made: the name of the messages' format.
+      refuse: of a line that is no row; None: it becomes a message that is refused.
 
     Raises:
       HeaderError: the header lacks a column, or has one twice.
@@ -61,7 +66,7 @@ def by_header(line: bytes, columns: "Sequence[Column]", form: str, made: str) ->
             raise ValueError(f"it has {len(fields)} fields, its header {num_fields}")
         return [fields[place] for place in places]
 
-    make = _maker(columns, made, texts)
+    make = _maker(columns, made, texts, refuse)
     if made not in WITH_HEADER:
         return make
     # Most lines hold no quote, and nothing that either format has no place for: a tenth of the time.
@@ -77,20 +82,28 @@ def by_header(line: bytes, columns: "Sequence[Column]", form: str, made: str) ->
     return cut
 
 
-def by_texts(columns: "Sequence[Column]", form: str, made: str) -> Make:
+def by_texts(columns: "Sequence[Column]", form: str, made: str, refuse: Refuse | None = None) -> Make:
     """What makes messages of lines in another format, see by_header."""
     texts = find(form).texts
-    return _maker(columns, made, lambda line: texts(line, columns))
+    return _maker(columns, made, lambda line: texts(line, columns), refuse)
 
 
-def _maker(columns: "Sequence[Column]", made: str, texts: Callable[[bytes], list[str]]) -> Make:
-    encode = find(made).encode
+def _maker(columns: "Sequence[Column]", made: str, texts: Callable[[bytes], list[str]], refuse: Refuse | None) -> Make:
+    encode, refuse = find(made).encode, refuse or (lambda row, reason, words: refused(row, columns, made))
 
     def make(line: bytes) -> bytes:
+        if not line:
+            return b""
         try:
-            return encode(texts(line), columns) if line else b""
-        except ValueError:
-            return refused(line, columns, made)
+            found = texts(line)
+        except ValueError as e:
+            return refuse(line, *reason_of(e))
+        try:
+            return encode(found, columns)
+        except Refused as e:
+            return refuse(line, *reason_of(e))
+        except ValueError as e:  # a text that the messages' format has no place for
+            return refuse(line, "type", str(e))
 
     return make
 

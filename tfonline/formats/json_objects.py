@@ -127,7 +127,7 @@ def _object(message: bytes) -> dict[str, Any]:
     except msgspec.MsgspecError as e:
         raise Refused("json", f"it is no JSON: {e}") from None
     if not isinstance(row, dict):
-        raise Refused("json", f"it is a JSON {_type_of(row)}, expected is an object")
+        raise Refused("json", f"it is JSON, but {_type_of(row)}, expected is an object")
     return row
 
 
@@ -138,7 +138,7 @@ def _text_at(row: dict[str, Any], column: "Column") -> str:
         if value is None:
             return ""
         if not isinstance(value, dict):
-            raise Refused("type", f"{'.'.join(path[:i])} is a {_type_of(value)}, expected is an object with {'.'.join(path[i:])}")
+            raise Refused("type", f"{'.'.join(path[:i])} is {_type_of(value)}, expected is an object with {'.'.join(path[i:])}")
         value = value.get(name)
     where = ".".join(path)
     if isinstance(value, list) and column.kind == "categories":
@@ -160,11 +160,12 @@ def _text_of(value: Any, column: "Column", where: str) -> str:
             return value
         case str():
             raise Refused("type", f"{where} holds a tab or a line end, which no text of a column may")
-    raise Refused("type", f"{where} is a {_type_of(value)}, expected is a text, a number, true or false")
+    raise Refused("type", f"{where} is {_type_of(value)}, expected is a text, a number, true or false")
 
 
 def _type_of(value: Any) -> str:
-    return {dict: "object", list: "list", str: "text", int: "number", float: "number", bool: "truth value"}.get(type(value), "null")
+    names = {dict: "an object", list: "a list", str: "a text", int: "a number", float: "a number", bool: "a truth value"}
+    return names.get(type(value), "null")
 
 
 def _fast_reader(columns: "Sequence[Column]", paths: Sequence[Sequence[str]]) -> Callable[[bytes], str]:

@@ -61,24 +61,54 @@ def format_of(
         return form
     if stream.input_files:
         raise _no_file(name)
-    schemas = _schemas(stream, schema, folder, keep, also, say, wait)
+    schemas = _schemas(stream, schema.framing, folder, keep, also, say, wait)
     content = _read(schema.message_schema, columns_file)
     if not content and schema.framing == "none":
         # Of all columns, once: who decodes rows without a label meets messages with one, too.
         content = schema_of_columns(schema.columns).encode() if name == Avro.name else set_of_columns(schema.columns)
+    place = f"message_schema {schema.message_schema!r} of --columns={columns_file}"
+    made = _made(name, content, schema.message_type, schema.framing, schemas, place)
+    if unknown := made.unknown(schema.columns):
+        unknown_fields = ", ".join(unknown)
+        raise wrong(f"{place} has no field {unknown_fields}. Correct the columns' names, or say under which `path` a column is.")
+    return made
+
+
+def format_without_columns(
+    stream: StreamSettings, framing: str, message_schema: str, message_type: str, say: Callable[[str], None] = print
+) -> OfBatches:
+    """The format of Avro or Protobuf messages of which nobody has said yet which columns they have.
+
+    Args:
+      stream: the flags; message_format is one of the two.
+      framing: one of FRAMINGS.
+      message_schema: a file, see Schema; '': there is none.
+      message_type: see Schema.
+      say: gets lines for the person who runs it.
+
+    Raises:
+      UserError: as format_of.
+    """
+    if framing == "none" and not message_schema:
+        raise wrong(
+            f"{stream.message_format} messages without a frame need --message_schema=FILE, the schema that they were written by. "
+            "With Confluent's frame give --framing=confluent and --registry_url."
+        )
+    if framing == "confluent" and not stream.registry_url:
+        raise wrong("--framing=confluent needs --registry_url: messages name their schemas by id.")
+    schemas = _schemas(stream, framing, "", False, "", say, lambda secs: bool(time.sleep(secs)))
+    schemas.say = lambda line: None  # which fields a schema has is what is asked here: one that lacks some is no news
+    content, place = _read(message_schema, ""), f"--message_schema={message_schema}"
+    return _made(stream.message_format, content, message_type, framing, schemas, place)
+
+
+def _made(name: str, content: bytes, message_type: str, framing: str, schemas: Schemas, place: str) -> OfBatches:
     try:
         if name == Avro.name:
-            made: OfBatches = Avro(_text(content), schema.framing, schemas)
-        else:
-            made = Protobuf(content, schema.message_type, schema.framing, schemas)
+            return Avro(_text(content), framing, schemas)
+        return Protobuf(content, message_type, framing, schemas)
     except ValueError as e:
-        raise wrong(f"message_schema {schema.message_schema!r} of --columns={columns_file}: {e}.") from e
-    if unknown := made.unknown(schema.columns):
-        raise wrong(
-            f"message_schema {schema.message_schema!r} of --columns={columns_file} has no field {', '.join(unknown)}. Correct the "
-            "columns' names, or say under which `path` a column is."
-        )
-    return made
+        raise wrong(f"{place}: {e}.") from e
 
 
 def _no_file(name: str) -> UserError:
@@ -87,14 +117,14 @@ def _no_file(name: str) -> UserError:
 
 def _schemas(
     stream: StreamSettings,
-    schema: Schema,
+    framing: str,
     folder: str | os.PathLike,
     keep: bool,
     also: str | os.PathLike,
     say: Callable[[str], None],
     wait: Callable[[float], bool],
 ) -> Schemas:
-    if schema.framing == "none":
+    if framing == "none":
         if stream.registry_url:
             raise wrong("--registry_url is for messages with framing: confluent, and the YAML of columns does not say so.")
         return Schemas()
@@ -108,15 +138,16 @@ def _schemas(
 
 
 def _read(name: str, columns_file: str | os.PathLike) -> bytes:
+    """The content of a file beside the YAML of columns, or of this name where there is no YAML; b'' where there is no name."""
     if not name:
         return b""
-    path = pathlib.Path(columns_file).parent / name
+    place = f"message_schema {name!r} of --columns={columns_file}" if columns_file else f"--message_schema={name}"
     try:
-        if content := path.read_bytes():
+        if content := (pathlib.Path(columns_file).parent / name).read_bytes():
             return content
-        raise wrong(f"message_schema {name!r} of --columns={columns_file} is empty.")
+        raise wrong(f"{place} is empty.")
     except OSError as e:
-        raise UserError(f"message_schema {name!r} of --columns={columns_file} cannot be read ({e.strerror}).", Exit.NO_INPUT) from e
+        raise UserError(f"{place} cannot be read ({e.strerror}).", Exit.NO_INPUT) from e
 
 
 def _text(content: bytes) -> str:

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tfonline.formats.by_python import ByPython, Refused
+from tfonline.formats.fields import Field, merged
+from tfonline.formats.reasons import REASONS
 from tfonline.formats.schemas import Schemas
 from tfonline.formats.writing import example_fields
 
@@ -48,6 +50,10 @@ class OfBatches(ByPython):
         """The paths of columns that the given schema has no field for."""
 
     @abc.abstractmethod
+    def fields_of(self, number: int) -> dict[str, Field]:
+        """What the schema of this id (0 without framing) says of its fields, by their paths."""
+
+    @abc.abstractmethod
     def schema_of(self, columns: "Sequence[Column]") -> str:
         """The schema that `encode` writes by, as a registry takes it; where none is given, one that is made of the columns."""
 
@@ -64,12 +70,25 @@ class OfBatches(ByPython):
         cursor, rows = self._decoded(messages, columns)
         return rows, cursor.reason.tolist()
 
+    def fields(self, messages: Sequence[bytes]) -> dict[str, Field]:
+        """What the schemas that wrote these messages say of their fields, by path; those without a frame are passed by.
+
+        Raises:
+          UserError: the registry does not know a schema or does not answer (exit 75), or refuses to (77).
+        """
+        from tfonline.formats import framing
+        from tfonline.formats.cursor import Cursor
+
+        cursor = Cursor(messages, 0, malformed=self.name)
+        ids = [number for number, _ in framing.by_id(cursor, framing.not_empty(cursor))] if self.framing == "confluent" else [0]
+        return merged(map(self.fields_of, ids))
+
     def texts(self, message: bytes, columns: "Sequence[Column]") -> list[str]:
         """See Format."""
         cursor, [row] = self._decoded([message], tuple(columns))
         if cursor.why:
-            raise ValueError(cursor.why[0])
-        return row.decode().split("\t")
+            raise Refused(REASONS[cursor.reason[0]], cursor.why[0])
+        return [_decoded_text(text, column) for text, column in zip(row.split(b"\t"), columns, strict=True)]
 
     def example(self, columns: "Sequence[Column]") -> bytes:
         """See Format."""
@@ -125,3 +144,10 @@ class OfBatches(ByPython):
             cursor.refuse_all(rows, "framing", str(e))
             return
         self._readers[number, columns](cursor, rows)
+
+
+def _decoded_text(text: bytes, column: "Column") -> str:
+    try:
+        return text.decode()
+    except UnicodeDecodeError as e:
+        raise Refused("encoding", f"byte {e.start + 1} of {column.key}, 0x{text[e.start]:02x}, is not UTF-8") from None

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from tfonline.features.kinds import texts_of
 from tfonline.formats.by_python import Refused
+from tfonline.formats.fields import Field
 from tfonline.formats.of_batches import OfBatches
 from tfonline.formats.protobuf_message import Messages
-from tfonline.formats.protobuf_type import as_text, fields_at, indexes_of, set_of_columns, type_of
+from tfonline.formats.protobuf_text import set_of_text
+from tfonline.formats.protobuf_type import as_text, fields_at, fields_of, indexes_of, set_of_columns, type_of
 from tfonline.formats.schemas import Schemas
 from tfonline.formats.writing import check_writable, example_fields, one_a_column
 from tfonline.lifecycle import Exit, UserError
@@ -29,9 +31,9 @@ class Protobuf(OfBatches):
     """See Format. A column's value is the field of its name, or of its path: `item.price` is `price` in the message `item`.
 
     Args:
-      message_schema: a serialised FileDescriptorSet, or its base64. With framing, too, messages are read by it: a registry has the
-        text of a .proto file, and only protoc reads such. Empty: messages are as `encode` writes them.
-      message_type: the full name of the messages' type in it; '': it has but one.
+      message_schema: a serialised FileDescriptorSet, or its base64. With framing, too, messages are read by it, whoever wrote them.
+        Empty: by the schemas that wrote them; without framing they are as `encode` writes them.
+      message_type: the full name of the messages' type; '': the schema has but one.
       framing: one of FRAMINGS.
       schemas: of the registry, where there is framing; or such as Schemas.about gives.
       own_id: the id of the schema that `encode` writes by, where there is framing.
@@ -55,6 +57,7 @@ class Protobuf(OfBatches):
         self.descriptor_set, self.message_type = set_, message_type
         self._own = type_of(set_, message_type) if set_ else None
         self._made: dict[tuple[Column, ...], tuple[Descriptor, Messages]] = {}
+        self._written: dict[int, Descriptor] = {}
 
     @property
     def about(self) -> dict[str, Any]:
@@ -65,6 +68,10 @@ class Protobuf(OfBatches):
         """The paths of columns that message_type has no field for."""
         paths = [column.steps for column in columns]
         return [".".join(path) for path in paths if self._own and fields_at(self._own, path) is None]
+
+    def fields_of(self, number: int) -> dict[str, Field]:
+        """See OfBatches."""
+        return fields_of(self._type(number))
 
     def encode(self, fields: Sequence[str], columns: "Sequence[Column]") -> bytes:
         """See Format. A row without a value that is written has no message where there is no frame, as it would have no byte."""
@@ -103,11 +110,14 @@ class Protobuf(OfBatches):
         from tfonline.formats.protobuf_reader import Type, readable
 
         if self.framing == "confluent":
-            self._check(number)
-        type_, messages = self._of(columns)
-        paths = [column.steps for column in columns]
-        fields = [fields_at(type_, path) for path in paths]
-        fast = Type(type_, paths, range(len(columns))) if all(f and readable(f) for f in fields) else None
+            type_ = self._type(number)
+            messages = Messages(type_, columns)
+        else:
+            type_, messages = self._of(columns)
+        found = {i: (column.steps, fields) for i, column in enumerate(columns) if (fields := fields_at(type_, column.steps))}
+        self.say_missing(number, [column.key for i, column in enumerate(columns) if i not in found])
+        all_readable = all(readable(fields) for _, fields in found.values())
+        fast = Type(type_, [path for path, _ in found.values()], list(found)) if all_readable else None
         indexes = indexes_of(type_)
 
         def read(cursor: "Cursor", rows: "Rows") -> None:
@@ -123,17 +133,27 @@ class Protobuf(OfBatches):
 
         return read
 
-    def _check(self, number: int) -> None:
-        """That the registry knows the schema, and that there is one to read by."""
-        if not self._own:
+    def _type(self, number: int) -> "Descriptor":
+        """The type by which messages of this schema are read.
+
+        Raises:
+          UserError: the schema is of another kind, or has no such type (exit 64); see set_of_text and Schemas.get.
+        """
+        if self.framing == "none":
+            return self._own
+        written = self.schemas.get(number)
+        if written.kind != self.kind:
             raise UserError(
-                "protobuf messages with framing: confluent need message_schema, the descriptor set of their .proto file: a "
-                "registry has its text, which only protoc reads.",
-                Exit.FLAGS,
+                f"the schema with id {number} is one of {written.kind.lower()}, messages are read as protobuf.", Exit.FLAGS
             )
-        kind = self.schemas.get(number).kind
-        if kind != "PROTOBUF":
-            raise UserError(f"the schema with id {number} is one of {kind.lower()}, messages are read as protobuf.", Exit.FLAGS)
+        if self._own:
+            return self._own
+        if number not in self._written:
+            try:
+                self._written[number] = type_of(set_of_text(number, written), self.message_type, in_last=True)
+            except ValueError as e:
+                raise UserError(f"the schema with id {number} of the registry: {e}.", Exit.FLAGS) from e
+        return self._written[number]
 
     def _of(self, columns: "tuple[Column, ...]") -> "tuple[Descriptor, Messages]":
         if columns not in self._made:

@@ -164,10 +164,11 @@ class App:
         if asked.reasons:
             outputs["reason"] = np.where(asked.reasons, np.array(asked.reasons, np.int32), outputs["reason"])
         self._metrics.scored(outputs["reason"])
+        whys = model.whys(asked, outputs["reason"])
         if asked.rows > _MANY_ROWS:
-            answer = await self._workers.call(write_answer, outputs, asked.columnar)
+            answer = await self._workers.call(write_answer, outputs, asked.columnar, whys)
         else:
-            answer = write_answer(outputs, asked.columnar)
+            answer = write_answer(outputs, asked.columnar, whys)
         return Response(answer, headers={VERSION_HEADER: str(model.number)}, media_type=_JSON)
 
     async def _in_time(self, reading: Coroutine[Any, Any, T]) -> T:

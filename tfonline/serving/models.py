@@ -12,14 +12,15 @@ import numpy as np
 import tensorflow as tf
 
 from tfonline.features.kinds import texts_of
-from tfonline.formats import of_manifest
+from tfonline.formats import of_manifest, served
 from tfonline.formats.by_python import ByPython
 from tfonline.formats.json_objects import JsonObjects
 from tfonline.keep.contract import schema_of
 from tfonline.keep.plain_path import plain_path
 from tfonline.lifecycle import Exit, UserError
 from tfonline.publish.versions import Versions
-from tfonline.serving.predict import Decoding
+from tfonline.serving.predict import Decoding, Request
+from tfonline.serving.why import MOST, Reading, of_reason, why
 
 # A version that could not be loaded is looked at again: what failed may have been the disk.
 _RETRY_SECS = 30.0
@@ -71,6 +72,31 @@ class Model:
             read = tf.io.parse_tensor if isinstance(values, bytes) else tf.constant
             tensors[name] = read(values, tf.string if types[name] else tf.float64)
         return {name: output.numpy() for name, output in self._signatures[signature](**tensors).items()}
+
+    def whys(self, asked: Request, reasons: np.ndarray) -> dict[int, str]:
+        """What is wrong with the rows that have no score, in words, by their numbers.
+
+        Args:
+          asked: the request.
+          reasons: int32 [n], indices into formats.reasons.REASONS.
+        """
+        refused = np.flatnonzero(reasons).tolist()
+        found = {i: of_reason(int(reasons[i])) for i in refused} | (asked.whys or {})
+        reading, looked_at = self._readings.get(asked.signature), [i for i in refused[:MOST] if i not in (asked.whys or {})]
+        if reading and looked_at:
+            values = asked.inputs["message"]
+            if isinstance(values, bytes):
+                values = tf.io.parse_tensor(values, tf.string).numpy()
+            for i in looked_at:
+                message = values[i].encode() if isinstance(values[i], str) else values[i]
+                found[i] = why(message, int(reasons[i]), reading)
+        return found
+
+    @functools.cached_property
+    def _readings(self) -> dict[str, Reading]:
+        """How the model itself reads rows, by the signatures that take such."""
+        schema, form = schema_of(self.manifest["contract"], self.manifest["label"]), served(of_manifest(self.manifest))
+        return {"serving_default": Reading(form, schema.columns), "unlabelled": Reading(form, schema.unlabelled)}
 
 
 class Models:

@@ -8,8 +8,8 @@
 Where Python decodes the rows (CSV, JSON objects, Avro, Protobuf), an instance may be an object with the columns' names or paths as
 keys; whether it has the label's key does not matter.
 
-A string that is not UTF-8 goes as {"b64": "..."}. A score that is not defined is null. (Where null stands here, TensorFlow Serving
-takes and writes NaN, which is no JSON.) Other keys are left alone.
+A string that is not UTF-8 goes as {"b64": "..."}. A score that is not defined is null, and its row has `why`, in words. (Where null
+stands here, TensorFlow Serving takes and writes NaN, which is no JSON, and it has no `why`.) Other keys are left alone.
 """
 
 import base64
@@ -23,6 +23,7 @@ from tfonline.features.column import Column
 from tfonline.formats.by_python import ByPython
 from tfonline.formats.framing import varint
 from tfonline.formats.json_objects import JsonObjects
+from tfonline.serving.why import MOST, Reading, why
 
 # The signatures that take rows as in the topic.
 _OF_MESSAGES = ("serving_default", "unlabelled")
@@ -41,6 +42,7 @@ class Request(NamedTuple):
       rows: how many.
       columnar: whether they came as `inputs`.
       reasons: why each is no row, an index into REASONS, 0 for others; None where the model says so.
+      whys: the same in words, of the first that are none, by their numbers.
     """
 
     signature: str
@@ -48,6 +50,7 @@ class Request(NamedTuple):
     rows: int
     columnar: bool
     reasons: list[int] | None = None
+    whys: dict[int, str] | None = None
 
 
 class Decoding(NamedTuple):
@@ -99,12 +102,16 @@ def read_serialised(body: bytes, signatures: dict[str, dict[str, bool]], decodin
     return request._replace(inputs=inputs)
 
 
-def write_answer(outputs: dict[str, np.ndarray], columnar: bool) -> bytes:
-    """JSON of the outputs, [n] each: a list an output, or an object a row."""
+def write_answer(outputs: dict[str, np.ndarray], columnar: bool, whys: dict[int, str]) -> bytes:
+    """JSON of the outputs, [n] each: a list an output, or an object a row. `whys`: what is wrong with refused rows, by number."""
     lists = {name: output.tolist() for name, output in outputs.items()}
     if columnar:
-        return orjson.dumps({"outputs": lists})
-    return orjson.dumps({"predictions": [dict(zip(lists, row, strict=True)) for row in zip(*lists.values(), strict=True)]})
+        refused = {"why": [whys.get(i) for i in range(len(next(iter(lists.values()))))]} if whys else {}
+        return orjson.dumps({"outputs": {**lists, **refused}})
+    rows = [dict(zip(lists, row, strict=True)) for row in zip(*lists.values(), strict=True)]
+    for i, text in whys.items():
+        rows[i]["why"] = text
+    return orjson.dumps({"predictions": rows})
 
 
 def _decoded(instances: Any, columnar: bool, decoding: Decoding) -> Request:
@@ -116,12 +123,15 @@ def _decoded(instances: Any, columnar: bool, decoding: Decoding) -> Request:
     _convert(messages, True, "message")
     raw = [m if isinstance(m, bytes) else m.encode() for m in messages]
     rows, reasons = decoding.form.canonical(raw, decoding.columns)
+    # With the columns' paths as keys, an object says what a message of any other format with names says.
+    forms = [JsonObjects() if is_object else decoding.form for is_object in objects]
     if any(objects) and not isinstance(decoding.form, JsonObjects):
-        # With the columns' paths as keys, it says what a message of any other format with names says.
         as_objects = JsonObjects().canonical(raw, decoding.columns)
         for i in (i for i, is_object in enumerate(objects) if is_object):
             rows[i], reasons[i] = as_objects[0][i], as_objects[1][i]
-    return Request("unlabelled", {"message": rows}, len(rows), columnar, reasons)
+    refused = [i for i, reason in enumerate(reasons) if reason][:MOST]
+    whys = {i: why(raw[i], reasons[i], Reading(forms[i], decoding.columns)) for i in refused}
+    return Request("unlabelled", {"message": rows}, len(rows), columnar, reasons, whys)
 
 
 def _rows(instances: Any, types: dict[str, bool]) -> dict[str, list]:

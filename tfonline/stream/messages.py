@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from tfonline.formats.header import WITH_HEADER, HeaderError, Make, by_header, by_texts, is_header
+from tfonline.formats.header import WITH_HEADER, HeaderError, Make, Refuse, by_header, by_texts, is_header
 from tfonline.lifecycle import Exit, UserError
 from tfonline.stream.parquet import MAGIC, ParquetRows
 from tfonline.stream.row_files import open_rows
@@ -23,11 +23,13 @@ class Wanted(NamedTuple):
       columns: of a message, in order; none: lines are passed on as they are, and no line is a header.
       message_format: the name of the messages' format.
       lines: the name of the lines' format; '': they have the messages'.
+      refuse: of a line of another format, or below a header, that is no row; None: it becomes a message that is refused.
     """
 
     columns: "Sequence[Column]" = ()
     message_format: str = "tsv"
     lines: str = ""
+    refuse: Refuse | None = None
 
     @property
     def form(self) -> str:
@@ -137,9 +139,13 @@ class _OfParquet:
 
 def _maker(path: str, wanted: Wanted, header: bool) -> Make:
     if not header:
-        return bytes if wanted.form == wanted.message_format else by_texts(wanted.columns, wanted.form, wanted.message_format)
+        return (
+            bytes
+            if wanted.form == wanted.message_format
+            else by_texts(wanted.columns, wanted.form, wanted.message_format, wanted.refuse)
+        )
     try:
-        return by_header(_first_line(path), wanted.columns, wanted.form, wanted.message_format)
+        return by_header(_first_line(path), wanted.columns, wanted.form, wanted.message_format, wanted.refuse)
     except HeaderError as e:
         raise UserError(
             f"{path} {e}. Mend the file, or give a column's name there as its `path` in --columns, or leave the column out there.",
