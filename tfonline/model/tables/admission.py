@@ -223,11 +223,11 @@ def _count(mask: tf.Tensor | None, tensor: tf.Tensor) -> tf.Tensor:
     return tf.size(tensor, tf.int64) if mask is None else tf.math.count_nonzero(mask)
 
 
-# Of a single number for all places, which takes a third of the time of one for each.
 def _add_one(variable: tf.Variable, places: tf.Tensor) -> None:
+    """One number for all places takes TensorFlow half as long as one for each."""
     tf.raw_ops.ResourceScatterAdd(resource=variable.handle, indices=places, updates=tf.constant(1.0))
 
 
 def _set(variable: tf.Variable, places: tf.Tensor, values: tf.Tensor) -> None:
-    """A value each, or one for all, []."""
+    """Writes a value for each place, or one for all, []."""
     tf.raw_ops.ResourceScatterUpdate(resource=variable.handle, indices=places, updates=values)

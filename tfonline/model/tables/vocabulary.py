@@ -48,7 +48,7 @@ class Vocabulary(keras.layers.Layer):
         """
         flat = tf.reshape(keys, [-1])
         sets = self.sets_of(flat)
-        # Tiled, and a product: TensorFlow would broadcast twice, which takes twice as long as all the rest of it.
+        # A tile and a product: each takes less than the broadcast that it stands for.
         hit = tf.equal(tf.gather(own(self.keys), sets), tf.tile(flat[:, None], [1, WAYS]))
         ways = tf.linalg.matvec(tf.cast(hit, tf.float32), tf.range(1.0, WAYS + 1.0))  # 0: at none
         row = self.spec.first_id - 1 + sets * WAYS + tf.cast(ways, tf.int64)
