@@ -98,10 +98,10 @@ class Admission(tf.Module):
         alive, keys, ids = self._only(miss, keys, ids)
         counter = self._index(alive, self._counters_of(keys), self._settings.admit_counters)
         misses = own(self.misses)
-        tf.raw_ops.ResourceScatterAdd(resource=misses.handle, indices=counter, updates=tf.ones_like(counter, tf.float32))
-        own(self.counted).assign_add(tf.math.count_nonzero(miss))
+        _add_one(misses, counter)
+        own(self.counted).assign_add(_count(alive, keys))
         count = tf.gather(misses, counter)
-        due = alive & (count >= self._settings.admit_after)
+        due = _both(alive, count >= self._settings.admit_after)
 
         def admit() -> None:
             self._admit(vocabulary, now, due, keys, ids, count, tables)
@@ -128,8 +128,8 @@ class Admission(tf.Module):
             seen.assign(tf.where(found > 0, now, seen))
             return
         place = self._index(alive, place, rows)
-        _set(seen, place, tf.fill(tf.shape(place), now))
-        tf.raw_ops.ResourceScatterAdd(resource=hits.handle, indices=place, updates=tf.ones_like(place, tf.float32))
+        _set(seen, place, now)
+        _add_one(hits, place)
 
     def _admit(
         self,
@@ -153,25 +153,24 @@ class Admission(tf.Module):
         often = tf.where(idle >= self._settings.expire_rows, tf.cast(often, tf.float32), _NEVER)
         often = tf.where(owners == 0, -1.0, often)
         way, least = tf.argmin(often, axis=1), tf.reduce_min(often, axis=1)
-        takes = alive & (least < count)
-        num_asked = tf.math.count_nonzero(alive)
+        takes, num_asked = _both(alive, least < count), _count(alive, keys)
         alive, sets, way, least, keys, ids, count = self._only(takes, sets, way, least, keys, ids, count)
-        num_admitted, num_free = tf.math.count_nonzero(alive), tf.math.count_nonzero(alive & (least < 0))
+        num_admitted, num_free = _count(alive, keys), tf.math.count_nonzero(_both(alive, least < 0))
         own(self.tally).assign_add(tf.stack([num_free, num_admitted, num_admitted - num_free, num_asked - num_admitted]))
 
         sets = self._index(alive, sets, vocabulary.num_sets)
         place = self._index(alive, sets * WAYS + way, spec.rows)
         tf.raw_ops.ResourceScatterNdUpdate(ref=vkeys.handle, indices=tf.stack([sets, way], axis=1), updates=keys)
-        _set(seen, place, tf.fill(tf.shape(place), now))
-        _set(own(self.since), place, tf.fill(tf.shape(place), now))
+        _set(seen, place, now)
+        _set(own(self.since), place, now)
         _set(hits, place, count)
         counter = self._index(alive, self._counters_of(keys), self._settings.admit_counters)
-        _set(own(self.misses), counter, tf.zeros_like(count))
+        _set(own(self.misses), counter, tf.constant(0.0))
         rows = self._index(alive, spec.first_id + place, spec.first_id + spec.rows + 1)
         for table in map(own, tables):
             _set(table, rows, tf.gather(table, ids))
 
-    def _first_of_each_set(self, vocabulary: Vocabulary, due: tf.Tensor, keys: tf.Tensor, *of_keys: tf.Tensor) -> tuple:
+    def _first_of_each_set(self, vocabulary: Vocabulary, due: tf.Tensor | None, keys: tf.Tensor, *of_keys: tf.Tensor) -> tuple:
         """A mask, sets, and of each the first key that is due, with what belongs to it."""
         claims, n = own(self.claims), tf.shape(keys)[0]
         # n to 1, so that the first key has the largest; exact up to 2^24 keys.
@@ -184,8 +183,8 @@ class Admission(tf.Module):
             claims.assign(tf.zeros_like(largest))
             at = tf.clip_by_value(n - tf.cast(largest, tf.int32), 0, n - 1)
             return largest > 0, tf.range(vocabulary.num_sets, dtype=tf.int64), *(tf.gather(t, at) for t in (keys, *of_keys))
-        first = due & (tf.gather(claims, sets) == order)
-        _set(claims, sets, tf.zeros_like(order))
+        first = _both(due, tf.gather(claims, sets) == order)
+        _set(claims, sets, tf.constant(0.0))
         return self._only(first, sets, keys, *of_keys)
 
     def _halve(self, full: tf.Tensor) -> None:
@@ -197,14 +196,14 @@ class Admission(tf.Module):
     def _counters_of(self, keys: tf.Tensor) -> tf.Tensor:
         return counters_of(keys, self._settings.admit_counters)
 
-    def _only(self, which: tf.Tensor, *tensors: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        """A mask, and those of tensors [n, ...]; with fixed_size all of them stay, and the mask is `which`."""
+    def _only(self, which: tf.Tensor, *tensors: tf.Tensor) -> tuple[tf.Tensor | None, ...]:
+        """A mask, None for all, and those of tensors [n, ...]; with fixed_size all of them stay, and the mask is `which`."""
         if self._fixed_size:
             return which, *tensors
-        at = tf.where(which)[:, 0]
-        return tf.ones_like(at, tf.bool), *(tf.gather(t, at) for t in tensors)
+        at = tf.reshape(tf.where(which), [-1])
+        return None, *(tf.gather(t, at) for t in tensors)
 
-    def _index(self, alive: tf.Tensor, index: tf.Tensor, end: int) -> tf.Tensor:
+    def _index(self, alive: tf.Tensor | None, index: tf.Tensor, end: int) -> tf.Tensor:
         """Places to write to; with fixed_size `end`, behind which nothing is written, for those that are masked."""
         return tf.where(alive, index, tf.constant(end, index.dtype)) if self._fixed_size else index
 
@@ -214,5 +213,21 @@ def counters_of(keys: tf.Tensor, num_counters: int) -> tf.Tensor:
     return tf.bitwise.bitwise_and(tf.bitwise.right_shift(keys * _OTHER, tf.constant(20, tf.int64)), num_counters - 1)
 
 
+def _both(mask: tf.Tensor | None, which: tf.Tensor) -> tf.Tensor:
+    """Those of a mask, None for all, that are also among others, bool [n]."""
+    return which if mask is None else mask & which
+
+
+def _count(mask: tf.Tensor | None, tensor: tf.Tensor) -> tf.Tensor:
+    """How many of [n] are in a mask, None for all: int64 []."""
+    return tf.size(tensor, tf.int64) if mask is None else tf.math.count_nonzero(mask)
+
+
+def _add_one(variable: tf.Variable, places: tf.Tensor) -> None:
+    """One number for all places takes TensorFlow half as long as one for each."""
+    tf.raw_ops.ResourceScatterAdd(resource=variable.handle, indices=places, updates=tf.constant(1.0))
+
+
 def _set(variable: tf.Variable, places: tf.Tensor, values: tf.Tensor) -> None:
+    """Writes a value for each place, or one for all, []."""
     tf.raw_ops.ResourceScatterUpdate(resource=variable.handle, indices=places, updates=values)

@@ -48,8 +48,9 @@ class Vocabulary(keras.layers.Layer):
         """
         flat = tf.reshape(keys, [-1])
         sets = self.sets_of(flat)
-        hit = tf.cast(tf.equal(tf.gather(own(self.keys), sets), flat[:, None]), tf.float32)
-        ways = tf.reduce_sum(hit * tf.range(1.0, WAYS + 1.0), axis=1)  # 0: at none
+        # A tile and a product: each takes less than the broadcast that it stands for.
+        hit = tf.equal(tf.gather(own(self.keys), sets), tf.tile(flat[:, None], [1, WAYS]))
+        ways = tf.linalg.matvec(tf.cast(hit, tf.float32), tf.range(1.0, WAYS + 1.0))  # 0: at none
         row = self.spec.first_id - 1 + sets * WAYS + tf.cast(ways, tf.int64)
         found = tf.reshape((ways > 0) & (flat != 0), tf.shape(keys))
         of_keys = tf.where(found, tf.cast(tf.reshape(row, tf.shape(keys)), ids.dtype), self.spec.keyed(ids))
