@@ -13,7 +13,7 @@ from kafka_helpers import make_topic
 from serving_helpers import serving
 
 from tfonline.config import parse
-from tfonline.evaluate.progressive import PREDICTION
+from tfonline.evaluate.progressive import PREDICTION, PREDICTION_IN_MESSAGE
 from tfonline.features.schema import load_schema
 from tfonline.formats import FORMATS, canonical
 from tfonline.formats.reasons import REASONS
@@ -89,7 +89,8 @@ def trained(folder: pathlib.Path, message_format: str, broker=None) -> tuple[np.
     record = json.loads((folder / "model" / "rejected.jsonl").read_text())
     assert (record["offset"], record["reason"]) == (BAD, "label")
     versions = Versions(folder / "models")
-    return np.fromfile(folder / "model" / "predictions.bin", PREDICTION), versions.path(versions.numbers[-1])
+    scored = np.fromfile(folder / "model" / "predictions.bin", PREDICTION_IN_MESSAGE if form.many else PREDICTION)
+    return scored[list(PREDICTION.names)].astype(PREDICTION), versions.path(versions.numbers[-1])
 
 
 @pytest.fixture(scope="module")
