@@ -2,9 +2,10 @@
 
     python -m benchmarks.formats [--only=rates,parity,bad_rows,schema_change] [--rows=10000]
 
-rates: messages to ids, rows/s on one core, as shares of TSV's; three turns, medians; of Arrow 1,000 rows a message. parity: the same rows through a real broker in
-each format: what is scored while it is learned, and by the published model, to the bit. bad_rows: one bad message in a hundred:
-exactly those are refused. schema_change: Avro of a registry whose writer changes its schema while the trainer runs: no row lost.
+rates: messages to ids, rows/s on one core, as shares of TSV's; three turns, medians; Arrow has 1,000 rows a message. parity: the
+same rows through a real broker in each format: what is scored while it is learned, and by the published model, to the bit.
+bad_rows: one bad message in a hundred: exactly those are refused. schema_change: Avro of a registry whose writer changes its
+schema while the trainer runs: no row lost.
 The closing line holds what was measured. Exit code 1 where anything differs.
 """
 

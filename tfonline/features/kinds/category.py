@@ -23,19 +23,22 @@ class Hashed(NamedTuple):
     """The texts of b rows of k columns, of which only the hash is looked at.
 
     Attributes:
-      number: int64 [b, k], hashes.hash_text of each, also of a missing one.
-      missing: bool [b, k].
+      number: int64 [b, k], hashes.hash_text of each; that of '' where missing. Another text has it with probability 2^-63.
     """
 
     number: "tf.Tensor"
-    missing: "tf.Tensor"
+
+    @property
+    def missing(self) -> "tf.Tensor":
+        """bool [b, k], which are missing."""
+        return self.number == hashed("").number
 
 
 def hashed(text: "tf.Tensor") -> Hashed:
     """Texts of any shape, '' where missing."""
     from tfonline.features.hashes import hash_text
 
-    return Hashed(hash_text(text), text == "")
+    return Hashed(hash_text(text))
 
 
 class CategoryColumn(ValueColumn):
