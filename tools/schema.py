@@ -36,7 +36,7 @@ from tfonline.settings.stream import StreamSettings
 from tfonline.stream.messages import Wanted
 
 _ROWS = 100_000
-_DESCRIBED = tuple(name for name, form in FORMATS.items() if not form.lines)  # by a schema
+_DESCRIBED = tuple(name for name, form in FORMATS.items() if not (form.lines or form.many))  # by a schema
 _LEAK_AUC = 0.97
 _LEAST_ROWS = 10
 _MAX_REJECTED_RATIO = FeatureSettings().max_rejected_ratio
@@ -168,7 +168,7 @@ def _run_check(args: argparse.Namespace) -> int:
     if args.input:
         messages = messages_of_files(args.input.split(","), args.rows, Wanted(schema.columns, form.name))
     else:
-        messages = messages_of_topic(connection(args), args.topic, args.rows)
+        messages = messages_of_topic(connection(args), args.topic, args.rows, form.name)
     found = check(messages, schema, form, args.max_rejected_ratio, args.leak_auc)
     print(found.in_words())
     return Exit.DATA if found.mend else Exit.OK

@@ -20,6 +20,7 @@ from tfonline.stream.row_files import find_files, open_rows
 
 PARQUET = "parquet"  # beside the names of the messages' formats
 OF_LINES = tuple(name for name, form in FORMATS.items() if form.lines)  # of the others see schema_described.py
+_MESSAGES_OF_MANY = 100  # where each has many rows
 _TRIED_ROWS = 100  # to find out which format they have
 _BY_SEPARATOR = ("tsv", "csv")  # tried behind the others: there is little that they cannot be
 _BAD_SHOWN = 5
@@ -137,7 +138,7 @@ def of_topic(link: Connection, topic: str, form: str, num_rows: int) -> Sample:
     Raises:
       UserError: the topic is missing (exit 66), the broker does not answer (69, 77), or the format is not known (65).
     """
-    return _of_messages([messages_of_topic(link, topic, num_rows)], form, f"topic {topic}")
+    return _of_messages([messages_of_topic(link, topic, num_rows, form)], form, f"topic {topic}")
 
 
 def messages_of_files(patterns: Sequence[str], num_rows: int, wanted: Wanted) -> Iterator[Message]:
@@ -150,8 +151,15 @@ def messages_of_files(patterns: Sequence[str], num_rows: int, wanted: Wanted) ->
             yield from (Message(m, path, number) for number, m in enumerate(messages[file.header :], 1 + file.header))
 
 
-def messages_of_topic(link: Connection, topic: str, num_rows: int) -> list[Message]:
-    """Messages of a topic, see of_topic: those of the partitions' beginnings first. Raises the same."""
+def messages_of_topic(link: Connection, topic: str, num_rows: int, form: str = "") -> list[Message]:
+    """Messages of a topic, see of_topic: those of the partitions' beginnings first. Raises the same.
+
+    Messages of many rows are looked at row by row: each row is one here.
+    """
+    if form and find(form).many:
+        few = messages_of_topic(link, topic, min(num_rows, _MESSAGES_OF_MANY))
+        rows = (m._replace(value=row) for m in few for row in (find(form).each(m.value) if m.value else [m.value]))
+        return list(itertools.islice(rows, num_rows))
     from tfonline.stream.broker import KafkaTopic
 
     link.topic(admin := link.admin(), topic)

@@ -94,6 +94,12 @@ class Arrow(ByPython):
 
         return one(message, row)
 
+    def each(self, message: bytes) -> list[bytes]:
+        """The messages of each row of a message; of one that cannot be read, the message itself."""
+        from tfonline.formats.arrow_reader import each
+
+        return each(message)
+
     def texts(self, message: bytes, columns: "Sequence[Column]") -> list[str]:
         """See Format."""
         rows, lines = self.canonical_rows([message], columns)

@@ -59,11 +59,22 @@ def one(message: bytes, row: int) -> bytes:
     except Refused:
         return message
     table = pa.Table.from_batches(batches).slice(row, 1)
-    if not table.num_rows:
-        return message
+    return _alone(table) if table.num_rows else message
+
+
+def each(message: bytes) -> list[bytes]:
+    """See Arrow.each."""
+    try:
+        table = pa.Table.from_batches(batches_of(message))
+    except (Refused, pa.ArrowInvalid):
+        return [message]
+    return [_alone(table.slice(row, 1)) for row in range(table.num_rows)]
+
+
+def _alone(row: pa.Table) -> bytes:
     # Not with all values of the message's dictionaries.
-    plain = [c.cast(c.type.value_type) if pa.types.is_dictionary(c.type) else c for c in table.columns]
-    return stream_of(pa.table(plain, names=table.schema.names))
+    plain = [c.cast(c.type.value_type) if pa.types.is_dictionary(c.type) else c for c in row.columns]
+    return stream_of(pa.table(plain, names=row.schema.names))
 
 
 def stream_of(table: pa.Table) -> bytes:
