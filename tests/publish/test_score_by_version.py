@@ -5,8 +5,11 @@ import json
 import numpy as np
 import pytest
 import tensorflow as tf
+from rows import SMALL_SCHEMA
 from serving_helpers import Small, publish
 
+from tfonline.features.parse import Place
+from tfonline.formats import FORMATS
 from tfonline.publish.score_by_version import CannotScore, Kept, score
 from tfonline.publish.versions import Versions
 
@@ -36,6 +39,21 @@ def test_a_row_that_it_refuses_has_no_score(tmp_path):
     found = score(Versions(tmp_path), 1, [kept(*"abcdefghi", "")], ABOUT)
     assert found[:9].tolist() == [1] * 9
     assert np.isnan(found[9])
+
+
+@pytest.mark.parametrize("name", ["json_objects", "arrow"])
+def test_messages_that_python_decodes_are_scored_as_tsv(tmp_path, name):
+    publish(tmp_path, 1.0)
+    form, columns = FORMATS[name], SMALL_SCHEMA.columns
+    rows = [["1", "5", "", "ab", "c" * i] for i in range(4)]
+    messages = [form.encode(row, columns) for row in rows]
+    place = ()
+    if form.many:
+        messages = [form.encode_rows(rows[:3], columns), form.encode_rows(rows[3:], columns)]
+        place = Place(tf.constant([0, 0, 0, 1, -1]), tf.constant([0, 1, 2, 0, -1]))
+    of_rows = Kept(tf.constant(messages), np.array([True, False, True, True, False]), place)
+    lengths = [len("\t".join(rows[i])) for i in (0, 2, 3)]
+    assert score(Versions(tmp_path), 1, [of_rows], ABOUT, form, columns).tolist() == lengths
 
 
 def test_a_version_that_says_nothing_is_asked_all_the_same(tmp_path):

@@ -6,6 +6,7 @@ import random
 import re
 
 import duckdb
+import pyarrow as pa
 import pytest
 import schema as schema_tool
 import yaml
@@ -14,6 +15,7 @@ from schema_guess import likely_labels, names_for, words_of
 from schema_sample import of_files
 
 from tfonline.features.schema import load_schema
+from tfonline.formats.arrow_reader import stream_of
 from tfonline.lifecycle import UserError
 
 NUM_ROWS = 2000
@@ -193,6 +195,24 @@ def test_a_topic_is_looked_at_from_both_ends(tmp_path, broker, topic, rows):
     assert columns["added"]["kind"] == "category"
     assert "no row: partition 1, offset 0: it is no JSON" in out
     assert f"399 rows of topic {name}: json_objects" in out
+
+
+def test_the_rows_of_arrow_messages_are_looked_at_one_by_one(tmp_path, broker, topic, objects, rows):
+    # pyarrow takes the columns of a list of rows from the first of them.
+    plain = [{"bill": None, **{k: v for k, v in row.items() if k not in ("mixed", "seen")}} for row in rows]
+    messages = [stream_of(pa.Table.from_pylist(plain[i : i + 50])) for i in range(0, len(plain), 50)]
+    name = topic([[*messages[:20], b"junk"], messages[20:]])
+    options = (f"--bootstrap_servers={broker.bootstrap}", f"--topic={name}", "--format=arrow")
+    code, out, err = run_tool("schema", "infer", *options, f"--output={tmp_path / 'columns.yaml'}")
+    assert code == 0, err
+    assert f"2,000 rows of topic {name}: arrow" in out
+    assert run_tool("schema", "infer", f"--input={objects}", f"--output={tmp_path / 'of_objects.yaml'}")[0] == 0
+    found, wanted = (
+        {c["name"]: c for c in yaml.safe_load((tmp_path / f).read_text())["columns"]} for f in ("columns.yaml", "of_objects.yaml")
+    )
+    assert {name: column for name, column in wanted.items() if name not in ("mixed", "seen")} == found
+    code, out, err = run_tool("schema", "check", *options[:2], f"--columns={tmp_path / 'columns.yaml'}")
+    assert "refused: arrow: 1 rows" in out, err
 
 
 def test_a_file_with_edits_is_never_written_over(tmp_path, objects):

@@ -11,6 +11,12 @@ import produce as produce_tool
 import produce_rows
 import pytest
 from kafka_helpers import ROOT, read_all, read_messages, run_tool
+from process_data_helpers import SMALL_YAML
+
+from tfonline.features.schema import load_schema
+from tfonline.formats import FORMATS
+
+ARROW = FORMATS["arrow"]
 
 
 @pytest.fixture
@@ -217,3 +223,17 @@ def test_wrong_input(args, code, message):
     assert (got, out) == (code, "")
     assert message in err
     assert "Traceback" not in err
+
+
+def test_many_rows_go_into_a_message_where_the_format_has_room(send, tmp_path):
+    columns = tmp_path / "columns.yaml"
+    columns.write_text(SMALL_YAML)
+    rows = [f"{i % 2}\t{i}\t\ta\tb".encode() for i in range(25)]
+    rows[7] = b"1\t2"  # not a row: it is left out, and said
+    file = write(tmp_path / "rows.tsv", rows)
+    code, out, sent = send("--format=arrow", f"--columns={columns}", "--rows_a_message=10", file)
+    assert code == 65
+    assert re.search(r"rows_left_out=1\nproduced: rows=24 partitions=2 rows_per_sec=\d+ undelivered=0", out)
+    messages = [ARROW.canonical_rows([m], load_schema(str(columns)).columns)[1] for m in (*sent[0], *sent[1])]
+    assert [len(rows) for rows in messages] == [9, 5, 10]
+    assert messages[0] + messages[2] + messages[1] == rows[:7] + rows[8:]

@@ -21,8 +21,9 @@ class StreamSettings:
     # fmt: off
     bootstrap_servers: str = flag("localhost:9092", "Kafka brokers, host:port[,host:port].")
     topic: str = flag("python_test1", "Kafka topic that holds the rows.")
-    message_format: str = flag("", "How a message holds a row: tsv, csv, json (a list of values), json_objects, avro or "
-                               "protobuf; or many rows: arrow; docs/data.md. Empty: as the YAML of columns says, else tsv.", choices=("", *FORMATS))
+    message_format: str = flag("", "How a message holds a row: tsv, csv, json (a list of values), json_objects, avro, "
+                               "protobuf, or arrow (many rows a message); docs/data.md. Empty: as the YAML of columns says, "
+                               "else tsv.", choices=("", *FORMATS))
     reader: str = flag("auto", "What reads a topic: tfio (tensorflow-io), consumer (confluent-kafka: today's librdkafka, with the "
                        "rows' times), or auto: tfio where it is installed and can read this topic, else consumer. Both give "
                        "the same rows in the same order.", choices=READERS)
@@ -103,8 +104,7 @@ class WindowSettings:
                        "committed:<group> or offsets:<JSON file, partition to offset>.")
     stop_at: str = flag("never", "Where the run ends: never (a resident service), latest (the end offsets seen at "
                         "the start) or timestamp:<RFC 3339>.")
-    window_rows: int = flag(10_000, "A window is planned when this many rows are there, over all partitions; with arrow "
-                            "messages.",
+    window_rows: int = flag(10_000, "A window is planned when this many rows are there, over all partitions.",
                             lower=1)
     window_secs: float = flag(5.0, "... or when this many seconds have passed since the last plan and a row is "
                               "there.", lower=0.01)
