@@ -28,7 +28,7 @@ class Rows(NamedTuple):
     Attributes:
       distinct: the texts of n columns, column by column; one may stand there twice.
       first: int64 [n + 1]: the texts of column i are `distinct[first[i]:first[i + 1]]`.
-      place: int32 [n, R], where a row's text stands among its column's; -1 where the value is missing.
+      place: int32 [n, R], where a row's text stands among its column's, counted from 1; 0 where the value is missing.
       numbers: by the name of a kind, the numbers of its columns, [k, R] of the type that the kind says, 0 where missing; and which
         are there, bool [k, R]. Columns that are here have no texts.
       reason: int32 [R], an index into REASONS; 0: not refused so far.
@@ -70,9 +70,9 @@ class Arrow(ByPython):
     def canonical_rows(self, messages: Sequence[bytes], columns: "Sequence[Column]") -> tuple[Rows, list[bytes]]:
         """The rows of messages, and each as canonical row; b'' of a refused one."""
         rows = self.read(messages, columns)
-        texts, first = [*rows.distinct.to_pylist(), ""], rows.first.tolist()
+        texts, first = rows.distinct.to_pylist(), rows.first.tolist()
         of_columns = [
-            [texts[begin + place] if place >= 0 else "" for place in places.tolist()]
+            [texts[begin + place - 1] if place else "" for place in places.tolist()]
             for begin, places in zip(first, rows.place, strict=False)
         ]
         lines = ["\t".join(row).encode() for row in zip(*of_columns, strict=True)]

@@ -40,7 +40,7 @@ class Coded(NamedTuple):
 
     Attributes:
       distinct: texts; one may stand there twice.
-      place: int32 [R], where a row has its text in `distinct`; -1 where the value is missing.
+      place: int32 [R], where a row has its text in `distinct`, counted from 1; 0 where the value is missing.
       refused: of rows that have no text: the row, its reason and why, in words.
     """
 
@@ -102,13 +102,17 @@ def coded(values: pa.ChunkedArray, column: "Column") -> Coded:
     texts = pa.chunked_array([_texts(chunk.dictionary, column) for chunk in chunks], pa.string())
     indexes = [_plain(chunk.indices) for chunk in chunks]
     # Each chunk counts from its own first text.
-    first = np.cumsum([0, *map(len, texts.chunks)])[:-1].astype(np.int32)
-    place = np.concatenate([np.zeros(0, np.int32), *(index for index, _ in indexes)]).astype(np.int32, copy=False)
-    place = place + np.repeat(first, [len(index) for index, _ in indexes])
-    if any(valid is not None for _, valid in indexes):
-        place[~np.concatenate([np.ones(len(index), bool) if valid is None else valid for index, valid in indexes])] = -1
+    first = np.cumsum([1, *map(len, texts.chunks)]).tolist()
+    places = [np.zeros(0, np.int32)]
+    for (index, valid), begin in zip(indexes, first, strict=False):
+        place = index.astype(np.int32)
+        place += begin
+        if valid is not None:
+            place *= valid
+        places.append(place)
+    place = np.concatenate(places) if len(places) > 2 else places[-1]
     if texts.null_count:
-        place = np.where(np.append(texts.is_valid().to_numpy(), False)[place], place, np.int32(-1))
+        place = place * np.append([False], texts.is_valid().to_numpy())[place]
         texts = texts.fill_null("")
     return _without_unwritable(Coded(_whole(texts), place, refused), column.key)
 
@@ -151,7 +155,7 @@ def _of_numbers(number: np.ndarray, valid: np.ndarray | None, whole: bool, dtype
 
 def _of_texts(found: Coded, column: "Column", dtype: np.dtype) -> Numbers:
     pattern, make = re.compile(texts_of(column).pattern), int if dtype == np.int64 else float
-    texts = [*found.distinct.to_pylist(), ""]
+    texts = ["", *found.distinct.to_pylist()]
     fits = np.array([bool(pattern.fullmatch(text)) for text in texts])
     number = np.array([make(text) if text and fit else 0 for text, fit in zip(texts, fits, strict=True)], dtype)
     valid = fits & np.array([text != "" for text in texts])
@@ -247,6 +251,6 @@ def _without_unwritable(found: Coded, path: str) -> Coded:
     raw = content.to_pybytes() if content else b""
     if not any(byte in raw for byte in (b"\t", b"\r", b"\n")):
         return found
-    bad = np.append(pc.match_substring_regex(found.distinct, _UNWRITABLE).to_numpy(zero_copy_only=False), False)
+    bad = np.append([False], pc.match_substring_regex(found.distinct, _UNWRITABLE).to_numpy(zero_copy_only=False))
     why = ("type", f"{path} holds a tab or a line end, which no text of a column may")
     return found._replace(refused=found.refused | {int(row): why for row in bad[found.place].nonzero()[0]})

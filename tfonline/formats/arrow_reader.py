@@ -141,13 +141,16 @@ class _Rows:
         return Rows(distinct, first, place, made, reason, message, row.astype(np.int32), self._why)
 
     def _texts(self, column: "Column") -> tuple[list[pa.StringArray], np.ndarray]:
-        """The distinct texts of a column, and where each row has its own among them."""
-        place, distinct, count = np.full(self._num_rows, -1, np.int32), [], 0
+        """The distinct texts of a column, and where each row has its own among them, counted from 1."""
+        place, distinct, count = None, [], 0
         for rows, found in self._found(column, coded):
-            place[rows] = found.place if not count else np.where(found.place < 0, -1, found.place + count)
+            if len(found.place) == self._num_rows:  # the usual case
+                return [found.distinct], found.place
+            place = np.zeros(self._num_rows, np.int32) if place is None else place
+            place[rows] = found.place + (found.place > 0) * np.int32(count)
             distinct.append(found.distinct)
             count += len(found.distinct)
-        return distinct, place
+        return distinct, np.zeros(self._num_rows, np.int32) if place is None else place
 
     def _numbers(self, column: "Column") -> tuple[np.ndarray, np.ndarray]:
         """The numbers of a column, and which are there."""
@@ -175,9 +178,20 @@ class _Rows:
 
     @functools.cached_property
     def _tables(self) -> list[tuple[int, pa.Table]]:
-        return [(begin, pa.Table.from_batches(run)) for begin, run in self._runs]
+        return [(begin, _in_one(run)) for begin, run in self._runs]
 
     def _refuse(self, row: int, reason: int, why: str) -> None:
         # The first reason that fits counts, as for other formats.
         if row not in self._reason or reason < self._reason[row]:
             self._reason[row], self._why[row] = reason, why
+
+
+def _in_one(run: list[pa.RecordBatch]) -> pa.Table:
+    """Batches of one schema as a table, if possible of one chunk: what Python does for a chunk it does with its lock."""
+    table = pa.Table.from_batches(run)
+    if len(run) == 1:
+        return table
+    try:
+        return table.unify_dictionaries().combine_chunks()
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):  # dictionaries with nulls, inside structs, or of too small an index
+        return table

@@ -80,7 +80,7 @@ def _of_arrays(form: Arrow, columns: "Sequence[Column]", numbers: Sequence[str])
             raise
         of_numbers = (array for kind in numbers for array in rows.numbers[kind])
         # Behind '', the first text of each column.
-        return text, np.diff(rows.first) + 1, rows.place + np.int32(1), rows.reason, rows.message, rows.row, *of_numbers
+        return text, np.diff(rows.first) + 1, rows.place, rows.reason, rows.message, rows.row, *of_numbers
 
     return read
 
