@@ -293,6 +293,13 @@ class Liveness:
                 return
             yield element
 
+    @property
+    def overdue_secs(self) -> float:
+        """How long the wait for the next element has lasted, where that is longer than it may; else 0."""
+        since = self._since
+        waited = 0.0 if since is None else self._clock() - since
+        return waited if waited >= self._limit_secs else 0.0
+
     def check(self) -> None:
         """Calls `stuck` if it is time; the thread does so every second."""
         since = self._since

@@ -29,6 +29,7 @@ from tfonline.cluster.members import Cluster, find
 from tfonline.flags import wrong
 from tfonline.hangs import all_come, alone, leave, stuck
 from tfonline.lifecycle import Exit, FolderLock, Liveness, Stop, UserError, block_signals, stop_on_signals
+from tfonline.monitor import monitored
 from tfonline.report.before_run import check_machine, say_what_a_run_would_do, say_what_changed
 from tfonline.report.console import Console
 from tfonline.report.status import Status
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from tfonline.features.schema import Schema
     from tfonline.formats import Format
     from tfonline.keep.checkpoint_contents import Contents
+    from tfonline.monitor.server import Monitor
     from tfonline.stream.readers import Reader
 
 
@@ -122,7 +124,8 @@ def run(config: flags.Config, stop: Stop | None = None, console: Console | None 
         status = Status(os.path.join(model_dir, "status") if chief else None)
         status.set("starting")
         try:
-            return _train(config, schema, dictionaries, topic, replay, stop, console, status, cluster)
+            with monitored(config.reporting, chief, status, stop, console) as monitor:
+                return _train(config, schema, dictionaries, topic, replay, stop, console, status, cluster, monitor)
         finally:
             status.close()
             if lock:
@@ -147,6 +150,7 @@ def _train(
     console: Console,
     status: Status,
     cluster: Cluster | None = None,
+    monitor: "Monitor | None" = None,
 ) -> RunResult:
     """Steps 2 to 6, with TensorFlow."""
     console.say("loading TensorFlow")
@@ -188,6 +192,8 @@ def _train(
         stuck(secs, limit_secs, topic, lambda: failures and failures.rows_lost(), stop, console)
 
     liveness = Liveness(limit_secs, watch)
+    if monitor:
+        monitor.health.liveness = liveness
     saved = _what_is_saved(keeping, config.reporting.dry_run, console) if chief else None
     num_workers = len(cluster.workers) if cluster else 1
     source, reader = _open_stream(config, schema, topic, saved, chief, num_workers, liveness, console)
@@ -253,7 +259,7 @@ def _train(
             closing.callback(job.close)
         doing = make_all(
             config, schema, features, learner, source, begun, failures, stop, console, status, job, closing,
-            dead_letters,
+            dead_letters, monitor,
         )  # fmt: skip
         for each in (stop, local):
             closing.callback(each.request, "the run has ended")  # whatever still reads ahead ends, too

@@ -124,6 +124,7 @@ class Save:
         self._writing = (position.step, tuple(position.next))
         self._done(position.step)
         self._settle()
+        self._status.enter("telling")
 
     def finish(self) -> None:
         """Waits until the checkpoint that is being written is on disk, if there is one; the others are told."""
@@ -145,6 +146,7 @@ class Save:
         self._journal.rotate(self._checkpoints.oldest_window)
         self._console.say(f"saved {path}: step {step:,}, next {short(next_offsets)}")
         self._tell(Saved(path, next_offsets))
+        self._status.enter("telling")
 
     def _drop(self, number: int) -> None:
         self.finish()

@@ -23,7 +23,9 @@ from tfonline.stream.journal import Journal
 from tfonline.stream.windows import Planner
 
 # Flags that need not be the same on all workers: addresses, and paths of a machine.
-_OF_ONE_WORKER = {"worker_index", "workers", "kafka_properties_file", "dictionary_dir", "columns", "export_dir"}
+_OF_ONE_WORKER = {
+    "worker_index", "workers", "kafka_properties_file", "dictionary_dir", "columns", "export_dir", "monitor_port", "monitor_host",
+}  # fmt: skip
 
 
 class Job:
