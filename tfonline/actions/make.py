@@ -119,7 +119,7 @@ def make_all(
         )
 
         def say_ended(ended: str) -> dict[str, Any]:
-            console.say(ended)
+            console.say(ended, "ended", ended=ended)
             return {}
 
         return Doing(actions, say_ended)

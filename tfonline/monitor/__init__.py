@@ -32,7 +32,7 @@ def monitored(
     from tfonline.monitor.server import Monitor
 
     monitor = Monitor(reporting.monitor_host, reporting.monitor_port, status, stop)
-    console.say(f"tells of itself at {monitor.address}/metrics, /healthz and /readyz")
+    console.say(f"tells of itself at {monitor.address}/metrics, /healthz and /readyz", "monitor", address=monitor.address)
     try:
         yield monitor
     finally:

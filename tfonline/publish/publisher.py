@@ -130,7 +130,7 @@ class Publisher:
         self._replace_foreign = s.replace_foreign
         self._versions = Versions(s.export_dir, s.keep_exports)
         self._versions.make()
-        self._pins = Pins(pathlib.Path(model_dir) / "published", console.say)
+        self._pins = Pins(pathlib.Path(model_dir) / "published", console.saying("publish"))
         self._gate = Gate(Limits(s.gate_rows, s.gate_max_regression, s.gate_min_auc, s.gate_calibration))
         self._cadence = Every(steps=s.export_every_windows, secs=s.export_every_secs)
         self._cadence.done(position.window)
@@ -143,7 +143,7 @@ class Publisher:
         self._newest: Newest | None = None
         with self._guarded("nothing is published in this run"):
             servables = Servable(model, schema, features), Servable(model, schema, features)
-            self._newest = Newest(self._versions, self._pins, servables, console.say)
+            self._newest = Newest(self._versions, self._pins, servables, console.saying("publish"))
         if self._newest:
             with self._guarded():
                 self._newest.look(position.rows)
@@ -338,7 +338,8 @@ class Publisher:
             self.exports.count("published")
             self._newest.published(number, self._position.rows)
             self._gate.published()
-            self._console.say(f"published version {number} in {self._versions.path(number)}{besides}")
+            said = f"published version {number} in {self._versions.path(number)}{besides}"
+            self._console.say(said, "published", version=number)
             return True
         return False
 
@@ -351,7 +352,7 @@ class Publisher:
     def _say_once(self, text: str) -> None:
         """Says it, unless it was said last: what goes wrong at each batch, or each export, is counted."""
         if text != self._said:
-            self._console.say(text)
+            self._console.say(text, "publish", "warning")
         self._said = text
 
     def _paused(self) -> bool:
@@ -375,7 +376,8 @@ class Publisher:
             with (self._versions.folder / "refused.jsonl").open("a") as file:
                 file.write(json.dumps(line) + "\n")
         except OSError as e:
-            self._console.say(f"warning: the refusal could not be recorded in {self._versions.folder}/refused.jsonl: {e}")
+            text = f"warning: the refusal could not be recorded in {self._versions.folder}/refused.jsonl: {e}"
+            self._console.say(text, "publish")
 
 
 def _write(servable: Servable, beside: pathlib.Path, job: _Job, form: Format, columns: Sequence[Column]) -> None:

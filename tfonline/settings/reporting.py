@@ -4,6 +4,7 @@ import dataclasses
 
 from tfonline import flags
 from tfonline.flags import flag, wrong
+from tfonline.report.console import FORMATS
 
 _LARGEST_PORT = 65_535
 
@@ -15,6 +16,8 @@ class ReportingSettings:
     # fmt: off
     metric_rows: int = flag(100_000, "The running metrics forget with this many rows (exponential decay).",
                             lower=1)
+    log_format: str = flag("text", "The console's lines: text for people, or json, an object a line with time, level, "
+                           "event, text and fields.", choices=FORMATS)
     report_secs: float = flag(10.0, "A console line and TensorBoard scalars at most this often.", lower=0)
     loss_log_every_steps: int = flag(100, "Every how many steps loss.log gets a line. 0: never.", lower=0)
     monitor_port: int = flag(0, "Port at which the trainer tells Prometheus of itself (/metrics), and whether it lives "
