@@ -29,9 +29,9 @@ from tfonline.flags import wrong
 from tfonline.hangs import all_come, alone, leave, stuck
 from tfonline.lifecycle import Exit, FolderLock, Liveness, Stop, UserError, block_signals, stop_on_signals
 from tfonline.monitor import monitored
+from tfonline.report import libraries
 from tfonline.report.before_run import check_machine, say_what_a_run_would_do, say_what_changed
 from tfonline.report.console import Console
-from tfonline.report.libraries import route as route_libraries
 from tfonline.report.status import Status
 from tfonline.settings.keeping import KeepingSettings
 from tfonline.settings.model import OptimizerSettings
@@ -79,7 +79,8 @@ def main(argv: list[str]) -> NoReturn:
             stop, console = Stop(), Console(form=config.reporting.log_format)
             stop.fail = console.fail
             if config.reporting.log_format == "json":
-                route_libraries(console)
+                libraries.route(console)
+                wrapping = libraries.wrap_raw_lines(console)  # noqa: F841 - held: it is warned of a process that nobody holds
             stop_on_signals(stop, config.keeping.drain_secs, console.saying("stop"))
             run(config, stop, console)
     except UserError as e:

@@ -3,7 +3,8 @@
     python -m benchmarks.speed --only=monitoring
 
 Runs are processes of their own, in turns (without, with, with, without, ...), and the ratio is of two neighbours: a shared machine
-is not as fast from one minute to the next. CPU time says it beside rows a second, and so does the time that answers took.
+is not as fast from one minute to the next. CPU time says it beside rows a second. Surest is what the answers themselves took: the
+time of their threads, which is all that asking adds.
 """
 
 import contextlib

@@ -6,11 +6,13 @@ import socket
 import threading
 import urllib.error
 import urllib.request
+from types import SimpleNamespace
 
 import pytest
 from process_helpers import wait_until
 from rows import make_rows
 
+from tfonline.cluster.job import Job
 from tfonline.config import of_flags
 from tfonline.lifecycle import Exit, Stop, UserError
 from tfonline.train import run
@@ -89,3 +91,20 @@ def test_a_port_that_is_taken_ends_the_run_before_anything_is_made(flags, port, 
         run(of_flags(**flags))
     assert e.value.code == Exit.UNAVAILABLE
     assert not list((tmp_path / "model").glob("ckpt-*"))
+
+
+@pytest.mark.parametrize(
+    ("other", "fits"),
+    [({"monitor_port": 9101}, True), ({"monitor_host": "::1"}, True), ({"log_format": "json"}, True), ({"seed": 7}, False)],
+)
+def test_workers_may_differ_in_how_they_tell_and_in_nothing_that_is_learned(other, fits):
+    def compared(flags):
+        """What a worker tells the others of its flags."""
+        told, job = [], object.__new__(Job)
+        job._flags, job.cluster = flags, SimpleNamespace(workers=["a:1"], chief=False)
+        job.rounds = SimpleNamespace(sum=lambda numbers: told.extend(numbers) or numbers)
+        job.begin()
+        return told
+
+    flags = of_flags(monitor_port=9100).resolved()
+    assert (compared(flags) == compared({**flags, **other})) == fits

@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import re
+import signal
 import subprocess
 import sys
 
@@ -20,6 +21,8 @@ from logistic import make
 warnings.warn("an old name")
 tf.get_logger().warning("TensorFlow's logger")
 logging.error("absl's logger")
+import os
+os.write(2, b"W0000 00:00:1.5 7 x.cc:1] as C++ does\\nno level\\n")
 """
 DOCS = (pathlib.Path(__file__).parents[2] / "docs/operations.md").read_text()
 
@@ -61,6 +64,8 @@ def test_each_line_of_a_run_is_an_object(train, tmp_path):
     assert by_event["ended"]["fields"]["rows"] == 99
     said = {(line["event"], line["level"], line["fields"]["logger"], line["text"].rpartition("Warning: ")[2]) for line in err}
     assert said >= {("library", "warning", "tensorflow", "TensorFlow's logger"), ("library", "error", "absl", "absl's logger")}
+    raw = {(level, text) for _, level, logger, text in said if logger == "stderr"}
+    assert raw >= {("warning", "W0000 00:00:1.5 7 x.cc:1] as C++ does"), ("warning", "no level")}
     assert [text.splitlines()[0] for *_, logger, text in said if logger == "py.warnings"] == ["an old name"]
 
 
@@ -71,6 +76,14 @@ def test_what_ends_a_run_is_an_error(train):
     *_, last = err
     assert (last["level"], last["event"], last["fields"]) == ("error", "failed", {"exit_code": 65})
     assert "no row" in last["text"]
+
+
+def test_the_last_words_of_a_trainer_that_is_ended_by_cpp_are_told(train, tmp_path):
+    end = 'import os\nos.write(2, b"F0000 00:00:1.5 7 x.cc:1] Check failed\\n")\nos.abort()\n'
+    (tmp_path / "ending.py").write_text(end)
+    code, _, err = train(make_rows(20), "--network=ending:make")
+    assert code == -signal.SIGABRT
+    assert (err[-1]["level"], err[-1]["text"]) == ("error", "F0000 00:00:1.5 7 x.cc:1] Check failed")
 
 
 def test_a_wrong_flag_is_an_error(train):

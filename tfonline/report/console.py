@@ -30,9 +30,13 @@ class Console:
     Args:
       out: text stream; None: standard output.
       form: one of FORMATS.
+
+    Attributes:
+      err: where errors go; None: the standard error stream.
     """
 
     def __init__(self, out: TextIO | None = None, form: str = "text"):
+        self.err: TextIO | None = None
         self._out, self._bar, self._warned, self._json = out or sys.stdout, None, set(), form == "json"
 
     def expect(self, total_rows: int | None, done_rows: int) -> None:
@@ -78,16 +82,20 @@ class Console:
         """What ends the run, on the standard error stream, with the exit code where that is known."""
         fields = {} if code is None else {"exit_code": int(code)}
         line = _json_line("error", "failed", text, fields) if self._json else f"tfonline: {text}"
-        print(line, file=sys.stderr, flush=True)
+        print(line, file=self.err or sys.stderr, flush=True)
 
     def bug(self, error: BaseException, code: int) -> None:
         """An error that is nobody's but the program's ends the run: its traceback, on the standard error stream."""
         text = "".join(traceback.format_exception(error)).rstrip()
-        print(_json_line("error", "bug", text, {"exit_code": int(code)}) if self._json else text, file=sys.stderr, flush=True)
+        print(
+            _json_line("error", "bug", text, {"exit_code": int(code)}) if self._json else text,
+            file=self.err or sys.stderr,
+            flush=True,
+        )
 
     def library(self, level: str, name: str, text: str) -> None:
         """In JSON: what a library has said, on the standard error stream."""
-        print(_json_line(level, "library", text, {"logger": name}), file=sys.stderr, flush=True)
+        print(_json_line(level, "library", text, {"logger": name}), file=self.err or sys.stderr, flush=True)
 
     def write(self, step: int, scalars: Scalars) -> None:
         """The line that an operator reads: the running metrics, speed, lag, how long a backlog still takes, and rejections."""

@@ -1,9 +1,11 @@
-"""With --log_format=json: what libraries say by Python's means becomes lines of the console.
+"""With --log_format=json: what libraries say becomes lines of the console, or at least lines like them.
 
 Imports no TensorFlow: what it and others would print otherwise is decided before they are imported.
 """
 
 import logging
+import os
+import subprocess
 import sys
 import threading
 import traceback
@@ -40,6 +42,21 @@ def route(console: Console) -> None:
         _error(console, str(args.err_msg or "while something was taken apart"), args.exc_value or args.exc_type())
 
     threading.excepthook, sys.unraisablehook = of_thread, unraisable
+
+
+def wrap_raw_lines(console: Console) -> subprocess.Popen:
+    """Has a process make lines like the console's of all else that is written to standard error: C++, and children of this process.
+
+    A process, for C++ may end this one, and a thread would be gone with what it was to tell. The console's own errors do not pass
+    through it. Returns it; it ends after this one.
+    """
+    real = os.dup(sys.stderr.fileno())
+    command = [sys.executable, "-m", "tfonline.report.raw_lines"]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=real)
+    os.dup2(process.stdin.fileno(), sys.stderr.fileno())
+    process.stdin.close()  # the other name of the pipe: it ends when the last one who has it ends
+    console.err = os.fdopen(real, "w")
+    return process
 
 
 def _error(console: Console, where: str, error: BaseException) -> None:
