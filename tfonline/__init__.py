@@ -3,7 +3,8 @@
 `python -m tfonline.train` is the main job; train.py is the story of a run. A row's way: `stream` plans windows of a topic and reads
 them, `formats` finds the columns of their messages, `features` makes batches of them, `model` scores a batch and then learns from
 it. The loop (loop.py) tells each event to the `actions`: they refuse, count (`evaluate`), save (`keep`), publish (`publish`) and
-report (`report`). With `cluster`, several processes train one model. `serving` is another program: it answers by what is published.
+report (`report`); `monitor` answers who asks meanwhile. With `cluster`, several processes train one model. `serving` is another
+program: it answers by what is published.
 What a user sets is in `settings`, room by room.
 
 docs/design.md says what holds, by which tests, and where something new goes.

@@ -107,14 +107,15 @@ def begin(
     checkpoints = Checkpoints(keeping.model_dir, keeping.keep_checkpoints, parts, contract, keeping.background_save)
     if start is None:
         for damaged in checkpoints.restore():
-            console.say(f"warning: {damaged}")
+            console.say(f"warning: {damaged}", "damaged_checkpoint")
         _carry_over(learned, console)
         add_new_partitions(position, source)
         at = f"window {position.window}, step {position.step}, next {short(position.next)}"
-        console.say(f"resumed from {checkpoints.latest}: {at}")
+        fields = {"checkpoint": checkpoints.latest, "window": position.window, "step": position.step, "next": position.next}
+        console.say(f"resumed from {checkpoints.latest}: {at}", "resumed", **fields)
     else:
         position.next = position.start = start
-        console.say(f"a new model, from offsets {short(position.start)}")
+        console.say(f"a new model, from offsets {short(position.start)}", "new_model", next=position.next)
     of_kafka = isinstance(source, KafkaTopic)
     position.files_read = [] if of_kafka else [dataclasses.asdict(file) for file in source.files]
     journal = Journal(keeping.model_dir, files=position.files_read)
@@ -128,11 +129,12 @@ def begin_vocabulary(learner: Learner, known: Dictionaries, schema: Schema, cons
     """Has the vocabulary of a new model begin with the values that the dictionaries hold."""
     keys = keys_of(known, schema.listed)
     without = learner.admission.begin_with(learner.model.vocabulary, keys)
-    console.say(f"the vocabulary begins with {len(keys) - without:,} values of the dictionaries")
+    console.say(f"the vocabulary begins with {len(keys) - without:,} values of the dictionaries", "vocabulary")
     if without:
         console.say(
             f"warning: {without:,} values of the dictionaries found no place in it, and share buckets until they are seen. Use a "
-            f"larger --vocabulary_rows: {rows_for(len(keys)):,} hold all but a few."
+            f"larger --vocabulary_rows: {rows_for(len(keys)):,} hold all but a few.",
+            "vocabulary",
         )
 
 
@@ -150,11 +152,12 @@ def join(parts: CheckpointParts, model_dir: str, contract: dict[str, Any], sourc
     if held.format > 1:  # else the chief has looked
         check_contract(model_dir, held.contract, contract)
     _carry_over(learned, console)
-    console.say(f"follows the chief from window {position.window}, step {position.step}")
+    at = {"window": position.window, "step": position.step}
+    console.say(f"follows the chief from window {position.window}, step {position.step}", "resumed", **at)
     return Beginning(contract, position, metrics, lengths, windows, windows)
 
 
 def _carry_over(learned: KeptLearner, console: Console) -> None:
     """Has what was learned by other rates go on by those of today, and says so."""
     if learned.carry_over():
-        console.say("rates of the wide side have changed: what was learned is converted to them")
+        console.say("rates of the wide side have changed: what was learned is converted to them", "rates")

@@ -33,7 +33,8 @@ def all_come(cluster: Cluster | None, timeout_secs: float, console: Console) -> 
         return
     console.say(
         f"waiting for workers {', '.join(cluster.workers)}; ended by SIGALRM where they have not come in {timeout_secs:g} s "
-        "(--worker_timeout_secs)"
+        "(--worker_timeout_secs)",
+        "workers",
     )
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.setitimer(signal.ITIMER_REAL, timeout_secs)
@@ -46,11 +47,9 @@ def all_come(cluster: Cluster | None, timeout_secs: float, console: Console) -> 
 def alone(secs: float, stop: Stop) -> None:
     """The other workers have not answered for that long: one hangs, or is gone. Waiting for them, nothing else can be done."""
     with stop.after_the_save(_LAST_SAVE_SECS):
-        print(
-            f"tfonline: no other worker has answered for {secs:.0f} s (--worker_timeout_secs): one hangs or is gone. Start all of "
-            "them again; what was not saved will be read again.",
-            file=sys.stderr,
-            flush=True,
+        stop.fail(
+            f"no other worker has answered for {secs:.0f} s (--worker_timeout_secs): one hangs or is gone. Start all of "
+            "them again; what was not saved will be read again."
         )
         leave(Exit.TRY_AGAIN)
 
@@ -67,7 +66,7 @@ def stuck(
 
     The reader waits in C++ and cannot be called back; all that counts is saved.
     """
-    console.say(f"the next rows have not come for {secs:.0f} s")
+    console.say(f"the next rows have not come for {secs:.0f} s", "overdue", "warning", secs=secs)
     if topic is None:
         return
     try:
@@ -83,7 +82,7 @@ def stuck(
     except UserError as e:
         error = e
     with stop.after_the_save(_LAST_SAVE_SECS):
-        print(f"tfonline: {error} What was not saved will be read again.", file=sys.stderr, flush=True)
+        console.fail(f"{error} What was not saved will be read again.", error.code)
         leave(error.code)
 
 

@@ -62,6 +62,7 @@ class Stop:
     Attributes:
       saving: held while a checkpoint is written; see after_the_save.
       activity: what is to be finished when a stop is asked for.
+      fail: where who ends the process says why.
     """
 
     def __init__(self) -> None:
@@ -69,6 +70,7 @@ class Stop:
         self.reason = ""
         self.saving = threading.Lock()
         self.activity = Activity()
+        self.fail: Callable[[str], None] = lambda text: print(f"tfonline: {text}", file=sys.stderr, flush=True)
 
     def request(self, reason: str) -> None:
         """Asks for a stop; a later reason is ignored."""
@@ -93,11 +95,9 @@ class Stop:
         most_secs = _SAVE_SECS if most_secs is None else most_secs
         free = self.saving.acquire(timeout=most_secs)
         if not free:
-            print(
-                f"tfonline: the checkpoint that is being written did not come to disk within {most_secs:g} s: left unfinished. "
-                "The one before it is whole.",
-                file=sys.stderr,
-                flush=True,
+            self.fail(
+                f"the checkpoint that is being written did not come to disk within {most_secs:g} s: left unfinished. "
+                "The one before it is whole."
             )
         try:
             yield
@@ -292,6 +292,13 @@ class Liveness:
             if element is None:
                 return
             yield element
+
+    @property
+    def overdue_secs(self) -> float:
+        """How long the wait for the next element has lasted, where that is longer than it may; else 0."""
+        since = self._since
+        waited = 0.0 if since is None else self._clock() - since
+        return waited if waited >= self._limit_secs else 0.0
 
     def check(self) -> None:
         """Calls `stuck` if it is time; the thread does so every second."""

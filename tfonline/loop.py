@@ -71,6 +71,7 @@ def train(
     """
     activity, alone = stop.activity, refused is None
     activity.began = True
+    status.enter("reading")
     # Copies to a GPU, and reads of scores from it, overlap with its work on other rows.
     overlaps = learner.on_gpu and alone
     # A worker does not leave by itself while it waits for rows: the others would wait for it.
@@ -87,6 +88,7 @@ def train(
             if isinstance(event, WindowEnd):
                 activity.window_open = False
                 position.move(event.window)
+            status.enter("telling")
             actions(event, seen)
             if isinstance(event, Rows) and overdue():
                 dropped = int(event.element.window)

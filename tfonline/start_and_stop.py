@@ -103,7 +103,8 @@ def make_planner(
         position.stop, position.stop_at = resolve_stop(), settings.stop_at
     if 0 <= settings.skip_window < position.window:
         console.say(
-            f"--skip_window={settings.skip_window} lies behind the checkpoint, window {position.window} is next: not passed over"
+            f"--skip_window={settings.skip_window} lies behind the checkpoint, window {position.window} is next: not passed over",
+            "skip_window",
         )
     policy = Policy(
         window_rows=settings.window_rows,

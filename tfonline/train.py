@@ -20,7 +20,6 @@ import json
 import os
 import pathlib
 import sys
-import traceback
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from tfonline import config as flags
@@ -29,6 +28,8 @@ from tfonline.cluster.members import Cluster, find
 from tfonline.flags import wrong
 from tfonline.hangs import all_come, alone, leave, stuck
 from tfonline.lifecycle import Exit, FolderLock, Liveness, Stop, UserError, block_signals, stop_on_signals
+from tfonline.monitor import monitored
+from tfonline.report import libraries
 from tfonline.report.before_run import check_machine, say_what_a_run_would_do, say_what_changed
 from tfonline.report.console import Console
 from tfonline.report.status import Status
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from tfonline.features.schema import Schema
     from tfonline.formats import Format
     from tfonline.keep.checkpoint_contents import Contents
+    from tfonline.monitor.server import Monitor
     from tfonline.stream.readers import Reader
 
 
@@ -69,19 +71,23 @@ def main(argv: list[str]) -> NoReturn:
 
     It never returns, and no error leaves it: to take apart what a run has used would wait for a read that hangs inside C++.
     """
+    console = Console(form="json" if "--log_format=json" in argv else "text")  # for what is wrong with the flags themselves
     try:
         config = flags.parse(argv)
         if config is not None:
             block_signals()
-            stop = Stop()
-            console = Console()
-            stop_on_signals(stop, config.keeping.drain_secs, console.say)
+            stop, console = Stop(), Console(form=config.reporting.log_format)
+            stop.fail = console.fail
+            if config.reporting.log_format == "json":
+                libraries.route(console)
+                wrapping = libraries.wrap_raw_lines(console)  # noqa: F841 - held: it is warned of a process that nobody holds
+            stop_on_signals(stop, config.keeping.drain_secs, console.saying("stop"))
             run(config, stop, console)
     except UserError as e:
-        print(f"tfonline: {e}", file=sys.stderr)
+        console.fail(str(e), e.code)
         leave(e.code)
-    except BaseException:
-        traceback.print_exc()
+    except BaseException as e:
+        console.bug(e, Exit.BUG)
         leave(Exit.BUG)
     leave(Exit.OK)
 
@@ -106,7 +112,7 @@ def run(config: flags.Config, stop: Stop | None = None, console: Console | None 
     stop, console = stop or Stop(), console or Console()
     model_dir, workers, replay = config.keeping.model_dir, config.workers, config.windows.replay_journal
 
-    console.say("checking columns, dictionaries and stream")
+    console.say("checking columns, dictionaries and stream", "start")
     schema = load_schema(config.features.columns)
     dictionaries = load_known(schema, config.features, config.vocabulary)
     topic = None if config.stream.input_files else _open_topic(config.stream, config.stream.topic, stop, console)
@@ -122,7 +128,8 @@ def run(config: flags.Config, stop: Stop | None = None, console: Console | None 
         status = Status(os.path.join(model_dir, "status") if chief else None)
         status.set("starting")
         try:
-            return _train(config, schema, dictionaries, topic, replay, stop, console, status, cluster)
+            with monitored(config.reporting, chief, status, stop, console) as monitor:
+                return _train(config, schema, dictionaries, topic, replay, stop, console, status, cluster, monitor)
         finally:
             status.close()
             if lock:
@@ -147,9 +154,10 @@ def _train(
     console: Console,
     status: Status,
     cluster: Cluster | None = None,
+    monitor: "Monitor | None" = None,
 ) -> RunResult:
     """Steps 2 to 6, with TensorFlow."""
-    console.say("loading TensorFlow")
+    console.say("loading TensorFlow", "start")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if os.environ["TF_CPP_MIN_LOG_LEVEL"] == "0":  # at 0 the reader logs every Kafka property, passwords included
         os.environ["TF_CPP_MIN_LOG_LEVEL"] = "1"
@@ -188,6 +196,8 @@ def _train(
         stuck(secs, limit_secs, topic, lambda: failures and failures.rows_lost(), stop, console)
 
     liveness = Liveness(limit_secs, watch)
+    if monitor:
+        monitor.health.liveness = liveness
     saved = _what_is_saved(keeping, config.reporting.dry_run, console) if chief else None
     num_workers = len(cluster.workers) if cluster else 1
     source, reader = _open_stream(config, schema, topic, saved, chief, num_workers, liveness, console)
@@ -214,9 +224,9 @@ def _train(
         check_first_rows(first, schema, form, "--input_files" if config.stream.input_files else "--topic")
     if config.reporting.dry_run:
         return RunResult("dry run", {})
-    console.say(needs)
+    console.say(needs, "needs")
     if first and first.refused:
-        console.say(f"warning: {describe(first, schema, form)}")
+        console.say(f"warning: {describe(first, schema, form)}", "first_rows")
     model_dir = pathlib.Path(keeping.model_dir)
     if chief:
         say_what_changed(model_dir / "config.json", config.resolved(), console)
@@ -225,7 +235,7 @@ def _train(
         features.keep_in(model_dir)  # what is published takes the lookup table along, as a file
 
     dead_letters = _open_dead_letters(config.stream, f.dead_letter_topic, stop, console) if f.dead_letter_topic else None
-    console.say(f"making the model: {features.spec.num_ids:,} ids, {strategy.num_replicas_in_sync} replica(s)")
+    console.say(f"making the model: {features.spec.num_ids:,} ids, {strategy.num_replicas_in_sync} replica(s)", "start")
     learner = make_learner(strategy, features.spec, config.model, config.optimizers, cluster, learning.jit_compile, vocabulary)
     if chief and not saved and vocabulary.vocabulary_from == "dictionaries":
         begin_vocabulary(learner, dictionaries, schema, console)
@@ -253,7 +263,7 @@ def _train(
             closing.callback(job.close)
         doing = make_all(
             config, schema, features, learner, source, begun, failures, stop, console, status, job, closing,
-            dead_letters,
+            dead_letters, monitor,
         )  # fmt: skip
         for each in (stop, local):
             closing.callback(each.request, "the run has ended")  # whatever still reads ahead ends, too
@@ -308,7 +318,7 @@ def _what_is_saved(keeping: KeepingSettings, dry_run: bool, console: Console) ->
     model_dir = pathlib.Path(keeping.model_dir)
     saved = saved_contents(keeping.model_dir, keeping.new_model)
     if not saved and not dry_run and checkpoint_files.traces(model_dir):
-        console.say(f"--new_model: what another model left is in {checkpoint_files.put_aside(model_dir)} now")
+        console.say(f"--new_model: what another model left is in {checkpoint_files.put_aside(model_dir)} now", "new_model")
     return saved
 
 
@@ -340,11 +350,11 @@ def _open_stream(
     stream = config.stream
     if topic:
         with liveness, liveness.waiting():
-            return topic, open_reader(stream, topic, num_workers, console.say)
+            return topic, open_reader(stream, topic, num_workers, console.saying("reader"))
     wanted = Wanted(schema.columns, stream.message_format or schema.format)
     if chief:
         journal = config.windows.replay_journal
-        source = open_files(stream.input_files, config.keeping.model_dir, saved, journal, console.say, wanted)
+        source = open_files(stream.input_files, config.keeping.model_dir, saved, journal, console.saying("files"), wanted)
     else:
         source = FileSource(stream.input_files, wanted=wanted)  # in the chief's order once that is known
     return source, source.reader
@@ -358,7 +368,7 @@ def _format(config: flags.Config, schema: "Schema", stop: Stop, console: Console
     folder = os.path.join(config.keeping.model_dir, FOLDER)
     replay, keep = config.windows.replay_journal, not config.reporting.dry_run
     also = os.path.join(os.path.dirname(replay), FOLDER) if replay else ""
-    form = format_of(config.stream, schema, config.features.columns, folder, keep, also, console.say, stop.wait)
+    form = format_of(config.stream, schema, config.features.columns, folder, keep, also, console.saying("registry"), stop.wait)
     if form.many and config.workers.partition_groups > 1:
         raise wrong(f"--partition_groups is for messages of one row each, and those of {form.name} have many. Leave it out.")
     return form
@@ -367,14 +377,14 @@ def _format(config: flags.Config, schema: "Schema", stop: Stop, console: Console
 def _open_topic(stream: StreamSettings, name: str, stop: Stop, console: Console) -> KafkaTopic:
     """Raises UserError where the topic is missing (exit 66), or the broker cannot be reached."""
     servers, secs = stream.bootstrap_servers, stream.broker_timeout_secs
-    return KafkaTopic(servers, name, stream.group, stream.read_properties, secs, stop, console.say)
+    return KafkaTopic(servers, name, stream.group, stream.read_properties, secs, stop, console.saying("broker"))
 
 
 def _open_dead_letters(stream: StreamSettings, name: str, stop: Stop, console: Console) -> DeadLetters:
     """Opened at the start: better to end now, where the topic is missing, than at the first refused row."""
     _open_topic(stream, name, stop, console)
     servers, secs = stream.bootstrap_servers, stream.broker_timeout_secs
-    return DeadLetters(servers, name, stream.topic, stream.read_properties, secs, stop, console.say)
+    return DeadLetters(servers, name, stream.topic, stream.read_properties, secs, stop, console.saying("dead_letters"))
 
 
 if __name__ == "__main__":

@@ -45,10 +45,11 @@ _PARTS: dict[str, list[tuple[str, dict]]] = {
     ],
     "growth": [("reading", {"part": "growth"}), *(("growth", {"vocab": v}) for v in (200_000, 2_000_000, 20_000_000))],
     "saving": [("saving", {})],
+    "monitoring": [("monitoring", {})],
     "dictionaries": [("dictionaries", {"million": 1}), ("dictionaries", {"million": 10}), ("dictionaries", {"start_up": 10})],
     "spark": [("dictionaries", {"million": 10, "engines": ["duckdb", "spark"]})],
 }
-_UNLESS_ASKED_FOR = ("spark",)  # minutes of its own
+_UNLESS_ASKED_FOR = ("spark", "monitoring")  # minutes of its own
 _NEEDS_KAFKA = {"reading", "end_to_end", "freshness", "partitions", "growth"}
 
 
@@ -117,6 +118,7 @@ _TARGETS = [
         lambda f: f["background save of 1 GB, training stands, s"] / f["background save of 1 GB, s"],
         0.25, 0.0, higher_is_better=False,
     ),
+    Target("monitored", lambda f: f["monitored, answers, share of a core"], 0.01, None, higher_is_better=False),
     Target("process_data", lambda f: f["process_data, 10 million rows, rows/s"], 350_000, 800_000),
 ]  # fmt: skip
 

@@ -17,6 +17,7 @@ from tfonline.actions.refused_rows import Refuse
 from tfonline.actions.report import Report
 from tfonline.actions.row_times import RowTimes
 from tfonline.actions.save import Save, SaveWithChief
+from tfonline.actions.tally import Tally
 from tfonline.actions.unread import make_say_unread
 from tfonline.events import Ended, Rows, Saved, Saving, WindowEnd
 from tfonline.lifecycle import Stop
@@ -50,6 +51,10 @@ def unread(world):
 
 def row_times(world):
     return RowTimes()
+
+
+def tally(world):
+    return Tally()
 
 
 def save(world, kind=Save):
@@ -120,6 +125,7 @@ ACTIONS = {
     "note": (note, "notes"),
     "count": (count, "before the save"),
     "unread": (unread, "before the save"),
+    "tally": (tally, "before the save"),
     "row_times": (row_times, "before the save"),
     "save": (save, "saves"),
     "save, with the chief": (save_with_chief, "saves with the chief"),

@@ -1,14 +1,12 @@
 """The files in deploy/ and the Dockerfile: their form, and that what they name is there."""
 
 import configparser
-import os
 import pathlib
 import re
 import shlex
 import shutil
 import subprocess
 import sys
-import time
 
 import kubernetes_validate
 import pytest
@@ -18,7 +16,6 @@ from compose_spec import PyCompose
 from tfonline import config, serve
 from tfonline.flags import named, parse
 from tfonline.lifecycle import Exit
-from tfonline.report.status import Status
 
 ROOT = pathlib.Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -178,29 +175,32 @@ def arguments(where: str) -> list[tuple[str, int]]:
     return [(name, int(value)) for name, _, value in (f.partition("=") for f in commands()[where]) if value.isdecimal()]
 
 
-def probe(tmp_path: pathlib.Path, name: str) -> int:
-    """The exit code of a probe of the trainer, over a model folder in tmp_path."""
-    (trainer,) = pods()["trainer.yaml StatefulSet"]["spec"]["containers"]
-    *shell, script = trainer[name]["exec"]["command"]
-    assert "--model_dir=/model/clicks" in commands()["tfonline-trainer"]
-    return subprocess.run([*shell, script.replace("/model/clicks", str(tmp_path))], check=False, capture_output=True).returncode
+def test_the_trainer_is_asked_at_an_address_that_it_has():
+    (container,) = pods()["trainer.yaml StatefulSet"]["spec"]["containers"]
+    paths = {name: container[f"{name}Probe"]["httpGet"] for name in ("startup", "liveness", "readiness")}
+    alive = {"path": "/healthz", "port": "monitor"}
+    assert paths == {"startup": alive, "liveness": alive, "readiness": {"path": "/readyz", "port": "monitor"}}
+    source = (ROOT / "tfonline/monitor/server.py").read_text()
+    assert all(f'"{probe["path"]}"' in source for probe in paths.values())
+    assert container["ports"] == [{"name": "monitor", "containerPort": 9100}]
+    trainer, annotations = settings("tfonline-trainer"), pods()["trainer.yaml StatefulSet"]["metadata"]["annotations"]
+    # The kubelet and Prometheus ask from outside of the pod.
+    assert (trainer.reporting.monitor_port, trainer.reporting.monitor_host) == (9100, "0.0.0.0")
+    assert annotations == {"prometheus.io/scrape": "true", "prometheus.io/port": "9100"}
 
 
-@pytest.mark.parametrize("name", ["startupProbe", "livenessProbe"])
-@pytest.mark.parametrize(
-    ("phase", "age_secs", "alive"),
-    [("training", 0, True), ("training", 1700, True), ("training", 1900, False), ("saving", 1900, False), ("reading", 99999, True)],
-)
-def test_the_probe_tells_a_trainer_that_hangs(tmp_path, name, phase, age_secs, alive):
-    status = Status(tmp_path / "status")
-    status.set(phase, 1, 2)
-    status.close()
-    os.utime(tmp_path / "status", (time.time() - age_secs,) * 2)
-    assert (probe(tmp_path, name) == 0) == alive
+def test_a_read_that_hangs_is_ended_by_the_trainer_before_kubernetes_does_it():
+    (container,) = pods()["trainer.yaml StatefulSet"]["spec"]["containers"]
+    probe, hangs_secs = container["livenessProbe"], 4 * settings("tfonline-trainer").stream.broker_timeout_secs
+    # 503 comes after --broker_timeout_secs, so that the probes fail for no longer than three times that.
+    assert (probe["failureThreshold"] - 1) * probe["periodSeconds"] >= hangs_secs - hangs_secs / 4
 
 
-def test_no_status_is_no_life(tmp_path):
-    assert probe(tmp_path, "startupProbe") != 0
+def test_the_check_of_compose_asks_the_trainer_itself():
+    trainer = settings("compose trainer").reporting
+    address = f"http://{trainer.monitor_host}:{trainer.monitor_port}/healthz"
+    assert f"urlopen('{address}')" in COMPOSE["services"]["trainer"]["healthcheck"]["test"][-1]
+    assert trainer.monitor_host == "127.0.0.1"  # a healthcheck runs inside
 
 
 def test_the_server_is_asked_at_an_address_that_it_has():

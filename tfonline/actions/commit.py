@@ -21,6 +21,7 @@ def make_commit(topic: Topic, group: str, console: Console) -> Action:
         if isinstance(event, Saved):
             failed = topic.commit(list(event.next))
             if failed:
-                console.warn_once(f"offsets could not be committed under group {group} ({failed}): lag tools are behind")
+                text = f"offsets could not be committed under group {group} ({failed}): lag tools are behind"
+                console.warn_once(text, "commit")
 
     return commit

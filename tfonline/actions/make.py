@@ -25,6 +25,8 @@ from tfonline.formats.explain import explain
 from tfonline.formats.recognise import guess
 from tfonline.lifecycle import Every, Stop
 from tfonline.model.learner import Learner
+from tfonline.monitor.facts import make_facts, runs_written
+from tfonline.monitor.server import Monitor
 from tfonline.publish.publisher import Publisher
 from tfonline.report.columns import ColumnShares
 from tfonline.report.console import Console
@@ -34,7 +36,7 @@ from tfonline.report.status import Status
 from tfonline.report.tensorboard import TensorBoard
 from tfonline.report.vocabulary import make_vocabulary_scalars
 from tfonline.report.worse import WorseThanTrivial
-from tfonline.report.writers import Scalars
+from tfonline.report.writers import Latest, Scalars, Writer, Writers
 from tfonline.stream.broker import KafkaTopic
 from tfonline.stream.dead_letters import DeadLetters
 
@@ -69,6 +71,7 @@ def make_all(
     job: Job | None,
     closing: contextlib.ExitStack,
     dead_letters: DeadLetters | None,
+    monitor: Monitor | None = None,
 ) -> Doing:
     """The actions of this process.
 
@@ -86,6 +89,7 @@ def make_all(
       job: of several workers; None: this process is the only one.
       closing: gets what is to be closed at the run's end.
       dead_letters: gets refused rows, or None.
+      monitor: is told where the run's numbers are; only on the chief, None: nobody is.
 
     Raises:
       UserError: a folder or a file cannot be written (exit 73).
@@ -115,13 +119,14 @@ def make_all(
         )
 
         def say_ended(ended: str) -> dict[str, Any]:
-            console.say(ended)
+            console.say(ended, "ended", ended=ended)
             return {}
 
         return Doing(actions, say_ended)
 
     closing.callback(console.close)
-    writer = TensorBoard(str(pathlib.Path(keeping.model_dir) / "tensorboard"))
+    restarts, latest = runs_written(keeping.model_dir), Latest()
+    writer: Writer = Writers(TensorBoard(str(pathlib.Path(keeping.model_dir) / "tensorboard")), latest)
     closing.callback(writer.close)
     closing.callback(run.journal.close)
     limits = {"rejected.jsonl": config.features.rejected_max_bytes, "loss.log": None}
@@ -167,6 +172,11 @@ def make_all(
         run.checkpoints, unsaved, position, run.journal, (lambda: job.rounds.save) if job else due, cadence.done, actions,
         stop.saving, console, status, keeping.drain_secs,
     )  # fmt: skip
+    tally = []
+    if monitor:
+        facts = make_facts(config, schema, run, times, latest, publisher, restarts)
+        monitor.metrics.facts, monitor.health.tally = facts, facts.tally
+        tally = [facts.tally]
     predictions, every = files.get("predictions.bin"), reporting.loss_log_every_steps
     actions.begin(
         [
@@ -174,6 +184,7 @@ def make_all(
             make_note(position, run.lengths, files, lambda: run.plan.stop_at, of_all_workers),
             Count(position, run.metrics, run.plan.planned, failures.not_finite, writer, files["loss.log"], every, predictions),
             make_say_unread(console),
+            *tally,
             times,
             save,
             *([Publish(publisher, stop)] if publisher else []),

@@ -87,7 +87,7 @@ class Refuse:
                 self._dead_letters.send(partition, offset, name, message, row)
         if self._file.full:
             full = "rejected.jsonl has reached --rejected_max_bytes: further refused rows are counted, not recorded"
-            self._console.warn_once(full)
+            self._console.warn_once(full, "rejected")
 
     def _end_window(self) -> None:
         self._recent.append((self._rows + self._rejected, self._rejected))

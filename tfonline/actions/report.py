@@ -93,7 +93,8 @@ class Report:
         (self._folder / "summary.json").write_text(json.dumps(summary, indent=2, allow_nan=False) + "\n")
         self._console.close()
         tensorboard = pathlib.Path(sys.executable).with_name("tensorboard")
-        self._console.say(f"{ended}\n{summary_table(summary)}\n\n{tensorboard} --logdir {self._folder}/tensorboard")
+        table = summary_table(summary)
+        self._console.say(f"{ended}\n{table}\n\n{tensorboard} --logdir {self._folder}/tensorboard", "ended", **summary)
         return summary
 
     @property

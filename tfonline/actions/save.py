@@ -124,6 +124,7 @@ class Save:
         self._writing = (position.step, tuple(position.next))
         self._done(position.step)
         self._settle()
+        self._status.enter("telling")
 
     def finish(self) -> None:
         """Waits until the checkpoint that is being written is on disk, if there is one; the others are told."""
@@ -143,15 +144,18 @@ class Save:
         self._status.writing = False
         self._status.set("committing", self._position.window, self._position.step)
         self._journal.rotate(self._checkpoints.oldest_window)
-        self._console.say(f"saved {path}: step {step:,}, next {short(next_offsets)}")
+        fields = {"checkpoint": path, "step": step, "next": next_offsets}
+        self._console.say(f"saved {path}: step {step:,}, next {short(next_offsets)}", "saved", **fields)
         self._tell(Saved(path, next_offsets))
+        self._status.enter("telling")
 
     def _drop(self, number: int) -> None:
         self.finish()
         self._console.say(
             f"window {number} did not end within --drain_secs={self._drain_secs:g}: dropped unsaved. It and what came after "
-            f"{self._checkpoints.latest} will be read again by the next run."
-        )
+            f"{self._checkpoints.latest} will be read again by the next run.",
+            "dropped", "warning", window=number,
+        )  # fmt: skip
         self._checkpoints.restore()  # the summary tells of the saved model
 
 

@@ -19,6 +19,7 @@ def make_say_unread(console: Console) -> Action:
         if isinstance(event, WindowEnd) and event.window.trigger in _BECAUSE:
             w = event.window
             offsets = f"{w.rows:,} offsets from {short(w.start)} to {short(w.stop)}"
-            console.say(f"window {w.number}, {offsets}: {_BECAUSE[w.trigger]}")
+            fields = {"window": w.number, "rows": w.rows, "why": w.trigger}
+            console.say(f"window {w.number}, {offsets}: {_BECAUSE[w.trigger]}", "unread", "warning", **fields)
 
     return say_unread

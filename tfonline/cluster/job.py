@@ -23,7 +23,10 @@ from tfonline.stream.journal import Journal
 from tfonline.stream.windows import Planner
 
 # Flags that need not be the same on all workers: addresses, and paths of a machine.
-_OF_ONE_WORKER = {"worker_index", "workers", "kafka_properties_file", "dictionary_dir", "columns", "export_dir"}
+_OF_ONE_WORKER = {
+    "worker_index", "workers", "kafka_properties_file", "dictionary_dir", "columns", "export_dir", "monitor_port", "monitor_host",
+    "log_format",
+}  # fmt: skip
 
 
 class Job:
@@ -68,7 +71,7 @@ class Job:
             )
         self.cluster, self.stop = cluster, Stop()
         self._flags, self._model_dir, self._timeout_secs = flags, model_dir, timeout_secs
-        self.stop.saving, self.stop.activity = local.saving, local.activity
+        self.stop.saving, self.stop.activity, self.stop.fail = local.saving, local.activity, local.fail
         self.rounds = Rounds(strategy, cluster, local, self.stop, save_predictions)
         self._plan: Journal | None = None
 

@@ -27,6 +27,7 @@ class Newest:
       number: which version it is; 0: there is none.
       scored: whether it is one of this model, whose weights score the stream row by row.
       since: time.time() and the model's rows, when it was taken up.
+      published_at: when it was published, seconds since 1970; None where its manifest cannot be read.
       spare: the Servable that scores nothing.
     """
 
@@ -34,6 +35,7 @@ class Newest:
         self._versions, self._pins, self._say = versions, pins, say
         self._servable, self.spare = servables
         self.number, self.scored, self.since = 0, False, (0.0, 0)
+        self.published_at: float | None = None
 
     def look(self, rows: int) -> bool:
         """Looks which version is the newest now; says whether it is another one, which it takes up.
@@ -49,15 +51,15 @@ class Newest:
         newest = max(self._versions.numbers, default=0)
         if newest == self.number:
             return False
-        self.number, self.scored = newest, False
+        self.number, self.scored, self.published_at = newest, False, None
         if newest and self._load(newest):
-            self.published(newest, rows)
+            self._take_up(newest, rows)
         return True
 
     def published(self, number: int, rows: int) -> None:
         """From here on this is the newest version: it is in `spare`, which scores the stream now."""
-        self._servable, self.spare = self.spare, self._servable
-        self.number, self.scored, self.since = number, True, (time.time(), rows)
+        self._take_up(number, rows)
+        self.published_at = time.time()
 
     def score(self, batch: Batch) -> np.ndarray | None:
         """Its logits of all rows of a batch, float32 [B]; None where it is not scored row by row.
@@ -69,6 +71,10 @@ class Newest:
             return None
         return self._servable.score_features(batch.features).numpy()
 
+    def _take_up(self, number: int, rows: int) -> None:
+        self._servable, self.spare = self.spare, self._servable
+        self.number, self.scored, self.since = number, True, (time.time(), rows)
+
     def _load(self, number: int) -> bool:
         """Loads the version's checkpoint into `spare`, if that is kept here and whole."""
         try:
@@ -76,6 +82,7 @@ class Newest:
         except UserError as e:
             self._say(f"warning: version {number} is damaged: {_NOT_SCORED} ({e})")
             return False
+        self.published_at = manifest.get("published")
         kept = self._pins.find(manifest)
         if not kept:
             self._say(f"version {number} is not of this model, or its checkpoint is gone or damaged: {_NOT_SCORED}")

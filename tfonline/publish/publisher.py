@@ -25,6 +25,7 @@ from tfonline.keep.plain_path import plain_path
 from tfonline.lifecycle import Every, UserError
 from tfonline.model.learner import Learner
 from tfonline.publish import score_by_version
+from tfonline.publish.exports import Exports
 from tfonline.publish.gate import Gate, Limits
 from tfonline.publish.newest import Newest
 from tfonline.publish.pins import Pins
@@ -50,13 +51,11 @@ class _Job:
     """A model that may be published, as it is when it is saved: training has gone on when its checkpoint is on disk.
 
     Attributes:
-      began: time.monotonic.
       over: the newest version then, which the gate compares with; 0: there is none.
       scored: whether the gate has the scores of that version, else they come from its SavedModel.
       besides: what is to be said of the version that it replaces.
     """
 
-    began: float
     over: int
     scored: bool
     manifest: dict[str, Any]
@@ -69,10 +68,9 @@ class _Job:
 
 
 class _Done(NamedTuple):
-    """A version that was published: its number, how long that took, seconds, and what is to be said of the one that it replaces."""
+    """A version that was published: its number, and what is to be said of the one that it replaces."""
 
     number: int
-    secs: float
     besides: str
 
 
@@ -94,6 +92,9 @@ class Publisher:
       position: where it is.
       console: where lines go.
       newest_row_time: see KafkaTopic; None where rows have no time.
+
+    Attributes:
+      exports: what has become of them.
 
     Raises:
       UserError: the folder cannot be written (exit 73).
@@ -129,22 +130,20 @@ class Publisher:
         self._replace_foreign = s.replace_foreign
         self._versions = Versions(s.export_dir, s.keep_exports)
         self._versions.make()
-        self._pins = Pins(pathlib.Path(model_dir) / "published", console.say)
+        self._pins = Pins(pathlib.Path(model_dir) / "published", console.saying("publish"))
         self._gate = Gate(Limits(s.gate_rows, s.gate_max_regression, s.gate_min_auc, s.gate_calibration))
         self._cadence = Every(steps=s.export_every_windows, secs=s.export_every_secs)
         self._cadence.done(position.window)
         self._thread = ThreadPoolExecutor(1, "publish")
         self._running: Future[_Done] | None = None
-        self._counts = {"published": 0, "refused": 0, "failed": 0}
+        self.exports = Exports()
         self._said = ""  # the last refusal or failure
         self._prepared: _Job | None = None
-        self._stall_secs = 0.0  # how long training has stood still for the export that goes on
-        self._last_export: Scalars = {}
         self._last: Element | None = None
         self._newest: Newest | None = None
         with self._guarded("nothing is published in this run"):
             servables = Servable(model, schema, features), Servable(model, schema, features)
-            self._newest = Newest(self._versions, self._pins, servables, console.say)
+            self._newest = Newest(self._versions, self._pins, servables, console.saying("publish"))
         if self._newest:
             with self._guarded():
                 self._newest.look(position.rows)
@@ -171,9 +170,9 @@ class Publisher:
                 self._gate.published()
             if not self._cadence.due(self._position.window) or not self._can_judge():
                 return
-            began, self._stall_secs = time.monotonic(), 0.0
-            with self._stall():
-                self._prepared = self._prepare(began, self._last)
+            self.exports.begin()
+            with self.exports.stall():
+                self._prepared = self._prepare(self._last)
 
     def saved(self, checkpoint: str) -> None:
         """That checkpoint is on disk; begins to publish it where it is time."""
@@ -181,7 +180,7 @@ class Publisher:
             self._collect()
             if self._prepared is None or self._paused():
                 return
-            with self._stall():
+            with self.exports.stall():
                 self._cadence.done(self._position.window)
                 self._running = self._thread.submit(self._publish, pathlib.Path(checkpoint), self._prepared)
 
@@ -199,7 +198,12 @@ class Publisher:
                 scalars["served/version"] = float(self._newest.number)
                 scalars["served/age_secs"] = time.time() - since
                 scalars["served/age_rows"] = float(self._position.rows - rows)
-        return {f"export/{name}": float(count) for name, count in self._counts.items()} | self._last_export | scalars
+        return self.exports.scalars() | scalars
+
+    @property
+    def newest(self) -> tuple[int, float | None]:
+        """The newest version, 0 for none, and when it was published, seconds since 1970; None where that is not known."""
+        return (self._newest.number, self._newest.published_at) if self._newest else (0, None)
 
     def finish(self) -> None:
         """Waits for what is being published."""
@@ -220,15 +224,6 @@ class Publisher:
         except Exception as e:
             self._failed(e, so)
 
-    @contextlib.contextmanager
-    def _stall(self) -> Iterator[None]:
-        """What training stands still for."""
-        began = time.monotonic()
-        try:
-            yield
-        finally:
-            self._stall_secs += time.monotonic() - began
-
     def _score_by_newest(self, batch: Batch) -> np.ndarray | None:
         """See Newest.score. A version that cannot score is not asked again: before it is replaced, the gate asks its SavedModel."""
         try:
@@ -243,7 +238,7 @@ class Publisher:
         compared = self._gate.any_compared if self._newest.scored else self._gate.all_kept
         return self._gate.full and (compared or not self._newest.number)
 
-    def _prepare(self, began: float, last: Element) -> _Job:
+    def _prepare(self, last: Element) -> _Job:
         batch = last.batch
         logits, good = self._learner.score(batch.features).numpy(), batch.valid.numpy()
         p = self._position
@@ -252,10 +247,16 @@ class Publisher:
         # As many rows as a batch has: then the scores are the same to the bit.
         rows = Kept(last.message, good, batch.place)
         logits, over, scored = np.where(good, logits, np.nan), self._newest.number, self._newest.scored
-        return _Job(began, over, scored, manifest, list(p.start), self._gate.copy(), batch.features, rows, logits)
+        return _Job(over, scored, manifest, list(p.start), self._gate.copy(), batch.features, rows, logits)
 
     def _publish(self, checkpoint: pathlib.Path, job: _Job) -> _Done:
         """In the thread: judges, writes, looks at what was written, and publishes it."""
+        try:
+            return self._publish_judged(checkpoint, job)
+        finally:
+            self.exports.end()
+
+    def _publish_judged(self, checkpoint: pathlib.Path, job: _Job) -> _Done:
         judged = self._judge(job, job.over)
         # Before the version is there: a version always belongs to a checkpoint that is.
         kept, identity = self._pins.keep(checkpoint)
@@ -270,7 +271,7 @@ class Publisher:
 
         number = self._versions.publish(lambda beside: _write(servable, beside, job, self._form, self._columns), about, judge)
         self._pins.only({self._manifest_of(n).get("checkpoint", "") for n in self._versions.numbers})
-        return _Done(number, time.monotonic() - job.began, job.besides)
+        return _Done(number, job.besides)
 
     def _judge(self, job: _Job, newest: int) -> dict[str, Any]:
         """Whether the model may be published over that version; what its manifest says of that.
@@ -318,38 +319,40 @@ class Publisher:
         if self._running is None or not self._running.done():
             return
         done, self._running = self._running, None
-        with self._stall():
-            secs = self._take_up(done)
-        if secs:
-            self._last_export = {"export/secs": secs, "export/stall_secs": self._stall_secs}
+        with self.exports.stall():
+            published = self._take_up(done)
+        if published:
+            self.exports.was_published()
 
-    def _take_up(self, done: Future[_Done]) -> float | None:
-        """Says, counts and serves what the thread has done; returns how long the export took, seconds, or None for none."""
+    def _take_up(self, done: Future[_Done]) -> bool:
+        """Says, counts and serves what the thread has done; returns whether it has published a version."""
         try:
-            number, secs, besides = done.result()
+            number, besides = done.result()
         except (_Refused, Paused) as e:
-            self._counts["refused"] += 1
+            self.exports.count("refused")
             self._say_once(f"not published: {e}. Version {self._newest.number or 'none'} stays.")
             self._record_refusal(str(e))
         except Exception as e:  # whatever it is: the model that is trained is whole
-            self._failed(e)
+            self._failed(e, export=True)
         else:
-            self._counts["published"] += 1
+            self.exports.count("published")
             self._newest.published(number, self._position.rows)
             self._gate.published()
-            self._console.say(f"published version {number} in {self._versions.path(number)}{besides}")
-            return secs
-        return None
+            said = f"published version {number} in {self._versions.path(number)}{besides}"
+            self._console.say(said, "published", version=number)
+            return True
+        return False
 
-    def _failed(self, error: Exception, so: str = "") -> None:
-        self._counts["failed"] += 1
+    def _failed(self, error: Exception, so: str = "", export: bool = False) -> None:
+        """Counts and says what went wrong; `export` says whether it is an export, which took its time."""
+        self.exports.count("failed", timed=export)
         why = getattr(error, "message", None) or (error if isinstance(error, OSError | UserError) else repr(error))
         self._say_once(f"warning: publishing failed, training goes on: {why}{so and f' ({so})'}")
 
     def _say_once(self, text: str) -> None:
         """Says it, unless it was said last: what goes wrong at each batch, or each export, is counted."""
         if text != self._said:
-            self._console.say(text)
+            self._console.say(text, "publish", "warning")
         self._said = text
 
     def _paused(self) -> bool:
@@ -373,7 +376,8 @@ class Publisher:
             with (self._versions.folder / "refused.jsonl").open("a") as file:
                 file.write(json.dumps(line) + "\n")
         except OSError as e:
-            self._console.say(f"warning: the refusal could not be recorded in {self._versions.folder}/refused.jsonl: {e}")
+            text = f"warning: the refusal could not be recorded in {self._versions.folder}/refused.jsonl: {e}"
+            self._console.say(text, "publish")
 
 
 def _write(servable: Servable, beside: pathlib.Path, job: _Job, form: Format, columns: Sequence[Column]) -> None:

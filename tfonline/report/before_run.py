@@ -32,7 +32,7 @@ def say_what_changed(path: pathlib.Path, flags: Mapping[str, Any], console: Cons
         if name in before and before[name] != now[name]
     ]
     if changed:
-        console.say("changed since the last run: " + ", ".join(changed))
+        console.say("changed since the last run: " + ", ".join(changed), "changed")
 
 
 def check_machine(keeping: KeepingSettings, serving: ServingSettings, sizes: Sizes, strategy: Any, cluster: Cluster | None) -> str:
@@ -71,5 +71,6 @@ def say_what_a_run_would_do(
         f"numeric float32 [{b}, {features.spec.width('numeric')}], weight float32 [{b}], over "
         f"{learning.num_replicas} replica(s)\n"
         f"tables: {features.spec.num_ids:,} ids, of which the features use {features.num_ids:,}; embedding {embedding_dim}\n"
-        + "\n".join(about)
+        + "\n".join(about),
+        "dry_run",
     )

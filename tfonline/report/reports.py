@@ -106,7 +106,7 @@ class Reports:
 
     def _warn(self, text: str | None) -> None:
         if text:
-            self._console.say(f"warning: {text}")
+            self._console.say(f"warning: {text}", "worse")
 
     def _say_idle(self, lag_rows: float) -> None:
         """Once, until something is new."""
@@ -116,4 +116,4 @@ class Reports:
         line = f"idle: no new row since {datetime.datetime.fromtimestamp(self._row_came):%H:%M:%S}"
         if lag_rows:
             line += f"; {lag_rows:,.0f} wait until their window is full (--window_rows) or due (--window_secs)"
-        self._console.say(line)
+        self._console.say(line, "idle", lag_rows=lag_rows)

@@ -29,7 +29,8 @@ def make_vocabulary_scalars(learner: Learner, console: Console) -> Callable[[], 
             console.warn_once(
                 f"{in_use:,.0f} of {rows:,} rows of the vocabulary are in use. Values lose their rows, or get none, before "
                 f"--expire_rows says so: use --vocabulary_rows={rows_for(int(in_use))}, for which "
-                "tools/resize_vocabulary.py makes this model fit."
+                "tools/resize_vocabulary.py makes this model fit.",
+                "vocabulary",
             )
         numbers = {"rows_in_use": in_use, "load": in_use / rows, "admitted": admitted, "reused": reused, "refused": refused}
         return {f"vocabulary/{name}": number for name, number in numbers.items()}

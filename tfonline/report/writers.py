@@ -19,3 +19,46 @@ class Writer(Protocol):
 
     def close(self) -> None:
         """Nothing is reported afterwards."""
+
+
+class Latest:
+    """A Writer that keeps each scalar as it was written last.
+
+    Attributes:
+      scalars: by name. Replaced as a whole: another thread never sees half of a change.
+    """
+
+    def __init__(self) -> None:
+        self.scalars: Scalars = {}
+
+    def write(self, step: int, scalars: Scalars) -> None:
+        """See Writer."""
+        self.scalars = {**self.scalars, **scalars}
+
+    def write_scores(self, step: int, counts: "Counts") -> None:
+        """Nothing: it is no scalar."""
+
+    def close(self) -> None:
+        """Nothing."""
+
+
+class Writers:
+    """A Writer that tells several, one after the other."""
+
+    def __init__(self, *writers: Writer):
+        self._writers = writers
+
+    def write(self, step: int, scalars: Scalars) -> None:
+        """See Writer."""
+        for writer in self._writers:
+            writer.write(step, scalars)
+
+    def write_scores(self, step: int, counts: "Counts") -> None:
+        """See Writer."""
+        for writer in self._writers:
+            writer.write_scores(step, counts)
+
+    def close(self) -> None:
+        """Closes all."""
+        for writer in self._writers:
+            writer.close()

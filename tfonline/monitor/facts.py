@@ -1,0 +1,51 @@
+"""Where the numbers of a run are, for its metrics."""
+
+import os
+import pathlib
+import platform
+
+import tensorflow as tf
+
+import tfonline
+from tfonline.actions.row_times import RowTimes
+from tfonline.actions.tally import Tally
+from tfonline.beginning import Beginning
+from tfonline.config import Config
+from tfonline.features.schema import Schema
+from tfonline.keep.checkpoint_contents import FORMAT
+from tfonline.monitor.metrics import Facts
+from tfonline.publish.publisher import Publisher
+from tfonline.report.writers import Latest
+
+
+def runs_written(model_dir: str) -> int:
+    """How many runs of a model folder have written for TensorBoard: each begins a file of its own."""
+    return len(list(pathlib.Path(model_dir, "tensorboard", "train").glob("events.out.tfevents.*")))
+
+
+def make_facts(
+    config: Config, schema: Schema, run: Beginning, times: RowTimes, latest: Latest, publisher: Publisher | None, restarts: int
+) -> Facts:
+    """What the metrics of a run are made from.
+
+    Args:
+      config: the flags.
+      schema: the columns.
+      run: where it begins.
+      times: of its rows.
+      latest: what is reported of it.
+      publisher: None where nothing is published.
+      restarts: runs of the model folder before it.
+    """
+    stack = "tf" + "".join(tf.__version__.split(".")[:2])
+    message_format = config.stream.message_format or schema.format
+    build = {"version": tfonline.__version__, "stack": stack, "tensorflow": tf.__version__, "python": platform.python_version()}
+    build |= {"checkpoint_format": str(FORMAT), "message_format": message_format}
+    damaged = len(list(pathlib.Path(config.keeping.model_dir).glob("damaged-ckpt-*.index")))
+    saved = f"{run.checkpoints.latest}.index"
+    tally = Tally(os.path.getmtime(saved) if os.path.exists(saved) else None)
+    more = {"exports": publisher.exports, "newest": lambda: publisher.newest} if publisher else {}
+    return Facts(
+        build, tally, run.position, lambda: run.plan.ends, times.scalars, lambda: latest.scalars,
+        restarts=restarts, damaged=damaged, **more,
+    )  # fmt: skip
