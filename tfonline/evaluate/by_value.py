@@ -1,7 +1,7 @@
 """Metrics of the rows that have one value of a column, and the AUC within values. No TensorFlow.
 
-Memory is bounded: the values with the most rows keep a place each. When there are twice as many as places, the others lose theirs,
-and begin anew if they come again. Rows are forgotten as the running metrics forget them, so that old values make room for new.
+Memory is bounded: the values with the most rows keep a place each. When there are more than twice as many values, the others lose
+theirs, and begin anew if they come again. Rows are forgotten as the running metrics forget them, so that old values make room.
 """
 
 import base64
@@ -14,7 +14,7 @@ import numpy as np
 
 from tfonline.evaluate.progressive import log_losses, sigmoid, without_nan
 
-# Values that keep their place; twice as many have one in between. Of float32 and 2 x 64 bins a value that is 4 MiB.
+# Values that keep their place; in between twice as many have one, and those of a batch: 4 MiB, at 2 x 64 float32 a value.
 MOST_VALUES = 4096
 # Values whose metrics are told: those with the most rows.
 SHOWN = 10
@@ -71,23 +71,23 @@ class MetricsByValue:
         if not len(keys):
             return
         self._weight *= math.exp(len(keys) / self._metric_rows)
-        self._make_room(np.setdiff1d(keys, self._keys))
+        self._take_in(np.setdiff1d(keys, self._keys))
         places = np.searchsorted(self._keys, keys)
         bins = np.clip(np.floor(logits * _BINS_PER_UNIT) + _BINS // 2, 0, _BINS - 1).astype(np.int64)
         np.add.at(self._counts, (places, (labels == 1).astype(np.int64), bins), np.float32(self._weight))
         for i, of_rows in enumerate((None, log_losses(logits, labels), sigmoid(logits))):
             self._sums[:, i] += self._weight * np.bincount(places, of_rows, len(self._keys))
+        if len(self._keys) > 2 * self._most:
+            kept = np.sort(self._by_rows()[: self._most])
+            self._keys, self._sums, self._counts = self._keys[kept], self._sums[kept], self._counts[kept]
         if self._weight > _LARGEST_WEIGHT:
             self._sums /= self._weight
             self._counts /= np.float32(self._weight)
             self._weight = 1.0
 
-    def _make_room(self, new: np.ndarray) -> None:
+    def _take_in(self, new: np.ndarray) -> None:
         if not len(new):
             return
-        if len(self._keys) + len(new) > 2 * self._most:
-            kept = np.sort(self._by_rows()[: self._most])
-            self._keys, self._sums, self._counts = self._keys[kept], self._sums[kept], self._counts[kept]
         at = np.searchsorted(self._keys, new)
         self._keys = np.insert(self._keys, at, new)
         self._sums = np.insert(self._sums, at, 0, axis=0)

@@ -184,7 +184,7 @@ class InputDrift:
 
     Attributes:
       columns: by name.
-      windows: whole ones that were compared with a reference.
+      windows: whole ones, that of the reference among them.
     """
 
     def __init__(self, columns: Sequence[str], rows: int, limit: float):
