@@ -7,11 +7,15 @@ import numpy as np
 import pytest
 
 from tfonline.evaluate.drift import Drift
-from tfonline.evaluate.input_drift import Bins, InputDrift, psi
+from tfonline.evaluate.input_drift import Bins, Errors, InputDrift, psi
 
 
 def keys(*values):
     return np.array(values, np.int64)
+
+
+def count(bins, values):
+    return np.bincount(bins.places(values), minlength=len(bins.counts))
 
 
 def test_the_index_by_hand():
@@ -32,7 +36,7 @@ def test_categories_have_a_bin_for_each_frequent_value_one_for_others_and_one_fo
     bins = Bins.of(keys(7, 7, 7, 5, 5, -1))
     assert bins.edges.tolist() == [5, 7]
     assert bins.counts.tolist() == [2, 3, 0, 1]
-    assert bins.count(keys(-1, -1, 5, 6, 8, 4)).tolist() == [1, 0, 3, 2]
+    assert count(bins, keys(-1, -1, 5, 6, 8, 4)).tolist() == [1, 0, 3, 2]
     assert [bins.name(i) for i in range(4)] == [
         "the value that was the 2nd most frequent",
         "the value that was the 1st most frequent",
@@ -53,10 +57,10 @@ def test_numbers_have_the_references_tenths_and_a_bin_on_each_side():
     bins = Bins.of(np.arange(1.0, 101))
     assert bins.edges[1:].tolist() == [10, 20, 30, 40, 50, 60, 70, 80, 90, 100]
     assert bins.counts.tolist() == [0, *[10] * 10, 0, 0]
-    assert bins.count(np.array([0.5, 1, 10, 10.5, 101, np.nan])).tolist() == [1, 2, 1, *[0] * 8, 1, 1]
+    assert count(bins, np.array([0.5, 1, 10, 10.5, 101, np.nan])).tolist() == [1, 2, 1, *[0] * 8, 1, 1]
     one_value = Bins.of(np.array([3.0, 3, np.nan]))
-    assert one_value.count(np.array([2.0, 3, 4])).tolist() == [1, 1, 1, 0]
-    assert Bins.of(np.array([np.nan] * 3)).count(np.array([1.0, np.nan])).tolist() == [1, 1]
+    assert count(one_value, np.array([2.0, 3, 4])).tolist() == [1, 1, 1, 0]
+    assert count(Bins.of(np.array([np.nan] * 3)), np.array([1.0, np.nan])).tolist() == [1, 1]
 
 
 @pytest.mark.parametrize("rows", [1000, 10_000])
@@ -66,7 +70,7 @@ def test_chance_is_no_drift(rows):
     shares /= shares.sum()
     draw = lambda: rng.choice(300, rows, p=shares).astype(np.int64)  # noqa: E731
     bins = Bins.of(draw())
-    assert max(psi(bins.counts, bins.count(draw()))[0] for _ in range(100)) < 0.1
+    assert max(psi(bins.counts, count(bins, draw()))[0] for _ in range(100)) < 0.1
 
 
 def watched(rows=1000, limit=0.25, columns=("C1",)):
@@ -77,8 +81,13 @@ def feed(drift, *values):
     """A column's values, batch by batch; returns what is told."""
     told = []
     for batch in values:
-        told += drift.add(len(batch), [{"C1": batch[places]} for places in drift.take(len(batch))])
+        told += drift.add(len(batch), [({"C1": batch[places]}, right(len(places))) for places in drift.take(len(batch))])
     return told
+
+
+def right(rows):
+    """Errors of scores that could not be better."""
+    return Errors(np.full(rows, 0.25), np.full(rows, 0.25), np.full(rows, 0.1875))
 
 
 USUAL, OTHER = np.arange(1000) % 10, np.arange(1000) % 10 + 5
@@ -124,7 +133,7 @@ def test_neither_batches_nor_restarts_change_anything():
 
 def test_a_large_window_is_looked_at_by_a_sample_of_rows_at_equal_distances():
     drift = watched(rows=20_000)
-    drift.add(6, [{"C1": np.zeros(len(p), np.int64)} for p in drift.take(6)])
+    drift.add(6, [({"C1": np.zeros(len(p), np.int64)}, right(len(p))) for p in drift.take(6)])
     [places] = drift.take(10)  # the sample has each fourth row of the window: 0, 4, 8, 12
     assert places.tolist() == [2, 6]
     first, second = drift.take(20_000)
@@ -145,3 +154,41 @@ def test_a_window_of_another_size_or_other_columns_begin_anew():
     assert off.get_state() is None
     drift.set_state(None, 1)
     assert drift.inputs.windows == 0
+
+
+def scored(drift, windows, flipped=()):
+    """Windows of right scores, but for rows with a value of `flipped`, whose label is inverted."""
+    told, rng = [], np.random.default_rng(drift.windows)
+    for _ in range(windows):
+        p = np.full(1000, 0.2)
+        labels = (rng.random(1000) < p) ^ np.isin(USUAL, flipped)
+        told += drift.add(1000, [({"C1": USUAL[places]}, errors(labels, p, places)) for places in drift.take(1000)])
+    return told
+
+
+def errors(labels, p, places):
+    return Errors(labels[places].astype(float), p[places], (p * (1 - p))[places])
+
+
+def test_a_value_whose_labels_are_inverted_is_told_once_by_its_column():
+    drift = watched()
+    assert scored(drift, 20) == []
+    [found] = scored(drift, 3, flipped=[4])
+    assert (found.about, found.begins, found.numbers["column"]) == ("model", True, "C1")
+    assert found.text.startswith("drift of the model for column C1, the value that was the 1st most frequent: ")
+    assert found.text.endswith(f" clicks where 20 were predicted (z {found.numbers['z']:.1f})")
+    assert found.numbers["z"] == pytest.approx((found.numbers["clicks"] - 20) / 4)  # 100 rows of variance 0.16
+    assert drift.wrong == "C1"
+    assert [f.begins for f in scored(drift, 2)] == [False]
+
+
+def test_the_scores_of_a_new_model_are_not_held_against_it():
+    assert scored(watched(), 5, flipped=range(10)) == []
+
+
+def test_a_bin_of_few_rows_says_nothing_of_scores():
+    drift = watched()
+    assert scored(drift, 6) == []
+    rare = np.where(np.arange(1000) < 99, 3, 4)  # 99 rows of variance 0.16 are below 16
+    labels, p = np.where(rare == 3, 1.0, 0.2), np.full(1000, 0.2)
+    assert [f for f in drift.add(1000, [({"C1": rare}, errors(labels, p, slice(None)))]) if f.about == "model"] == []

@@ -48,6 +48,7 @@ class Drift:
             "told": self.told,
             "columns": [name for name, column in columns.items() if column.over],
             "model": self.model.episode,
+            "model_for": self.inputs.wrong,
             "psi": {name: round(column.psi, 4) for name, column in columns.items() if not math.isnan(column.psi)},
         }
 

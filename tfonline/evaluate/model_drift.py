@@ -22,14 +22,12 @@ from typing import Any
 
 import numpy as np
 
-from tfonline.evaluate.input_drift import Finding
+from tfonline.evaluate.input_drift import WINDOWS_TO_LEARN, Finding
 from tfonline.evaluate.progressive import log_losses, sigmoid
 
 ALLOWANCE = 1.0  # k: half the shift that is found fastest
 ALARM = 8.0  # h
 _BLOCKS = 10  # a window has so many blocks
-# A new model is over-confident while its weights are of few rows: the charts begin after so many windows.
-_WINDOWS_TO_LEARN = 5
 # A block goes on until its clicks have this variance: of fewer than 25 clicks or so the z-scores are not normal.
 _LEAST_VARIANCE = 25.0
 _CHARTS = {
@@ -84,7 +82,7 @@ class ModelDrift:
         rows, *_ = sums
         self._last.append(sums[:4].tolist())
         self._rows += int(rows)
-        if self._rows <= _WINDOWS_TO_LEARN * _BLOCKS * self._block_rows:
+        if self._rows <= WINDOWS_TO_LEARN * _BLOCKS * self._block_rows:
             self._since = dict.fromkeys(_CHARTS, self._rows)
             return []
         calibration, confidence = z_scores(sums)

@@ -84,7 +84,7 @@ def summary_table(summary: dict[str, Any]) -> str:
         changes = f"{of['admitted']:,.0f} admitted, {of['reused']:,.0f} to another's row; {of['refused']:,.0f} times none was free"
         counts.insert(-1, ("vocabulary", f"{of['rows_in_use']:,.0f} rows in use, {of['load']:.1%}; {changes}"))
     if of := summary.get("drift"):
-        now = [*of["columns"], *(["the model"] if of["model"] else [])]
+        now = [*of["columns"], *(["the model"] if of["model"] or of["model_for"] else [])]
         told = f"{of['told']:,} times told; now of " + (", ".join(now) if now else "nothing")
         counts.insert(-1, ("drift", told))
     metrics = [
