@@ -6,7 +6,7 @@ Naranjo, Journal of Risk Model Validation 14, 2020). That much is taken off, so 
 
 In the same bins the scores p are held against the labels y: `z = sum(y - p) / sqrt(v)`, `v = sum(p (1 - p))`. Where scores are
 right, a bin with v of 16 or more has a |z| of 8 or more with a probability of about `2 exp(-16 h(8 / 4))` at most, 2e-9, with
-`h(u) = (1 + u) ln(1 + u) - u` (Freedman, Annals of Probability 3, 1975). With 66 bins for each of 39 columns, that is a false alarm in
+`h(u) = (1 + u) ln(1 + u) - u` (Freedman, Annals of Probability 3, 1975). With 39 columns of 66 bins that is a false alarm in
 190,000 windows.
 """
 
