@@ -120,7 +120,7 @@ def test_neither_batches_nor_restarts_change_anything():
     whole, parts = watched(), watched()
     told = feed(whole, stream)
     found, first = [], 0
-    for n in [1, 999, 1, 333, 2000, 500, 1166]:
+    for n in [1, 999, 1, 333, 2000, 500, 1166]:  # the scores are as many
         found += feed(parts, stream[first : first + n])
         first += n
         saved = json.loads(json.dumps(parts.get_state()))

@@ -8,7 +8,6 @@ import numpy as np
 
 from tfonline.evaluate.drift import Drift
 from tfonline.evaluate.input_drift import Errors
-from tfonline.evaluate.progressive import sigmoid
 from tfonline.events import Event, Rows, Seen
 from tfonline.report.console import Console
 from tfonline.report.files import SideFile
@@ -50,8 +49,10 @@ class WatchDrift:
         fields = event.element.fields
         good = np.flatnonzero(fields.reason.numpy() == 0)
         if len(good):
-            rows = [good[places] for places in inputs.take(len(good))]
-            found += inputs.add(len(good), [(self._compared(fields, of), _errors(seen, of)) for of in rows])
+            logits, labels = seen.logits.ravel(), seen.labels.ravel()
+            sample = [good[places] for places in inputs.take(len(good))]
+            of_sample = [(self._compared(fields, rows), Errors.of(logits[rows], labels[rows])) for rows in sample]
+            found += inputs.add(len(good), of_sample)
         for finding in found:
             self._drift.told += finding.begins
             self._console.say(f"{'warning: ' if finding.begins else ''}{finding.text}")
@@ -59,12 +60,6 @@ class WatchDrift:
             self._file.write(json.dumps({**line, "text": finding.text}, ensure_ascii=False).encode() + b"\n")
         if self._writer and (found or inputs.windows > windows):
             self._writer.write(self._position.step, self._drift.scalars())
-
-
-def _errors(seen: Seen, rows: np.ndarray) -> Errors:
-    """Of some rows, by their places in the element."""
-    p = sigmoid(seen.logits.ravel()[rows])
-    return Errors(seen.labels.ravel()[rows].astype(np.float64), p, p * (1 - p))
 
 
 def compared_values(schema: "Schema", names: tuple[str, ...] = ()) -> Compared:

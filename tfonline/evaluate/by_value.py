@@ -62,50 +62,56 @@ class MetricsByValue:
 
     def _forget(self) -> None:
         self._weight = 1.0  # of the next row: it grows, in place of all others' decay
-        self._keys = np.zeros(0, np.int64)  # rising
-        self._sums = np.zeros([0, 3])  # rows, log loss, sum of p; by key
-        self._counts = np.zeros([0, 2, _BINS], np.float32)  # rows by label and bin of logits; by key
+        self._places: dict[int, int] = {}  # of each key in the arrays, which may be longer
+        self._sums = np.zeros([0, 3])  # rows, log loss, sum of p
+        self._counts = np.zeros([0, 2, _BINS], np.float32)  # rows by label and bin of logits
 
     def add(self, keys: np.ndarray, logits: np.ndarray, labels: np.ndarray) -> None:
         """Counts a batch's rows: keys int64 [n], logits float32 [n] and labels [n], 0 or 1."""
         if not len(keys):
             return
         self._weight *= math.exp(len(keys) / self._metric_rows)
-        self._take_in(np.setdiff1d(keys, self._keys))
-        places = np.searchsorted(self._keys, keys)
+        found, inverse = np.unique(keys, return_inverse=True)
+        places = np.array([self._places.setdefault(key, len(self._places)) for key in found.tolist()])[inverse]
+        if len(self._places) > len(self._sums):
+            more = len(self._places)  # twice as many as there are: most batches make none
+            self._sums = np.concatenate([self._sums, np.zeros([more, 3])])
+            self._counts = np.concatenate([self._counts, np.zeros([more, 2, _BINS], np.float32)])
         bins = np.clip(np.floor(logits * _BINS_PER_UNIT) + _BINS // 2, 0, _BINS - 1).astype(np.int64)
         np.add.at(self._counts, (places, (labels == 1).astype(np.int64), bins), np.float32(self._weight))
-        for i, of_rows in enumerate((None, log_losses(logits, labels), sigmoid(logits))):
-            self._sums[:, i] += self._weight * np.bincount(places, of_rows, len(self._keys))
-        if len(self._keys) > 2 * self._most:
-            kept = np.sort(self._by_rows()[: self._most])
-            self._keys, self._sums, self._counts = self._keys[kept], self._sums[kept], self._counts[kept]
+        of_rows = np.stack([np.ones(len(keys)), log_losses(logits, labels), sigmoid(logits)], axis=1)
+        np.add.at(self._sums, places, self._weight * of_rows)
+        if len(self._places) > 2 * self._most:
+            kept = np.sort(self._with_most_rows(self._most))
+            self._places = {key: place for place, key in enumerate(self._keys[kept].tolist())}
+            self._sums, self._counts = self._sums[kept], self._counts[kept]
         if self._weight > _LARGEST_WEIGHT:
             self._sums /= self._weight
             self._counts /= np.float32(self._weight)
             self._weight = 1.0
 
-    def _take_in(self, new: np.ndarray) -> None:
-        if not len(new):
-            return
-        at = np.searchsorted(self._keys, new)
-        self._keys = np.insert(self._keys, at, new)
-        self._sums = np.insert(self._sums, at, 0, axis=0)
-        self._counts = np.insert(self._counts, at, 0, axis=0)
-
     def largest(self) -> list[OfValue]:
         """The metrics of the values with the most rows, by falling rows."""
         found = []
-        for i in self._by_rows()[:SHOWN]:
+        keys = self._keys
+        for i in self._with_most_rows(SHOWN):
             rows, loss, predicted = (self._sums[i] / self._weight).tolist()
             by_label = self._counts[i].sum(axis=1, dtype=np.float64)
             clicks, rate = float(by_label[1]) / self._weight, float(by_label[1] / by_label.sum())
             entropy = -(rate * math.log(rate) + (1 - rate) * math.log(1 - rate)) if 0 < rate < 1 else math.nan
-            found.append(OfValue(int(self._keys[i]), rows, loss / rows / entropy, predicted / clicks if clicks else math.nan))
+            found.append(OfValue(int(keys[i]), rows, loss / rows / entropy, predicted / clicks if clicks else math.nan))
         return found
 
-    def _by_rows(self) -> np.ndarray:
-        return np.argsort(-self._sums[:, 0], kind="stable")
+    @property
+    def _keys(self) -> np.ndarray:
+        """In the order of their places."""
+        return np.fromiter(self._places, np.int64, len(self._places))
+
+    def _with_most_rows(self, count: int) -> np.ndarray:
+        """The places of so many keys, by falling rows."""
+        rows = -self._sums[: len(self._places), 0]
+        most = np.sort(np.argpartition(rows, count)[:count]) if count < len(rows) else np.arange(len(rows))
+        return most[np.argsort(rows[most], kind="stable")]
 
     def gauc(self) -> float:
         """The mean of the values' AUCs, each weighted by its rows, over values with rows of both classes; NaN where there is none.
@@ -123,7 +129,7 @@ class MetricsByValue:
 
     def keys_without_text(self) -> list[int]:
         """The keys that `largest` has and `texts` has not; texts of others are forgotten."""
-        keys = self._keys[self._by_rows()[:SHOWN]].tolist()
+        keys = self._keys[self._with_most_rows(SHOWN)].tolist()
         self.texts = {key: self.texts[key] for key in keys if key in self.texts}
         return [key for key in keys if key not in self.texts]
 
@@ -155,8 +161,8 @@ class MetricsByValue:
         """See Stateful; an .npz in base64 with what is not 0."""
         if not self.column:
             return None
-        file, at = io.BytesIO(), np.flatnonzero(self._counts)
-        np.savez_compressed(file, keys=self._keys, sums=self._sums, at=at, counts=self._counts.ravel()[at])
+        file, at, sums = io.BytesIO(), np.flatnonzero(self._counts), self._sums[: len(self._places)]
+        np.savez_compressed(file, keys=self._keys, sums=sums, at=at, counts=self._counts.ravel()[at])
         texts = {str(key): text for key, text in self.texts.items()}
         numbers = base64.b64encode(file.getvalue()).decode()
         return {"column": self.column, "weight": self._weight, "texts": texts, "numbers": numbers}
@@ -169,6 +175,6 @@ class MetricsByValue:
             return
         self._weight, self.texts = state["weight"], {int(key): text for key, text in state["texts"].items()}
         with np.load(io.BytesIO(base64.b64decode(state["numbers"]))) as arrays:
-            self._keys, self._sums = arrays["keys"], arrays["sums"]
-            self._counts = np.zeros([len(self._keys), 2, _BINS], np.float32)
+            self._places = {key: place for place, key in enumerate(arrays["keys"].tolist())}
+            self._sums, self._counts = arrays["sums"], np.zeros([len(self._places), 2, _BINS], np.float32)
             self._counts.ravel()[arrays["at"]] = arrays["counts"]

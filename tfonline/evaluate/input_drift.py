@@ -18,6 +18,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tfonline.evaluate.progressive import sigmoid
+
 MISSING_KEY = -1  # a missing value among keys; hashes are not negative
 # Of a window at most so many rows are looked at, at equal distances.
 MOST_SAMPLED = 5000
@@ -111,6 +113,11 @@ def psi(reference: np.ndarray, window: np.ndarray) -> tuple[float, np.ndarray]:
     return max(0.0, float(parts.sum() - by_chance)), parts
 
 
+# Errors are of whole parts of this size, so that their sums are exact, and the same in whatever order they are added up.
+_PART = 2.0**-32
+_ROWS_AT_ONCE = 1000  # of a sample: to count few rows of many columns costs as much
+
+
 class Errors(NamedTuple):
     """How scores and labels differ in rows of one bin, or one by one, float64 [n].
 
@@ -123,6 +130,12 @@ class Errors(NamedTuple):
     clicks: Any
     predicted: Any
     variance: Any
+
+    @classmethod
+    def of(cls, logits: np.ndarray, labels: np.ndarray) -> "Errors":
+        """Of rows one by one: logits float32 [n] and labels [n], 0 or 1."""
+        p = sigmoid(logits)
+        return cls(labels.astype(np.float64), np.round(p / _PART) * _PART, np.round(p * (1 - p) / _PART) * _PART)
 
     @property
     def z(self) -> Any:
@@ -232,6 +245,7 @@ class InputDrift:
         self._apart = -(-rows // MOST_SAMPLED)
         self.columns = {name: ColumnDrift() for name in columns}
         self._rows = 0  # of the open window
+        self._held: list[tuple[Mapping[str, np.ndarray], Errors]] = []  # of its sample, not counted yet
         self.windows, self.wrong = 0, ""
 
     def take(self, rows: int) -> list[np.ndarray]:
@@ -255,15 +269,24 @@ class InputDrift:
         found = []
         for values, errors in sample:
             n = min(rows, self._window - self._rows)
-            for name, column in self.columns.items():
-                if len(values[name]):
-                    column.add(values[name], errors)
+            self._held.append((values, errors))
             self._rows, rows = self._rows + n, rows - n
+            if sum(len(held.clicks) for _, held in self._held) >= _ROWS_AT_ONCE:
+                self._count()
             if self._rows == self._window:
+                self._count()
                 found += [column.end(name, self._limit) for name, column in self.columns.items()]
                 self._rows, self.windows = 0, self.windows + 1
                 found.append(self._where_scores_are_wrong())
         return [finding for finding in found if finding]
+
+    def _count(self) -> None:
+        if not self._held:
+            return
+        values, errors = zip(*self._held, strict=True)
+        self._held, errors = [], Errors(*map(np.concatenate, zip(*errors, strict=True)))
+        for name, column in self.columns.items():
+            column.add(np.concatenate([of[name] for of in values]), errors)
 
     def _where_scores_are_wrong(self) -> Finding | None:
         worst = [(name, *column.worst) for name, column in self.columns.items() if column.worst]
@@ -283,11 +306,13 @@ class InputDrift:
 
     def get_state(self) -> dict[str, Any]:
         """Plain data, for JSON."""
+        self._count()
         columns = {name: column.get_state() for name, column in self.columns.items()}
         return {"window": self._window, "rows": self._rows, "windows": self.windows, "wrong": self.wrong, "columns": columns}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Takes over what `get_state` gave; of other columns, or a window of another size, nothing: a new reference is made."""
+        self._held = []
         if state["window"] == self._window and list(state["columns"]) == list(self.columns):
             self._rows, self.windows, self.wrong = state["rows"], state["windows"], state["wrong"]
             self.columns = {name: ColumnDrift.of_state(column) for name, column in state["columns"].items()}
