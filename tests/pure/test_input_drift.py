@@ -186,9 +186,12 @@ def test_the_scores_of_a_new_model_are_not_held_against_it():
     assert scored(watched(), 5, flipped=range(10)) == []
 
 
-def test_a_bin_of_few_rows_says_nothing_of_scores():
+@pytest.mark.parametrize(("rows", "told"), [(20, 0), (24, 1)])
+def test_few_rows_have_to_differ_by_more(rows, told):
+    """Of 20 rows with p = 0.2 that are all clicked z is 8.9, and the bound exp(-18.4); of 24 it is exp(-22.1)."""
     drift = watched()
     assert scored(drift, 6) == []
-    rare = np.where(np.arange(1000) < 99, 3, 4)  # 99 rows of variance 0.16 are below 16
-    labels, p = np.where(rare == 3, 1.0, 0.2), np.full(1000, 0.2)
-    assert [f for f in drift.add(1000, [({"C1": rare}, errors(labels, p, slice(None)))]) if f.about == "model"] == []
+    values = np.where(np.arange(1000) < rows, 3, 4)
+    labels, p = np.where(values == 3, 1.0, 0.2), np.full(1000, 0.2)
+    found = drift.add(1000, [({"C1": values}, errors(labels, p, slice(None)))])
+    assert len([f for f in found if f.about == "model"]) == told

@@ -4,10 +4,10 @@ The measure is the population stability index, `PSI = sum over bins of (q - p) l
 reference's rows n and of the window's rows m. Chance alone gives it a mean of about `(bins - 1) (1 / n + 1 / m)` (Yurdakul and
 Naranjo, Journal of Risk Model Validation 14, 2020). That much is taken off, so that a small window or many bins are no drift.
 
-In the same bins the scores p are held against the labels y: `z = sum(y - p) / sqrt(v)`, `v = sum(p (1 - p))`. Where scores are
-right, a bin with v of 16 or more has a |z| of 8 or more with a probability of about `2 exp(-16 h(8 / 4))` at most, 2e-9, with
-`h(u) = (1 + u) ln(1 + u) - u` (Freedman, Annals of Probability 3, 1975). With 39 columns of 66 bins that is a false alarm in
-190,000 windows.
+In the same bins the scores p are held against the labels y: `r = sum(y - p)`, `v = sum(p (1 - p))`, `z = r / sqrt(v)`. Where
+scores are right, r is as far from 0 with a probability of about `2 exp(-v h(|r| / v))` at most, for few clicks, too, with
+`h(u) = (1 + u) ln(1 + u) - u` (Freedman, Annals of Probability 3, 1975). It is an alarm where that is below 2e-9 and |z| is 8 or
+more: with 39 columns of 66 bins a false one in 190,000 windows.
 """
 
 import base64
@@ -29,7 +29,8 @@ _QUANTILES = 10
 _WINDOWS_TO_NORMAL = 10
 # A new model is over-confident while its weights are of few rows: scores are looked at after so many windows.
 WINDOWS_TO_LEARN = 5
-_LEAST_VARIANCE, ALARM_Z = 16.0, 8.0
+_ALARM_Z, _ALARM_CHANCE = 8.0, 2e-9
+_LEAST_VARIANCE = 1.0
 
 
 class Finding(NamedTuple):
@@ -139,9 +140,15 @@ class Errors(NamedTuple):
 
     @property
     def z(self) -> Any:
-        """See above; 0 where the variance is too small."""
-        enough = self.variance >= _LEAST_VARIANCE
-        return np.where(enough, (self.clicks - self.predicted) / np.sqrt(np.where(enough, self.variance, 1)), 0.0)
+        """See above; with a variance of 1 at least."""
+        return (self.clicks - self.predicted) / np.sqrt(np.maximum(self.variance, _LEAST_VARIANCE))
+
+    @property
+    def strength(self) -> Any:
+        """1 where it is an alarm, and more where it is more than that."""
+        v = np.maximum(self.variance, _LEAST_VARIANCE)
+        u = np.abs(self.clicks - self.predicted) / v
+        return np.minimum(np.abs(self.z) / _ALARM_Z, v * ((1 + u) * np.log1p(u) - u) / -math.log(_ALARM_CHANCE / 2))
 
 
 class ColumnDrift:
@@ -150,7 +157,7 @@ class ColumnDrift:
     Attributes:
       psi: of the last whole window; NaN before there is one.
       over: for how many windows in a row it has been above the limit.
-      worst: a bin of the last whole window in words, and its errors: that with the largest |z|; None before there is one.
+      worst: a bin of the last whole window in words, and its errors: those most like an alarm; None before there is one.
     """
 
     def __init__(self) -> None:
@@ -172,12 +179,12 @@ class ColumnDrift:
     def end(self, name: str, limit: float) -> Finding | None:
         """Ends a window; says what is to be told, if anything."""
         if self._sample is not None:
-            self._bins, self._sample = Bins.of(np.concatenate(self._sample)), None
+            self._bins, self._sample, self.worst = Bins.of(np.concatenate(self._sample)), None, None
             self._begin_window()
             return None
         reference, counts, errors = self._bins.counts, self._counts, Errors(*self._errors)
         self._begin_window()
-        place = int(np.abs(errors.z).argmax())
+        place = int(errors.strength.argmax())
         self.worst = self._bins.name(place), Errors(*(float(each[place]) for each in errors))
         self.psi, parts = psi(reference, counts)
         finding = None
@@ -292,12 +299,11 @@ class InputDrift:
         worst = [(name, *column.worst) for name, column in self.columns.items() if column.worst]
         if self.windows <= WINDOWS_TO_LEARN or not worst:
             return None
-        name, where, errors = max(worst, key=lambda of: abs(of[2].z))
-        size = abs(errors.z)
-        if self.wrong and size < ALARM_Z / 2:
+        name, where, errors = max(worst, key=lambda of: of[2].strength)
+        if self.wrong and errors.strength < 1 / 2:
             self.wrong = ""
             return Finding("model", False, "no more drift of the model in a part of the rows", {})
-        if self.wrong or size < ALARM_Z:
+        if self.wrong or errors.strength < 1:
             return None
         self.wrong = name
         text = f"{errors.clicks:,.0f} clicks where {errors.predicted:,.0f} were predicted (z {errors.z:.1f})"
