@@ -6,8 +6,11 @@ from typing import Any, NamedTuple
 
 from tfonline.cluster.job import Job
 from tfonline.cluster.plan import ChiefsWindows
+from tfonline.evaluate.by_value import MetricsByValue
+from tfonline.evaluate.drift import Drift
 from tfonline.evaluate.progressive import ProgressiveMetrics
 from tfonline.features.dictionaries import Dictionaries
+from tfonline.features.kinds import feature_kinds
 from tfonline.features.kinds.category_keys import keys_of
 from tfonline.features.schema import Schema
 from tfonline.keep.checkpoints import Checkpoints
@@ -18,6 +21,7 @@ from tfonline.model.learner import Learner
 from tfonline.model.tables.vocabulary import rows_for
 from tfonline.report.console import Console
 from tfonline.settings.keeping import KeepingSettings
+from tfonline.settings.reporting import ReportingSettings
 from tfonline.settings.stream import WindowSettings
 from tfonline.start_and_stop import add_new_partitions, make_planner
 from tfonline.state import FileLengths, Position
@@ -35,17 +39,25 @@ class CheckpointParts(NamedTuple):
       position: where the model is.
       metrics: of its rows.
       lengths: of the files beside it.
+      drift: of its columns and scores.
+      by_value: the metrics by a column's value.
     """
 
     learner: KeptLearner
     position: Position
     metrics: ProgressiveMetrics
     lengths: FileLengths
+    drift: Drift
+    by_value: MetricsByValue
 
     @classmethod
-    def make(cls, learner: Learner, metric_rows: int) -> "CheckpointParts":
-        """Those of a new model; `metric_rows` is the flag."""
-        return cls(KeptLearner(learner), Position(next=[], start=[]), ProgressiveMetrics(metric_rows), FileLengths())
+    def make(cls, learner: Learner, schema: Schema, settings: ReportingSettings) -> "CheckpointParts":
+        """Those of a new model."""
+        columns = [name for kind in feature_kinds() for name in schema.of_kind(kind.name)]
+        return cls(
+            KeptLearner(learner), Position(next=[], start=[]), ProgressiveMetrics(settings.metric_rows), FileLengths(),
+            Drift(columns, settings.drift_rows, settings.drift_psi), MetricsByValue(settings.metrics_by, settings.metric_rows),
+        )  # fmt: skip
 
 
 class Beginning(NamedTuple):
@@ -56,6 +68,8 @@ class Beginning(NamedTuple):
       position: where the model is.
       metrics: of its rows.
       lengths: of the files beside it.
+      drift: of its columns and scores.
+      by_value: the metrics by a column's value.
       plan: its windows.
       windows: the plan's, as they are to be read.
       checkpoints: None on a worker that is not the chief.
@@ -66,6 +80,8 @@ class Beginning(NamedTuple):
     position: Position
     metrics: ProgressiveMetrics
     lengths: FileLengths
+    drift: Drift
+    by_value: MetricsByValue
     plan: Planner | ChiefsWindows
     windows: Iterable[Window | None]
     checkpoints: Checkpoints | None = None
@@ -103,7 +119,7 @@ def begin(
     Raises:
       UserError: the checkpoint cannot be read, or is of another stream (exit 66, 75, 78).
     """
-    learned, position, metrics, lengths = parts
+    learned, position, *others = parts
     checkpoints = Checkpoints(keeping.model_dir, keeping.keep_checkpoints, parts, contract, keeping.background_save)
     if start is None:
         for damaged in checkpoints.restore():
@@ -122,7 +138,7 @@ def begin(
     planner = make_planner(settings, source, journal, position, replay, local, console, most_partitions)
     windows = job.announce(planner, position.files_read) if job else planner
     console.expect(None if position.stop is None else sum(position.stop) - sum(position.start), position.rows)
-    return Beginning(contract, position, metrics, lengths, planner, windows, checkpoints, journal)
+    return Beginning(contract, position, *others, planner, windows, checkpoints, journal)
 
 
 def begin_vocabulary(learner: Learner, known: Dictionaries, schema: Schema, console: Console) -> None:
@@ -144,7 +160,7 @@ def join(parts: CheckpointParts, model_dir: str, contract: dict[str, Any], sourc
     Raises:
       UserError: the workers have different flags (exit 64), or the model is made for others (78).
     """
-    learned, position, metrics, lengths = parts
+    learned, position, *others = parts
     held = job.join(parts)
     windows = job.windows(position.window)
     if not isinstance(source, KafkaTopic):
@@ -154,7 +170,7 @@ def join(parts: CheckpointParts, model_dir: str, contract: dict[str, Any], sourc
     _carry_over(learned, console)
     at = {"window": position.window, "step": position.step}
     console.say(f"follows the chief from window {position.window}, step {position.step}", "resumed", **at)
-    return Beginning(contract, position, metrics, lengths, windows, windows)
+    return Beginning(contract, position, *others, windows, windows)
 
 
 def _carry_over(learned: KeptLearner, console: Console) -> None:

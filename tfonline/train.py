@@ -30,7 +30,7 @@ from tfonline.hangs import all_come, alone, leave, stuck
 from tfonline.lifecycle import Exit, FolderLock, Liveness, Stop, UserError, block_signals, stop_on_signals
 from tfonline.monitor import monitored
 from tfonline.report import libraries
-from tfonline.report.before_run import check_machine, say_what_a_run_would_do, say_what_changed
+from tfonline.report.before_run import check_machine, check_metrics_by, say_what_a_run_would_do, say_what_changed
 from tfonline.report.console import Console
 from tfonline.report.status import Status
 from tfonline.settings.keeping import KeepingSettings
@@ -114,6 +114,7 @@ def run(config: flags.Config, stop: Stop | None = None, console: Console | None 
 
     console.say("checking columns, dictionaries and stream", "start")
     schema = load_schema(config.features.columns)
+    check_metrics_by(schema, config.reporting.metrics_by)
     dictionaries = load_known(schema, config.features, config.vocabulary)
     topic = None if config.stream.input_files else _open_topic(config.stream, config.stream.topic, stop, console)
     replay = read_journal(replay) if replay else None
@@ -239,7 +240,7 @@ def _train(
     learner = make_learner(strategy, features.spec, config.model, config.optimizers, cluster, learning.jit_compile, vocabulary)
     if chief and not saved and vocabulary.vocabulary_from == "dictionaries":
         begin_vocabulary(learner, dictionaries, schema, console)
-    parts = CheckpointParts.make(learner, config.reporting.metric_rows)
+    parts = CheckpointParts.make(learner, schema, config.reporting)
     if chief:
         most_partitions = getattr(reader, "most_partitions", 0) * num_workers
         begun = begin(parts, keeping, config.windows, contract, source, most_partitions, start, replay, local, job, console)

@@ -261,8 +261,24 @@ def tools_start_without_tensorflow(kind: Kind, case: Case) -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0, "the kind's module imports TensorFlow"
 
 
+def what_is_compared_tells_missing_values(kind: Kind, case: Case) -> None:
+    if not kind.is_feature:
+        return
+    for count in (1, 2):
+        schema = schema_with(kind, case, count)
+        values = Parse(schema)(messages_of(rows_with(schema, kind, [*case.takes, ""]))).values[kind.name]
+        missing = some(features_of(schema, case, **FLAGS[0]).ops[kind.name].shares(values)["missing"], slice(None))
+        all_rows = kind.compared(values, slice(None), schema.columns_of(kind.name))
+        assert all_rows.dtype in (np.int64, np.float64), all_rows.dtype
+        found = all_rows == -1 if all_rows.dtype == np.int64 else np.isnan(all_rows)
+        np.testing.assert_array_equal(found, missing)
+        rows = np.array([2, 0])
+        np.testing.assert_array_equal(kind.compared(values, rows, schema.columns_of(kind.name)), all_rows[rows])
+
+
 CHECKS = (
-    it_says_which_texts_it_takes, a_bad_row_is_refused_alone, a_missing_value_is_one, values_are_told_apart,
+    it_says_which_texts_it_takes, a_bad_row_is_refused_alone, a_missing_value_is_one, what_is_compared_tells_missing_values,
+    values_are_told_apart,
     inputs_are_as_the_spec_says, serving_can_run_it, an_own_input_is_of_one_kind, the_order_inside_a_batch_changes_nothing,
     columns_give_what_messages_give, a_schema_may_have_none_or_two_of_it, what_is_exported_scores_as_the_trainer_does,
     tools_start_without_tensorflow,

@@ -14,6 +14,8 @@ import numpy as np
 from tfonline.actions import Action, Actions
 from tfonline.actions.note import make_note
 from tfonline.actions.save import Save, Unsaved
+from tfonline.evaluate.by_value import MetricsByValue
+from tfonline.evaluate.drift import Drift
 from tfonline.evaluate.progressive import ProgressiveMetrics
 from tfonline.events import Event, Rows, Saving, Seen, Tick, WindowEnd
 from tfonline.formats.reasons import REASONS
@@ -27,7 +29,7 @@ from tfonline.stream.windows import Window
 # where all are saved or as a worker does that is not the chief.
 Place = Literal["before the save", "after the save", "notes", "saves", "saves with the chief"]
 
-_FILES = ("rejected.jsonl", "loss.log", "predictions.bin")
+_FILES = ("rejected.jsonl", "loss.log", "predictions.bin", "drift.jsonl")
 # What the windows of a run are closed by, in order.
 TRIGGERS = ("rows", "secs", "skip", "rows", "lost", "rows", "passed", "end")
 WINDOW_ROWS = 10
@@ -45,6 +47,8 @@ class World:
       position: where the model is; the loop moves it at a window's end, before actions are told.
       lengths: of the files; noted when the model is saved.
       metrics: of the rows' scores.
+      drift: of rows and scores.
+      by_value: metrics of the scores by a column's value.
       files: beside the checkpoint, by name.
       said: the console's lines.
       console: where lines go.
@@ -58,7 +62,8 @@ class World:
 
     def __init__(self, folder: str, saved: dict[str, str] | None = None, prompt: bool = True):
         self.position, self.lengths, self.metrics = Position(next=[0], start=[0]), FileLengths(), ProgressiveMetrics(100)
-        self.parts = (self.position, self.lengths, self.metrics)
+        self.drift, self.by_value = Drift(("C1",), 8, 0.25), MetricsByValue("C1", 100)
+        self.parts = (self.position, self.lengths, self.metrics, self.drift, self.by_value)
         self.checkpoints = Checkpoints(self, prompt)
         if saved:
             self.take_over(saved)
@@ -207,6 +212,7 @@ def rows_of(window: Window, first: int, good: int) -> tuple[Element, Seen | None
     reason = np.full(4 - good, REASONS.index("label"))
     messages = np.array([b"row %d" % offset for offset in offsets], object)
     of_rows = {"partition": Array(np.zeros(4, int)), "offset": Array(offsets), "time_ms": Array(1000 * offsets)}
+    keys = offsets % 2 + 2 * (window.number % 2)  # each window has other values than the one before
     origin = SimpleNamespace(**of_rows)
     refused = SimpleNamespace(partition=Array(np.zeros(4 - good, int)), offset=Array(offsets[good:]))
     element = Element(
@@ -216,6 +222,7 @@ def rows_of(window: Window, first: int, good: int) -> tuple[Element, Seen | None
         ),
         rejected=(refused, Array(reason), Array(messages[good:]), ()),
         fingerprint=2**62 + int(offsets[:good].sum()), message=Array(messages), window=window.number, last=False,
+        fields=SimpleNamespace(values={"C1": Array(keys)}, reason=Array(np.where(valid, 0, REASONS.index("label")))),
         refused=np.bincount(reason, minlength=len(REASONS)),
     )  # fmt: skip
     losses = {"wide_loss": np.array([0.25]), "loss": np.array([0.5])}

@@ -12,7 +12,7 @@ from tfonline.features.kinds.category import Category
 from tfonline.features.kinds.integer import Integers
 from tfonline.features.parse import Fields, Parse
 from tfonline.features.schema import Schema, load_schema
-from tfonline.formats import find
+from tfonline.formats import FORMATS, find
 from tfonline.formats.reasons import REASONS
 
 
@@ -376,3 +376,13 @@ def test_the_json_form_of_a_row_equals_its_tsv_form(batch, comma, as_strings):
     written = plain if as_strings else [[int(row[0]), *row[1:]] for row in batch]
     as_json = [json.dumps(row, ensure_ascii=False, separators=(comma, ":")).encode() for row in written]
     assert from_json(*as_json) == tsv(*("\t".join(row).encode() for row in plain))
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_the_text_of_a_row_in_a_column(name):
+    label, *others = schema_of("label:label", "I1:integer", "C1:category").columns
+    columns = [label, *others, {"name": "C2", "kind": "category", "default": "x"}]
+    schema = Schema.model_validate({"name": "texts", "columns": columns})
+    parse = Parse(schema, FORMATS[name])
+    message = FORMATS[name].encode(["1", "5", "grün", ""], schema.columns)
+    assert [parse.text(message, column) for column in ("C1", "C2")] == ["grün", "x"]

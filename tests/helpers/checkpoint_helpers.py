@@ -39,6 +39,12 @@ def saved(model_dir):
     return tensors, {**parts["position"], **parts["learner"], "files": parts["files"], "contract": state["contract"]}
 
 
+def saved_parts(model_dir):
+    """The plain data of each part of the newest checkpoint, by name."""
+    text = tf.train.load_checkpoint(tf.train.latest_checkpoint(str(model_dir))).get_tensor("state/.ATTRIBUTES/py_state")
+    return {name: part["state"] for name, part in json.loads(text)["parts"].items()}
+
+
 def contents(folder):
     """All files of a model folder but what says that somebody was there."""
     return {str(p): p.read_bytes() for p in folder.rglob("*") if p.is_file() and p.name not in (".lock", "status")}

@@ -11,6 +11,7 @@ from contracts.actions import CHECKS, check_action
 from tfonline import actions
 from tfonline.actions.commit import make_commit
 from tfonline.actions.count import Count
+from tfonline.actions.count_by_value import CountByValue
 from tfonline.actions.note import make_note
 from tfonline.actions.publish import Publish
 from tfonline.actions.refused_rows import Refuse
@@ -19,6 +20,7 @@ from tfonline.actions.row_times import RowTimes
 from tfonline.actions.save import Save, SaveWithChief
 from tfonline.actions.tally import Tally
 from tfonline.actions.unread import make_say_unread
+from tfonline.actions.watch_drift import WatchDrift
 from tfonline.events import Ended, Rows, Saved, Saving, WindowEnd
 from tfonline.lifecycle import Stop
 from tfonline.report.status import Status
@@ -43,6 +45,18 @@ def note(world):
 def count(world, kind=Count):
     files = world.files
     return kind(world.position, world.metrics, None, None, None, files["loss.log"], 1, files["predictions.bin"])
+
+
+def count_by_value(world):
+    return CountByValue(world.by_value, key_of_c1, lambda element, row: element.message.numpy()[row].decode())
+
+
+def watch_drift(world):
+    return WatchDrift(world.drift, key_of_c1, world.position, world.console, world.files["drift.jsonl"])
+
+
+def key_of_c1(fields, rows):
+    return {"C1": fields.values["C1"].numpy()[rows]}
 
 
 def unread(world):
@@ -124,6 +138,8 @@ ACTIONS = {
     "refused_rows": (refuse, "before the save"),
     "note": (note, "notes"),
     "count": (count, "before the save"),
+    "count_by_value": (count_by_value, "before the save"),
+    "watch_drift": (watch_drift, "before the save"),
     "unread": (unread, "before the save"),
     "tally": (tally, "before the save"),
     "row_times": (row_times, "before the save"),

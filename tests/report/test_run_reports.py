@@ -1,15 +1,21 @@
 """What a run tells of itself while it goes on and at its end: lines of the console, files of the model folder."""
 
 import io
+import json
 import os
 import re
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
-from rows import make_rows
+from checkpoint_helpers import saved_parts
+from rows import SCHEMA, make_rows
 from tensorboard_helpers import events_of
 
 from tfonline.config import of_flags
+from tfonline.evaluate.progressive import PREDICTION, exact_auc, sigmoid
+from tfonline.keep import checkpoint_contents
+from tfonline.lifecycle import Exit, UserError
 from tfonline.report.console import Console
 from tfonline.train import run
 
@@ -115,3 +121,92 @@ def test_a_run_writes_its_metrics_as_runs_of_tensorboard_and_how_columns_are_fil
     assert events["train/values/missing_I1"] == [(1, 1.0), (5, 1.0)]
     assert len([tag for tag in events if tag.startswith("train/values/missing_")]) == 39
     assert len([tag for tag in events if tag.startswith("train/values/unknown_")]) == 26
+
+
+def _filled_anew(rows, column):
+    """The same rows with other values in a column."""
+    place = SCHEMA.names.index(column)
+    fields = [row.split(b"\t") for row in rows]
+    return [b"\t".join([*f[:place], b"new", *f[place + 1 :]]) for f in fields]
+
+
+def test_drift_of_a_column_is_told_once_and_a_restart_changes_nothing(learn, tmp_path):
+    rows = make_rows(3000, seed=4)
+    rows[2000:] = _filled_anew(rows[2000:], "C9")
+    flags = {"drift_rows": 1000, "batch_size": 500, "window_rows": 750, "report_secs": 0}
+    whole = learn(rows, **flags)
+    warnings = [line for line in whole.lines if line.startswith("warning: drift in column")]
+    assert len(warnings) == 1
+    of_others = r"\(values other than the 2\d most frequent 0.00 -> 1.00\)"
+    assert re.fullmatch(rf"warning: drift in column C9: PSI \d+\.\d\d {of_others}", warnings[0])
+    told = json.loads((tmp_path / "model/drift.jsonl").read_text())
+    assert (told["rows"], told["about"], told["begins"], told["missing"]) == (3000, "C9", True, 0)
+    assert told["text"] == warnings[0].removeprefix("warning: ")
+    summary = whole.summary["drift"]
+    assert (summary["windows"], summary["told"], summary["columns"], summary["model"]) == (3, 1, ["C9"], "")
+    assert len(summary["psi"]) == 39
+    assert max(psi for column, psi in summary["psi"].items() if column != "C9") < 0.25 < summary["psi"]["C9"]
+    [(step, first), (_, second)] = events_of(tmp_path / "model/tensorboard")["train/drift/psi_C9"]
+    assert (step, first < 0.25 < second) == (5, True)
+    assert any(line.startswith("  drift             1 times told; now of C9") for line in whole.lines)
+    # The reference is half made when the first run ends, and so is the window with the drift when the second does.
+    parts = {**flags, "model_dir": f"{tmp_path}/parts"}
+    for n in (750, 2250, 3000):
+        resumed = learn(rows[:n], **parts)
+    assert resumed.summary["drift"] == summary
+    assert (tmp_path / "parts/drift.jsonl").read_bytes() == (tmp_path / "model/drift.jsonl").read_bytes()
+    states = [saved_parts(tmp_path / folder) for folder in ("model", "parts")]
+    assert states[0]["drift"] == states[1]["drift"] != {}
+
+
+def test_nothing_is_watched_where_drift_rows_is_0(learn, tmp_path):
+    told = learn(ROWS, drift_rows=0)
+    assert "drift" not in told.summary
+    assert not (tmp_path / "model/drift.jsonl").exists()
+    assert saved_parts(tmp_path / "model")["drift"] is None
+
+
+def test_metrics_by_a_columns_value_and_the_auc_within_values(learn, tmp_path):
+    rows = make_rows(1500, seed=5)
+    flags = {"metrics_by": "C1", "metric_rows": 10**9, "batch_size": 50, "window_rows": 500, "save_predictions": True}
+    found = learn(rows, **flags).summary["metrics_by"]
+    place = SCHEMA.names.index("C1")
+    values = np.array([row.split(b"\t")[place].decode() or "missing" for row in rows])
+    scored = np.fromfile(tmp_path / "model/predictions.bin", PREDICTION)
+    sizes = dict(zip(*np.unique(values, return_counts=True), strict=True))
+    assert (found["column"], len(found["values"])) == ("C1", 10)
+    assert sorted(v["rows"] for v in found["values"]) == pytest.approx(sorted(sizes.values())[-10:], rel=1e-3)
+    for value in found["values"]:
+        of_value = values == value["value"]
+        logits, labels = scored["logit"][of_value], scored["label"][of_value]
+        assert value["rows"] == pytest.approx(of_value.sum(), rel=1e-3)
+        assert value["calibration"] == pytest.approx(sigmoid(logits).sum() / labels.sum(), rel=1e-3)
+    aucs = {v: exact_auc(scored["logit"][values == v], scored["label"][values == v]) for v in sizes}
+    assert found["gauc"] == pytest.approx(np.average(list(aucs.values()), weights=[sizes[v] for v in aucs]), abs=0.02)
+    assert "train/by_C1/gauc" in events_of(tmp_path / "model/tensorboard")
+    parts = {**flags, "model_dir": f"{tmp_path}/parts"}
+    for n in (500, 1500):
+        resumed = learn(rows[:n], **parts).summary
+    assert resumed["metrics_by"] == found
+
+
+def test_a_column_that_metrics_cannot_be_by_is_refused(learn):
+    with pytest.raises(UserError, match=r"--metrics_by=I1 is no column of kind category. Expected is one of C1, C2, ") as e:
+        learn(ROWS, metrics_by="I1")
+    assert e.value.code == Exit.FLAGS
+
+
+def test_a_checkpoint_from_before_drift_was_watched_goes_on(learn, tmp_path, monkeypatch):
+    with monkeypatch.context() as before:
+        before.setattr(checkpoint_contents, "write", _write_without("drift", "metrics_by_value"))
+        learn(ROWS[:200])
+    assert set(saved_parts(tmp_path / "model")) == {"learner", "position", "metrics", "files"}
+    resumed = learn(ROWS, metrics_by="C1").summary
+    assert resumed["rows"] == 400
+    assert sum(v["rows"] for v in resumed["metrics_by"]["values"]) < 200
+    assert saved_parts(tmp_path / "model")["drift"]["inputs"]["rows"] == 200
+
+
+def _write_without(*names):
+    write = checkpoint_contents.write
+    return lambda contract, parts: write(contract, [part for part in parts if part.name not in names])

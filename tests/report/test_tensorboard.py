@@ -164,7 +164,7 @@ def test_each_chart_shows_something_that_a_run_reports(tmp_path):
     names += ["lag_secs", "newest_row_age_secs"]
     names += [f"vocabulary/{name}" for name in ("rows_in_use", "load", "admitted", "reused", "refused")]
     names += ["lag_rows", "rows_per_sec", "secs_left", "rejected_rows", "rows", "unread_rows/lost", "train/wide_loss"]
-    names += ["values/missing_I1", "values/unknown_C1", "served/age_secs"]
+    names += ["drift/psi_I1", "drift/model_more_clicks", "values/missing_I1", "values/unknown_C1", "served/age_secs"]
     names += [f"export/{name}" for name in ("published", "refused", "failed", "secs", "stall_secs")]
     tags = [tag for name in names for _, tag in places(name)]
     TensorBoard(str(tmp_path)).close()

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from tfonline.actions import Actions
 from tfonline.actions.commit import make_commit
 from tfonline.actions.count import Count
+from tfonline.actions.count_by_value import CountByValue, make_text
 from tfonline.actions.note import make_note
 from tfonline.actions.publish import Publish
 from tfonline.actions.refused_rows import Refuse
@@ -15,6 +16,7 @@ from tfonline.actions.report import Report
 from tfonline.actions.row_times import RowTimes
 from tfonline.actions.save import Save, SaveWithChief, Unsaved
 from tfonline.actions.unread import make_say_unread
+from tfonline.actions.watch_drift import WatchDrift, compared_values
 from tfonline.beginning import Beginning
 from tfonline.cluster.job import Job, rejected_name
 from tfonline.config import Config
@@ -130,6 +132,7 @@ def make_all(
     closing.callback(writer.close)
     closing.callback(run.journal.close)
     limits = {"rejected.jsonl": config.features.rejected_max_bytes, "loss.log": None}
+    limits |= {"drift.jsonl": None} if reporting.drift_rows else {}
     limits |= {"predictions.bin": None} if reporting.save_predictions else {}
     others = [rejected_name(i) for i in range(1, len(job.cluster.workers))] if job else []
     files = closing.enter_context(_side_files(keeping.model_dir, run.lengths.by_name, limits, others))
@@ -159,9 +162,12 @@ def make_all(
     of_vocabulary = make_vocabulary_scalars(learner, console)
 
     def more() -> Scalars:
-        return times.scalars() | of_vocabulary() | (publisher.scalars() if publisher else {})
+        return times.scalars() | of_vocabulary() | run.by_value.scalars() | (publisher.scalars() if publisher else {})
 
-    report = Report(reports, position, run.metrics, run.plan, console, keeping.model_dir, more)
+    def also() -> dict[str, Any]:
+        return {"drift": run.drift.summary(), "metrics_by": run.by_value.summary()}
+
+    report = Report(reports, position, run.metrics, run.plan, console, keeping.model_dir, more, also)
     cadence = Every(steps=keeping.checkpoint_every_steps, secs=keeping.checkpoint_secs)
     cadence.done(position.step)
 
@@ -177,6 +183,12 @@ def make_all(
         facts = make_facts(config, schema, run, times, latest, publisher, restarts)
         monitor.metrics.facts, monitor.health.tally = facts, facts.tally
         tally = [facts.tally]
+    drift, by_value, watching = run.drift, run.by_value, []
+    if drift.rows:
+        watching.append(WatchDrift(drift, compared_values(schema), position, console, files["drift.jsonl"], writer))
+    if by_value.column:
+        text = make_text(features.parse, by_value.column)
+        watching.append(CountByValue(by_value, compared_values(schema, (by_value.column,)), text))
     predictions, every = files.get("predictions.bin"), reporting.loss_log_every_steps
     actions.begin(
         [
@@ -185,6 +197,7 @@ def make_all(
             Count(position, run.metrics, run.plan.planned, failures.not_finite, writer, files["loss.log"], every, predictions),
             make_say_unread(console),
             *tally,
+            *watching,
             times,
             save,
             *([Publish(publisher, stop)] if publisher else []),

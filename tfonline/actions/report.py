@@ -42,6 +42,7 @@ class Report:
       console: shows progress.
       model_dir: gets summary.json.
       more: further numbers to tell.
+      also: what else the summary holds, by name; what is empty is left out.
     """
 
     def __init__(
@@ -53,9 +54,11 @@ class Report:
         console: Console,
         model_dir: str,
         more: Callable[[], Scalars] = dict,
+        also: Callable[[], dict[str, Any]] = dict,
     ):
         self._reports, self._position, self._metrics, self._stream = reports, position, metrics, stream
         self._console, self._folder, self._more = console, pathlib.Path(model_dir), more
+        self._also = also
         self._began, self._rows_at_start = time.monotonic(), position.rows
         self._rows_before_window = self._rows_done
         self._first_step = self._last_step = None  # when it was done, and the rows by then
@@ -89,7 +92,7 @@ class Report:
         run = Run(ended, position.rows - self._rows_at_start, now - self._began, timed, int(self._rows_left(None)))
         of_vocabulary = {name: value for name, value in scalars.items() if name.startswith(_VOCABULARY)}
         vocabulary = {name.removeprefix(_VOCABULARY): value for name, value in of_vocabulary.items()}
-        summary = make_summary(run, position, self._metrics, checkpoint, vocabulary)
+        summary = make_summary(run, position, self._metrics, checkpoint, {"vocabulary": vocabulary, **self._also()})
         (self._folder / "summary.json").write_text(json.dumps(summary, indent=2, allow_nan=False) + "\n")
         self._console.close()
         tensorboard = pathlib.Path(sys.executable).with_name("tensorboard")

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from tfonline.features.parse import Place
+from tfonline.features.parse import Fields, Place
 from tfonline.stream.raw import Origin
 
 
@@ -91,6 +91,8 @@ class Element(NamedTuple):
       rejected: those of them that were refused.
       fingerprint: int64 [], the sum of the row fingerprints of the good rows, wrapping around.
       message: string [b], the rows as they came, without padding; where a message has many rows, the messages that they are of.
+      fields: typed values of the rows, and why they were refused, without padding: row i is at place i of the batch. Of several
+        workers each has those of its own rows; the first worker's rows are the batch's first ones.
       window: int64 [], the window's number; -1 for a tick.
       last: bool [], the window ends here; such an element holds no rows.
     """
@@ -99,5 +101,6 @@ class Element(NamedTuple):
     rejected: Rejected
     fingerprint: tf.Tensor
     message: tf.Tensor
+    fields: Fields
     window: tf.Tensor
     last: tf.Tensor

@@ -73,6 +73,19 @@ class Parse:
                 values[name] = kind.parse(tf.gather(text, places, axis=1), [columns[i] for i in places])
         return Fields(values, reason)
 
+    def text(self, message: bytes, name: str) -> str:
+        """What a message holds in the column `name`, or its default: of a message that is one row, which was not refused."""
+        columns = self.schema.columns
+        place = self.schema.names.index(name)
+        column = columns[place]
+        if self.form.many:
+            texts, places = coded.decode(self.form, tf.constant([message]), columns).texts[column.kind]
+            of_kind = self.schema.of_kind(column.kind).index(name)
+            text = texts[of_kind][int(places[of_kind, 0])]
+        else:
+            text = self.form.decode(tf.constant([message]), columns)[0][0, place]
+        return text.numpy().decode(errors="replace") or column.default_text
+
 
 def _of_coded(rows: coded.Coded, columns: Sequence[Column]) -> Fields:
     """Typed values of rows of which each column has its distinct texts: those are parsed, and rows get them by their places."""

@@ -176,18 +176,22 @@ def make_batches(raw: tf.data.Dataset, features: Features, batch_size: int) -> t
     @tf.autograph.experimental.do_not_convert  # nothing here needs converting, which takes a second
     def of_messages(raw_batch: RawBatch, window, last) -> Element:
         message, tombstone, origin = raw_batch
-        row = features(message)
+        fields = features.parse(message)
         # To a format it is an empty message, which may even be a row.
-        row = row._replace(reason=tf.where(tombstone, REASONS.index("tombstone"), row.reason))
+        fields = fields._replace(reason=tf.where(tombstone, REASONS.index("tombstone"), fields.reason))
+        row = features.of_fields(fields)
         refused, fingerprints = Rejected(origin, row.reason, message), row_fingerprints(message, origin.partition, origin.offset)
-        return Element(*_padded(row, refused, fingerprints, (), features.spec, batch_size), message, window, last)
+        batch, rejected, fingerprint = _padded(row, refused, fingerprints, (), features.spec, batch_size)
+        return Element(batch, rejected, fingerprint, message, fields, window, last)
 
     @tf.autograph.experimental.do_not_convert
     def of_pieces(piece: Piece) -> Element:
         rows, message, window, last = piece
-        row, place = features.of_fields(Fields(rows.values, rows.reason)), rows.place
+        fields, place = Fields(rows.values, rows.reason), rows.place
+        row = features.of_fields(fields)
         refused = Rejected(rows.origin, row.reason, rows.alone, place.row)
-        return Element(*_padded(row, refused, rows.fingerprint, place, features.spec, batch_size), message, window, last)
+        batch, rejected, fingerprint = _padded(row, refused, rows.fingerprint, place, features.spec, batch_size)
+        return Element(batch, rejected, fingerprint, message, fields, window, last)
 
     # Threads of its own: a read that waits for the broker, inside C++, must not keep the train step or a save from running.
     options = tf.data.Options()

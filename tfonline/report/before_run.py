@@ -6,16 +6,20 @@ Imports no TensorFlow.
 import json
 import pathlib
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tfonline import folders
 from tfonline.capacity import check_room, needs
 from tfonline.cluster.members import Cluster
+from tfonline.flags import wrong
 from tfonline.keep.contract import ONLY_A_NEW_MODEL
 from tfonline.model.sizes import Sizes
 from tfonline.report.console import Console
 from tfonline.settings.keeping import KeepingSettings, ServingSettings
 from tfonline.settings.learning import LearningSettings
+
+if TYPE_CHECKING:
+    from tfonline.features.schema import Schema
 
 
 def say_what_changed(path: pathlib.Path, flags: Mapping[str, Any], console: Console) -> None:
@@ -33,6 +37,13 @@ def say_what_changed(path: pathlib.Path, flags: Mapping[str, Any], console: Cons
     ]
     if changed:
         console.say("changed since the last run: " + ", ".join(changed), "changed")
+
+
+def check_metrics_by(schema: "Schema", name: str) -> None:
+    """Raises UserError where --metrics_by names no column of kind category (exit 64)."""
+    known = schema.of_kind("category")
+    if name and name not in known:
+        raise wrong(f"--metrics_by={name} is no column of kind category. Expected is one of {', '.join(known) or 'none'}.")
 
 
 def check_machine(keeping: KeepingSettings, serving: ServingSettings, sizes: Sizes, strategy: Any, cluster: Cluster | None) -> str:

@@ -18,11 +18,13 @@ _IS_IT_FED: _Charts = {
     "time that a backlog still takes, s": ["stream/secs_left"],
 }
 _WHAT_WENT_WRONG: _Charts = {
+    "drift of the model: 8 is an alarm": ["drift/model_.*"],
     "rows refused": ["stream/rejected_rows"],
     "offsets passed over: by --lag_policy, lost by retention, by --skip_window": ["unread_rows/.*"],
     "loss of the last step, l2 with it: wide and deep side": ["train/.*_loss"],
 }
 _COLUMNS: _Charts = {
+    "drift: how unlike the first rows the newest are (PSI), a column": ["drift/psi_.*"],
     "share of missing values, a column": ["values/missing_.*"],
     "share of values that the dictionaries do not hold, or without a row, a column": ["values/unknown_.*"],
     "rows of the vocabulary in use, their share": ["vocabulary/load"],

@@ -1,5 +1,6 @@
 """The table at a run's end."""
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from tfonline.evaluate.progressive import ProgressiveMetrics, without_nan
@@ -25,7 +26,7 @@ class Run(NamedTuple):
 
 
 def make_summary(
-    run: Run, position: Any, metrics: ProgressiveMetrics, checkpoint: str, vocabulary: dict[str, float] | None = None
+    run: Run, position: Any, metrics: ProgressiveMetrics, checkpoint: str, also: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
     """What `summary.json` holds.
 
@@ -34,7 +35,7 @@ def make_summary(
       position: where the model is (state.Position).
       metrics: of its rows.
       checkpoint: the path of the newest one.
-      vocabulary: how full it is, where values come with the stream, see report.vocabulary.
+      also: what else there is to tell, by name, such as how full the vocabulary is; what is empty is left out.
     """
     (since, rows_then), (until, rows_by_then) = run.timed
     timed_rows, timed_secs = rows_by_then - rows_then, until - since
@@ -55,7 +56,7 @@ def make_summary(
         "next": position.next,
         "fingerprint": f"{position.fingerprint:016x}",
         "checkpoint": checkpoint,
-        **({"vocabulary": vocabulary} if vocabulary else {}),
+        **{name: of for name, of in (also or {}).items() if of},
         "running": without_nan(metrics.report("running")),
         "total": without_nan(metrics.report("total")),
     }
@@ -82,6 +83,10 @@ def summary_table(summary: dict[str, Any]) -> str:
     if of := summary.get("vocabulary"):
         changes = f"{of['admitted']:,.0f} admitted, {of['reused']:,.0f} to another's row; {of['refused']:,.0f} times none was free"
         counts.insert(-1, ("vocabulary", f"{of['rows_in_use']:,.0f} rows in use, {of['load']:.1%}; {changes}"))
+    if of := summary.get("drift"):
+        now = [*of["columns"], *(["the model"] if of["model"] or of["model_for"] else [])]
+        told = f"{of['told']:,} times told; now of " + (", ".join(now) if now else "nothing")
+        counts.insert(-1, ("drift", told))
     metrics = [
         ("auc", ".4f"),
         ("log_loss", ".4f"),

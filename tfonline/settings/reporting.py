@@ -8,6 +8,8 @@ from tfonline.report.console import FORMATS
 
 _LARGEST_PORT = 65_535
 
+_LEAST_DRIFT_ROWS = 1000
+
 
 @dataclasses.dataclass(frozen=True)
 class ReportingSettings:
@@ -27,6 +29,11 @@ class ReportingSettings:
                              "network that only those reach who may know.")
     save_predictions: bool = flag(False, "Write partition, offset, label and logit of each trained row to "
                                   "predictions.bin, as scored before it was learned from.")
+    drift_rows: int = flag(10_000, "Every so many rows, what the columns hold is compared with what they held in the model's "
+                           "first so many rows, and in blocks of a tenth of them the scores with the labels. 0: never.",
+                           lower=0)
+    drift_psi: float = flag(0.25, "A population stability index (PSI) of a column above this is told as drift.", lower=0)
+    metrics_by: str = flag("", "A column of kind category: metrics of its largest values, and the AUC within values (GAUC).")
     dry_run: bool = flag(False, "Check flags, files, broker, topic, first rows, memory, disk and checkpoint, "
                          "print what a run would start from, and train nothing.")
     # fmt: on
@@ -37,3 +44,7 @@ class ReportingSettings:
             raise wrong(f"--monitor_port={self.monitor_port} is too large. Expected at most {_LARGEST_PORT}.")
         if not self.monitor_host:
             raise wrong("--monitor_host is empty. Give an address, such as 127.0.0.1.")
+        if 0 < self.drift_rows < _LEAST_DRIFT_ROWS:
+            raise wrong(
+                f"--drift_rows={self.drift_rows} is too small: chance looks like drift. Use 0, or at least {_LEAST_DRIFT_ROWS}."
+            )

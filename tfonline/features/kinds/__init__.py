@@ -38,6 +38,7 @@ from tfonline.features.kinds.time import Time
 from tfonline.features.kinds.weight import Weight
 
 if TYPE_CHECKING:
+    import numpy as np
     import tensorflow as tf
 
     from tfonline.features.dictionaries import Dictionaries
@@ -96,6 +97,19 @@ class FeatureKind(Kind, Protocol):
         Returns:
           values: typed, as `parse` gives them.
           taken: bool [b, k], whether the kind takes it; a row with one that it does not take is refused for `reason`.
+        """
+
+    def compared(self, values: Any, rows: "slice | np.ndarray", columns: Sequence[Column]) -> "np.ndarray":
+        """What is compared of some rows, to see whether columns are filled as they were.
+
+        Args:
+          values: typed, of all rows.
+          rows: which of them.
+          columns: of the kind, in order.
+
+        Returns:
+          [rows, k]. Keys, int64 and -1 where missing, of values that have no order; else numbers, float64 and NaN where missing.
+          Where no value comes again, as with moments, all that are there are 0.
         """
 
     def make_op(self, columns: Sequence[Column], dictionaries: "Dictionaries", first_id: int, options: "Options") -> "Op":

@@ -9,6 +9,7 @@ from tfonline.features.column import ANY_TEXT, Texts, ValueColumn
 from tfonline.features.kinds.category import Category, CategoryColumn
 
 if TYPE_CHECKING:
+    import numpy as np
     import tensorflow as tf
 
     from tfonline.features.dictionaries import Dictionaries
@@ -72,6 +73,17 @@ class Categories(Category):
         import tensorflow as tf
 
         return given, tf.fill(tf.shape(given), True)
+
+    def compared(self, values: "tf.Tensor", rows: "slice | np.ndarray", columns: "Sequence[CategoriesColumn]") -> "np.ndarray":
+        """See FeatureKind. Of a list it is how many values it has."""
+        import numpy as np
+
+        separators = [column.separator.encode() for column in columns]
+        lengths = [
+            [len(list(filter(None, text.split(by)))) if text else np.nan for text, by in zip(row, separators, strict=True)]
+            for row in values.numpy()[rows].tolist()
+        ]
+        return np.array(lengths, np.float64).reshape(-1, len(columns))
 
     def make_op(
         self, columns: "Sequence[CategoriesColumn]", dictionaries: "Dictionaries", first_id: int, options: "Options"

@@ -8,6 +8,7 @@ import pydantic
 from tfonline.features.column import ANY_TEXT, Texts, ValueColumn
 
 if TYPE_CHECKING:
+    import numpy as np
     import tensorflow as tf
 
     from tfonline.features.dictionaries import Dictionaries
@@ -77,6 +78,12 @@ class Category:
         import tensorflow as tf
 
         return hashed(given), tf.fill(tf.shape(given), True)
+
+    def compared(self, values: Hashed, rows: "slice | np.ndarray", columns: "Sequence[CategoryColumn]") -> "np.ndarray":
+        """See FeatureKind."""
+        import numpy as np
+
+        return np.where(values.missing.numpy()[rows], -1, values.number.numpy()[rows])
 
     def make_op(
         self, columns: "Sequence[CategoryColumn]", dictionaries: "Dictionaries", first_id: int, options: "Options"

@@ -8,6 +8,7 @@ from tfonline.features.column import Texts, ValueColumn
 from tfonline.features.spec import Input
 
 if TYPE_CHECKING:
+    import numpy as np
     import tensorflow as tf
 
     from tfonline.features.dictionaries import Dictionaries
@@ -69,6 +70,12 @@ class Integer:
         nan = tf.math.is_nan(given)
         whole = tf.equal(given, tf.floor(given)) & (tf.abs(given) < _LARGEST)
         return Integers(tf.cast(tf.where(whole, given, tf.zeros_like(given)), tf.int64), ~whole), nan | whole
+
+    def compared(self, values: Integers, rows: "slice | np.ndarray", columns: "Sequence[IntegerColumn]") -> "np.ndarray":
+        """See FeatureKind."""
+        import numpy as np
+
+        return np.where(values.missing.numpy()[rows], np.nan, values.number.numpy()[rows].astype(np.float64))
 
     def make_op(
         self, columns: "Sequence[IntegerColumn]", dictionaries: "Dictionaries", first_id: int, options: "Options"

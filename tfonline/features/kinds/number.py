@@ -11,6 +11,7 @@ import pydantic
 from tfonline.features.column import Texts, ValueColumn
 
 if TYPE_CHECKING:
+    import numpy as np
     import tensorflow as tf
 
     from tfonline.features.dictionaries import Dictionaries
@@ -91,6 +92,12 @@ class Number:
 
         taken = tf.abs(given) < _LARGEST
         return Numbers(tf.where(taken, given, tf.zeros_like(given)), ~taken), tf.math.is_nan(given) | taken
+
+    def compared(self, values: Numbers, rows: "slice | np.ndarray", columns: "Sequence[NumberColumn]") -> "np.ndarray":
+        """See FeatureKind."""
+        import numpy as np
+
+        return np.where(values.missing.numpy()[rows], np.nan, values.number.numpy()[rows])
 
     def make_op(
         self, columns: "Sequence[NumberColumn]", dictionaries: "Dictionaries", first_id: int, options: "Options"

@@ -8,6 +8,7 @@ import pydantic
 from tfonline.features.column import Texts, ValueColumn
 
 if TYPE_CHECKING:
+    import numpy as np
     import tensorflow as tf
 
     from tfonline.features.dictionaries import Dictionaries
@@ -94,6 +95,12 @@ class Time:
         of_columns = [tf.strings.regex_full_match(given[:, i], self.texts(c).pattern) for i, c in enumerate(columns)]
         taken = tf.stack(of_columns, axis=1)
         return self.parse(tf.where(taken, given, ""), columns), taken
+
+    def compared(self, values: Times, rows: "slice | np.ndarray", columns: "Sequence[TimeColumn]") -> "np.ndarray":
+        """See FeatureKind."""
+        import numpy as np
+
+        return np.where(values.missing.numpy()[rows], np.nan, 0.0)
 
     def make_op(self, columns: "Sequence[TimeColumn]", dictionaries: "Dictionaries", first_id: int, options: "Options") -> "TimeOp":
         """See FeatureKind."""

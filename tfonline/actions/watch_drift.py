@@ -1,0 +1,84 @@
+"""Watches for drift: of what columns hold, and of how true scores are; says it, and writes it down, once an episode."""
+
+import json
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tfonline.evaluate.drift import Drift
+from tfonline.evaluate.input_drift import Errors
+from tfonline.events import Event, Rows, Seen
+from tfonline.report.console import Console
+from tfonline.report.files import SideFile
+from tfonline.report.writers import Writer
+from tfonline.state import Position
+
+if TYPE_CHECKING:
+    from tfonline.features.parse import Fields
+    from tfonline.features.schema import Schema
+
+Compared = Callable[["Fields", np.ndarray], Mapping[str, np.ndarray]]
+
+
+class WatchDrift:
+    """An action, behind the one that counts. Of several workers it is the chief's, which sees the columns of its own rows alone.
+
+    Args:
+      drift: what is known of it.
+      compared: the values of some rows by column, see `compared_values`.
+      position: where the model is.
+      console: where lines go.
+      file: gets a line of JSON where an episode begins or ends.
+      writer: gets the numbers of each window.
+    """
+
+    def __init__(
+        self, drift: Drift, compared: Compared, position: Position, console: Console, file: SideFile, writer: Writer | None = None
+    ):
+        self._drift, self._compared, self._position = drift, compared, position
+        self._console, self._file, self._writer = console, file, writer
+
+    def __call__(self, event: Event, seen: Seen | None) -> None:
+        """Raises nothing."""
+        if not isinstance(event, Rows) or not seen:
+            return
+        inputs, windows, found = self._drift.inputs, self._drift.inputs.windows, []
+        for i in seen.steps:
+            found += self._drift.model.add(seen.logits[i][seen.valid[i]], seen.labels[i][seen.valid[i]])
+        fields = event.element.fields
+        good = np.flatnonzero(fields.reason.numpy() == 0)
+        if len(good):
+            logits, labels = seen.logits.ravel(), seen.labels.ravel()
+            sample = [good[places] for places in inputs.take(len(good))]
+            of_sample = [(self._compared(fields, rows), Errors.of(logits[rows], labels[rows])) for rows in sample]
+            found += inputs.add(len(good), of_sample)
+        for finding in found:
+            self._drift.told += finding.begins
+            self._console.say(f"{'warning: ' if finding.begins else ''}{finding.text}")
+            line = {"rows": self._position.rows, "about": finding.about, "begins": finding.begins, **finding.numbers}
+            self._file.write(json.dumps({**line, "text": finding.text}, ensure_ascii=False).encode() + b"\n")
+        if self._writer and (found or inputs.windows > windows):
+            self._writer.write(self._position.step, self._drift.scalars())
+
+
+def compared_values(schema: "Schema", names: tuple[str, ...] = ()) -> Compared:
+    """What gives the values of some rows by column, as input_drift.Bins.of has them.
+
+    Args:
+      schema: the columns.
+      names: those that are wanted; (): all that are features.
+    """
+    from tfonline.features.kinds import feature_kinds
+
+    kinds = [(kind, schema.columns_of(kind.name)) for kind in feature_kinds()]
+    wanted = [(kind, columns) for kind, columns in kinds if any(not names or c.name in names for c in columns)]
+
+    def compared(fields: "Fields", rows: np.ndarray) -> dict[str, Any]:
+        values = {}
+        for kind, columns in wanted:
+            array = kind.compared(fields.values[kind.name], rows, columns)
+            values |= {column.name: array[:, i] for i, column in enumerate(columns)}
+        return values
+
+    return compared
