@@ -68,7 +68,7 @@ def _swap(one: str, other: str) -> Fault:
     return fault
 
 
-# By name: the fault, and what has to be told of it: a column's drift, the model's, or either.
+# By name: the fault, and of what drift has to be told: a column's or the model's; '' where nothing is.
 _FAULTS: dict[str, tuple[Fault, str]] = {
     "nothing": (lambda rows, at, rng: None, ""),
     "flip_C9_1": (_flip("C9", 1), "model"),
@@ -79,6 +79,7 @@ _FAULTS: dict[str, tuple[Fault, str]] = {
     "renamed_C14": (_change("C14", lambda text, x: text and f"v2-{text}"), "C14"),
     "scaled_I5": (_change("I5", lambda text, x: text and str(int(text) * 10)), "I5"),
     "swapped_C5_C8": (_swap("C5", "C8"), "C5"),
+    "permuted_C14": (_permute(_SCHEMA.names.index("C14")), ""),  # too little for the scores of all rows
     "permuted_all": (_permute(*_COLUMNS), "model"),
 }
 

@@ -112,7 +112,7 @@ def test_a_data_set_may_have_columns_of_one_kind_alone(numeric, scaled_fields):
 def test_shapes_are_static(features):
     source = MemorySource([good_rows(1)])
     raw = make_raw_batches([], source, BATCH_SIZE)
-    batch, rejected, fingerprint, message, window, last = make_batches(raw, features, BATCH_SIZE).element_spec
+    batch, rejected, fingerprint, message, fields, window, last = make_batches(raw, features, BATCH_SIZE).element_spec
     assert tf.nest.map_structure(lambda spec: (spec.dtype, *spec.shape.as_list()), batch) == Batch(
         label={"label": (tf.float32, 4)},
         weight=(tf.float32, 4),
@@ -121,6 +121,9 @@ def test_shapes_are_static(features):
         origin=Origin((tf.int32, 4), (tf.int64, 4), (tf.int64, 4)),
     )
     assert [spec.shape.as_list() for spec in tf.nest.flatten(rejected)] == [[None]] * 5
+    assert fields.reason.shape.as_list() == [None]
+    shapes = {name: {tuple(spec.shape.as_list()) for spec in tf.nest.flatten(of)} for name, of in fields.values.items()}
+    assert shapes == {"label": {(None, 1)}, "integer": {(None, 2)}, "category": {(None, 2)}}
     assert [(spec.shape.as_list(), spec.dtype) for spec in (fingerprint, message, window, last)] == [
         ([], tf.int64), ([None], tf.string), ([], tf.int64), ([], tf.bool),
     ]  # fmt: skip
