@@ -9,6 +9,8 @@ import os
 import pytest
 from hypothesis import HealthCheck, settings
 
+import tfonline  # noqa: F401 - before TensorFlow: it says whether that takes oneDNN, and so what the last bits of products are
+
 # No test depends on how fast the machine is: by default Hypothesis fails an example that takes more than 200 ms.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")

@@ -59,7 +59,7 @@ def wait_for_window(trainer, number):
     trainer.wait_until(lambda phase, window, step: window >= number, SECS, f"window {number}")
 
 
-def test_killed_and_resumed_it_is_the_model_of_one_process_and_no_process_is_left(begin, tmp_path):
+def test_killed_and_resumed_it_is_the_model_of_one_process_and_no_process_is_left(begin, start, settings, tmp_path):
     trainer = begin()
     wait_for_window(trainer, 5)
     readers = readers_of(trainer)
@@ -67,9 +67,8 @@ def test_killed_and_resumed_it_is_the_model_of_one_process_and_no_process_is_lef
     trainer.kill()
     wait_until_gone(readers)
     assert begin(stop_at="latest").exit_code(SECS) == 0, (tmp_path / "log").read_text()
-    # In a process of its own, too: in this one the last bits of sums may be others.
     other = {"model_dir": str(tmp_path / "other"), "reader_processes": 0, "reader": "consumer"}
-    assert begin(stop_at="latest", **other).exit_code(SECS) == 0
+    assert start(**{**settings, **other})["rows"] == 3000
     (tensors, state), (other_tensors, other_state) = saved(tmp_path / "model"), saved(tmp_path / "other")
     assert {n: np.asarray(t).tobytes() for n, t in tensors.items()} == {
         n: np.asarray(t).tobytes() for n, t in other_tensors.items()
