@@ -61,16 +61,15 @@ class Messages:
             for line, number in zip(part.lines, part.numbers, strict=True):
                 try:
                     fields = _fields(line)
-                    value = self._form.encode(fields, self._columns) if self.together == 1 else self._checked(fields)
+                    if self._form.many:
+                        self._form.check(fields, self._columns)
+                    else:
+                        value = self._form.encode(fields, self._columns)
                     texts.append(fields)
                 except ValueError as e:
                     refuse(f"{rows.source}, line {number}: {e}")
             if texts:
                 yield Message(self._key, value or self._form.encode_rows(texts, self._columns), len(texts))
-
-    def _checked(self, fields: list[str]) -> None:
-        """Raises ValueError where the row cannot be written."""
-        self._form.check(fields, self._columns)
 
 
 def messages_of(args: argparse.Namespace, plain_columns: str) -> Messages:

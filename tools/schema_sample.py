@@ -158,7 +158,7 @@ def messages_of_topic(link: Connection, topic: str, num_rows: int, form: str = "
     """
     if form and find(form).many:
         few = messages_of_topic(link, topic, min(num_rows, _MESSAGES_OF_MANY))
-        rows = (m._replace(value=row) for m in few for row in (find(form).each(m.value) if m.value else [m.value]))
+        rows = (m._replace(value=row) for m in few for row in (find(form).alone(m.value) if m.value else [m.value]))
         return list(itertools.islice(rows, num_rows))
     from tfonline.stream.broker import KafkaTopic
 

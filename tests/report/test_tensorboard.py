@@ -285,7 +285,7 @@ MESSAGES = [b"1\t3\t\ta\tx", b"0\t\t\tb\tx", b"0\t5\t\tc\t", b"1\t5\t8\td\ty", b
 def test_shares_of_missing_and_of_unknown_values(numeric, oov_buckets):
     features = Features(SMALL_SCHEMA, DICTIONARIES, numeric, oov_buckets=oov_buckets)
     shares = ColumnShares(features)
-    assert shares(tf.constant(MESSAGES)) == {
+    assert shares(features.parse(tf.constant(MESSAGES))) == {
         "values/missing_I1": 0.25,
         "values/missing_I2": 0.75,
         "values/missing_C1": 0.0,
@@ -293,14 +293,14 @@ def test_shares_of_missing_and_of_unknown_values(numeric, oov_buckets):
         "values/unknown_C1": 0.5,
         "values/unknown_C2": 0.25,
     }
-    assert shares(tf.constant([b"no row", b""])) == {}
-    assert shares(tf.constant([], tf.string)) == {}
+    assert shares(features.parse(tf.constant([b"no row", b""]))) == {}
+    assert shares(features.parse(tf.constant([], tf.string))) == {}
 
 
 def test_of_many_rows_a_sample_is_looked_at_all_over_them():
     features = Features(SMALL_SCHEMA, DICTIONARIES, "bucket")
     shares = ColumnShares(features)
     rows = [b"0\t\t\ta\tx"] * 3000 + [b"0\t1\t\ta\tx"] * 3000
-    found = shares(tf.constant(rows))
+    found = shares(features.parse(tf.constant(rows)))
     assert (found["values/missing_I1"], found["values/missing_I2"]) == (0.5, 1.0)
     assert not any(math.isnan(share) for share in found.values())

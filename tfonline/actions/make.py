@@ -178,12 +178,11 @@ def make_all(
         run.checkpoints, unsaved, position, run.journal, (lambda: job.rounds.save) if job else due, cadence.done, actions,
         stop.saving, console, status, keeping.drain_secs,
     )  # fmt: skip
-    tally = []
+    drift, by_value, watching = run.drift, run.by_value, []
     if monitor:
         facts = make_facts(config, schema, run, times, latest, publisher, restarts)
         monitor.metrics.facts, monitor.health.tally = facts, facts.tally
-        tally = [facts.tally]
-    drift, by_value, watching = run.drift, run.by_value, []
+        watching.append(facts.tally)
     if drift.rows:
         watching.append(WatchDrift(drift, compared_values(schema), position, console, files["drift.jsonl"], writer))
     if by_value.column:
@@ -196,7 +195,6 @@ def make_all(
             make_note(position, run.lengths, files, lambda: run.plan.stop_at, of_all_workers),
             Count(position, run.metrics, run.plan.planned, failures.not_finite, writer, files["loss.log"], every, predictions),
             make_say_unread(console),
-            *tally,
             *watching,
             times,
             save,

@@ -68,7 +68,7 @@ class Report:
         """Raises nothing."""
         match event:
             case Rows(element=element):
-                self._reports.rows_came(element.message)
+                self._reports.rows_came(element.fields)
                 if seen:
                     self._note(seen)
                 self._report()

@@ -100,7 +100,7 @@ def _parsed(raw: RawBatch, parse: Parse) -> Parsed:
     refused = tf.where(reason > 0)[:, 0]
 
     def alone() -> tf.Tensor:
-        found = rows_alone(parse.form, tf.gather(message, tf.gather(place.message, refused)), tf.gather(place.row, refused))
+        found = rows_alone(parse.form, message, tf.gather(place.message, refused), tf.gather(place.row, refused))
         return tf.tensor_scatter_nd_update(tf.fill(tf.shape(reason), ""), refused[:, None], found)
 
     of_rows = tf.nest.map_structure(lambda t: tf.gather(t, place.message), origin)

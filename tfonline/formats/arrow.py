@@ -88,17 +88,16 @@ class Arrow(ByPython):
         found = [(lines[of[0]], reason[of[0]]) if len(of) == 1 else (b"", not_one) for of in places]
         return [line for line, _ in found], [0 if not m else why for (_, why), m in zip(found, messages, strict=True)]
 
+    def alone(self, message: bytes, rows: Sequence[int] | None = None) -> list[bytes]:
+        """Messages of one row each, of those rows of a message, None: of all. What cannot be read is itself for each of them."""
+        from tfonline.formats.arrow_reader import alone
+
+        return alone(message, rows)
+
     def one(self, message: bytes, row: int) -> bytes:
-        """The message of one row of a message; of one that cannot be read, the message itself."""
-        from tfonline.formats.arrow_reader import one
-
-        return one(message, row)
-
-    def each(self, message: bytes) -> list[bytes]:
-        """The messages of each row of a message; of one that cannot be read, the message itself."""
-        from tfonline.formats.arrow_reader import each
-
-        return each(message)
+        """The message of one row of a message, see `alone`."""
+        [found] = self.alone(message, [row])
+        return found
 
     def texts(self, message: bytes, columns: "Sequence[Column]") -> list[str]:
         """See Format."""

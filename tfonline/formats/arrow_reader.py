@@ -52,23 +52,13 @@ def read(messages: Sequence[bytes], columns: "Sequence[Column]", numbers: Collec
     return rows.of_columns(columns, numbers)
 
 
-def one(message: bytes, row: int) -> bytes:
-    """See Arrow.one."""
-    try:
-        batches = batches_of(message)
-    except Refused:
-        return message
-    table = pa.Table.from_batches(batches).slice(row, 1)
-    return _alone(table) if table.num_rows else message
-
-
-def each(message: bytes) -> list[bytes]:
-    """See Arrow.each."""
+def alone(message: bytes, rows: Sequence[int] | None) -> list[bytes]:
+    """See Arrow.alone."""
     try:
         table = pa.Table.from_batches(batches_of(message))
-    except (Refused, pa.ArrowInvalid):
-        return [message]
-    return [_alone(table.slice(row, 1)) for row in range(table.num_rows)]
+    except (Refused, pa.ArrowInvalid):  # what it is not, or a stream without a batch
+        return [message] * (1 if rows is None else len(rows))
+    return [_alone(table.slice(row, 1)) for row in (range(table.num_rows) if rows is None else rows)]
 
 
 def _alone(row: pa.Table) -> bytes:

@@ -1,8 +1,9 @@
 """Formats that Python decodes, message by message, before the graph's own checks. Imports no TensorFlow until it decodes."""
 
 import abc
+import contextlib
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tfonline.formats.reasons import REASONS
@@ -121,11 +122,18 @@ def _of_arrays(form: ByPython, columns: "tuple[Column, ...]") -> "Callable[[np.n
     import numpy as np
 
     def rows(messages: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        try:
+        with keeping_error(form):
             made, reasons = form.canonical(messages.tolist(), columns)
-        except Exception as error:
-            form.error = form.error or error
-            raise
         return np.array(made, object), np.array(reasons, np.int32)
 
     return rows
+
+
+@contextlib.contextmanager
+def keeping_error(form: ByPython) -> Iterator[None]:
+    """Keeps the first error that is raised within, see ByPython.error."""
+    try:
+        yield
+    except Exception as error:
+        form.error = form.error or error
+        raise

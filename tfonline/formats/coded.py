@@ -1,5 +1,7 @@
 """Messages of many rows, as the graph gets them: each column's distinct texts, and of each row the number of its text."""
 
+import itertools
+import operator
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -8,6 +10,7 @@ import tensorflow as tf
 
 from tfonline.features.kinds import KINDS
 from tfonline.formats.arrow import Arrow
+from tfonline.formats.by_python import keeping_error
 from tfonline.string_tensor import serialized
 
 if TYPE_CHECKING:
@@ -59,25 +62,32 @@ def decode(form: Arrow, message: tf.Tensor, columns: "Sequence[Column]") -> Code
     return Coded(texts, found, reason, of_message, row)
 
 
-def rows_alone(form: Arrow, message: tf.Tensor, row: tf.Tensor) -> tf.Tensor:
-    """Messages of one row each, string [k], of the row with the number `row`, int32 [k], in each of `message`, string [k]."""
+def rows_alone(form: Arrow, message: tf.Tensor, of_message: tf.Tensor, row: tf.Tensor) -> tf.Tensor:
+    """Messages of one row each, string [k].
+
+    Args:
+      form: the format.
+      message: string [m].
+      of_message: int32 [k], the place of each row's message among them; rows of one message stand together.
+      row: int32 [k], the number of each row in its message.
+    """
     plain = tf.autograph.experimental.do_not_convert
 
-    def alone(messages: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        return np.array([form.one(m, r) for m, r in zip(messages.tolist(), rows.tolist(), strict=True)], object)
+    def alone(messages: np.ndarray, of_message: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        found = []
+        for number, places in itertools.groupby(zip(of_message.tolist(), rows.tolist(), strict=True), operator.itemgetter(0)):
+            found += form.alone(messages[number], [row for _, row in places])
+        return np.array(found, object)
 
-    return tf.reshape(tf.numpy_function(plain(alone), [message, row], tf.string, stateful=False), tf.shape(row))
+    return tf.reshape(tf.numpy_function(plain(alone), [message, of_message, row], tf.string, stateful=False), tf.shape(row))
 
 
 def _of_arrays(form: Arrow, columns: "Sequence[Column]", numbers: Sequence[str]) -> Callable[[np.ndarray], tuple]:
     def read(messages: np.ndarray) -> tuple:
-        try:
+        with keeping_error(form):
             rows = form.read(messages.tolist(), columns, numbers)
             text = np.empty((), object)
             text[()] = serialized(*_texts(rows.distinct, rows.first))
-        except Exception as error:
-            form.error = form.error or error
-            raise
         of_numbers = (array for kind in numbers for array in rows.numbers[kind])
         # Behind '', the first text of each column.
         return text, np.diff(rows.first) + 1, rows.place, rows.reason, rows.message, rows.row, *of_numbers

@@ -13,7 +13,7 @@ _MOST_ROWS = 2000
 
 
 class ColumnShares:
-    """Looks at a sample of rows, parsed as the trainer parses them.
+    """Looks at a sample of rows, as the trainer has parsed them.
 
     Args:
       features: the trainer's.
@@ -23,16 +23,15 @@ class ColumnShares:
     def __init__(self, features: Features, vocabulary: Vocabulary | None = None):
         self._features, self._vocabulary = features, vocabulary
 
-    def __call__(self, message: tf.Tensor) -> Scalars:
-        """Shares from 0 to 1 of the good rows of `message`, string [b]; none where no row is good.
+    def __call__(self, fields: Fields) -> Scalars:
+        """Shares from 0 to 1 of the good rows of `fields`; none where no row is good.
 
         Returns:
           `values/missing_<column>` for each feature and `values/unknown_<column>` for each category; see kinds.Op.shares. Unknown
           is what the dictionaries do not hold or, with a vocabulary, what has no row.
         """
-        apart = max(1, int(tf.size(message)) // _MOST_ROWS)
-        sample = message[:1] if self._features.parse.form.many else message[::apart][:_MOST_ROWS]
-        fields = self._features.parse(sample)
+        apart = max(1, len(fields.reason) // _MOST_ROWS)
+        fields = tf.nest.map_structure(lambda t: t[::apart][:_MOST_ROWS], fields)
         good = fields.reason.numpy() == 0
         if not good.any():
             return {}

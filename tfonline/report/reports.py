@@ -26,7 +26,7 @@ class Reports:
       worse: looks whether the model predicts anything.
       step: steps done at the run's start.
       rows: rows trained by then.
-      column_shares: makes scalars of some rows as they came, see ColumnShares; None: it is not told how columns are filled.
+      column_shares: makes scalars of some rows, see ColumnShares; None: it is not told how columns are filled.
       clock: seconds, monotonic.
       wall_clock: seconds since 1970.
     """
@@ -54,9 +54,9 @@ class Reports:
         self._row_came = wall_clock()
         self._pictured: float | None = None
 
-    def rows_came(self, message: Any) -> None:
-        """Rows have come, be they good or refused: string [b], as they came."""
-        self._row_came, self._newest = self._wall_clock(), message
+    def rows_came(self, fields: Any) -> None:
+        """Rows have come, be they good or refused: as they were parsed, see features.parse.Fields."""
+        self._row_came, self._newest = self._wall_clock(), fields
 
     def due(self) -> bool:
         """Whether it is time for a report."""

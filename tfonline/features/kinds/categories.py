@@ -68,12 +68,6 @@ class Categories(Category):
         """See Kind."""
         return text
 
-    def parse_served(self, given: "tf.Tensor", columns: "Sequence[CategoriesColumn]") -> "tuple[tf.Tensor, tf.Tensor]":
-        """See FeatureKind. Every text is taken."""
-        import tensorflow as tf
-
-        return given, tf.fill(tf.shape(given), True)
-
     def compared(self, values: "tf.Tensor", rows: "slice | np.ndarray", columns: "Sequence[CategoriesColumn]") -> "np.ndarray":
         """See FeatureKind. Of a list it is how many values it has."""
         import numpy as np

@@ -77,7 +77,7 @@ class Category:
         """See FeatureKind. Every text is taken."""
         import tensorflow as tf
 
-        return hashed(given), tf.fill(tf.shape(given), True)
+        return self.parse(given, columns), tf.fill(tf.shape(given), True)
 
     def compared(self, values: Hashed, rows: "slice | np.ndarray", columns: "Sequence[CategoryColumn]") -> "np.ndarray":
         """See FeatureKind."""
