@@ -66,7 +66,7 @@ def test_a_bad_row_of_another_form_is_one_bad_row(files, capsys):
     code, _ = build(files, files / "rows.jsonl", max_bad_ratio=0)
     assert code == 65
     assert (
-        f"1 of 61 rows are bad (1.64%): fields 1; nothing was written. Expected at most --max_bad_ratio=0. The first is {files}"
+        f"1 of 61 rows are bad (1.64%): type 1; nothing was written. Expected at most --max_bad_ratio=0. The first is {files}"
         in (said := capsys.readouterr().err)
     )
     assert "rows.jsonl, line 61: " in said
