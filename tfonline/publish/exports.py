@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 from tfonline.report.writers import Scalars
 
-OUTCOMES = ("published", "refused", "failed")
+_OUTCOMES = ("published", "refused", "failed")
 
 
 class Exports:
@@ -16,14 +16,16 @@ class Exports:
       clock: seconds, monotonic.
 
     Attributes:
-      counts: by outcome; `failed` also counts what else went wrong with publishing.
+      counts: by outcome; `failed` also counts what else went wrong with publishing, `rolled_back` versions that were published and
+        left again.
       secs: from the save of the checkpoint to the outcome, summed up by outcome.
       stall_secs: how long training has stood still for all of them.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic):
         self._clock = clock
-        self.counts, self.secs, self.stall_secs = dict.fromkeys(OUTCOMES, 0), dict.fromkeys(OUTCOMES, 0.0), 0.0
+        self.counts = dict.fromkeys((*_OUTCOMES, "rolled_back"), 0)
+        self.secs, self.stall_secs = dict.fromkeys(_OUTCOMES, 0.0), 0.0
         self._began = self._ended = clock()
         self._stalled_before = 0.0
         self._last: Scalars = {}
@@ -48,7 +50,8 @@ class Exports:
     def count(self, outcome: str, timed: bool = True) -> None:
         """The export that has ended has this outcome; not `timed` where something else has failed, which took no such time."""
         self.counts[outcome] += 1
-        self.secs[outcome] += self._ended - self._began if timed else 0.0
+        if timed:
+            self.secs[outcome] += self._ended - self._began
 
     def was_published(self) -> None:
         """All that the export stalled has gone on."""

@@ -1,5 +1,10 @@
-"""The newest published version: which it is, and its scores of the stream, where it is one of this model."""
+"""The newest published version: which it is, and its scores of the stream, where it is one of this model.
 
+Beside it stands the version that one would go back to: while nothing is exported, the servable that the next version is loaded into
+holds that one.
+"""
+
+import threading
 import time
 from collections.abc import Callable
 
@@ -22,19 +27,28 @@ class Newest:
       pins: the checkpoints of this model's versions.
       servables: two that differ in nothing. In turn: while the stream is scored by one, the next version is loaded into the other.
       say: where lines go.
+      with_before: whether the version before is to be scored, too.
 
     Attributes:
       number: which version it is; 0: there is none.
       scored: whether it is one of this model, whose weights score the stream row by row.
       since: time.time() and the model's rows, when it was taken up.
       published_at: when it was published, seconds since 1970; None where its manifest cannot be read.
-      spare: the Servable that scores nothing.
+      before: the version that one would go back to, where it is scored, too; 0: it is not, or there is none.
     """
 
-    def __init__(self, versions: Versions, pins: Pins, servables: tuple[Servable, Servable], say: Callable[[str], None]):
-        self._versions, self._pins, self._say = versions, pins, say
-        self._servable, self.spare = servables
-        self.number, self.scored, self.since = 0, False, (0.0, 0)
+    def __init__(
+        self,
+        versions: Versions,
+        pins: Pins,
+        servables: tuple[Servable, Servable],
+        say: Callable[[str], None],
+        with_before: bool = False,
+    ):
+        self._versions, self._pins, self._say, self._with_before = versions, pins, say, with_before
+        self._servable, self._spare = servables
+        self._taking = threading.Lock()  # the spare is taken in the thread that exports
+        self.number, self.scored, self.since, self.before = 0, False, (0.0, 0), 0
         self.published_at: float | None = None
 
     def look(self, rows: int) -> bool:
@@ -51,15 +65,37 @@ class Newest:
         newest = max(self._versions.numbers, default=0)
         if newest == self.number:
             return False
-        self.number, self.scored, self.published_at = newest, False, None
+        self.number, self.scored, self.published_at, self.before = newest, False, None, 0
         if newest and self._load(newest):
             self._take_up(newest, rows)
+            self.load_before()
         return True
 
+    def take_spare(self) -> Servable:
+        """The Servable that the next version is loaded into. The version before is not scored any more. From any thread."""
+        with self._taking:
+            self.before = 0
+            return self._spare
+
     def published(self, number: int, rows: int) -> None:
-        """From here on this is the newest version: it is in `spare`, which scores the stream now."""
+        """From here on this is the newest version: it is in the spare, which scores the stream now."""
+        before = self.number if self.scored and self._with_before else 0
         self._take_up(number, rows)
-        self.published_at = time.time()
+        self.published_at, self.before = time.time(), before
+
+    def load_before(self) -> None:
+        """Loads the version that one would go back to into the spare, where it is to be scored and is of this model."""
+        self.before = 0
+        number = self._versions.way_back() if self._with_before and self.scored else None
+        if number is None:
+            return
+        try:
+            kept = self._pins.find(self._versions.manifest(number))
+            if kept:
+                self._spare.load(str(kept))
+                self.before = number
+        except Exception as e:  # whatever it is: the newest version is scored all the same
+            self._say(f"warning: version {number}, the one before, cannot be read: the two are not compared ({_first_line(e)})")
 
     def score(self, batch: Batch) -> np.ndarray | None:
         """Its logits of all rows of a batch, float32 [B]; None where it is not scored row by row.
@@ -71,12 +107,25 @@ class Newest:
             return None
         return self._servable.score_features(batch.features).numpy()
 
+    def score_before(self, batch: Batch) -> np.ndarray | None:
+        """The logits of `before`, float32 [B]; None where it is not scored, or an export has taken the spare meanwhile.
+
+        Raises:
+          tf.errors.OpError and more: it cannot score.
+        """
+        before, spare = self.before, self._spare
+        if not before:
+            return None
+        logits = spare.score_features(batch.features).numpy()
+        with self._taking:
+            return logits if self.before == before else None
+
     def _take_up(self, number: int, rows: int) -> None:
-        self._servable, self.spare = self.spare, self._servable
+        self._servable, self._spare = self._spare, self._servable
         self.number, self.scored, self.since = number, True, (time.time(), rows)
 
     def _load(self, number: int) -> bool:
-        """Loads the version's checkpoint into `spare`, if that is kept here and whole."""
+        """Loads the version's checkpoint into the spare, if that is kept here and whole."""
         try:
             manifest = self._versions.manifest(number)
         except UserError as e:
@@ -88,9 +137,12 @@ class Newest:
             self._say(f"version {number} is not of this model, or its checkpoint is gone or damaged: {_NOT_SCORED}")
             return False
         try:
-            self.spare.load(str(kept))
+            self._spare.load(str(kept))
         except Exception as e:  # a checksum, memory, rights: its SavedModel may be readable all the same
-            why = str(getattr(e, "message", None) or e or type(e).__name__).splitlines()[0]
-            self._say(f"warning: the checkpoint of version {number} cannot be read: {_NOT_SCORED} ({why})")
+            self._say(f"warning: the checkpoint of version {number} cannot be read: {_NOT_SCORED} ({_first_line(e)})")
             return False
         return True
+
+
+def _first_line(error: Exception) -> str:
+    return str(getattr(error, "message", None) or error or type(error).__name__).splitlines()[0]

@@ -1,34 +1,30 @@
 """Publishes checkpoints as SavedModels while training goes on, through the gate; scores the stream by what is published."""
 
 import contextlib
-import dataclasses
 import json
 import pathlib
 import platform
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 import tfonline
-from tfonline.evaluate.progressive import without_nan
 from tfonline.features.batch import Batch, Element
-from tfonline.features.column import Column
 from tfonline.features.pipeline import Features
 from tfonline.features.schema import Schema
-from tfonline.formats import Format
-from tfonline.keep.plain_path import plain_path
 from tfonline.lifecycle import Every, UserError
 from tfonline.model.learner import Learner
-from tfonline.publish import score_by_version
+from tfonline.publish.export import Done, Export, Job, Refused
 from tfonline.publish.exports import Exports
 from tfonline.publish.gate import Gate, Limits
 from tfonline.publish.newest import Newest
 from tfonline.publish.pins import Pins
+from tfonline.publish.regression import Regression, Worse
 from tfonline.publish.score_by_version import Kept
 from tfonline.publish.servable import Servable
 from tfonline.publish.versions import Paused, Versions
@@ -37,41 +33,6 @@ from tfonline.report.writers import Scalars
 from tfonline.settings.keeping import ServingSettings
 from tfonline.settings.model import ModelSettings
 from tfonline.state import Position
-
-# Of the trainer's logits, by the SavedModel that was loaded back: the same operations on the same weights.
-_PROBE_TOLERANCE = 1e-5
-
-
-class _Refused(Exception):
-    """The model is not published, for the reasons in the text."""
-
-
-@dataclasses.dataclass
-class _Job:
-    """A model that may be published, as it is when it is saved: training has gone on when its checkpoint is on disk.
-
-    Attributes:
-      over: the newest version then, which the gate compares with; 0: there is none.
-      scored: whether the gate has the scores of that version, else they come from its SavedModel.
-      besides: what is to be said of the version that it replaces.
-    """
-
-    over: int
-    scored: bool
-    manifest: dict[str, Any]
-    start: list[int]
-    gate: Gate
-    features: dict[str, tf.Tensor]
-    rows: Kept
-    logits: np.ndarray
-    besides: str = ""
-
-
-class _Done(NamedTuple):
-    """A version that was published: its number, and what is to be said of the one that it replaces."""
-
-    number: int
-    besides: str
 
 
 class Publisher:
@@ -127,23 +88,27 @@ class Publisher:
                 **{library.__name__: library.__version__ for library in (tf, keras, np, tfonline)},
             },
         }
-        self._replace_foreign = s.replace_foreign
         self._versions = Versions(s.export_dir, s.keep_exports)
         self._versions.make()
         self._pins = Pins(pathlib.Path(model_dir) / "published", console.saying("publish"))
         self._gate = Gate(Limits(s.gate_rows, s.gate_max_regression, s.gate_min_auc, s.gate_calibration))
         self._cadence = Every(steps=s.export_every_windows, secs=s.export_every_secs)
         self._cadence.done(position.window)
+        limit = s.rollback_on_regression
+        self._regression = Regression(limit, s.gate_rows) if limit else None
+        self._export = Export(
+            self._versions, self._pins, self._form, self._columns, self._about, s.replace_foreign, self._newest_row_time
+        )
         self._thread = ThreadPoolExecutor(1, "publish")
-        self._running: Future[_Done] | None = None
+        self._running: Future[Done] | None = None
         self.exports = Exports()
         self._said = ""  # the last refusal or failure
-        self._prepared: _Job | None = None
+        self._prepared: Job | None = None
         self._last: Element | None = None
         self._newest: Newest | None = None
         with self._guarded("nothing is published in this run"):
             servables = Servable(model, schema, features), Servable(model, schema, features)
-            self._newest = Newest(self._versions, self._pins, servables, console.saying("publish"))
+            self._newest = Newest(self._versions, self._pins, servables, console.saying("publish"), bool(limit))
         if self._newest:
             with self._guarded():
                 self._newest.look(position.rows)
@@ -159,6 +124,8 @@ class Publisher:
             kept = Kept(element.message, good, element.batch.place) if by_saved_model else None
             self._gate.add(labels, logits, None if served is None else served[good], kept)
             self._last = element
+            if self._regression and served is not None:
+                self._compare(element.batch, good, labels, served)
 
     def saving(self) -> None:
         """The model is about to be saved as it is now."""
@@ -167,7 +134,7 @@ class Publisher:
             if self._last is None or self._running is not None:
                 return
             if self._newest.look(self._position.rows):
-                self._gate.published()
+                self._other_version()
             if not self._cadence.due(self._position.window) or not self._can_judge():
                 return
             self.exports.begin()
@@ -233,12 +200,51 @@ class Publisher:
             self._newest.scored = False
             return None
 
+    def _other_version(self) -> None:
+        """From here on another version is the newest one."""
+        self._gate.published()
+        if self._regression:
+            self._regression.forget()
+
+    def _compare(self, batch: Batch, good: np.ndarray, labels: np.ndarray, served: np.ndarray) -> None:
+        """Has the version before score the rows, too, and goes back to it where the newest one is worse."""
+        before = self._newest.score_before(batch)
+        if before is None:
+            return
+        self._regression.add(labels, served[good], before[good])
+        if worse := self._regression.worse():
+            self._go_back(worse)
+
+    def _go_back(self, worse: Worse) -> None:
+        """The version before becomes the newest again, and nothing more is published until somebody says so.
+
+        Training waits meanwhile: what takes long is the reading of one version.
+        """
+        bad, before = self._newest.number, self._newest.before
+        # Until that many rows more have come, where it fails.
+        self._regression.forget()
+        why = (
+            f"version {bad} was worse than version {before} by {worse.by:.4f} nats over {worse.rows:,} rows "
+            f"(--rollback_on_regression={self._regression.limit:g})"
+        )
+        self._versions.pause(why)
+        self.finish()  # what is being exported now has learned from the same rows
+        number = self._versions.roll_back(before, why)
+        self.exports.count("rolled_back", timed=False)
+        self._newest.look(self._position.rows)
+        self._other_version()
+        self._console.say(
+            f"warning: {why}: version {before} is served again, as version {number}, and nothing is published until "
+            f"`tools/models.py resume {self._versions.folder}`. Look at the rows since version {before} first",
+            "rolled_back", version=number, bad=bad, again=before, rows=worse.rows, by=worse.by, error=worse.error,
+        )  # fmt: skip
+
     def _can_judge(self) -> bool:
         """Whether the gate has seen enough rows, and the newest version has scored some of them or can be asked for them all."""
         compared = self._gate.any_compared if self._newest.scored else self._gate.all_kept
         return self._gate.full and (compared or not self._newest.number)
 
-    def _prepare(self, last: Element) -> _Job:
+    def _prepare(self, last: Element) -> Job:
         batch = last.batch
         logits, good = self._learner.score(batch.features).numpy(), batch.valid.numpy()
         p = self._position
@@ -247,72 +253,14 @@ class Publisher:
         # As many rows as a batch has: then the scores are the same to the bit.
         rows = Kept(last.message, good, batch.place)
         logits, over, scored = np.where(good, logits, np.nan), self._newest.number, self._newest.scored
-        return _Job(over, scored, manifest, list(p.start), self._gate.copy(), batch.features, rows, logits)
+        return Job(over, scored, manifest, list(p.start), self._gate.copy(), batch.features, rows, logits)
 
-    def _publish(self, checkpoint: pathlib.Path, job: _Job) -> _Done:
-        """In the thread: judges, writes, looks at what was written, and publishes it."""
+    def _publish(self, checkpoint: pathlib.Path, job: Job) -> Done:
+        """In the thread."""
         try:
-            return self._publish_judged(checkpoint, job)
+            return self._export(checkpoint, job, self._newest.take_spare)
         finally:
             self.exports.end()
-
-    def _publish_judged(self, checkpoint: pathlib.Path, job: _Job) -> _Done:
-        judged = self._judge(job, job.over)
-        # Before the version is there: a version always belongs to a checkpoint that is.
-        kept, identity = self._pins.keep(checkpoint)
-        servable = self._newest.spare
-        servable.load(str(kept))
-        about = {**identity, "newest_row_time": self._newest_row_time(job.start, job.manifest["next"])}
-        about |= job.manifest
-        servable.score_features(job.features)  # here it is traced, so that training need not wait for that
-
-        def judge(newest: int) -> dict[str, Any]:
-            return judged if newest == job.over else self._judge(job, newest)
-
-        number = self._versions.publish(lambda beside: _write(servable, beside, job, self._form, self._columns), about, judge)
-        self._pins.only({self._manifest_of(n).get("checkpoint", "") for n in self._versions.numbers})
-        return _Done(number, job.besides)
-
-    def _judge(self, job: _Job, newest: int) -> dict[str, Any]:
-        """Whether the model may be published over that version; what its manifest says of that.
-
-        Raises:
-          _Refused: it may not.
-        """
-        gate, job.besides = job.gate.copy(), ""
-        if newest != job.over:
-            self._check_overtaken(job, newest)
-        if newest and not (newest == job.over and job.scored):
-            try:
-                gate.compare(
-                    lambda rows: score_by_version.score(self._versions, newest, rows, self._about, self._form, self._columns)
-                )
-            except score_by_version.CannotScore as e:
-                if not self._replace_foreign:
-                    raise _Refused(
-                        f"version {newest} cannot be compared with ({e}), and nothing is published over it unseen. Publish into "
-                        "another --export_dir, go back to a good version (tools/models.py rollback), or have it replaced by "
-                        "--replace_foreign"
-                    ) from e
-                job.besides = f", over version {newest}, which could not be compared with ({e})"
-        report = gate.report()
-        if refusals := gate.refusals(report):
-            raise _Refused("; ".join(refusals))
-        return {"metrics": without_nan(report)}
-
-    def _check_overtaken(self, job: _Job, newest: int) -> None:
-        """Whether the model may be judged against a version that is the newest only since it was saved.
-
-        Raises:
-          _Refused: it may not.
-        """
-        if not newest:
-            raise _Refused(f"version {job.over} is gone since the model was saved")
-        since = [n for n in self._versions.numbers if n > job.over]
-        if any("rolled_back_to" in self._manifest_of(n) for n in since):
-            raise _Refused(f"version {newest} was gone back to since the model was saved, which may be as bad as what was left")
-        if not job.gate.all_kept:
-            raise _Refused(f"version {newest} has been published since the model was saved; the next model is compared with it")
 
     def _collect(self) -> None:
         """Takes up what the thread has done."""
@@ -324,11 +272,11 @@ class Publisher:
         if published:
             self.exports.was_published()
 
-    def _take_up(self, done: Future[_Done]) -> bool:
+    def _take_up(self, done: Future[Done]) -> bool:
         """Says, counts and serves what the thread has done; returns whether it has published a version."""
         try:
             number, besides = done.result()
-        except (_Refused, Paused) as e:
+        except (Refused, Paused) as e:
             self.exports.count("refused")
             self._say_once(f"not published: {e}. Version {self._newest.number or 'none'} stays.")
             self._record_refusal(str(e))
@@ -337,10 +285,12 @@ class Publisher:
         else:
             self.exports.count("published")
             self._newest.published(number, self._position.rows)
-            self._gate.published()
+            self._other_version()
             said = f"published version {number} in {self._versions.path(number)}{besides}"
             self._console.say(said, "published", version=number)
             return True
+        if not self._newest.before:  # the export has taken the spare
+            self._newest.load_before()
         return False
 
     def _failed(self, error: Exception, so: str = "", export: bool = False) -> None:
@@ -363,13 +313,6 @@ class Publisher:
             self._failed(e)
             return True
 
-    def _manifest_of(self, number: int) -> dict[str, Any]:
-        """What a version is; {} where that cannot be read, or it has just been removed."""
-        try:
-            return self._versions.manifest(number)
-        except UserError:
-            return {}
-
     def _record_refusal(self, why: str) -> None:
         line = {"time": time.time(), "window": self._position.window, "step": self._position.step, "why": why}
         try:
@@ -378,19 +321,3 @@ class Publisher:
         except OSError as e:
             text = f"warning: the refusal could not be recorded in {self._versions.folder}/refused.jsonl: {e}"
             self._console.say(text, "publish")
-
-
-def _write(servable: Servable, beside: pathlib.Path, job: _Job, form: Format, columns: Sequence[Column]) -> None:
-    """Writes a SavedModel and holds what it gives, loaded back, against the trainer's scores.
-
-    Raises:
-      _Refused: they differ.
-    """
-    servable.write(beside)
-    with plain_path(beside) as plain:
-        signature = tf.saved_model.load(plain).signatures["serving_default"]
-    logits = signature(message=tf.constant(job.rows.canonical(form, columns)))["logit"].numpy()
-    good = ~np.isnan(job.logits)
-    if not np.allclose(logits[good], job.logits[good], rtol=0, atol=_PROBE_TOLERANCE):
-        furthest = np.nanmax(np.abs(logits[good] - job.logits[good]), initial=0)
-        raise _Refused(f"the SavedModel does not score as the trainer does (logits differ by up to {furthest:.2g})")

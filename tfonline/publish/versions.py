@@ -165,7 +165,7 @@ class Versions:
             whole = None
             while True:
                 with self._locked():
-                    source = self._way_back(to)
+                    source = self._source(to)
                     if source == whole:
                         return self._go_back(source, why, beside)
                 # Without the lock: it reads all of the version. Somebody may change the set meanwhile, so that it is asked again.
@@ -173,6 +173,17 @@ class Versions:
                 if problems:
                     raise UserError(f"version {source} is damaged: {'; '.join(problems)}. Roll back to another one.", Exit.DATA)
                 whole = source if problems is not None else None
+
+    def way_back(self) -> int | None:
+        """The version that `roll_back` goes back to where none is named; None: there is none."""
+        bad, numbers = self._state().bad, self.numbers
+        good = [n for n in numbers[:-1] if str(n) not in bad and self._origin(n) != self._origin(numbers[-1])]
+        return good[-1] if good else None
+
+    def pause(self, why: str) -> None:
+        """Lets nothing be published, nor what is being written now, until `resume`."""
+        with self._locked():
+            self._write_state(dataclasses.replace(self._state(), paused=why))
 
     def resume(self) -> None:
         """Lets models be published again."""
@@ -186,16 +197,15 @@ class Versions:
         except UserError:
             return number
 
-    def _way_back(self, to: int | None) -> int:
-        """The version to go back to: `to`, or the newest that is neither bad nor the model that is served now."""
-        bad, numbers = self._state().bad, self.numbers
+    def _source(self, to: int | None) -> int:
+        """The version to go back to."""
         if to is not None:
             self.manifest(to)
             return to
-        good = [n for n in numbers[:-1] if str(n) not in bad and self._origin(n) != self._origin(numbers[-1])]
-        if not good:
-            raise UserError(f"{self.folder} has no good version to go back to. There are {numbers or 'none'}.", Exit.NO_INPUT)
-        return good[-1]
+        source = self.way_back()
+        if source is None:
+            raise UserError(f"{self.folder} has no good version to go back to. There are {self.numbers or 'none'}.", Exit.NO_INPUT)
+        return source
 
     def _go_back(self, source: int, why: str, beside: Staging) -> int:
         """Publishes a whole version once more; its files get second names, which is quick. With the lock: nobody removes it."""

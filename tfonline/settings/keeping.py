@@ -52,6 +52,10 @@ class ServingSettings:
     gate_min_auc: float = flag(0.55, "... nor where its AUC is not above this. 0: any.", lower=0)
     gate_calibration: float = flag(0.1, "... nor where mean prediction / mean label is further from 1. 0: any.",
                                    lower=0)
+    rollback_on_regression: float = flag(0.0, "Go back to the version before, and publish no more until `tools/models.py resume`, "
+                                         "where the newest one's log loss is above that version's by more than this (and five "
+                                         "standard errors) over 1,000 to --gate_rows of the last rows. Both score the stream, "
+                                         "which costs a forward pass. 0: never.", lower=0)
     replace_foreign: bool = flag(False, "Publish also over a version that cannot be scored on the same rows: one for "
                                  "other columns, or a damaged one. Without it, nothing is published over such a version.")
     # fmt: on

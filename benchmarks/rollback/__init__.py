@@ -1,0 +1,1 @@
+"""Whether a version that has learned from poisoned rows is left again with no hand."""
