@@ -54,8 +54,9 @@ class CheckpointParts(NamedTuple):
     def make(cls, learner: Learner, schema: Schema, settings: ReportingSettings) -> "CheckpointParts":
         """Those of a new model."""
         columns = [name for kind in feature_kinds() for name in schema.of_kind(kind.name)]
+        metrics = ProgressiveMetrics(settings.metric_rows, weighted=bool(schema.of_kind("weight")))
         return cls(
-            KeptLearner(learner), Position(next=[], start=[]), ProgressiveMetrics(settings.metric_rows), FileLengths(),
+            KeptLearner(learner), Position(next=[], start=[]), metrics, FileLengths(),
             Drift(columns, settings.drift_rows, settings.drift_psi), MetricsByValue(settings.metrics_by, settings.metric_rows),
         )  # fmt: skip
 

@@ -63,6 +63,11 @@ def _check(c: Config) -> None:
         raise wrong(
             f"--steps_per_call={learning.steps_per_call}: workers, and --partition_groups, take one step a call. Leave it out."
         )
+    if (workers.cluster != "none" or workers.partition_groups > 1) and c.features.keep_negatives < 1:
+        raise wrong(
+            f"--keep_negatives={c.features.keep_negatives:g}: workers, and --partition_groups, fill batches with rows as they "
+            "come. Leave it out."
+        )
     if workers.cluster != "none" and learning.jit_compile:
         raise wrong("--jit_compile is for one process: XLA cannot compile what workers exchange. Leave it out.")
     if learning.batch_size % workers.partition_groups:

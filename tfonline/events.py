@@ -23,11 +23,13 @@ class Rows:
       element: as the pipeline gave it.
       examples: what is learned from, where the learner wants it.
       refused: how many of the rows were refused, by reason's index; with several workers, of all of them.
+      left_out: how many negatives were left out since the rows before, see --keep_negatives.
     """
 
     element: "Element"
     examples: "Examples"
     refused: Sequence[int]
+    left_out: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +40,8 @@ class Seen:
       valid: bool [N, B], the places that hold a row.
       labels: float32 [N, B], 0 or 1.
       logits: float32 [N, B].
+      weights: float32 [N, B], how much each row counts by its column of kind weight; None: all 1.
+      importance: float32 [N, B], for how many rows of the stream each stands; None: for itself.
       steps: int [k], which of the N batches were a step.
       losses: by the network's names for them, float32 [N] each; the last one is the whole loss.
       when: time.monotonic, after the step.
@@ -49,13 +53,30 @@ class Seen:
     steps: np.ndarray
     losses: Mapping[str, np.ndarray]
     when: float
+    weights: np.ndarray | None = None
+    importance: np.ndarray | None = None
+
+    def rows(self, *which: np.ndarray | int) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, np.ndarray | None]:
+        """Of some places, as an index of [N, B], or of all that hold a row: logits, labels, importance and weights, [n] each."""
+        places = which or (self.valid,)
+        return self.logits[places], self.labels[places], *(x if x is None else x[places] for x in (self.importance, self.weights))
+
+    def of_batch(self, i: int) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, np.ndarray | None]:
+        """`rows` of the batch i, those that hold one."""
+        return self.rows(i, self.valid[i])
 
 
 @dataclasses.dataclass(frozen=True)
 class WindowEnd:
-    """All rows of a window were learned from, and the position has moved to its end."""
+    """All rows of a window were learned from, and the position has moved to its end.
+
+    Attributes:
+      window: which.
+      left_out: how many negatives were left out since its last rows, see --keep_negatives.
+    """
 
     window: Window
+    left_out: int = 0
 
 
 @dataclasses.dataclass(frozen=True)

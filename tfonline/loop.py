@@ -152,9 +152,9 @@ def _events(
         if number < 0:
             yield Tick()
         elif not element.last.numpy():
-            yield Rows(element, examples, refused(element))
+            yield Rows(element, examples, refused(element), int(element.left_out))
         else:
-            yield WindowEnd(plan.take(number))
+            yield WindowEnd(plan.take(number), int(element.left_out))
             # Not waiting for the elements to end by themselves: the last reads may take seconds to close.
             if stop.requested() or number == plan.final:
                 return
@@ -201,8 +201,9 @@ def _learn(rows: Rows, learner: Learner, batch_size: int) -> Callable[[], Seen] 
 
     def seen() -> Seen:
         (label,) = batch.label.values()
-        labels, logits = (t.numpy().reshape(valid.shape) for t in (label, result.logits))
+        labels, logits, weights = (t.numpy().reshape(valid.shape) for t in (label, result.logits, batch.weight))
         losses = {name: values.numpy() for name, values in result.losses.items()}
-        return Seen(valid, labels, logits, which[:num_steps], losses, when)
+        weights = None if (weights[valid] == 1).all() else weights
+        return Seen(valid, labels, logits, which[:num_steps], losses, when, weights, learner.negatives.importance(labels))
 
     return seen

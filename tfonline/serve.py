@@ -24,7 +24,8 @@ from tfonline.report.console import Console
 from tfonline.serving.logs import OncePerMinute
 
 if TYPE_CHECKING:
-    import uvicorn
+    from tfonline.serving.app import App
+    from tfonline.serving.connections import Server
 
 _USAGE = """python -m tfonline.serve --export_dir=models
 
@@ -70,7 +71,9 @@ class HttpSettings:
     # Above what clients and proxies keep a connection: who closes last loses no request.
     idle_timeout_secs: float = flag(75.0, "A connection is closed so long after an answer, when there was no other request "
                                     "or the answer was not read.", lower=0.01)
-    drain_secs: float = flag(20.0, "How long requests may still take after SIGTERM.", lower=0)
+    lame_duck_secs: float = flag(0.0, "After SIGTERM, go on answering for so long: /healthz is 503, and each answer closes its "
+                                 "connection, so that who sends requests turns to other servers and none is lost.", lower=0)
+    drain_secs: float = flag(20.0, "How long requests may still take after SIGTERM and --lame_duck_secs.", lower=0)
     # fmt: on
 
     def __post_init__(self) -> None:
@@ -166,20 +169,27 @@ def run(config: Config) -> None:
     server = Server(settings, listener, limits, metrics)
     host, port = listener.getsockname()[:2]
     console.say(f"listening at http://{f'[{host}]' if ':' in host else host}:{port}/ for model {served.model_name}")
-    asyncio.run(_serve(server, log, console))
+    asyncio.run(_serve(server, app, http.lame_duck_secs, log, console))
     console.say("closed")
 
 
-async def _serve(server: "uvicorn.Server", log: OncePerMinute, console: Console) -> None:
-    def stop(name: str) -> None:
-        if server.should_exit:
-            console.say(f"{name} again: leaving at once")
-            os._exit(Exit.OK)
-        console.say(f"{name}: answering what was asked; again to leave at once")
+async def _serve(server: "Server", app: "App", lame_duck_secs: float, log: OncePerMinute, console: Console) -> None:
+    loop = asyncio.get_running_loop()
+
+    def leave() -> None:
         server.should_exit = True
 
+    def stop(name: str) -> None:
+        if server.leaving:
+            console.say(f"{name} again: leaving at once")
+            os._exit(Exit.OK)
+        server.leaving = app.leaving = True
+        still = f"not ready, answering for {lame_duck_secs:g} s more, then only" if lame_duck_secs else "answering"
+        console.say(f"{name}: {still} what was asked; again to leave at once")
+        loop.call_later(lame_duck_secs, leave)
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop, number.name)
+        loop.add_signal_handler(number, stop, number.name)
     server.capture_signals = contextlib.nullcontext  # its own handlers would end the process by the signal, not with exit code 0
     telling = asyncio.get_running_loop().create_task(_tell(log))
     await server.serve()

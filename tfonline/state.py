@@ -6,6 +6,8 @@ from typing import Any, Protocol
 
 from tfonline.stream.windows import UNREAD, Window
 
+NEGATIVES = "negatives"
+
 
 class Stateful(Protocol):
     """A part of what a checkpoint holds: variables of TensorFlow, plain data, or both.
@@ -41,7 +43,8 @@ class Position:
       step: train steps done.
       rows: rows trained.
       rejected: rows refused, by reason.
-      skipped: offsets passed over unread, by trigger of the window (skip, lost, passed).
+      skipped: offsets passed over unread, by trigger of the window (skip, lost, passed); and negatives that were left out, as
+        `negatives`.
       fingerprint: sum of the fingerprints of the trained rows, mod 2^64.
       files_read: with --input_files, the file of each partition, as `stream.file_source.InputFile` has it; else empty.
     """
@@ -80,7 +83,20 @@ class Position:
         self.next, self.window = list(window.stop), window.number + 1
         self.start += [0] * (len(window.stop) - len(self.start))  # the topic has got more partitions
         if window.trigger in UNREAD:
-            self.skipped[window.trigger] = self.skipped.get(window.trigger, 0) + window.rows
+            self._skip(window.trigger, window.rows)
+
+    def leave_out(self, negatives: int) -> None:
+        """So many negatives are not learned from, see --keep_negatives."""
+        if negatives:
+            self._skip(NEGATIVES, negatives)
+
+    @property
+    def left_out(self) -> int:
+        """How many negatives were not learned from."""
+        return self.skipped.get(NEGATIVES, 0)
+
+    def _skip(self, why: str, rows: int) -> None:
+        self.skipped[why] = self.skipped.get(why, 0) + rows
 
 
 class FileLengths:

@@ -237,7 +237,9 @@ def _train(
 
     dead_letters = _open_dead_letters(config.stream, f.dead_letter_topic, stop, console) if f.dead_letter_topic else None
     console.say(f"making the model: {features.spec.num_ids:,} ids, {strategy.num_replicas_in_sync} replica(s)", "start")
-    learner = make_learner(strategy, features.spec, config.model, config.optimizers, cluster, learning.jit_compile, vocabulary)
+    learner = make_learner(
+        strategy, features.spec, config.model, config.optimizers, cluster, learning.jit_compile, vocabulary, f.keep_negatives
+    )
     if chief and not saved and vocabulary.vocabulary_from == "dictionaries":
         begin_vocabulary(learner, dictionaries, schema, console)
     parts = CheckpointParts.make(learner, schema, config.reporting)
@@ -274,8 +276,9 @@ def _train(
             doing.save.begin()  # checkpoint 0: a crash before the first ordinary save starts from the same weights and offsets
         rows_a_call = learning.batch_size * learning.steps_per_call
         groups, own = (len(cluster.workers), cluster.index) if cluster else (config.workers.partition_groups, None)
-        raw = make_raw_batches(begun.windows, reader, groups * MESSAGES_AT_ONCE if form.many else rows_a_call, groups, own)
-        elements = make_batches(raw, features, rows_a_call // (groups if cluster else 1))
+        to_read = groups * MESSAGES_AT_ONCE if form.many else learner.negatives.rows_to_read(rows_a_call)
+        raw = make_raw_batches(begun.windows, reader, to_read, groups, own)
+        elements = make_batches(raw, features, rows_a_call // (groups if cluster else 1), learner.negatives)
         garbage.collect_from_now_on()
         if new_model:
             doing.save.finish()  # it is on disk before a window is planned: a journal without a checkpoint is no model's

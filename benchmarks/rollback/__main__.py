@@ -2,15 +2,17 @@
 
     python -m benchmarks.rollback --rows=train.tsv.gz [--at=80000] [--poisoned=5000]
 
-The trainer learns the rows in their order and publishes as it goes. The labels of --poisoned rows from row --at on are inverted.
-They pass the gate: on them, the trainer's scores are better than those of the version that has not seen them. Then the rows are as
-before. The versions are held against each other on the --judge rows after the poisoned ones. The last line has what was found; exit
-code 1 where no bad version was published, or one is served at the end.
+The trainer learns the rows in their order and publishes as it goes. Of --poisoned rows from row --at on, those are made clicks that
+look least like clicks by the rows before, as many as there were. They pass the gate: their share of clicks is as ever, and on them
+the trainer's scores are better than those of the version that has not seen them. Then the rows are as before. The versions are held
+against each other on the --judge rows after the poisoned ones. The last line has what was found; exit code 1 where no bad version
+was published, or one is served at the end.
 """
 
 import argparse
 import gzip
 import json
+import math
 import os
 import re
 import subprocess
@@ -28,7 +30,7 @@ def main() -> None:
     with (gzip.open if args.rows.endswith(".gz") else open)(args.rows, "rb") as file:
         rows = file.readlines()
     stop = args.at + args.poisoned
-    rows[args.at : stop] = [(b"0" if row[:1] == b"1" else b"1") + row[1:] for row in rows[args.at : stop]]
+    rows[args.at : stop] = _poisoned(rows[: args.at], rows[args.at : stop])
     (folder / "rows.tsv").write_bytes(b"".join(rows))
     (folder / "judge.tsv").write_bytes(b"".join(rows[stop : stop + args.judge]))
     flags = ["--flagfile=configs/growing.flags", "--vocabulary_rows=65536", "--cross_buckets=1048576", "--batch_size=100"]
@@ -38,7 +40,7 @@ def main() -> None:
         f"--export_dir={folder}/models",
         "--stop_at=latest",
     ]
-    flags += ["--window_rows=500", f"--export_every_windows={args.every // 500}", "--export_every_secs=0", "--keep_exports=1000"]
+    flags += ["--window_rows=500", f"--export_every_windows={args.every // 500}", "--export_every_secs=0", "--keep_exports=60"]
     flags += ["--checkpoint_every_steps=5", f"--gate_rows={args.gate_rows}", f"--rollback_on_regression={args.limit}"]
     said = run([sys.executable, "-m", "tfonline.train", *flags, *args.flags.split()])
 
@@ -65,6 +67,24 @@ def main() -> None:
     sys.exit(0 if bad and back <= 0.002 else 1)
 
 
+def _poisoned(before: list[bytes], rows: list[bytes]) -> list[bytes]:
+    """The rows with as many clicks as they have: those that look least like clicks, by the odds of each column's values before."""
+    counts: dict[tuple[int, bytes], list[int]] = {}
+    for row in before:
+        label, *values = row.rstrip(b"\n").split(b"\t")
+        for pair in enumerate(values):
+            counts.setdefault(pair, [0, 0])[label == b"1"] += 1
+    rate = sum(row[:1] == b"1" for row in before) / len(before)
+
+    def looks_like_a_click(row: bytes) -> float:
+        of_values = (counts.get(pair, (0, 0)) for pair in enumerate(row.rstrip(b"\n").split(b"\t")[1:]))
+        return sum(math.log((clicks + 20 * rate) / (others + 20 * (1 - rate))) for others, clicks in of_values)
+
+    least_first = sorted(range(len(rows)), key=lambda i: looks_like_a_click(rows[i]))
+    clicks = set(least_first[: sum(row[:1] == b"1" for row in rows)])
+    return [(b"1" if i in clicks else b"0") + row[1:] for i, row in enumerate(rows)]
+
+
 def _log_loss(folder: os.PathLike, number: int) -> float:
     """Of a version, on the rows after the poisoned ones."""
     command = [sys.executable, ROOT / "tools" / "models.py", "score", f"{folder}/models", f"{folder}/judge.tsv"]
@@ -85,8 +105,8 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--at", type=int, default=80_000, help="the first poisoned row (default 80,000)")
     parser.add_argument("--poisoned", type=int, default=5000, help="how many rows are (default 5,000)")
     parser.add_argument("--judge", type=int, default=20_000, help="rows that the versions are judged by (default 20,000)")
-    parser.add_argument("--every", type=int, default=5000, help="rows from version to version, by 500 (default 5,000)")
-    parser.add_argument("--gate_rows", type=int, default=10_000, help="the gate's (default 10,000)")
+    parser.add_argument("--every", type=int, default=2500, help="rows from version to version, by 500 (default 2,500)")
+    parser.add_argument("--gate_rows", type=int, default=2000, help="the gate's (default 2,000; one over 10,000 does not let these rows pass)")
     parser.add_argument("--limit", type=float, default=0.01, help="--rollback_on_regression (default 0.01)")
     parser.add_argument("--flags", default="", help="further flags of the trainer")
     parser.add_argument(

@@ -5,6 +5,7 @@ import itertools
 import json
 import threading
 import time
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -33,8 +34,10 @@ class Answer(NamedTuple):
 class Clients:
     """Clients in threads, each with a connection of its own, which go over the rows together, again and again.
 
+    Nothing is asked twice: a request that gets no answer has failed.
+
     Args:
-      port: of the server on this machine.
+      port: of the server on this machine; a function is asked for each new connection.
       rows: text, as the signature takes them.
       rows_a_request: of a request.
       threads: how many.
@@ -48,7 +51,7 @@ class Clients:
 
     def __init__(
         self,
-        port: int,
+        port: int | Callable[[], int],
         rows: list[str],
         rows_a_request: int,
         threads: int,
@@ -58,7 +61,7 @@ class Clients:
         firsts = range(0, len(rows) - rows_a_request + 1, rows_a_request)
         bodies = ({"signature_name": signature, "instances": rows[i : i + rows_a_request]} for i in firsts)
         self._bodies = [(i, json.dumps(body).encode()) for i, body in zip(firsts, bodies, strict=True)]
-        self._port, self._path = port, path
+        self._port, self._path = port if callable(port) else lambda: port, path
         self._turn, self._end = itertools.count(), threading.Event()
         self.answers: list[Answer] = []
         self.failures: list[str] = []
@@ -84,8 +87,10 @@ class Clients:
         return sum(len(a.logits) for a in self.answers) / (time.monotonic() - began)
 
     def _ask(self) -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=60)
+        connection = self._connection()
         while not self._end.is_set():
+            if connection.sock is None:  # the server has closed it with its answer
+                connection = self._connection()
             first, body = self._bodies[next(self._turn) % len(self._bodies)]
             began = time.monotonic()
             try:
@@ -103,3 +108,6 @@ class Clients:
             now = time.monotonic()
             self.answers.append(Answer(version, first, logits, now - began, now))
         connection.close()
+
+    def _connection(self) -> http.client.HTTPConnection:
+        return http.client.HTTPConnection("127.0.0.1", self._port(), timeout=60)

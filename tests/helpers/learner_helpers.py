@@ -33,7 +33,13 @@ def learner_by_flags(strategy, config, spec):
     """The learner that all the flags ask for."""
     compiled = config.learning.jit_compile
     return model_learner.make_learner(
-        strategy, spec, config.model, config.optimizers, jit_compile=compiled, vocabulary=config.vocabulary
+        strategy,
+        spec,
+        config.model,
+        config.optimizers,
+        jit_compile=compiled,
+        vocabulary=config.vocabulary,
+        keep_negatives=config.features.keep_negatives,
     )
 
 

@@ -88,7 +88,7 @@ class Publisher:
     def __init__(self, world):
         self._publish, self._prepared = world.publish, False
 
-    def observe(self, element, valid, labels, logits):
+    def observe(self, element, valid, labels, logits, weights):
         assert len(labels) == len(logits) == valid.sum() > 0
 
     def saving(self):

@@ -1,6 +1,7 @@
 """What is done beside learning, action by action: told of events that are made up, without a stream or a model."""
 
 import contextlib
+import dataclasses
 import io
 import json
 from types import SimpleNamespace
@@ -100,6 +101,9 @@ def test_rows_are_counted_once_and_padding_never(tmp_path):
     count(rows(), None)  # rows of which none was learned from
     assert (position.step, position.rows, position.fingerprint) == (5, 102, 2)  # the sum of fingerprints wraps around
     assert metrics.report("total")["rows"] == 2
+    count(Rows(Element(), None, [0, 0], left_out=5), None)
+    count(WindowEnd(window(), left_out=3), None)
+    assert (position.rows, position.left_out, position.skipped) == (102, 8, {"negatives": 8})
     files.close()
     assert (tmp_path / "loss.log").read_text() == "epoch: 1, step: 5, wide_loss: 0.25, deep_loss: 0.5\n"
     scored = np.fromfile(tmp_path / "predictions.bin", PREDICTION)
@@ -314,8 +318,10 @@ class Publisher:
     def __init__(self):
         self.calls = []
 
-    def observe(self, element, good, labels, logits):
-        self.calls.append(("observe", good.tolist(), labels.tolist(), logits.tolist()))
+    def observe(self, element, good, labels, logits, weights):
+        self.calls.append(
+            ("observe", good.tolist(), labels.tolist(), logits.tolist(), weights if weights is None else weights.tolist())
+        )
 
     def __getattr__(self, name):
         return lambda *args: self.calls.append((name, *args))
@@ -348,9 +354,14 @@ def test_a_publisher_gets_the_rows_whose_features_are_here():
     publish(rows(of_rows(2)), seen())  # of two workers, the chief's: the first ones
     publish(rows(of_rows(2)), seen(valid=(False, False, True, False)))  # none of its own
     publish(rows(of_rows(4)), None)
+    weighted = dataclasses.replace(seen(), weights=np.array([[3.0, 0, 0.5, 0]]), importance=np.array([[1.0, 0, 10, 0]]))
+    publish(rows(of_rows(4)), weighted)
+    publish(rows(of_rows(2)), weighted)
     assert publisher.calls == [
-        ("observe", [True, False, True, False], [1.0, 0.0], [2.0, -1.0]),
-        ("observe", [True, False], [1.0], [2.0]),
+        ("observe", [True, False, True, False], [1.0, 0.0], [2.0, -1.0], None),
+        ("observe", [True, False], [1.0], [2.0], None),
+        ("observe", [True, False, True, False], [1.0, 0.0], [2.0, -1.0], [3.0, 5.0]),
+        ("observe", [True, False], [1.0], [2.0], [3.0]),
     ]
 
 

@@ -46,8 +46,8 @@ def test_a_tally_is_of_what_has_happened():
     refused = [0] * len(REASONS)
     refused[REASONS.index("label")] = 3
     tally(Rows(None, None, refused), seen([[True, True, False], [True, False, False]]))
-    tally(Rows(None, None, refused), None)  # refused rows alone are no step
-    tally(WindowEnd(Window(0, (0, 5), (4, 6), "rows")), None)
+    tally(Rows(None, None, refused, left_out=7), None)  # refused rows alone are no step
+    tally(WindowEnd(Window(0, (0, 5), (4, 6), "rows"), left_out=2), None)
     tally(WindowEnd(Window(1, (4, 6), (14, 16), "lost")), None)
     tally(Saving(()), None)
     clock.now += 2.5
@@ -56,7 +56,7 @@ def test_a_tally_is_of_what_has_happened():
     assert (tally.rows, tally.steps, tally.checkpoints, tally.checkpoint_secs, tally.saved_at) == (3, 2, 1, 2.5, 1000.0)
     assert {reason: n for reason, n in tally.rejected.items() if n} == {"label": 6}
     assert tally.windows == {"rows": 1, "secs": 0, "end": 0, "skip": 0, "lost": 1, "passed": 0}
-    assert tally.unread == {"skip": 0, "lost": 20, "passed": 0}
+    assert tally.unread == {"skip": 0, "lost": 20, "passed": 0, "negatives": 9}
 
 
 def test_the_time_of_each_stage_adds_up_to_all_of_it():

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from tfonline import loop
 from tfonline.events import Dropped, Rows, Tick, WindowEnd
+from tfonline.features.negatives import Negatives
 from tfonline.lifecycle import Stop
 from tfonline.report.status import Status
 from tfonline.state import Position
@@ -18,6 +19,7 @@ from tfonline.stream.windows import Window
 class Element:
     window: tf.Tensor
     last: tf.Tensor = dataclasses.field(default_factory=lambda: tf.constant(False))
+    left_out: int = 0
 
 
 def element(window, last=False):
@@ -90,13 +92,16 @@ def test_steps_are_those_of_batches_that_hold_a_row():
     asked = []
 
     class Learner:
+        negatives = Negatives(0.5)
+
         def train_steps(self, num_steps, which, examples):
             asked.append((int(num_steps), which.numpy().tolist(), examples))
             nothing = tf.zeros([3])
             return type("R", (), {"logits": tf.range(6.0), "losses": {"loss": nothing, "loss_with_l2": nothing + 1}})
 
     class Batch:
-        valid, label = tf.constant([False, False, True, False, True, True]), {"label": tf.zeros([6])}
+        valid, label = tf.constant([False, False, True, False, True, True]), {"label": tf.constant([0.0, 0, 0, 0, 0, 1])}
+        weight = tf.constant([0.0, 0, 1, 0, 1, 3])
 
     rows = Rows(type("E", (), {"batch": Batch}), "examples", [])
     seen = loop._learn(rows, Learner(), batch_size=2)()

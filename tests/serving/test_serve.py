@@ -162,6 +162,29 @@ def test_sigterm_answers_what_was_asked_and_then_ends(tmp_path):
         assert server.out().rstrip().endswith("closed")
 
 
+def test_a_lame_duck_answers_all_and_has_each_connection_closed_with_its_answer(tmp_path):
+    publish(tmp_path / "models", 1.0)
+    with serving(tmp_path / "models", tmp_path / "log", lame_duck_secs=3) as server:
+        server.wait_for("serving version 1")
+        ask = ("POST", "/v1/models/tfonline:predict", json.dumps({"instances": ["a"]}))
+        kept = http.client.HTTPConnection("127.0.0.1", server.port)
+        kept.request(*ask)
+        answer = kept.getresponse()
+        assert (answer.status, answer.getheader("connection"), answer.read()[:15]) == (200, None, b'{"predictions":')
+        ended = []
+        ending = threading.Thread(target=lambda: ended.append(server.stop()))
+        ending.start()
+        server.wait_for("SIGTERM: not ready, answering for 3 s more, then only what was asked")
+        code, _, body = server.ask("GET", "/healthz")
+        assert (code, body["status"]) == (503, "leaving")
+        for connection in (kept, http.client.HTTPConnection("127.0.0.1", server.port)):
+            connection.request(*ask)
+            answer = connection.getresponse()
+            assert (answer.status, answer.getheader("connection")) == (200, "close")
+        ending.join()
+        assert ended == [Exit.OK]
+
+
 @pytest.mark.parametrize(
     ("flags", "code", "says"),
     [

@@ -48,9 +48,12 @@ class Count:
 
     def __call__(self, event: Event, seen: Seen | None) -> None:
         """Raises UserError where the loss is not finite (exit 70)."""
-        if isinstance(event, Rows) and seen:
-            self._count(event.element, seen)
+        if isinstance(event, Rows):
+            self._position.leave_out(event.left_out)
+            if seen:
+                self._count(event.element, seen)
         elif isinstance(event, WindowEnd):
+            self._position.leave_out(event.left_out)
             report = self._metrics.end_window()
             if self._writer and report["rows"]:
                 self._writer.write(self._position.step, {f"window/{name}": value for name, value in report.items()})
@@ -63,7 +66,7 @@ class Count:
             if not math.isfinite(loss):
                 what = f"the loss is {loss} at step {position.step + 1}"
                 raise self._not_finite(what, [self._planned(int(element.window))])
-            self._metrics.add(seen.logits[i][valid[i]], seen.labels[i][valid[i]])
+            self._metrics.add(*seen.of_batch(i))
             position.step += 1
             if self._loss_log and self._every and position.step % self._every == 0:
                 self._loss_log.write(loss_line(position.step, losses))

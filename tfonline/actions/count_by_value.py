@@ -38,7 +38,8 @@ class CountByValue:
         element, metrics = event.element, self._metrics
         good = np.flatnonzero(element.fields.reason.numpy() == 0)
         keys = self._compared(element.fields, good)[metrics.column]
-        metrics.add(keys, seen.logits.ravel()[good], seen.labels.ravel()[good])
+        importance = None if seen.importance is None else seen.importance.ravel()[good]
+        metrics.add(keys, seen.logits.ravel()[good], seen.labels.ravel()[good], importance)
         for key in metrics.keys_without_text():
             rows = good[keys == key]
             if len(rows):

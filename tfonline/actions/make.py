@@ -184,7 +184,8 @@ def make_all(
         monitor.metrics.facts, monitor.health.tally = facts, facts.tally
         watching.append(facts.tally)
     if drift.rows:
-        watching.append(WatchDrift(drift, compared_values(schema), position, console, files["drift.jsonl"], writer))
+        of_kept = learner.negatives.logits_of_kept
+        watching.append(WatchDrift(drift, compared_values(schema), position, console, files["drift.jsonl"], writer, of_kept))
     if by_value.column:
         text = make_text(features.parse, by_value.column)
         watching.append(CountByValue(by_value, compared_values(schema, (by_value.column,)), text))

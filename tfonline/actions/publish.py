@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from tfonline.evaluate.progressive import product
 from tfonline.events import Ended, Event, Rows, Saved, Saving, Seen
 from tfonline.lifecycle import Stop
 
@@ -42,5 +43,6 @@ class Publish:
             element = element._replace(batch=batch)
         valid = valid[:own]
         if valid.any():
-            labels, logits = (x.ravel()[:own][valid] for x in (seen.labels, seen.logits))
-            self._publisher.observe(element, valid, labels, logits)
+            # Of several workers these are the chief's rows, the first ones.
+            logits, labels, *factors = (x if x is None else x[: valid.sum()] for x in seen.rows())
+            self._publisher.observe(element, valid, labels, logits, product(*factors))

@@ -13,7 +13,7 @@ from tfonline.report.console import Console
 from tfonline.report.reports import Reports
 from tfonline.report.summary import Run, make_summary, summary_table
 from tfonline.report.writers import Scalars
-from tfonline.state import Position
+from tfonline.state import NEGATIVES, Position
 from tfonline.stream.windows import UNREAD
 
 _VOCABULARY = "vocabulary/"  # the scalars of report.vocabulary
@@ -87,7 +87,7 @@ class Report:
         """
         position, now, scalars = self._position, time.monotonic(), self._scalars()
         self._reports.final(position.step, scalars, self._metrics.counts["running"])
-        nothing = (now, position.rows)
+        nothing = (now, 0)
         timed = (self._first_step or nothing, self._last_step or nothing)
         run = Run(ended, position.rows - self._rows_at_start, now - self._began, timed, int(self._rows_left(None)))
         of_vocabulary = {name: value for name, value in scalars.items() if name.startswith(_VOCABULARY)}
@@ -102,10 +102,10 @@ class Report:
 
     @property
     def _rows_done(self) -> int:
-        return self._position.rows + sum(self._position.rejected.values())
+        return self._position.rows + self._position.left_out + sum(self._position.rejected.values())
 
     def _note(self, seen: Seen) -> None:
-        self._last_step = (seen.when, self._position.rows)
+        self._last_step = (seen.when, self._position.rows + self._position.left_out)
         self._first_step = self._first_step or self._last_step
         self._losses = {name: float(losses[seen.steps[-1]]) for name, losses in seen.losses.items()}
         self._console.progress(self._rows_done)
@@ -124,9 +124,11 @@ class Report:
 
     def _scalars(self) -> Scalars:
         p = self._position
-        scalars = {f"{scope}/{n}": v for scope in ("running", "total") for n, v in self._metrics.report(scope).items()}
+        scalars = {f"{scope}/{n}": v for scope in self._metrics.kept for n, v in self._metrics.report(scope).items()}
         scalars["lag_rows"] = self._rows_left(None)
         scalars["rejected_rows"] = float(sum(p.rejected.values()))
         scalars |= {f"unread_rows/{trigger}": float(p.skipped.get(trigger, 0)) for trigger in UNREAD}
+        if p.left_out:
+            scalars[f"unread_rows/{NEGATIVES}"] = float(p.left_out)
         scalars["rows"] = float(p.rows)
         return scalars | self._more()

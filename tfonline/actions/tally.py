@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from tfonline.events import Event, Rows, Saved, Saving, Seen, Tick, WindowEnd
 from tfonline.formats.reasons import REASONS
+from tfonline.state import NEGATIVES
 from tfonline.stream.windows import UNREAD
 
 # What closes a window that is read, see stream.windows.Window.
@@ -23,7 +24,7 @@ class Tally:
       rows: learned from.
       steps: train steps.
       windows: that have ended, by trigger.
-      unread: offsets passed over unread, by the window's trigger.
+      unread: offsets passed over unread, by the window's trigger; and negatives that were left out.
       rejected: rows refused, by reason.
       checkpoints: that have come to disk.
       checkpoint_secs: from the copy of the model until it is on disk, summed up.
@@ -36,22 +37,25 @@ class Tally:
         self.rows = self.steps = self.checkpoints = 0
         self.checkpoint_secs = 0.0
         self.windows = dict.fromkeys((*_READ, *UNREAD), 0)
-        self.unread, self.rejected = dict.fromkeys(UNREAD, 0), dict.fromkeys(filter(None, REASONS), 0)
+        self.unread = dict.fromkeys((*UNREAD, NEGATIVES), 0)
+        self.rejected = dict.fromkeys(filter(None, REASONS), 0)
         self._saving: float | None = None
 
     def __call__(self, event: Event, seen: Seen | None) -> None:
         """Raises nothing."""
         match event:
-            case Rows(refused=refused):
+            case Rows(refused=refused, left_out=left_out):
                 self.reading = True
+                self.unread[NEGATIVES] += left_out
                 if seen:
                     self.rows += int(seen.valid.sum())
                     self.steps += len(seen.steps)
                 for reason, count in enumerate(refused):
                     if count:
                         self.rejected[REASONS[reason]] += int(count)
-            case WindowEnd(window=window):
+            case WindowEnd(window=window, left_out=left_out):
                 self.reading = True
+                self.unread[NEGATIVES] += left_out
                 self.windows[window.trigger] = self.windows.get(window.trigger, 0) + 1
                 if window.trigger in UNREAD:
                     self.unread[window.trigger] += window.rows

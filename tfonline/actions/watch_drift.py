@@ -31,11 +31,20 @@ class WatchDrift:
       console: where lines go.
       file: gets a line of JSON where an episode begins or ends.
       writer: gets the numbers of each window.
+      logits_of_kept: the logits among the rows that are learned from: what is counted of these is as sure as their number says.
     """
 
     def __init__(
-        self, drift: Drift, compared: Compared, position: Position, console: Console, file: SideFile, writer: Writer | None = None
+        self,
+        drift: Drift,
+        compared: Compared,
+        position: Position,
+        console: Console,
+        file: SideFile,
+        writer: Writer | None = None,
+        logits_of_kept: Callable[[np.ndarray], np.ndarray] = lambda logits: logits,
     ):
+        self._logits_of_kept = logits_of_kept
         self._drift, self._compared, self._position = drift, compared, position
         self._console, self._file, self._writer = console, file, writer
 
@@ -44,12 +53,13 @@ class WatchDrift:
         if not isinstance(event, Rows) or not seen:
             return
         inputs, windows, found = self._drift.inputs, self._drift.inputs.windows, []
+        all_logits = self._logits_of_kept(seen.logits)
         for i in seen.steps:
-            found += self._drift.model.add(seen.logits[i][seen.valid[i]], seen.labels[i][seen.valid[i]])
+            found += self._drift.model.add(all_logits[i][seen.valid[i]], seen.labels[i][seen.valid[i]])
         fields = event.element.fields
         good = np.flatnonzero(fields.reason.numpy() == 0)
         if len(good):
-            logits, labels = seen.logits.ravel(), seen.labels.ravel()
+            logits, labels = all_logits.ravel(), seen.labels.ravel()
             sample = [good[places] for places in inputs.take(len(good))]
             of_sample = [(self._compared(fields, rows), Errors.of(logits[rows], labels[rows])) for rows in sample]
             found += inputs.add(len(good), of_sample)

@@ -66,8 +66,8 @@ class MetricsByValue:
         self._sums = np.zeros([0, 3])  # rows, log loss, sum of p
         self._counts = np.zeros([0, 2, _BINS], np.float32)  # rows by label and bin of logits
 
-    def add(self, keys: np.ndarray, logits: np.ndarray, labels: np.ndarray) -> None:
-        """Counts a batch's rows: keys int64 [n], logits float32 [n] and labels [n], 0 or 1."""
+    def add(self, keys: np.ndarray, logits: np.ndarray, labels: np.ndarray, importance: np.ndarray | None = None) -> None:
+        """Counts a batch's rows: keys int64 [n], logits float32 [n], labels [n], 0 or 1, and for how many each stands; None: 1."""
         if not len(keys):
             return
         self._weight *= math.exp(len(keys) / self._metric_rows)
@@ -78,9 +78,10 @@ class MetricsByValue:
             self._sums = np.concatenate([self._sums, np.zeros([more, 3])])
             self._counts = np.concatenate([self._counts, np.zeros([more, 2, _BINS], np.float32)])
         bins = np.clip(np.floor(logits * _BINS_PER_UNIT) + _BINS // 2, 0, _BINS - 1).astype(np.int64)
-        np.add.at(self._counts, (places, (labels == 1).astype(np.int64), bins), np.float32(self._weight))
+        weights = self._weight * (np.ones(len(keys)) if importance is None else importance)
+        np.add.at(self._counts, (places, (labels == 1).astype(np.int64), bins), weights.astype(np.float32))
         of_rows = np.stack([np.ones(len(keys)), log_losses(logits, labels), sigmoid(logits)], axis=1)
-        np.add.at(self._sums, places, self._weight * of_rows)
+        np.add.at(self._sums, places, weights[:, None] * of_rows)
         if len(self._places) > 2 * self._most:
             kept = np.sort(self._with_most_rows(self._most))
             self._places = {key: place for place, key in enumerate(self._keys[kept].tolist())}

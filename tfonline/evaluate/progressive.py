@@ -34,8 +34,17 @@ def sigmoid(logits: np.ndarray) -> np.ndarray:
     return 0.5 * (1 + np.tanh(0.5 * logits.astype(np.float64)))
 
 
-def exact_auc(logits: np.ndarray, labels: np.ndarray) -> float:
-    """Area under the ROC curve by ranks (Mann-Whitney), ties at half; NaN where a class is missing."""
+def exact_auc(logits: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> float:
+    """Area under the ROC curve by ranks (Mann-Whitney), ties at half; NaN where a class is missing.
+
+    With weights, float [n], a pair of a positive and a negative counts as much as the product of its rows' weights.
+    """
+    if weights is not None:
+        _, places = np.unique(logits, return_inverse=True)
+        positives, negatives = (np.bincount(places, np.where(labels == of, weights, 0.0)) for of in (1, 0))
+        below = np.cumsum(negatives) - negatives / 2
+        pairs = positives.sum() * negatives.sum()
+        return float((positives * below).sum() / pairs) if pairs else float("nan")
     _, places, counts = np.unique(logits, return_inverse=True, return_counts=True)
     ranks = (np.cumsum(counts) - (counts - 1) / 2)[places]
     positives = labels == 1
@@ -48,6 +57,12 @@ def exact_auc(logits: np.ndarray, labels: np.ndarray) -> float:
 def without_nan(report: dict[str, float]) -> dict[str, float | None]:
     """A report for JSON, which knows no NaN: a metric that the rows do not define is null."""
     return {name: value if math.isfinite(value) else None for name, value in report.items()}
+
+
+def product(*factors: np.ndarray | None) -> np.ndarray | None:
+    """How much rows count for several reasons, [n] each; None: 1."""
+    given = [factor for factor in factors if factor is not None]
+    return np.prod(given, axis=0) if given else None
 
 
 class Counts:
@@ -64,12 +79,16 @@ class Counts:
         self.negatives, self.positives = np.zeros(_BINS), np.zeros(_BINS)
         self.loss = self.predicted = 0.0
 
-    def add(self, logits: np.ndarray, labels: np.ndarray, others: Sequence["Counts"] = ()) -> None:
-        """Counts rows, here and in others: logits float32 [n] and labels [n], 0 or 1."""
+    def add(
+        self, logits: np.ndarray, labels: np.ndarray, others: Sequence["Counts"] = (), weights: np.ndarray | None = None
+    ) -> None:
+        """Counts rows, here and in others: logits float32 [n], labels [n], 0 or 1, and how much each counts, [n]; None: 1."""
         bins = np.clip(np.floor(logits.astype(np.float64) * _BINS_PER_UNIT) + _BINS // 2, 0, _BINS - 1).astype(np.int64)
         positive = labels == 1
-        positives, negatives = (np.bincount(bins[of], minlength=_BINS) for of in (positive, ~positive))
-        loss, predicted = float(log_losses(logits, labels).sum()), float(sigmoid(logits).sum())
+        parts = ((of, None if weights is None else weights[of]) for of in (positive, ~positive))
+        positives, negatives = (np.bincount(bins[of], weights_of, _BINS) for of, weights_of in parts)
+        by_row = log_losses(logits, labels), sigmoid(logits)
+        loss, predicted = (float(x.sum() if weights is None else x @ weights) for x in by_row)
         for counts in (self, *others):
             counts.positives += positives
             counts.negatives += negatives
@@ -147,22 +166,38 @@ class ProgressiveMetrics:
 
     Args:
       metric_rows: the running metrics weigh a row by exp(-(rows since) / metric_rows).
-    """
+      weighted: count the last rows also by their weights, in the scope `weighted`.
 
-    SCOPES = ("window", "running", "total")
+    Attributes:
+      counts: by scope: window, running, total, and weighted where that is asked for.
+    """
 
     name = "metrics"
     version = 1
 
-    def __init__(self, metric_rows: int):
+    def __init__(self, metric_rows: int, weighted: bool = False):
         self._metric_rows = metric_rows
-        self.counts = {scope: Counts() for scope in self.SCOPES}
+        self.counts = {scope: Counts() for scope in ("window", "running", "total", *(("weighted",) if weighted else ()))}
 
-    def add(self, logits: np.ndarray, labels: np.ndarray) -> None:
-        """Counts a batch's rows, padding and refused rows left out: logits float32 [n] and labels [n]."""
-        self.counts["running"].decay(np.exp(-len(labels) / self._metric_rows))
-        first, *others = self.counts.values()
-        first.add(logits, labels, others)
+    def add(
+        self, logits: np.ndarray, labels: np.ndarray, importance: np.ndarray | None = None, weight: np.ndarray | None = None
+    ) -> None:
+        """Counts a batch's rows, padding and refused rows left out.
+
+        Args:
+          logits: float32 [n].
+          labels: [n], 0 or 1.
+          importance: for how many rows of the stream each stands, [n]; None: 1.
+          weight: of each where the columns have weights, [n]; None: 1. It counts in the scope `weighted` alone.
+        """
+        rows = len(labels) if importance is None else float(importance.sum(dtype=np.float64))
+        for scope in ("running", "weighted"):
+            if scope in self.counts:
+                self.counts[scope].decay(np.exp(-rows / self._metric_rows))
+        window, others = self.counts["window"], [self.counts["running"], self.counts["total"]]
+        window.add(logits, labels, others, importance)
+        if "weighted" in self.counts:
+            self.counts["weighted"].add(logits, labels, (), product(importance, weight))
 
     def end_window(self) -> dict[str, float]:
         """The window's report; the next rows begin a new window."""
@@ -174,6 +209,11 @@ class ProgressiveMetrics:
         """The report of a scope."""
         return self.counts[scope].report()
 
+    @property
+    def kept(self) -> list[str]:
+        """The scopes that go on from window to window."""
+        return [scope for scope in self.counts if scope != "window"]
+
     def variables(self) -> dict[str, Any]:
         """None."""
         return {}
@@ -181,7 +221,7 @@ class ProgressiveMetrics:
     def get_state(self) -> str:
         """Everything counted at a window's end: an .npz in base64. The window's own counts are empty then."""
         arrays: dict[str, Any] = {}
-        for scope in ("running", "total"):
+        for scope in self.kept:
             c = self.counts[scope]
             arrays[f"{scope}_histogram"] = np.stack([c.negatives, c.positives])
             arrays[f"{scope}_sums"] = np.array([c.loss, c.predicted])
@@ -190,11 +230,12 @@ class ProgressiveMetrics:
         return base64.b64encode(file.getvalue()).decode()
 
     def set_state(self, state: str, version: int) -> None:
-        """Takes over what `get_state` gave."""
+        """Takes over what `get_state` gave; a scope that it has not begins anew."""
         with np.load(io.BytesIO(base64.b64decode(state))) as arrays:
-            for scope in ("running", "total"):
+            for scope in self.kept:
                 c = Counts()
-                c.negatives, c.positives = arrays[f"{scope}_histogram"]
-                c.loss, c.predicted = (float(x) for x in arrays[f"{scope}_sums"])
+                if f"{scope}_sums" in arrays:
+                    c.negatives, c.positives = arrays[f"{scope}_histogram"]
+                    c.loss, c.predicted = (float(x) for x in arrays[f"{scope}_sums"])
                 self.counts[scope] = c
         self.counts["window"] = Counts()

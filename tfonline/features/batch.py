@@ -95,6 +95,7 @@ class Element(NamedTuple):
         workers each has those of its own rows; the first worker's rows are the batch's first ones.
       window: int64 [], the window's number; -1 for a tick.
       last: bool [], the window ends here; such an element holds no rows.
+      left_out: int64 [], how many negatives were left out since the element before, see --keep_negatives.
     """
 
     batch: Batch
@@ -104,3 +105,4 @@ class Element(NamedTuple):
     fields: Fields
     window: tf.Tensor
     last: tf.Tensor
+    left_out: tf.Tensor | int = 0

@@ -4,7 +4,9 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from tfonline.features.cut import cut_anew
 from tfonline.features.hashes import fingerprints_inside, row_fingerprints
+from tfonline.features.negatives import Negatives
 from tfonline.features.parse import Fields, Parse, Place
 from tfonline.formats.coded import rows_alone
 from tfonline.formats.reasons import REASONS
@@ -42,15 +44,19 @@ class Piece(NamedTuple):
       message: string [k], the messages that they are of.
       window: as in Element.
       last: likewise.
+      left_out: likewise.
     """
 
     rows: Parsed
     message: tf.Tensor
     window: tf.Tensor
     last: tf.Tensor
+    left_out: tf.Tensor
 
 
-def make_pieces(raw: tf.data.Dataset, parse: Parse, batch_size: int, parallel: int) -> tf.data.Dataset:
+def make_pieces(
+    raw: tf.data.Dataset, parse: Parse, batch_size: int, parallel: int, negatives: Negatives | None = None
+) -> tf.data.Dataset:
     """Turns `(RawBatch, window, last)` into Pieces: of each window as many rows as a batch has, and behind them the rest.
 
     Args:
@@ -58,36 +64,22 @@ def make_pieces(raw: tf.data.Dataset, parse: Parse, batch_size: int, parallel: i
       parse: of a format with many rows a message.
       batch_size: rows a batch.
       parallel: so many are parsed at a time.
+      negatives: which are kept; None: all.
     """
+    negatives = negatives or Negatives()
 
     @tf.autograph.experimental.do_not_convert
     def parsed(raw_batch: RawBatch, window: tf.Tensor, last: tf.Tensor) -> tuple:
-        return _parsed(raw_batch, parse), raw_batch.message, window, last
+        rows, left_out = _without_negatives(_parsed(raw_batch, parse), negatives)
+        return (rows, raw_batch.message), window, last, left_out
 
-    @tf.autograph.experimental.do_not_convert
-    def cut(held: tuple[Parsed, tf.Tensor], new: tuple) -> tuple:
-        rows, message, window, last = new
-        rows, message = _joined(*held, rows, message)
-        count = tf.size(rows.reason)
-        whole = tf.where(last, count, count - count % batch_size)
-        return _part(rows, message, whole, count), (*_part(rows, message, 0, whole), window, last)
-
-    @tf.autograph.experimental.do_not_convert
-    def pieces(rows: Parsed, message: tf.Tensor, window: tf.Tensor, last: tf.Tensor) -> tf.data.Dataset:
-        count = tf.size(rows.reason)
-        starts = tf.range(0, count, batch_size)
-        starts = tf.concat([starts, tf.boolean_mask([count], last[None])], axis=0)  # a window ends with a piece without a row
-
-        def piece(start: tf.Tensor) -> Piece:
-            of_piece = _part(rows, message, start, tf.minimum(start + batch_size, count))
-            return Piece(*of_piece, window, start == count)
-
-        return tf.data.Dataset.from_tensor_slices(starts).map(piece)
-
-    made = raw.map(parsed, num_parallel_calls=parallel, deterministic=True)
-    rows, message, *_ = made.element_spec
-    nothing = tf.nest.map_structure(lambda spec: tf.zeros([0, *spec.shape[1:]], spec.dtype), (rows, message))
-    return made.scan(nothing, cut).flat_map(pieces)
+    return cut_anew(
+        raw.map(parsed, num_parallel_calls=parallel, deterministic=True),
+        batch_size,
+        count=lambda rows: tf.size(rows[0].reason),
+        joined=lambda rows, more: _joined(*rows, *more),
+        part=lambda rows, start, stop: _part(*rows, start, stop),
+    ).map(lambda rows, window, last, left_out: Piece(*rows, window, last, left_out))
 
 
 def _parsed(raw: RawBatch, parse: Parse) -> Parsed:
@@ -106,6 +98,15 @@ def _parsed(raw: RawBatch, parse: Parse) -> Parsed:
     of_rows = tf.nest.map_structure(lambda t: tf.gather(t, place.message), origin)
     messages_alone = tf.cond(tf.size(refused) > 0, alone, lambda: tf.fill(tf.shape(reason), ""))
     return Parsed(fields.values, reason, place, of_rows, fingerprint, messages_alone)
+
+
+def _without_negatives(rows: Parsed, negatives: Negatives) -> tuple[Parsed, tf.Tensor]:
+    """The rows but for the negatives that are not kept, and how many those are, int64 []."""
+    if negatives.all:
+        return rows, tf.constant(0, tf.int64)
+    is_negative = (rows.reason == 0) & (rows.values["label"][:, 0] == 0)
+    keep = ~is_negative | negatives.keeps(rows.origin, rows.place.row)
+    return tf.nest.map_structure(lambda t: tf.boolean_mask(t, keep), rows), tf.math.count_nonzero(~keep)
 
 
 def _joined(rows: Parsed, message: tf.Tensor, more: Parsed, further: tf.Tensor) -> tuple[Parsed, tf.Tensor]:

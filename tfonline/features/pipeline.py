@@ -4,14 +4,17 @@ import itertools
 import os
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import tensorflow as tf
 
 from tfonline.features.batch import Batch, Element, Rejected, Row
 from tfonline.features.dictionaries import Dictionaries
+from tfonline.features.fewer_negatives import make_kept
 from tfonline.features.hashes import Crosses, row_fingerprints
 from tfonline.features.kinds import Op, Options, feature_kinds
 from tfonline.features.kinds.category import Category
 from tfonline.features.many_rows import Piece, make_pieces
+from tfonline.features.negatives import Negatives
 from tfonline.features.parse import Fields, Parse, Place
 from tfonline.features.schema import Schema
 from tfonline.features.spec import Input, Spec, VocabularySpec
@@ -20,6 +23,7 @@ from tfonline.formats.reasons import REASONS
 from tfonline.formats.tsv import Tsv
 from tfonline.stream.raw import RawBatch
 
+_NONE = np.int64(0)
 _CORES = len(os.sched_getaffinity(0))
 # More than the cores: most of them wait, for the planner's clock or for the broker.
 _THREADS = 14 + 2 * _CORES
@@ -163,18 +167,20 @@ def _scaled_fields(ops: Sequence[Op]) -> int | None:
     return None if any(n != 0 for n in others) else first
 
 
-def make_batches(raw: tf.data.Dataset, features: Features, batch_size: int) -> tf.data.Dataset:
+def make_batches(raw: tf.data.Dataset, features: Features, batch_size: int, negatives: Negatives | None = None) -> tf.data.Dataset:
     """Turns `(RawBatch, window, last)` into Elements with static shapes, several at a time, in order.
 
     Args:
       raw: batches of at most `batch_size` rows; or some messages each, where messages have many rows.
       features: the definition of the features.
       batch_size: B; with --steps_per_call, the rows of a call.
+      negatives: which are learned from; None: all.
     """
     parallel = max(2, _CORES)
+    negatives = negatives or Negatives()
 
     @tf.autograph.experimental.do_not_convert  # nothing here needs converting, which takes a second
-    def of_messages(raw_batch: RawBatch, window, last) -> Element:
+    def of_messages(raw_batch: RawBatch, window, last, left_out=_NONE) -> Element:
         message, tombstone, origin = raw_batch
         fields = features.parse(message)
         # To a format it is an empty message, which may even be a row.
@@ -182,16 +188,16 @@ def make_batches(raw: tf.data.Dataset, features: Features, batch_size: int) -> t
         row = features.of_fields(fields)
         refused, fingerprints = Rejected(origin, row.reason, message), row_fingerprints(message, origin.partition, origin.offset)
         batch, rejected, fingerprint = _padded(row, refused, fingerprints, (), features.spec, batch_size)
-        return Element(batch, rejected, fingerprint, message, fields, window, last)
+        return Element(batch, rejected, fingerprint, message, fields, window, last, left_out)
 
     @tf.autograph.experimental.do_not_convert
     def of_pieces(piece: Piece) -> Element:
-        rows, message, window, last = piece
+        rows, message, window, last, left_out = piece
         fields, place = Fields(rows.values, rows.reason), rows.place
         row = features.of_fields(fields)
         refused = Rejected(rows.origin, row.reason, rows.alone, place.row)
         batch, rejected, fingerprint = _padded(row, refused, rows.fingerprint, place, features.spec, batch_size)
-        return Element(batch, rejected, fingerprint, message, fields, window, last)
+        return Element(batch, rejected, fingerprint, message, fields, window, last, left_out)
 
     # Threads of its own: a read that waits for the broker, inside C++, must not keep the train step or a save from running.
     options = tf.data.Options()
@@ -199,7 +205,9 @@ def make_batches(raw: tf.data.Dataset, features: Features, batch_size: int) -> t
     # Two raw batches wait while others are transformed: reading and features overlap. More would plan windows too far ahead.
     rows, transform = raw.prefetch(2), of_messages
     if features.parse.form.many:
-        rows, transform = make_pieces(rows, features.parse, batch_size, parallel), of_pieces
+        rows, transform = make_pieces(rows, features.parse, batch_size, parallel, negatives), of_pieces
+    elif not negatives.all:
+        rows = make_kept(rows, features.parse, negatives, batch_size, parallel)
     batches = rows.map(transform, num_parallel_calls=parallel, deterministic=True)
     return batches.prefetch(4).with_options(options)
 

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from tfonline.cluster.members import Cluster
 from tfonline.features.batch import Examples
+from tfonline.features.negatives import Negatives
 from tfonline.features.spec import Spec
 from tfonline.model.networks.find import make_network
 from tfonline.model.networks.network import Network
@@ -46,6 +47,7 @@ def make_learner(
     cluster: Cluster | None = None,
     jit_compile: bool = False,
     vocabulary: VocabularySettings | None = None,
+    keep_negatives: float = 1.0,
 ) -> "Learner":
     """The network and the optimizers that the settings ask for; see Learner.
 
@@ -56,7 +58,7 @@ def make_learner(
         try_xla(strategy)
     with strategy.scope():
         network = make_network(spec, model)
-    return Learner(strategy, network, optimizers, cluster, jit_compile, vocabulary)
+    return Learner(strategy, network, optimizers, cluster, jit_compile, vocabulary, keep_negatives)
 
 
 class Learner(tf.Module):
@@ -71,9 +73,11 @@ class Learner(tf.Module):
       cluster: the workers over which the strategy reaches; None: this process only.
       jit_compile: have XLA compile the steps; not in a cluster.
       vocabulary: which values of the stream get rows, where the network has a vocabulary; None: as the flags have it by themselves.
+      keep_negatives: the share of the negatives that rows are learned from.
 
     Attributes:
       model: the network.
+      negatives: how many of them are kept.
       admission: gives rows to values of the stream; None where the network has no vocabulary.
     """
 
@@ -85,8 +89,10 @@ class Learner(tf.Module):
         cluster: Cluster | None = None,
         jit_compile: bool = False,
         vocabulary: VocabularySettings | None = None,
+        keep_negatives: float = 1.0,
     ):
         super().__init__(name="learner")
+        self.negatives = Negatives(keep_negatives)
         self._strategy, self._settings = strategy, optimizers
         self._replicas = replicas = Replicas(strategy, cluster)
         with strategy.scope():
@@ -227,8 +233,9 @@ class Learner(tf.Module):
         # Divided by the global batch, not the replica's: the number of replicas changes the speed, and the result by rounding only.
         weight = tf.math.divide_no_nan(weight, total)  # 0 where no row counts
         # The sigmoid cross entropy and its gradient; a tape would take several times as many operations for the two.
-        losses = [tf.reduce_sum(weight * (tf.nn.softplus(x) - labels[head] * x)) for head, x in logits.items()]
-        of_logits = [weight * (tf.sigmoid(x) - labels[head]) for head, x in logits.items()]
+        of_kept = {head: self.negatives.logits_of_kept(x) for head, x in logits.items()}
+        losses = [tf.reduce_sum(weight * (tf.nn.softplus(x) - labels[head] * x)) for head, x in of_kept.items()]
+        of_logits = [weight * (tf.sigmoid(x) - labels[head]) for head, x in of_kept.items()]
         # A weight that no input reaches, as a kernel where there are no inputs, has a gradient of zeros, not none.
         of_rows, of_dense = tape.gradient(list(logits.values()), (rows, dense), of_logits, tf.UnconnectedGradients.ZERO)
         of_tables = self._by_kind(self._lookup.gradients(distinct, of_rows), self._trained[0])
@@ -252,7 +259,7 @@ class Learner(tf.Module):
             examples, logits = observed
             (head,) = self.model.spec.heads
             if self.model.statistics:
-                self.model.observe(examples, {head: logits})
+                self.model.observe(self.negatives.standing_for_all(examples), {head: logits})
             if self.admission:
                 ids, keys = examples.features["ids"], examples.features["keys"]
                 self.admission.update(self.model.vocabulary, ids, keys, examples.weight, self.rows_of_ids)

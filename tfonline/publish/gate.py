@@ -32,7 +32,7 @@ class _Rows(NamedTuple):
     """Rows that were scored together.
 
     Attributes:
-      scores: float32 [3, n]: labels, the trainer's logits, the published version's logits or NaN.
+      scores: float32 [4, n]: labels, the trainer's logits, the published version's logits or NaN, how much each row counts.
       kept: what the rows can be scored from later; None: nothing.
     """
 
@@ -69,7 +69,14 @@ class Gate:
         """Whether `compare` has what it needs of all rows."""
         return all(rows.kept is not None for rows in self._rows)
 
-    def add(self, labels: np.ndarray, logits: np.ndarray, served: np.ndarray | None = None, kept: Any = None) -> None:
+    def add(
+        self,
+        labels: np.ndarray,
+        logits: np.ndarray,
+        served: np.ndarray | None = None,
+        kept: Any = None,
+        weights: np.ndarray | None = None,
+    ) -> None:
         """Rows that were scored: float32 [n] each.
 
         Args:
@@ -77,9 +84,11 @@ class Gate:
           logits: the trainer's.
           served: the published version's; None while there is none, or while it is not asked row by row.
           kept: for `compare`.
+          weights: how much each row counts; None: 1.
         """
         served = np.full_like(logits, np.nan) if served is None else served
-        self._rows.append(_Rows(np.stack([labels, logits, served]), kept))
+        weights = np.ones_like(logits) if weights is None else weights
+        self._rows.append(_Rows(np.stack([labels, logits, served, weights]), kept))
         self._num_rows += len(labels)
         while self._rows and self._num_rows - self._rows[0].scores.shape[1] >= self._limits.gate_rows:
             self._num_rows -= self._rows.popleft().scores.shape[1]
@@ -111,33 +120,34 @@ class Gate:
         """Of the rows that the published version scored, too: how many, its auc (to about 1e-5) and its log_loss, NaN where not
         defined. A fraction of what `report` costs.
         """
-        labels, _, served = self._joined()
+        labels, _, served, weights = self._joined()
         both, counts = ~np.isnan(served), Counts()
-        counts.add(served[both], labels[both])
+        counts.add(served[both], labels[both], weights=weights[both])
         report = counts.report()
         return {name: report[name] for name in ("rows", "auc", "log_loss")}
 
     def report(self) -> dict[str, float]:
-        """What the last rows say, NaN where they do not define it.
+        """What the last rows say, each as much as it counts; NaN where they do not define it.
 
         Returns:
           rows, auc, log_loss, calibration: of the trainer's scores.
           served_rows: the rows that the published version scored, too; served_auc, served_log_loss: its metrics on them.
           regression: how much greater the trainer's mean log loss is than the published version's on these rows, nats.
         """
-        labels, logits, served = self._joined()
+        labels, logits, served, weights = self._joined()
         both = ~np.isnan(served)
-        clicks = labels.sum()
+        clicks = float(labels @ weights)
+        of_auc = None if (weights == 1).all() else weights
         found = {
             "rows": float(len(labels)),
-            "auc": exact_auc(logits, labels),
-            "log_loss": _mean(log_losses(logits, labels)),
-            "calibration": float(sigmoid(logits).sum() / clicks) if clicks else math.nan,
+            "auc": exact_auc(logits, labels, of_auc),
+            "log_loss": _mean(log_losses(logits, labels), weights),
+            "calibration": float(sigmoid(logits) @ weights / clicks) if clicks else math.nan,
             "served_rows": float(both.sum()),
-            "served_auc": exact_auc(served[both], labels[both]),
-            "served_log_loss": _mean(log_losses(served[both], labels[both])),
+            "served_auc": exact_auc(served[both], labels[both], of_auc if of_auc is None else of_auc[both]),
+            "served_log_loss": _mean(log_losses(served[both], labels[both]), weights[both]),
         }
-        found["regression"] = _mean(log_losses(logits[both], labels[both])) - found["served_log_loss"]
+        found["regression"] = _mean(log_losses(logits[both], labels[both]), weights[both]) - found["served_log_loss"]
         return found
 
     def refusals(self, report: dict[str, float]) -> list[str]:
@@ -157,9 +167,10 @@ class Gate:
         return why
 
     def _joined(self) -> np.ndarray:
-        """Labels, logits and the published version's logits of all rows, float32 [3, n]."""
-        return np.concatenate([*(rows.scores for rows in self._rows), np.zeros([3, 0], np.float32)], axis=1)
+        """`scores` of all rows, float32 [4, n]."""
+        return np.concatenate([*(rows.scores for rows in self._rows), np.zeros([4, 0], np.float32)], axis=1)
 
 
-def _mean(numbers: np.ndarray) -> float:
-    return float(numbers.mean()) if len(numbers) else math.nan
+def _mean(numbers: np.ndarray, weights: np.ndarray) -> float:
+    total = float(weights.sum())
+    return float(numbers @ weights.astype(np.float64)) / total if total else math.nan

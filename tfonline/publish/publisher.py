@@ -113,8 +113,18 @@ class Publisher:
             with self._guarded():
                 self._newest.look(position.rows)
 
-    def observe(self, element: Element, good: np.ndarray, labels: np.ndarray, logits: np.ndarray) -> None:
-        """A batch that was scored: float32 [n] labels and the trainer's logits of its `good` rows, bool [B]."""
+    def observe(
+        self, element: Element, good: np.ndarray, labels: np.ndarray, logits: np.ndarray, weights: np.ndarray | None = None
+    ) -> None:
+        """A batch that was scored.
+
+        Args:
+          element: the batch.
+          good: bool [B], which rows of it count.
+          labels: float32 [n], of these.
+          logits: float32 [n], the trainer's.
+          weights: float32 [n], how much each counts; None: 1.
+        """
         if not self._newest:
             return
         with self._guarded():
@@ -122,10 +132,10 @@ class Publisher:
             served = self._score_by_newest(element.batch)
             by_saved_model = self._newest.number and not self._newest.scored
             kept = Kept(element.message, good, element.batch.place) if by_saved_model else None
-            self._gate.add(labels, logits, None if served is None else served[good], kept)
+            self._gate.add(labels, logits, None if served is None else served[good], kept, weights)
             self._last = element
             if self._regression and served is not None:
-                self._compare(element.batch, good, labels, served)
+                self._compare(element.batch, good, labels, served, weights)
 
     def saving(self) -> None:
         """The model is about to be saved as it is now."""
@@ -206,12 +216,12 @@ class Publisher:
         if self._regression:
             self._regression.forget()
 
-    def _compare(self, batch: Batch, good: np.ndarray, labels: np.ndarray, served: np.ndarray) -> None:
+    def _compare(self, batch: Batch, good: np.ndarray, labels: np.ndarray, served: np.ndarray, weights: np.ndarray | None) -> None:
         """Has the version before score the rows, too, and goes back to it where the newest one is worse."""
         before = self._newest.score_before(batch)
         if before is None:
             return
-        self._regression.add(labels, served[good], before[good])
+        self._regression.add(labels, served[good], before[good], weights)
         if worse := self._regression.worse():
             self._go_back(worse)
 

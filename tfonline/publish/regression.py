@@ -45,13 +45,16 @@ class Regression:
 
     def __init__(self, limit: float, rows: int):
         self.limit, self._rows = limit, max(rows, MIN_ROWS)
-        self._blocks: deque[np.ndarray] = deque()  # float64 [3]: rows, the sum of their differences, the sum of the squares
+        # float64 [6]: rows, the sums of w, w d, w^2, w^2 d and w^2 d^2, with a row's weight w and difference d.
+        self._blocks: deque[np.ndarray] = deque()
         self._num_rows = 0
 
-    def add(self, labels: np.ndarray, newest: np.ndarray, before: np.ndarray) -> None:
-        """Rows: float32 [n] labels, 0 or 1, and both versions' logits."""
+    def add(self, labels: np.ndarray, newest: np.ndarray, before: np.ndarray, weights: np.ndarray | None = None) -> None:
+        """Rows: float32 [n] labels, 0 or 1, both versions' logits, and how much each counts; None: 1."""
         difference = log_losses(newest, labels) - log_losses(before, labels)
-        block = np.array([len(labels), difference.sum(), (difference**2).sum()])
+        weights = np.ones(len(labels)) if weights is None else weights.astype(np.float64)
+        by_power = [weights, weights * difference, weights**2, weights**2 * difference, (weights * difference) ** 2]
+        block = np.array([len(labels), *(x.sum() for x in by_power)])
         if self._blocks and self._blocks[-1][0] < _BLOCK_ROWS:
             self._blocks[-1] += block
         else:
@@ -69,9 +72,10 @@ class Regression:
         """The span over which the newest version is worse most clearly; None: there is none."""
         if self._num_rows < MIN_ROWS:
             return None
-        n, total, squares = np.cumsum(np.array(self._blocks)[::-1], axis=0).T
-        mean = total / n
-        error = np.sqrt(np.maximum(squares / n - mean**2, 0) / n)
+        n, w, wd, ww, wwd, wwdd = np.cumsum(np.array(self._blocks)[::-1], axis=0).T
+        w = np.maximum(w, 1e-300)
+        mean = wd / w
+        error = np.sqrt(np.maximum(wwdd - 2 * mean * wwd + mean**2 * ww, 0)) / w
         surely = np.where(n >= MIN_ROWS, mean - _STANDARD_ERRORS * error, -np.inf)
         span = int(np.argmax(surely))
         return Worse(int(n[span]), float(mean[span]), float(error[span])) if surely[span] > self.limit else None

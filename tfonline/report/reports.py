@@ -11,6 +11,7 @@ from tfonline.report.backlog import Backlog
 from tfonline.report.console import Console
 from tfonline.report.worse import WorseThanTrivial
 from tfonline.report.writers import Scalars, Writer
+from tfonline.state import NEGATIVES
 
 # Distributions, the reliability diagram and the columns' shares are larger than all else, and TensorBoard shows few of them.
 _PICTURES_EVERY_SECS = 60.0
@@ -72,7 +73,7 @@ class Reports:
           rows_left: rows still to be read: the lag or, where the run has an end, the rows before it.
         """
         self._cadence.done(0)
-        now, rows = self._clock(), scalars["rows"]
+        now, rows = self._clock(), scalars["rows"] + scalars.get(f"unread_rows/{NEGATIVES}", 0.0)
         scalars = {**scalars, "rows_per_sec": (rows - self._rows_reported) / max(now - self._reported, 1e-9)}
         self._reported, self._rows_reported = now, rows
         secs_left = self._backlog.secs_left(now, rows_left, rows + scalars["rejected_rows"])

@@ -57,8 +57,7 @@ def make_summary(
         "fingerprint": f"{position.fingerprint:016x}",
         "checkpoint": checkpoint,
         **{name: of for name, of in (also or {}).items() if of},
-        "running": without_nan(metrics.report("running")),
-        "total": without_nan(metrics.report("total")),
+        **{scope: without_nan(metrics.report(scope)) for scope in metrics.kept},
     }
 
 

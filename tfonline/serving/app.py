@@ -58,6 +58,9 @@ class App:
       max_requests: a request that finds so many under way is refused (503).
       body_secs: for a body to come; a later one is refused (408).
       on_close: called when the server ends.
+
+    Attributes:
+      leaving: the server will end soon: /healthz says so, and all is answered.
     """
 
     def __init__(
@@ -74,7 +77,7 @@ class App:
     ):
         self._name, self._models, self._batcher, self._metrics = name, models, batcher, metrics
         self._workers, self._max_request_bytes, self._body_secs = workers, max_request_bytes, body_secs
-        self._max_requests, self._under_way = max_requests, 0
+        self._max_requests, self._under_way, self.leaving = max_requests, 0, False
         self._page = (importlib.resources.files("tfonline.serving") / "page.html").read_bytes()
 
         @contextlib.asynccontextmanager
@@ -214,7 +217,8 @@ class App:
 
     async def _health(self, _: Request) -> Response:
         model = self._models.current
-        return _json({"status": "ok" if model else "no version yet", "version": model and model.number}, 200 if model else 503)
+        status = "leaving" if self.leaving else "ok" if model else "no version yet"
+        return _json({"status": status, "version": model and model.number}, 200 if status == "ok" else 503)
 
     async def _metrics_text(self, _: Request) -> Response:
         return Response(self._metrics.text(), media_type="text/plain; version=0.0.4")

@@ -97,10 +97,14 @@ class Server(uvicorn.Server):
       listener: a listening socket; closed at the end.
       limits: of the connections.
       metrics: counts them.
+
+    Attributes:
+      leaving: each connection is closed with its next answer.
     """
 
     def __init__(self, config: uvicorn.Config, listener: socket.socket, limits: Limits, metrics: Metrics):
         super().__init__(config)
+        self.leaving = False
         self._listener, self._limits, self._metrics = listener, limits, metrics
         self._open: set[Connection] = set()
         self._spare: dict[Connection, None] = {}  # the oldest first
@@ -208,7 +212,7 @@ class Connection(HttpToolsProtocol):
         state = {**server.lifespan.state, SPARE: spare}
         super().__init__(server.config, server.server_state, state, asyncio.get_running_loop())
         self._secs = {"head": limits.head_secs, "body": limits.body_secs, "idle": limits.idle_secs}
-        self._metrics, self._is_spare, self._when_lost = metrics, spare, lost
+        self._server, self._metrics, self._is_spare, self._when_lost = server, metrics, spare, lost
         self._awaited = ""
         self._timer: asyncio.TimerHandle | None = None
         self._unread_timer: asyncio.TimerHandle | None = None
@@ -261,9 +265,9 @@ class Connection(HttpToolsProtocol):
         """From the parser; the application is called, or will be after the request before."""
         super().on_headers_complete()
         self._in_head, self._in_body = False, True
-        if self._is_spare:
+        if self._is_spare or self._server.leaving:
             self.cycle.keep_alive = False
-        else:
+        if not self._is_spare:
             self._wait_for("")
 
     def on_message_complete(self) -> None:

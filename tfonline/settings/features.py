@@ -22,6 +22,9 @@ class FeatureSettings:
                               "each pair of values, hashed to so many. 0: no pairs.", lower=0)
     cross_fields: int = flag(64, "With --cross_buckets: so many columns have pairs at most, categories first, then the others in "
                              "the order of the features. 64 have 2,016 pairs, 300 would have 44,850.", lower=2)
+    keep_negatives: float = flag(1.0, "Learn from this share of the rows without a click, chosen by their offsets, and from all "
+                                 "with one. Scores stay those of the whole stream, and metrics, the gate and histories count a "
+                                 "kept negative for those that it stands for. Not with --cluster.", lower=0)
     max_rejected_ratio: float = flag(0.1, "End with exit code 65 when more than this share of the last 10,000 "
                                      "rows was rejected. 1: never.", lower=0)
     dead_letter_topic: str = flag("", "Topic that gets each refused row as it came, with key, headers and timestamp, "
@@ -32,5 +35,7 @@ class FeatureSettings:
 
     def __post_init__(self) -> None:
         flags.check(self)
+        if not 0 < self.keep_negatives <= 1:
+            raise wrong(f"--keep_negatives={self.keep_negatives:g} is no share to learn from. Expected above 0, and 1 at most.")
         if not self.max_rejected_ratio <= 1:
             raise wrong(f"--max_rejected_ratio={self.max_rejected_ratio} is no share. Expected 0 to 1.")
