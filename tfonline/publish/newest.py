@@ -1,5 +1,6 @@
 """The newest published version: which it is, and its scores of the stream, where it is one of this model."""
 
+import contextlib
 import time
 from collections.abc import Callable
 
@@ -10,6 +11,7 @@ from tfonline.lifecycle import UserError
 from tfonline.publish.pins import Pins
 from tfonline.publish.servable import Servable
 from tfonline.publish.versions import Versions
+from tfonline.report.writers import Scalars
 
 _NOT_SCORED = "the stream is not scored by it; the gate will ask its SavedModel for its scores"
 
@@ -28,6 +30,7 @@ class Newest:
       scored: whether it is one of this model, whose weights score the stream row by row.
       since: time.time() and the model's rows, when it was taken up.
       published_at: when it was published, seconds since 1970; None where its manifest cannot be read.
+      newest_row_at: the time of the newest row that it has learned from, likewise; None where rows have no time, too.
       spare: the Servable that scores nothing.
     """
 
@@ -36,6 +39,7 @@ class Newest:
         self._servable, self.spare = servables
         self.number, self.scored, self.since = 0, False, (0.0, 0)
         self.published_at: float | None = None
+        self.newest_row_at: float | None = None
 
     def look(self, rows: int) -> bool:
         """Looks which version is the newest now; says whether it is another one, which it takes up.
@@ -51,7 +55,7 @@ class Newest:
         newest = max(self._versions.numbers, default=0)
         if newest == self.number:
             return False
-        self.number, self.scored, self.published_at = newest, False, None
+        self.number, self.scored, self.published_at, self.newest_row_at = newest, False, None, None
         if newest and self._load(newest):
             self._take_up(newest, rows)
         return True
@@ -59,7 +63,21 @@ class Newest:
     def published(self, number: int, rows: int) -> None:
         """From here on this is the newest version: it is in `spare`, which scores the stream now."""
         self._take_up(number, rows)
-        self.published_at = time.time()
+        self.published_at, self.newest_row_at = time.time(), None
+        with contextlib.suppress(UserError):  # it has just been removed
+            self.newest_row_at = self._versions.manifest(number).get("newest_row_time")
+
+    def scalars(self, rows: int) -> Scalars:
+        """Which version it is and how old, as `served/...`; `newest_row_age_secs` where its newest row's time is known.
+
+        Args:
+          rows: of the model, up to now.
+        """
+        now, (since, rows_then) = time.time(), self.since
+        scalars = {"version": float(self.number), "age_secs": now - since, "age_rows": float(rows - rows_then)}
+        if self.newest_row_at is not None:
+            scalars["newest_row_age_secs"] = max(0.0, now - self.newest_row_at)
+        return {f"served/{name}": value for name, value in scalars.items()}
 
     def score(self, batch: Batch) -> np.ndarray | None:
         """Its logits of all rows of a batch, float32 [B]; None where it is not scored row by row.
@@ -82,7 +100,7 @@ class Newest:
         except UserError as e:
             self._say(f"warning: version {number} is damaged: {_NOT_SCORED} ({e})")
             return False
-        self.published_at = manifest.get("published")
+        self.published_at, self.newest_row_at = manifest.get("published"), manifest.get("newest_row_time")
         kept = self._pins.find(manifest)
         if not kept:
             self._say(f"version {number} is not of this model, or its checkpoint is gone or damaged: {_NOT_SCORED}")

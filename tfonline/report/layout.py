@@ -10,6 +10,7 @@ _HOW_GOOD: _Charts = {
     "AUC": ["quality/auc"],
     "normalised entropy (log loss / trivial): below 1 beats the trivial": ["quality/ne"],
     "calibration (mean prediction / share of clicks): 1 is right": ["quality/calibration"],
+    "GAUC, and NE of the largest values of the column of --metrics_by": ["by_.*/gauc", "by_.*/ne_.*"],
 }
 _IS_IT_FED: _Charts = {
     "lag, rows": ["stream/lag_rows"],
@@ -38,7 +39,9 @@ _SERVING: _Charts = {
     "models published, refused by the gate, failed": [
         "serving/export_published", "serving/export_refused", "serving/export_failed",
     ],
-    "age of the published model, s": ["serving/age_secs"],
+    "age of the published model, and of its newest row, s": ["serving/age_secs", "serving/newest_row_age_secs"],
+    "rows that were learned from since it was published": ["serving/age_rows"],
+    "its version": ["serving/version"],
     "what an export takes, and how long training stood still for it, s": ["serving/export_secs", "serving/export_stall_secs"],
 }  # fmt: skip
 _GROUPS = {
