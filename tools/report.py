@@ -1,0 +1,49 @@
+"""Makes a page of a model and its runs: one HTML file, which needs nothing beside it.
+
+python tools/report.py runs/clicks                          writes report.html
+python tools/report.py runs/clicks --out=clicks.html        to another file
+python tools/report.py runs/clicks --against=runs/other     both models' curves in one picture, and the flags that differ
+python tools/report.py runs/clicks --export_dir=models      where its versions are, if not where its flags say
+
+A trainer may go on in the folder: it is only read. The page has no content of any row but the names of the values of --metrics_by.
+"""
+
+import argparse
+import os
+import pathlib
+
+from command_line import Parser, run
+
+from tfonline.lifecycle import Exit, UserError
+
+
+def main(argv: list[str]) -> int:
+    """Writes the page; returns the exit code."""
+    args = _parse(argv)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    from report_page import page
+    from report_read import read_model
+
+    model = read_model(args.model_dir, args.export_dir)
+    other = read_model(args.against) if args.against else None
+    written = page(model, other).encode()
+    try:
+        args.out.write_bytes(written)
+    except OSError as e:
+        raise UserError(f"--out={args.out} cannot be written ({e.strerror}). Give another file.", Exit.CANNOT_WRITE) from e
+    rows = model.last("train/stream/rows") or 0
+    print(f"report: file={args.out} bytes={len(written):,} runs={len(model.runs)} rows={rows:,.0f}")
+    return Exit.OK
+
+
+def _parse(argv: list[str]) -> argparse.Namespace:
+    parser = Parser(prog="report.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model_dir", type=pathlib.Path, help="a --model_dir of the trainer")
+    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("report.html"), help="the file (default: report.html)")
+    parser.add_argument("--against", type=pathlib.Path, metavar="OTHER", help="the --model_dir of a model to compare with")
+    parser.add_argument("--export_dir", type=pathlib.Path, help="where its versions are (default: as its flags say)")
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    run(main)
