@@ -5,17 +5,18 @@ Colours and letters come from STYLE, which a page has once; `standalone` gives a
 
 import dataclasses
 import html
+import math
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from report_scales import downsample, limits, logit, ticks, time_ticks
+from report_scales import BUCKETS, downsample, limits, logit, ticks, time_ticks
 
 from tfonline.report.reliability import TICKS, interval
 
 WIDTH, HEIGHT = 480, 290  # in units of the picture: a page shows it as wide as there is room
 _LEFT, _RIGHT, _BOTTOM, _TITLE, _LEGEND = 58, 16, 42, 24, 17
-_LETTER = 6.3  # how wide a letter of the legend is, on average
+_LETTER = 6.7  # how wide a letter of the legend is, on average
 _COLOURS = 6
 
 STYLE = """
@@ -110,13 +111,14 @@ def line_chart(
     y = _Scale(low, high, bottom, top)
     parts = [_text(8, 16, title, "title"), *_drawn_legend(legend)]
     parts += _grid(x, time_ticks(x.low, x.high) if axis.time else ticks(x.low, x.high), y, ticks(low, high), axis.name)
-    parts += [_line(x(at), top, x(at), bottom, "mark") for at in marks if x.low < at < x.high]
+    if within := _apart([(at, "") for at in sorted(marks) if x.low < at < x.high], x, 3):
+        parts.append(f'<path class="mark" d="{"".join(f"M{x(at):.1f} {top}V{bottom}" for at, _ in within)}"/>')
     if level is not None and low <= level <= high:
         parts.append(_line(_LEFT, y(level), WIDTH - _RIGHT, y(level), "level"))
     for line in lines:
         parts.append(f'<path class="curve s{line.colour} {line.look}" d="{_path(line, x, y)}"/>')
     if outside:
-        parts.append(_text(WIDTH - _RIGHT, HEIGHT - 8, f"{outside:,} points outside", "tick", "end"))
+        parts.append(_text(WIDTH - _RIGHT, HEIGHT - 8, f"{outside:,} point{'s' if outside > 1 else ''} outside", "tick", "end"))
     return _svg(title, parts)
 
 
@@ -219,7 +221,8 @@ def _path(line: Line, x: _Scale, y: _Scale) -> str:
     for piece in pieces:
         if not len(piece) or not there[piece[0]]:
             continue
-        xs, ys = downsample(line.x[piece], line.y[piece])
+        buckets = math.ceil(BUCKETS * (line.x[piece[-1]] - line.x[piece[0]]) / (x.high - x.low))  # as many as it is long
+        xs, ys = downsample(line.x[piece], line.y[piece], max(1, buckets))
         xs, ys = x(xs), y(np.clip(ys, y.low, y.high))
         commands.append("M" + "L".join(f"{a:.1f} {b:.1f}" for a, b in zip(xs.tolist(), ys.tolist(), strict=True)))
         if len(xs) == 1:

@@ -112,7 +112,7 @@ def served(model: Model, now: float, title: str = "What is served", name: str = 
         row = [v["version"], when(at), _age(at, now), count(v.get("rows")), number(m.get("auc")), number(m.get("log_loss"))]
         row += [number(m.get("calibration"), 3), number(m.get("served_log_loss")), signed(m.get("regression"), 5)]
         rows.append([*row, _age(newest_row, at) if at else "-", v["state"]])
-    head = ("version", "published (UTC)", "age", "rows", "AUC", "log loss", "calibration", "log loss of the one before")
+    head = ("version", "published (UTC)", "age", "rows", "AUC", "log loss", "calibration", "log loss before")
     head += ("difference", "newest row then", "state")
     refusals = [(when(r["time"]), f"{r['window']:,}", f"{r['step']:,}", r["why"]) for r in published.refused[-_MOST_REFUSALS:]]
     refusals_title = f"Refused by the gate: {len(published.refused):,}"
@@ -121,7 +121,7 @@ def served(model: Model, now: float, title: str = "What is served", name: str = 
         title,
         text(f"Publishing is paused: {published.paused}.", "bad") if published.paused else "",
         table(head, rows, texts=(10,)) or text("There is no version."),
-        text("Metrics are the gate's, of the last rows before it was published; the one before is of the same rows.", "soft"),
+        text("Metrics are the gate's, of the last rows before a version was published; before: the one before, on them.", "soft"),
         f"<h3>{refusals_title}</h3>" if refusals else "",
         table(("time (UTC)", "window", "step", "why"), reversed(refusals), texts=(3,)),
         grid(charts),

@@ -76,7 +76,7 @@ def scores(model: Model) -> str:
         return section("scores", "Are the scores true?", text(f"Not known: {saved.problem}.", "bad"))
     recent, total = saved.running.by_score(_DECILES), saved.total.by_score(_DECILES)
     charts = [
-        reliability("Reliability, by tenths of the rows; bars: 95 %", [("recent rows", recent), ("all rows", total)]),
+        reliability("Reliability by tenths of the rows: bars are 95 % intervals", [("recent rows", recent), ("all rows", total)]),
         distribution("Recent rows by score", _distributions(saved.running)),
     ]
     rows = [

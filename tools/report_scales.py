@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-_BUCKETS = 220  # a curve has the lowest and the highest point of each
+BUCKETS = 220  # of a chart: a curve has the lowest and the highest point of each
 _SHARE_OUTSIDE = 0.02  # of all points, at each end
 
 
@@ -15,7 +15,7 @@ def logit(share: float) -> float:
     return math.log(share / (1 - share)) if 0 < share < 1 else math.copysign(math.inf, share - 0.5)
 
 
-def downsample(x: np.ndarray, y: np.ndarray, buckets: int = _BUCKETS) -> tuple[np.ndarray, np.ndarray]:
+def downsample(x: np.ndarray, y: np.ndarray, buckets: int = BUCKETS) -> tuple[np.ndarray, np.ndarray]:
     """The first and the last point, and the lowest and the highest of each bucket; the buckets are of equal length along x.
 
     Args:
@@ -91,8 +91,9 @@ _TIME_STEPS = (1, 2, 5, 10, 15, 30, _MINUTE, 2 * _MINUTE, 5 * _MINUTE, 10 * _MIN
 
 
 def time_ticks(low: float, high: float) -> list[tuple[float, str]]:
-    """Round times (UTC) between two, seconds since 1970, with their labels; five at most."""
-    step = next((s for s in _TIME_STEPS if (high - low) / s <= 5), _TIME_STEPS[-1])
+    """Round times (UTC) between two, seconds since 1970, with their labels: seven at most, and five where labels have a date."""
+    most = 6.5 if high - low <= _DAY else 4.5
+    step = next((s for s in _TIME_STEPS if (high - low) / s <= most), _TIME_STEPS[-1])
     form = "%H:%M:%S" if step < _MINUTE else "%H:%M" if high - low <= _DAY else "%d %b %H:%M" if step < _DAY else "%d %b %Y"
     times = [i * step for i in range(math.ceil(low / step), math.floor(high / step) + 1)]
     return [(t, f"{datetime.datetime.fromtimestamp(t, datetime.UTC):{form}}") for t in times]

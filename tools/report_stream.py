@@ -76,7 +76,7 @@ def columns(model: Model) -> str:
     charts_of_model = sorted(_by_column(model, "train/drift/model_"))
     charts = [
         line_chart(
-            f"Drift (PSI) of the columns with the most; told above {limit:g}", curves, ROWS_AXIS,
+            f"Drift of the columns with the most (PSI): told above {limit:g}", curves, ROWS_AXIS,
             level=limit, reach=(0.0, limit), whole=True,
         ),
         over_both(
