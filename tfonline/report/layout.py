@@ -10,7 +10,6 @@ _HOW_GOOD: _Charts = {
     "AUC": ["quality/auc"],
     "normalised entropy (log loss / trivial): below 1 beats the trivial": ["quality/ne"],
     "calibration (mean prediction / share of clicks): 1 is right": ["quality/calibration"],
-    "GAUC, and NE of the largest values of the column of --metrics_by": ["by_.*/gauc", "by_.*/ne_.*"],
 }
 _IS_IT_FED: _Charts = {
     "lag, rows": ["stream/lag_rows"],
@@ -28,6 +27,7 @@ _COLUMNS: _Charts = {
     "drift: how unlike the first rows the newest are (PSI), a column": ["drift/psi_.*"],
     "share of missing values, a column": ["values/missing_.*"],
     "share of values that the dictionaries do not hold, or without a row, a column": ["values/unknown_.*"],
+    "GAUC, and NE of the largest values of the column of --metrics_by": ["by_.*/gauc", "by_.*/ne_.*"],
     "rows of the vocabulary in use, their share": ["vocabulary/load"],
     "values that got a row, another's row, or none though it was due": [
         "vocabulary/admitted",

@@ -117,7 +117,7 @@ def _layout_value() -> tf.compat.v1.Summary.Value:
 def _text(tag: str, table: Mapping[str, Any]) -> tf.compat.v1.Summary.Value:
     """A table, as TensorBoard shows text of two dimensions; what it would take for Markdown stands as code."""
     about = tf.compat.v1.SummaryMetadata.FromString(texts.create_summary_metadata(tag, "").SerializeToString())
-    cells = [[f"`{name}`", f"`{_shown(value)}`"] for name, value in table.items()]
+    cells = [[f"`{name}`", f"`{shown}`" if (shown := _shown(value)) else ""] for name, value in table.items()]
     return tf.compat.v1.Summary.Value(tag=tag, metadata=about, tensor=tf.make_tensor_proto(cells, tf.string))
 
 
