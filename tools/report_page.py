@@ -10,6 +10,10 @@ from report_stream import by_value, columns, fed, over_time, refused, told_at, u
 
 _STATUS = re.compile(r"(\S+)Z pid \d+ (\w+) window (\d+) step (\d+)")
 _MOST_REFUSALS = 30
+_GATE = (
+    "Metrics are the gate's, of the last rows before a version was published, each scored before it was learned from. The version before "
+    "has scored the same rows."
+)
 _SERVED = (
     ("Age of what is served, s", [
         ("train/serving/age_secs", "since it was published", 0), ("train/serving/newest_row_age_secs", "its newest row", 1),
@@ -121,7 +125,7 @@ def served(model: Model, now: float, title: str = "What is served", name: str = 
         title,
         text(f"Publishing is paused: {published.paused}.", "bad") if published.paused else "",
         table(head, rows, texts=(10,)) or text("There is no version."),
-        text("Metrics are the gate's, of the last rows before a version was published; before: the one before, on them.", "soft"),
+        text(_GATE, "soft"),
         f"<h3>{refusals_title}</h3>" if refusals else "",
         table(("time (UTC)", "window", "step", "why"), reversed(refusals), texts=(3,)),
         grid(charts),
