@@ -11,8 +11,8 @@ from report_stream import by_value, columns, fed, over_time, refused, told_at, u
 _STATUS = re.compile(r"(\S+)Z pid \d+ (\w+) window (\d+) step (\d+)")
 _MOST_REFUSALS = 30
 _GATE = (
-    "Metrics are the gate's, of the last rows before a version was published, each scored before it was learned from. The version before "
-    "has scored the same rows."
+    "Metrics are the gate's, of the last rows before a version was published, each scored before it was learned from. "
+    "The version before has scored the same rows."
 )
 _SERVED = (
     ("Age of what is served, s", [
