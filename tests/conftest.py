@@ -146,6 +146,37 @@ def start(small_run):
     return start
 
 
+# As root, Chromium has no sandbox; and nothing of its own goes out.
+_CHROMIUM = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+             "--disable-component-update", "--disable-sync"]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """A Chromium without a window."""
+    import shutil
+
+    from playwright.sync_api import sync_playwright
+
+    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    assert path, "tests of pages need Chromium or Chrome on PATH; `make test` installs Debian's where it may"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=_CHROMIUM)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser):
+    """A page of it; `problems` gets what goes wrong in scripts and what the console calls an error."""
+    page = browser.new_page()
+    page.problems = []
+    page.on("pageerror", lambda error: page.problems.append(str(error)))
+    page.on("console", lambda message: message.type == "error" and page.problems.append(message.text))
+    yield page
+    page.close()
+
+
 @pytest.fixture
 def produce(broker):
     """Appends rows to a partition of a topic."""

@@ -106,7 +106,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--poisoned", type=int, default=5000, help="how many rows are (default 5,000)")
     parser.add_argument("--judge", type=int, default=20_000, help="rows that the versions are judged by (default 20,000)")
     parser.add_argument("--every", type=int, default=2500, help="rows from version to version, by 500 (default 2,500)")
-    parser.add_argument("--gate_rows", type=int, default=2000, help="the gate's (default 2,000; one over 10,000 does not let these rows pass)")
+    parser.add_argument("--gate_rows", type=int, default=2000, help="the gate's (default 2,000; over 10,000 they do not pass)")
     parser.add_argument("--limit", type=float, default=0.01, help="--rollback_on_regression (default 0.01)")
     parser.add_argument("--flags", default="", help="further flags of the trainer")
     parser.add_argument(

@@ -282,3 +282,14 @@ def test_the_histogram_of_scores_goes_as_far_as_there_are_rows():
     counts.decay(0.4)  # of the outer rows 0.4 each is left
     edges, rows = counts.histogram()
     assert (edges.tolist(), rows.tolist()) == ([0.25, 0.5], [0.8])
+
+
+def test_rows_at_or_above_thresholds():
+    counts = Counts()
+    # Probabilities 0.27, 0.5, 0.73 and nearly 1; the last two are beyond the outermost bins.
+    counts.add(np.array([-1, 0, 1, 40, -40], np.float32), np.array([0, 1, 1, 1, 0], np.float32))
+    clicks, others = counts.at_thresholds(5)  # 0, 0.25, 0.5, 0.75, 1
+    assert clicks.tolist() == [3, 3, 3, 1, 0]
+    assert others.tolist() == [2, 1, 0, 0, 0]
+    clicks, others = Counts().at_thresholds(3)
+    assert (clicks.tolist(), others.tolist()) == ([0, 0, 0], [0, 0, 0])

@@ -38,7 +38,9 @@ def plugins_of(folder):
     from tensorboard.plugins.custom_scalar.custom_scalars_plugin import CustomScalarsPlugin
     from tensorboard.plugins.histogram.histograms_plugin import HistogramsPlugin
     from tensorboard.plugins.image.images_plugin import ImagesPlugin
+    from tensorboard.plugins.pr_curve.pr_curves_plugin import PrCurvesPlugin
     from tensorboard.plugins.scalar.scalars_plugin import ScalarsPlugin
+    from tensorboard.plugins.text.text_plugin import TextPlugin
 
     runs = EventMultiplexer().AddRunsFromDirectory(str(folder)).Reload()
     plugins = {}
@@ -50,6 +52,8 @@ def plugins_of(folder):
         charts=CustomScalarsPlugin(context),
         histograms=HistogramsPlugin(context),
         images=ImagesPlugin(context),
+        curves=PrCurvesPlugin(context),
+        texts=TextPlugin(context),
     )
 
 
@@ -164,7 +168,8 @@ def test_each_chart_shows_something_that_a_run_reports(tmp_path):
     names += ["lag_secs", "newest_row_age_secs"]
     names += [f"vocabulary/{name}" for name in ("rows_in_use", "load", "admitted", "reused", "refused")]
     names += ["lag_rows", "rows_per_sec", "secs_left", "rejected_rows", "rows", "unread_rows/lost", "train/wide_loss"]
-    names += ["drift/psi_I1", "drift/model_more_clicks", "values/missing_I1", "values/unknown_C1", "served/age_secs"]
+    names += ["drift/psi_I1", "drift/model_more_clicks", "values/missing_I1", "values/unknown_C1", "by_C9/gauc", "by_C9/ne_a"]
+    names += ["served/age_secs", "served/newest_row_age_secs", "served/age_rows", "served/version"]
     names += [f"export/{name}" for name in ("published", "refused", "failed", "secs", "stall_secs")]
     tags = [tag for name in names for _, tag in places(name)]
     TensorBoard(str(tmp_path)).close()
@@ -205,6 +210,36 @@ def test_the_reliability_diagram_comes_as_an_image_that_a_browser_draws(tmp_path
     answer = Client(plugins.images.get_plugin_apps()["/individualImage"]).get(query_string=image["query"])
     assert (image["step"], answer.mimetype) == (10, "image/png")
     assert marked(answer.data, 74, 358)  # half are clicks: at the beginning of axes from 50 % to 75 %
+
+
+def test_precision_and_recall_are_shown_over_thresholds(tmp_path):
+    writer = TensorBoard(str(tmp_path))
+    # Probabilities 0.12, 0.5 and 0.88, of which 0.12 comes twice.
+    writer.write_scores(10, counted([-2.0, -2.0, 0.001, 2.0], [1, 0, 0, 1]))
+    writer.close()
+    plugins = plugins_of(tmp_path)
+    [curve] = plugins.curves.pr_curves_impl(plugins.request, "experiment", ["running"], "scores/pr_curve")["running"]
+    # Thresholds are 0.005 apart: 0, 0.1, 0.115, 0.12, 0.5, 0.505 and 0.88; above there is nothing.
+    at = [0, 20, 23, 24, 100, 101, 176]
+    assert [curve["thresholds"][i] for i in at] == pytest.approx([0, 0.1, 0.115, 0.12, 0.5, 0.505, 0.88])
+    assert len(curve["thresholds"]) == 177
+    assert [curve["true_positives"][i] for i in at] == [2, 2, 2, 1, 1, 1, 1]
+    assert [curve["false_positives"][i] for i in at] == [2, 2, 2, 1, 1, 0, 0]
+    assert [curve["true_negatives"][i] for i in at] == [0, 0, 0, 1, 1, 2, 2]
+    assert [curve["false_negatives"][i] for i in at] == [0, 0, 0, 1, 1, 1, 1]
+    assert [curve["precision"][i] for i in at] == [0.5, 0.5, 0.5, 0.5, 0.5, 1, 1]
+    assert [curve["recall"][i] for i in at] == [1, 1, 1, 0.5, 0.5, 0.5, 0.5]
+
+
+def test_flags_are_shown_as_text_once_a_run(tmp_path):
+    TensorBoard(
+        str(tmp_path), {"flags": {"topic": "clicks_*new*", "kafka_property": ("a=1", "b=2"), "history": True, "l": ""}}, 7
+    ).close()
+    plugins = plugins_of(tmp_path)
+    [shown] = plugins.texts.text_impl(plugins.request, "train", "run/flags", "experiment", enable_markdown=True)
+    assert shown["step"] == 7
+    cells = re.findall(r"<td>(?:<p>)?(?:<code>(.*?)</code>)?(?:</p>)?</td>", shown["text"])
+    assert cells == ["topic", "clicks_*new*", "kafka_property", "a=1, b=2", "history", "True", "l", ""]
 
 
 def test_no_rows_have_no_picture(tmp_path):

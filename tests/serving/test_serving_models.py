@@ -116,11 +116,12 @@ def test_a_bad_version_is_not_served_where_the_good_one_is_damaged(tmp_path, mod
 
 def test_the_listing_tells_what_a_version_is(tmp_path, models):
     publish(tmp_path, 1.0)
-    publish(tmp_path, 2.0)
+    publish(tmp_path, 2.0, newest_row_time=1234.5)
     (tmp_path / "1" / "manifest.json").write_text("{")
     models.look()
     newest, oldest = models.listing()
     assert (newest["step"], newest["rows"], newest["metrics"]["auc"], newest["state"]) == (2000, 5, 0.75, "served")
+    assert newest["newest_row_time"] == 1234.5
     assert (oldest["step"], oldest["metrics"]) == (None, None)
     assert "no readable manifest.json" in oldest["why"]
 

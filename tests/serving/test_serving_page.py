@@ -1,36 +1,12 @@
 """The page at /, in a real browser."""
 
-import shutil
+import time
 
 import pytest
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 from serving_helpers import publish, serving
 
 from tfonline.publish.versions import Versions
-
-# As root, Chromium has no sandbox; and nothing of its own goes out.
-_OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-            "--disable-component-update", "--disable-sync"]  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def browser():
-    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    assert path, "the test of the page needs Chromium or Chrome on PATH; `make test` installs Debian's where it may"
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=_OPTIONS)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def page(browser):
-    page = browser.new_page()
-    page.problems = []
-    page.on("pageerror", lambda error: page.problems.append(str(error)))
-    page.on("console", lambda message: message.type == "error" and page.problems.append(message.text))
-    yield page
-    page.close()
 
 
 @pytest.fixture
@@ -43,7 +19,9 @@ def test_a_row_is_pasted_and_its_score_shown(page, server, tmp_path):
     page.goto(f"http://127.0.0.1:{server.port}/")
     expect(page.get_by_text("no version has been published yet")).to_be_visible()
     publish(tmp_path / "models", 0.5)
-    publish(tmp_path / "models", 0.25, metrics={"rows": 50_000, "auc": 0.7654, "log_loss": 0.4567, "calibration": 1.012})
+    metrics = {"rows": 50_000, "auc": 0.7654, "log_loss": 0.4567, "calibration": 1.012, "served_log_loss": 0.4561}
+    three_hours_ago = time.time() - 3 * 3600
+    publish(tmp_path / "models", 0.25, metrics={**metrics, "regression": 0.0006}, newest_row_time=three_hours_ago)
     Versions(tmp_path / "models").roll_back(1, why="<b>too low</b>")
     server.wait_for("serving version 3 ")
     page.reload()
@@ -53,7 +31,7 @@ def test_a_row_is_pasted_and_its_score_shown(page, server, tmp_path):
     rows = page.locator("#versions tr")
     expect(rows).to_have_count(3)
     expect(rows.nth(0)).to_contain_text("served")
-    expect(rows.nth(1)).to_contain_text("0.76540.45671.012bad: <b>too low</b>")  # as text, not as HTML
+    expect(rows.nth(1)).to_contain_text("3 h25050.76540.45671.0120.4561+0.00060bad: <b>too low</b>")  # as text, not as HTML
 
     box = page.get_by_label("Rows as in the topic")
     box.fill("\tabc\n\nabcdef\n")
@@ -62,6 +40,12 @@ def test_a_row_is_pasted_and_its_score_shown(page, server, tmp_path):
     expect(answer).to_have_count(2)
     expect(answer.nth(0)).to_have_text("10.8807972.0000003")  # row 1, sigmoid(2), 2, version 3
     expect(answer.nth(1)).to_have_text("20.9525743.0000003")
+
+    page.evaluate("look()")  # it does so every five seconds
+    expect(page.locator("#requests")).to_contain_text(
+        "requests by HTTP status: 1 (200: 1); rows by reason, ok has a score: 2 (ok: 2);"
+    )
+    expect(page.locator("#requests")).to_contain_text("refused before they were scored: 0.")
 
     box.fill("")
     box.press("Control+Enter")

@@ -34,6 +34,7 @@ from tfonline.report.columns import ColumnShares
 from tfonline.report.console import Console
 from tfonline.report.files import SideFile, SideFiles
 from tfonline.report.reports import Reports
+from tfonline.report.stack import stack
 from tfonline.report.status import Status
 from tfonline.report.tensorboard import TensorBoard
 from tfonline.report.vocabulary import make_vocabulary_scalars
@@ -128,7 +129,9 @@ def make_all(
 
     closing.callback(console.close)
     restarts, latest = runs_written(keeping.model_dir), Latest()
-    writer: Writer = Writers(TensorBoard(str(pathlib.Path(keeping.model_dir) / "tensorboard")), latest)
+    tables = {"flags": config.resolved(), "stack": stack(config.stream.message_format or schema.format)}
+    board = TensorBoard(str(pathlib.Path(keeping.model_dir) / "tensorboard"), tables, position.step)
+    writer: Writer = Writers(board, latest)
     closing.callback(writer.close)
     closing.callback(run.journal.close)
     limits = {"rejected.jsonl": config.features.rejected_max_bytes, "loss.log": None}

@@ -148,6 +148,21 @@ class Counts:
         sums = [np.bincount(part, weights, parts) for weights in (rows, rows * predicted, self.positives[used])]
         return [(float(n), float(p / n), float(c / n)) for n, p, c in zip(*sums, strict=True) if n]
 
+    def at_thresholds(self, count: int = 201) -> tuple[np.ndarray, np.ndarray]:
+        """What a decision by the score would get, for thresholds at equal distances from 0 to 1.
+
+        A threshold is put at the nearest edge of a bin: at most 0.0003 of probability away.
+
+        Returns:
+          clicks and rows without a click whose score is at the threshold or above, float64 [count] each. At 0 they are all; at 1
+          they are none.
+        """
+        thresholds = np.linspace(0, 1, count)[1:-1]
+        edges = np.round(np.log(thresholds / (1 - thresholds)) * _BINS_PER_UNIT).astype(np.int64) + _BINS // 2
+        places = np.concatenate([[0], np.clip(edges, 0, _BINS), [_BINS]])
+        above = [np.append(np.cumsum(rows[::-1])[::-1], 0.0) for rows in (self.positives, self.negatives)]
+        return above[0][places], above[1][places]
+
     def histogram(self) -> tuple[np.ndarray, np.ndarray]:
         """How many rows have which score, in bins of a quarter of a logit, without the empty ends.
 

@@ -2,19 +2,15 @@
 
 import os
 import pathlib
-import platform
 
-import tensorflow as tf
-
-import tfonline
 from tfonline.actions.row_times import RowTimes
 from tfonline.actions.tally import Tally
 from tfonline.beginning import Beginning
 from tfonline.config import Config
 from tfonline.features.schema import Schema
-from tfonline.keep.checkpoint_contents import FORMAT
 from tfonline.monitor.metrics import Facts
 from tfonline.publish.publisher import Publisher
+from tfonline.report.stack import stack
 from tfonline.report.writers import Latest
 
 
@@ -37,10 +33,7 @@ def make_facts(
       publisher: None where nothing is published.
       restarts: runs of the model folder before it.
     """
-    stack = "tf" + "".join(tf.__version__.split(".")[:2])
-    message_format = config.stream.message_format or schema.format
-    build = {"version": tfonline.__version__, "stack": stack, "tensorflow": tf.__version__, "python": platform.python_version()}
-    build |= {"checkpoint_format": str(FORMAT), "message_format": message_format}
+    build = stack(config.stream.message_format or schema.format)
     damaged = len(list(pathlib.Path(config.keeping.model_dir).glob("damaged-ckpt-*.index")))
     saved = f"{run.checkpoints.latest}.index"
     tally = Tally(os.path.getmtime(saved) if os.path.exists(saved) else None)

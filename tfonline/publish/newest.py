@@ -4,6 +4,7 @@ Beside it stands the version that one would go back to: while nothing is exporte
 holds that one.
 """
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from tfonline.lifecycle import UserError
 from tfonline.publish.pins import Pins
 from tfonline.publish.servable import Servable
 from tfonline.publish.versions import Versions
+from tfonline.report.writers import Scalars
 
 _NOT_SCORED = "the stream is not scored by it; the gate will ask its SavedModel for its scores"
 
@@ -35,6 +37,7 @@ class Newest:
       since: time.time() and the model's rows, when it was taken up.
       published_at: when it was published, seconds since 1970; None where its manifest cannot be read.
       before: the version that one would go back to, where it is scored, too; 0: it is not, or there is none.
+      newest_row_at: the time of the newest row that it has learned from, likewise; None where rows have no time, too.
     """
 
     def __init__(
@@ -50,6 +53,7 @@ class Newest:
         self._taking = threading.Lock()  # the spare is taken in the thread that exports
         self.number, self.scored, self.since, self.before = 0, False, (0.0, 0), 0
         self.published_at: float | None = None
+        self.newest_row_at: float | None = None
 
     def look(self, rows: int) -> bool:
         """Looks which version is the newest now; says whether it is another one, which it takes up.
@@ -65,7 +69,8 @@ class Newest:
         newest = max(self._versions.numbers, default=0)
         if newest == self.number:
             return False
-        self.number, self.scored, self.published_at, self.before = newest, False, None, 0
+        self.number, self.scored, self.before = newest, False, 0
+        self.published_at = self.newest_row_at = None
         if newest and self._load(newest):
             self._take_up(newest, rows)
             self.load_before()
@@ -81,7 +86,9 @@ class Newest:
         """From here on this is the newest version: it is in the spare, which scores the stream now."""
         before = self.number if self.scored and self._with_before else 0
         self._take_up(number, rows)
-        self.published_at, self.before = time.time(), before
+        self.published_at, self.newest_row_at, self.before = time.time(), None, before
+        with contextlib.suppress(UserError):  # it has just been removed
+            self.newest_row_at = self._versions.manifest(number).get("newest_row_time")
 
     def load_before(self) -> None:
         """Loads the version that one would go back to into the spare, where it is to be scored and is of this model."""
@@ -96,6 +103,18 @@ class Newest:
                 self.before = number
         except Exception as e:  # whatever it is: the newest version is scored all the same
             self._say(f"warning: version {number}, the one before, cannot be read: the two are not compared ({_first_line(e)})")
+
+    def scalars(self, rows: int) -> Scalars:
+        """Which version it is and how old, as `served/...`; `newest_row_age_secs` where its newest row's time is known.
+
+        Args:
+          rows: of the model, up to now.
+        """
+        now, (since, rows_then) = time.time(), self.since
+        scalars = {"version": float(self.number), "age_secs": now - since, "age_rows": float(rows - rows_then)}
+        if self.newest_row_at is not None:
+            scalars["newest_row_age_secs"] = max(0.0, now - self.newest_row_at)
+        return {f"served/{name}": value for name, value in scalars.items()}
 
     def score(self, batch: Batch) -> np.ndarray | None:
         """Its logits of all rows of a batch, float32 [B]; None where it is not scored row by row.
@@ -131,7 +150,7 @@ class Newest:
         except UserError as e:
             self._say(f"warning: version {number} is damaged: {_NOT_SCORED} ({e})")
             return False
-        self.published_at = manifest.get("published")
+        self.published_at, self.newest_row_at = manifest.get("published"), manifest.get("newest_row_time")
         kept = self._pins.find(manifest)
         if not kept:
             self._say(f"version {number} is not of this model, or its checkpoint is gone or damaged: {_NOT_SCORED}")

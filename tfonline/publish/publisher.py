@@ -162,7 +162,7 @@ class Publisher:
                 self._running = self._thread.submit(self._publish, pathlib.Path(checkpoint), self._prepared)
 
     def scalars(self) -> Scalars:
-        """What TensorBoard shows: the served curve, its age, what was published, refused and failed, and what an export takes.
+        """What TensorBoard shows: the served curve, its ages, what was published, refused and failed, and what an export takes.
 
         `export/secs` is how long the last one took from the save of its checkpoint on; `export/stall_secs` how long training stood
         still for it.
@@ -170,11 +170,8 @@ class Publisher:
         scalars: Scalars = {}
         with self._guarded():
             if self._newest and self._newest.scored:
-                since, rows = self._newest.since
                 scalars = {f"served/{name}": value for name, value in self._gate.served().items()}
-                scalars["served/version"] = float(self._newest.number)
-                scalars["served/age_secs"] = time.time() - since
-                scalars["served/age_rows"] = float(self._position.rows - rows)
+                scalars |= self._newest.scalars(self._position.rows)
         return self.exports.scalars() | scalars
 
     @property

@@ -27,6 +27,7 @@ _COLUMNS: _Charts = {
     "drift: how unlike the first rows the newest are (PSI), a column": ["drift/psi_.*"],
     "share of missing values, a column": ["values/missing_.*"],
     "share of values that the dictionaries do not hold, or without a row, a column": ["values/unknown_.*"],
+    "GAUC, and NE of the largest values of the column of --metrics_by": ["by_.*/gauc", "by_.*/ne_.*"],
     "rows of the vocabulary in use, their share": ["vocabulary/load"],
     "values that got a row, another's row, or none though it was due": [
         "vocabulary/admitted",
@@ -38,7 +39,9 @@ _SERVING: _Charts = {
     "models published, refused by the gate, failed": [
         "serving/export_published", "serving/export_refused", "serving/export_failed",
     ],
-    "age of the published model, s": ["serving/age_secs"],
+    "age of the published model, and of its newest row, s": ["serving/age_secs", "serving/newest_row_age_secs"],
+    "rows that were learned from since it was published": ["serving/age_rows"],
+    "its version": ["serving/version"],
     "what an export takes, and how long training stood still for it, s": ["serving/export_secs", "serving/export_stall_secs"],
 }  # fmt: skip
 _GROUPS = {

@@ -14,7 +14,7 @@ WIDTH = HEIGHT = 420  # small: TensorBoard shows it as wide as a card, and lette
 _LEFT, _RIGHT, _TOP, _BOTTOM = 74, 24, 72, 62
 _TIMES = 4  # it is drawn larger and then reduced, so that lines and circles are smooth
 # Both axes are logits, as the model's own output: shares near 0 are told apart as well as those in the middle.
-_TICKS = (0.0001, 0.001, 0.003, 0.01, 0.03, 0.1, 0.25, 0.5, 0.75, 0.9, 0.97, 0.99, 0.999, 0.9999)
+TICKS = (0.0001, 0.001, 0.003, 0.01, 0.03, 0.1, 0.25, 0.5, 0.75, 0.9, 0.97, 0.99, 0.999, 0.9999)
 _Z = 1.96  # of a 95 % interval
 _GRID, _DIAGONAL, _TEXT, POINT = "#e4e4e4", "#888888", "#333333", "#e8710a"
 
@@ -39,12 +39,12 @@ class Axes(NamedTuple):
     def around(cls, parts: Sequence[tuple[float, float, float]]) -> "Axes":
         """The shortest ones between whose ends all shares lie, of those that have a place on an axis of logits."""
         shares = [share for _, predicted, clicked in parts for share in (predicted, clicked) if 0 < share < 1]
-        low = max((tick for tick in _TICKS if tick <= min(shares, default=0.1)), default=_TICKS[0])
-        high = min((tick for tick in _TICKS if tick >= max(shares, default=0.5)), default=_TICKS[-1])
+        low = max((tick for tick in TICKS if tick <= min(shares, default=0.1)), default=TICKS[0])
+        high = min((tick for tick in TICKS if tick >= max(shares, default=0.5)), default=TICKS[-1])
         if low == high:
-            at = _TICKS.index(low)
-            low, high = _TICKS[max(0, at - 1)], _TICKS[min(len(_TICKS) - 1, at + 1)]
-        return cls(tuple(tick for tick in _TICKS if low <= tick <= high))
+            at = TICKS.index(low)
+            low, high = TICKS[max(0, at - 1)], TICKS[min(len(TICKS) - 1, at + 1)]
+        return cls(tuple(tick for tick in TICKS if low <= tick <= high))
 
     def x(self, share: float) -> float:
         """Pixels from the left; what lies beyond the axis is put at its end."""

@@ -1,4 +1,4 @@
-"""What TensorBoard shows of a run: scalars in groups, the distribution of the scores, and how true they are.
+"""What TensorBoard shows of a run: scalars in groups, how scores are distributed and how true they are, the run's flags.
 
 TensorBoard draws the curves of one tag into one chart, in a colour a run, and names a run by its folder below --logdir. So each
 scope of the metrics is a run of its own: `quality/log_loss` of all rows, of the recent ones, of the last window, of the published
@@ -9,10 +9,14 @@ import os
 import socket
 import time
 from collections import defaultdict
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from tensorboard.plugins.custom_scalar import metadata as custom_scalars
+from tensorboard.plugins.pr_curve import metadata as pr_curves
+from tensorboard.plugins.text import metadata as texts
 
 from tfonline.evaluate.progressive import Counts, sigmoid
 from tfonline.report.layout import layout
@@ -25,18 +29,27 @@ _METRICS = ("auc", "log_loss", "trivial_log_loss", "ne", "calibration")
 # TensorBoard orders groups by their names: how good the model is comes first.
 _GROUPS = {"": "stream/", "export": "serving/export_", "served": "serving/"}
 _RGB = 3
+_LEAST_ROWS = 1e-7  # as TensorBoard's own pr_curves: a precision of no rows is 0
+_PR_ABOUT = "Of recent rows, each scored before it was learned from. Thresholds are probabilities, to 0.0003."
 
 
 class TensorBoard:
     """Writes events for TensorBoard below `folder`, for `tensorboard --logdir <folder>`.
 
     Not by tf.summary: each write of a window's scalars keeps some 17 kB of memory for good there.
+
+    Args:
+      folder: where the events go.
+      tables: shown as text, once, as `run/<name>`: each a name and a value a line.
+      step: the run's first one.
     """
 
-    def __init__(self, folder: str):
+    def __init__(self, folder: str, tables: Mapping[str, Mapping[str, Any]] | None = None, step: int = 0):
         self._folder = folder
         self._files: dict[str, tf.io.TFRecordWriter] = {}
         self._write(_RUN, 0, [_layout_value()])
+        if tables:
+            self._write(_RUN, step, [_text(f"run/{name}", table) for name, table in tables.items()])
 
     def write(self, step: int, scalars: Scalars) -> None:
         """Each scalar under its run and tag; readable at once."""
@@ -48,7 +61,9 @@ class TensorBoard:
             self._write(run, step, values[run])
 
     def write_scores(self, step: int, counts: Counts) -> None:
-        """Histograms of the scores, as logits and as probabilities, and the reliability diagram; nothing of no rows."""
+        """Histograms of the scores, as logits and as probabilities, the reliability diagram, and the curve of precision and recall;
+        nothing of no rows.
+        """
         parts = counts.by_score()
         if not parts:
             return
@@ -57,7 +72,8 @@ class TensorBoard:
         image = tf.compat.v1.Summary.Image(height=HEIGHT, width=WIDTH, colorspace=_RGB, encoded_image_string=png)
         histograms = {"probability": _histogram(sigmoid(edges), rows), "logit": _histogram(edges, rows)}
         values = [tf.compat.v1.Summary.Value(tag=f"scores/{name}", histo=histo) for name, histo in histograms.items()]
-        self._write("running", step, [tf.compat.v1.Summary.Value(tag="scores/reliability", image=image), *values])
+        values += [tf.compat.v1.Summary.Value(tag="scores/reliability", image=image), _precision_and_recall(counts)]
+        self._write("running", step, values)
 
     def close(self) -> None:
         """Closes the event files."""
@@ -96,6 +112,30 @@ def _layout_value() -> tf.compat.v1.Summary.Value:
     about = tf.compat.v1.SummaryMetadata.FromString(custom_scalars.create_summary_metadata().SerializeToString())
     text = tf.make_tensor_proto(layout().SerializeToString(), tf.string)
     return tf.compat.v1.Summary.Value(tag=custom_scalars.CONFIG_SUMMARY_TAG, metadata=about, tensor=text)
+
+
+def _text(tag: str, table: Mapping[str, Any]) -> tf.compat.v1.Summary.Value:
+    """A table, as TensorBoard shows text of two dimensions; what it would take for Markdown stands as code."""
+    about = tf.compat.v1.SummaryMetadata.FromString(texts.create_summary_metadata(tag, "").SerializeToString())
+    cells = [[f"`{name}`", f"`{shown}`" if (shown := _shown(value)) else ""] for name, value in table.items()]
+    return tf.compat.v1.Summary.Value(tag=tag, metadata=about, tensor=tf.make_tensor_proto(cells, tf.string))
+
+
+def _shown(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def _precision_and_recall(counts: Counts) -> tf.compat.v1.Summary.Value:
+    """For TensorBoard's plugin `pr_curves`: float32 [6, thresholds], of which four are counts of rows."""
+    clicks, others = counts.at_thresholds()
+    rows = (clicks, others, others[0] - others, clicks[0] - clicks)  # true and false positives, true and false negatives
+    precision, recall = clicks / np.maximum(clicks + others, _LEAST_ROWS), clicks / max(clicks[0], _LEAST_ROWS)
+    about = pr_curves.create_summary_metadata("precision and recall", _PR_ABOUT, len(clicks))
+    return tf.compat.v1.Summary.Value(
+        tag="scores/pr_curve",
+        metadata=tf.compat.v1.SummaryMetadata.FromString(about.SerializeToString()),
+        tensor=tf.make_tensor_proto(np.stack([*rows, precision, recall]), tf.float32),
+    )
 
 
 def _histogram(edges: np.ndarray, rows: np.ndarray) -> tf.compat.v1.HistogramProto:

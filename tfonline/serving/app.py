@@ -213,7 +213,8 @@ class App:
     def _versions(self, _: Request) -> Response:  # in a thread: it reads files
         model = self._models.current
         served = {"version": model.number, "manifest": model.manifest, "example": model.example} if model else None
-        return _json({"name": self._name, "served": served, "versions": self._models.listing(), "reasons": REASONS})
+        about = {"name": self._name, "served": served, "versions": self._models.listing(), "reasons": REASONS}
+        return _json({**about, "so_far": self._metrics.so_far()})
 
     async def _health(self, _: Request) -> Response:
         model = self._models.current

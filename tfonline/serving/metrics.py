@@ -32,6 +32,7 @@ class Metrics:
     """
 
     def __init__(self, models: Models):
+        self._since = time.time()
         disable_created_metrics()  # a second series for each, which says when it began
         self._registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
@@ -76,9 +77,22 @@ class Metrics:
             name = REASONS[reason] if 0 <= reason < len(REASONS) else str(reason)
             self._rows.labels(name or "ok").inc(int(count))
 
+    def so_far(self) -> dict[str, float | dict[str, int]]:
+        """Since the server's start, for its page: `since` (seconds since 1970), predict `requests` by HTTP status, `rows` by
+        reason, and what was `refused` before it was scored, by what was too much.
+        """
+        counters = {"requests": self._requests, "rows": self._rows, "refused": self._refused}
+        return {"since": self._since, **{name: _by_label(counter) for name, counter in counters.items()}}
+
     def text(self) -> bytes:
         """The exposition format."""
         return generate_latest(self._registry)
+
+
+def _by_label(counter: Counter) -> dict[str, int]:
+    """Of a counter with one label: what was counted, by its value."""
+    [family] = counter.collect()
+    return {next(iter(sample.labels.values())): int(sample.value) for sample in family.samples if sample.value}
 
 
 def _of(models: Models, value) -> float:

@@ -158,7 +158,9 @@ class Models:
         self._end.set()
 
     def listing(self) -> list[dict[str, Any]]:
-        """All versions of the folder, newest first: version, state, why, and the manifest's published, step, rows and metrics."""
+        """All versions of the folder, newest first: version, state, why, and the manifest's published, step, rows, metrics and
+        newest_row_time.
+        """
         found, bad, served = [], self._versions.bad, self.current.number if self.current else 0
         for number in reversed(self._versions.numbers):
             why = bad.get(number) or self.failed.get(number, "")
@@ -167,7 +169,7 @@ class Models:
                 manifest = self._versions.manifest(number)
             except UserError as e:  # damaged, or just removed
                 manifest, why = {}, why or str(e)
-            about = {name: manifest.get(name) for name in ("published", "step", "rows", "metrics")}
+            about = {name: manifest.get(name) for name in ("published", "step", "rows", "metrics", "newest_row_time")}
             found.append({"version": number, "state": state, "why": why, **about})
         return found
 
