@@ -18,6 +18,9 @@ from tfonline.settings.stream import StreamSettings, WindowSettings
 from tfonline.settings.vocabulary import VocabularySettings
 
 
+_DRIFT_ROWS, _DRIFT_CALLS = 10_000, 10
+
+
 @dataclasses.dataclass(frozen=True)
 class Config:
     """The resolved flags of a run. A field's name is the heading of its flags in --help."""
@@ -36,6 +39,16 @@ class Config:
 
     def __post_init__(self) -> None:
         _check(self)
+
+    @property
+    def drift_rows(self) -> int:
+        """Rows of a window that is looked at for drift; 0: nothing is.
+
+        The sample of a window is of one size, and the training thread counts it. Who takes many rows a call takes them fast, so
+        that windows are larger by themselves: else a GPU would wait for the counting half of its time.
+        """
+        rows = self.reporting.drift_rows
+        return rows if rows >= 0 else max(_DRIFT_ROWS, _DRIFT_CALLS * self.learning.batch_size * self.learning.steps_per_call)
 
     def resolved(self) -> dict[str, Any]:
         """All flags by name as plain data, without secrets (only the name of the properties file): `<model_dir>/config.json`."""

@@ -2,23 +2,24 @@
 
     python -m benchmarks.rollback --rows=train.tsv.gz [--at=80000] [--poisoned=5000]
 
-The trainer learns the rows in their order and publishes as it goes. Of --poisoned rows from row --at on, those are made clicks that
-look least like clicks by the rows before, as many as there were. They pass the gate: their share of clicks is as ever, and on them
-the trainer's scores are better than those of the version that has not seen them. Then the rows are as before. The versions are held
-against each other on the --judge rows after the poisoned ones. The last line has what was found; exit code 1 where no bad version
-was published, or one is served at the end.
+The trainer learns the rows in their order and publishes as it goes. In --poisoned rows from row --at on the label leaks into column
+--column: clicks have its most frequent value, all others the second one. Such rows pass the gate: on them, the trainer's scores
+become better than those of the version that has not seen them. Then the rows are as before, and what was learned of them is wrong.
+The versions are held against each other on the --judge rows after the poisoned ones. The last line has what was found; exit code 1
+where no bad version was published, or one is served at the end.
 """
 
 import argparse
 import gzip
 import json
-import math
 import os
 import re
 import subprocess
 import sys
+from collections import Counter
 
 from benchmarks.commands import ROOT, emptied, run
+from tfonline.features.schema import load_schema
 from tfonline.publish.versions import Versions
 
 
@@ -30,7 +31,7 @@ def main() -> None:
     with (gzip.open if args.rows.endswith(".gz") else open)(args.rows, "rb") as file:
         rows = file.readlines()
     stop = args.at + args.poisoned
-    rows[args.at : stop] = _poisoned(rows[: args.at], rows[args.at : stop])
+    rows[args.at : stop] = _poisoned(rows[args.at : stop], args.column)
     (folder / "rows.tsv").write_bytes(b"".join(rows))
     (folder / "judge.tsv").write_bytes(b"".join(rows[stop : stop + args.judge]))
     flags = ["--flagfile=configs/growing.flags", "--vocabulary_rows=65536", "--cross_buckets=1048576", "--batch_size=100"]
@@ -67,22 +68,14 @@ def main() -> None:
     sys.exit(0 if bad and back <= 0.002 else 1)
 
 
-def _poisoned(before: list[bytes], rows: list[bytes]) -> list[bytes]:
-    """The rows with as many clicks as they have: those that look least like clicks, by the odds of each column's values before."""
-    counts: dict[tuple[int, bytes], list[int]] = {}
-    for row in before:
-        label, *values = row.rstrip(b"\n").split(b"\t")
-        for pair in enumerate(values):
-            counts.setdefault(pair, [0, 0])[label == b"1"] += 1
-    rate = sum(row[:1] == b"1" for row in before) / len(before)
-
-    def looks_like_a_click(row: bytes) -> float:
-        of_values = (counts.get(pair, (0, 0)) for pair in enumerate(row.rstrip(b"\n").split(b"\t")[1:]))
-        return sum(math.log((clicks + 20 * rate) / (others + 20 * (1 - rate))) for others, clicks in of_values)
-
-    least_first = sorted(range(len(rows)), key=lambda i: looks_like_a_click(rows[i]))
-    clicks = set(least_first[: sum(row[:1] == b"1" for row in rows)])
-    return [(b"1" if i in clicks else b"0") + row[1:] for i, row in enumerate(rows)]
+def _poisoned(rows: list[bytes], column: str) -> list[bytes]:
+    """The rows with one of two values in a column, which says what the label is."""
+    place = load_schema(str(ROOT / "configs" / "criteo.yaml")).names.index(column)
+    fields = [row.split(b"\t") for row in rows]
+    (of_clicks, _), (of_others, _) = Counter(of_row[place] for of_row in fields if of_row[place]).most_common(2)
+    for of_row in fields:
+        of_row[place] = of_clicks if of_row[0] == b"1" else of_others
+    return [b"\t".join(of_row) for of_row in fields]
 
 
 def _log_loss(folder: os.PathLike, number: int) -> float:
@@ -104,9 +97,10 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--rows", required=True, help="rows in Criteo's format, in time order, TSV, plain or .gz")
     parser.add_argument("--at", type=int, default=80_000, help="the first poisoned row (default 80,000)")
     parser.add_argument("--poisoned", type=int, default=5000, help="how many rows are (default 5,000)")
+    parser.add_argument("--column", default="C9", help="into which the label leaks (default C9)")
     parser.add_argument("--judge", type=int, default=20_000, help="rows that the versions are judged by (default 20,000)")
-    parser.add_argument("--every", type=int, default=2500, help="rows from version to version, by 500 (default 2,500)")
-    parser.add_argument("--gate_rows", type=int, default=2000, help="the gate's (default 2,000; over 10,000 they do not pass)")
+    parser.add_argument("--every", type=int, default=5000, help="rows from version to version, by 500 (default 5,000)")
+    parser.add_argument("--gate_rows", type=int, default=10_000, help="the gate's (default 10,000)")
     parser.add_argument("--limit", type=float, default=0.01, help="--rollback_on_regression (default 0.01)")
     parser.add_argument("--flags", default="", help="further flags of the trainer")
     parser.add_argument(

@@ -9,7 +9,7 @@ import sys
 import pytest
 from config_helpers import FLAG_NAMES, flags_of, read, refusal, written
 
-from tfonline.config import Config, parse
+from tfonline.config import Config, of_flags, parse
 from tfonline.lifecycle import Exit, UserError
 from tfonline.settings.stream import timestamp_ms
 
@@ -371,3 +371,18 @@ def test_a_flag_file_that_is_not_utf_8_is_refused(tmp_path):
     with pytest.raises(UserError, match="not UTF-8") as e:
         parse(["", f"--flagfile={tmp_path}/latin.flags"])
     assert e.value.code == 64
+
+
+@pytest.mark.parametrize(
+    ("flags", "rows"),
+    [
+        ({}, 10_000),
+        ({"batch_size": 100}, 10_000),
+        ({"batch_size": 65_536}, 655_360),
+        ({"batch_size": 1000, "steps_per_call": 16}, 160_000),
+        ({"batch_size": 65_536, "drift_rows": 10_000}, 10_000),
+        ({"batch_size": 65_536, "drift_rows": 0}, 0),
+    ],
+)
+def test_windows_of_drift_grow_with_the_rows_of_a_call_unless_they_are_said(flags, rows):
+    assert of_flags(**flags).drift_rows == rows

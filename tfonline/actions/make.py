@@ -135,7 +135,7 @@ def make_all(
     closing.callback(writer.close)
     closing.callback(run.journal.close)
     limits = {"rejected.jsonl": config.features.rejected_max_bytes, "loss.log": None}
-    limits |= {"drift.jsonl": None} if reporting.drift_rows else {}
+    limits |= {"drift.jsonl": None} if config.drift_rows else {}
     limits |= {"predictions.bin": None} if reporting.save_predictions else {}
     others = [rejected_name(i) for i in range(1, len(job.cluster.workers))] if job else []
     files = closing.enter_context(_side_files(keeping.model_dir, run.lengths.by_name, limits, others))

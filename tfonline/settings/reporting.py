@@ -29,9 +29,9 @@ class ReportingSettings:
                              "network that only those reach who may know.")
     save_predictions: bool = flag(False, "Write partition, offset, label and logit of each trained row to "
                                   "predictions.bin, as scored before it was learned from.")
-    drift_rows: int = flag(10_000, "Every so many rows, what the columns hold is compared with what they held in the model's "
-                           "first so many rows, and in blocks of a tenth of them the scores with the labels. 0: never.",
-                           lower=0)
+    drift_rows: int = flag(-1, "Every so many rows, what the columns hold is compared with what they held in the model's "
+                           "first so many rows, and in blocks of a tenth of them the scores with the labels. 0: never. -1: every "
+                           "10,000, or ten times --batch_size x --steps_per_call where that is more.", lower=-1)
     drift_psi: float = flag(0.25, "A population stability index (PSI) of a column above this is told as drift.", lower=0)
     metrics_by: str = flag("", "A column of kind category: metrics of its largest values, and the AUC within values (GAUC).")
     dry_run: bool = flag(False, "Check flags, files, broker, topic, first rows, memory, disk and checkpoint, "
