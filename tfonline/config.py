@@ -17,7 +17,6 @@ from tfonline.settings.reporting import ReportingSettings
 from tfonline.settings.stream import StreamSettings, WindowSettings
 from tfonline.settings.vocabulary import VocabularySettings
 
-
 _DRIFT_ROWS, _DRIFT_CALLS = 10_000, 10
 
 
