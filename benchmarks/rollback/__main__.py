@@ -22,6 +22,9 @@ from benchmarks.commands import ROOT, emptied, run
 from tfonline.features.schema import load_schema
 from tfonline.publish.versions import Versions
 
+# A model that learns fast, and so what is wrong, too.
+_FAST = "--deep_learning_rate=0.01 --wide_learning_rate=0.5 --nohistory --cross_buckets=0 --average_rows=0"
+
 
 def main() -> None:
     """Trains, and judges the versions."""
@@ -102,7 +105,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--every", type=int, default=5000, help="rows from version to version, by 500 (default 5,000)")
     parser.add_argument("--gate_rows", type=int, default=10_000, help="the gate's (default 10,000)")
     parser.add_argument("--limit", type=float, default=0.01, help="--rollback_on_regression (default 0.01)")
-    parser.add_argument("--flags", default="", help="further flags of the trainer")
+    parser.add_argument("--flags", default=_FAST, help=f"further flags of the trainer (default: '{_FAST}')")
     parser.add_argument(
         "--folder", default=str(ROOT / "runs" / "rollback"), help="emptied at the beginning (default runs/rollback)"
     )
