@@ -142,8 +142,8 @@ def main() -> int:
 
 
 def _restart(each: _Process, folder: pathlib.Path, trainer: _Process) -> None:
-    newest = Versions(folder / "models").numbers[-1]
     each.stop()
+    newest = Versions(folder / "models").numbers[-1]
     each.start()
     if isinstance(each, _Server):
         each.wait_until_ready()
