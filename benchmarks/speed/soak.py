@@ -1,63 +1,134 @@
-"""Whether a trainer that runs for long grows: make soak, or python -m benchmarks.speed.soak [--windows=20000] [--warm_up=2000].
+"""Whether a trainer that runs for long grows: make soak, or python -m benchmarks.speed.soak [--windows=10000] [--warm_up=2000].
 
-Short windows one after the other on a real broker, as many a second as the machine manages; checkpoints every ten seconds. Memory
-is the least resident set of a tenth of the run, so that garbage that waits to be collected does not count.
+A week's doings in half an hour, once by each reader: short windows one after the other on a real broker, as many a second as the machine
+manages, with ids that come and go, so that rows of the vocabulary change hands; a checkpoint and a published version every ten
+seconds, and the metrics asked ten times a second. Memory is the least resident set of a tenth of the run, so that garbage that waits to
+be collected does not count.
 """
 
 import argparse
+import contextlib
 import pathlib
+import socket
+import subprocess
 import sys
 import tempfile
+import threading
 import time
+import urllib.request
+from collections.abc import Iterator
+from typing import NamedTuple
 
 from benchmarks.chaos.trainer import ROOT, Trainer, command_of
 
 sys.path.insert(0, str(ROOT / "tools"))
 
 import broker
-import process_data
-import synthetic
 import topic as topic_tool
 from kafka_cli import Connection
 
-from benchmarks.chaos.stream import Feeder
 from benchmarks.speed.usage import usage
+from tfonline.publish.versions import Versions
 
-_TOPIC, _WINDOW_ROWS, _ROWS_PER_SEC = "soak", 40, 600
+_WINDOW_ROWS, _ROWS_PER_SEC, _ID_LIFETIME = 40, 600, 20_000
+_SCRAPE_EVERY_SECS = 0.1
 _MOST_GROWTH = 0.02  # of resident memory
+_FLAGS = {
+    "vocabulary_rows": 4096, "oov_buckets": 1000, "admit_after": 2, "expire_rows": 5000, "admit_counters": 65_536,
+    "window_rows": _WINDOW_ROWS, "window_secs": 60, "batch_size": _WINDOW_ROWS, "checkpoint_secs": 10, "report_secs": 10,
+    "max_rejected_ratio": 1, "history": True, "average_rows": 10_000, "metrics_by": "C9", "rollback_on_regression": 10,
+    "export_every_secs": 10, "gate_rows": 2000, "gate_max_regression": 10, "gate_min_auc": 0, "gate_calibration": 0,
+}  # fmt: skip
+
+
+class _Soaked(NamedTuple):
+    """What a run has taken more of from its first tenth to its last one, and what it has done."""
+
+    memory: float
+    threads: int
+    files: int
+    exports: int
+    scrapes: int
+
+    @property
+    def grew(self) -> bool:
+        return self.memory > _MOST_GROWTH or self.threads > 0 or self.files > 0
 
 
 def main() -> int:
     """Runs it and prints a line a tenth and the closing line; 1 if something grew."""
     args = _parse()
-    began = time.monotonic()
+    began, found = time.monotonic(), {}
+    for reader in args.readers.split(","):
+        print(f"--reader={reader}", flush=True)
+        found[reader] = soaked = _soak(reader, args.windows, args.warm_up)
+        print(f"  memory {soaked.memory:+.2%} exports {soaked.exports} scrapes {soaked.scrapes}", flush=True)
+    worst = max(found.values(), key=lambda of: of.memory)
+    threads, files, exports, scrapes = (max(getattr(of, kind) for of in found.values()) for kind in _Soaked._fields[1:])
+    print(
+        f"soak: readers={','.join(found)} windows={args.windows} exports={exports} scrapes={scrapes} "
+        f"memory_growth={worst.memory:.2%} threads={threads:+d} files={files:+d} seconds={time.monotonic() - began:.0f}"
+    )
+    return int(any(of.grew for of in found.values()))
+
+
+def _soak(reader: str, windows: int, warm_up: int) -> _Soaked:
     with tempfile.TemporaryDirectory(prefix="tfonline-soak-") as name:
         folder = pathlib.Path(name)
         bootstrap = broker.start(folder / "kafka").bootstrap
         try:
-            topic_tool.create(Connection(bootstrap, {}), _TOPIC, 2, 1)
-            rows = folder / "rows.tsv"
-            rows.write_bytes(b"".join(line + b"\n" for block in synthetic.rows(20_000, 1) for line in block.lines))
-            process_data.run(process_data.parse_args([str(rows), f"--output_dir={folder / 'dictionaries'}"]))
-            feeder = Feeder(bootstrap, _TOPIC, 2, _ROWS_PER_SEC, seed=3)
-            flags = {"bootstrap_servers": bootstrap, "topic": _TOPIC, "dictionary_dir": folder / "dictionaries"}
-            flags |= {"model_dir": folder / "model", "window_rows": _WINDOW_ROWS, "window_secs": 60, "batch_size": _WINDOW_ROWS}
-            flags |= {"checkpoint_secs": 10, "max_rejected_ratio": 1, "report_secs": 10}
-            trainer = Trainer(command_of(""), flags, folder / "trainer.log")
-            samples = _watch(trainer, args.windows, args.warm_up)
-            trainer.terminate()
-            trainer.wait_for_exit(0, 60, "SIGTERM")
-            feeder.stop()
+            topic_tool.create(Connection(bootstrap, {}), "soak", 2, 1)
+            port = _free_port()
+            flags = {
+                "bootstrap_servers": bootstrap,
+                "topic": "soak",
+                "model_dir": folder / "model",
+                "export_dir": folder / "models",
+            }
+            flags |= {"reader": reader, "monitor_port": port, **_FLAGS}
+            with _fed(bootstrap), _asked(port) as answers:
+                trainer = Trainer(command_of(""), flags, folder / "trainer.log")
+                samples = _watch(trainer, windows, warm_up)
+                trainer.terminate()
+                trainer.wait_for_exit(0, 60, "SIGTERM")
+            exports, scrapes = Versions(folder / "models").numbers[-1], len(answers)
         finally:
             broker.stop(folder / "kafka")
     first, last = samples[0], samples[-1]
-    growth = last["memory"] / first["memory"] - 1
-    more = {kind: last[kind] - first[kind] for kind in ("threads", "files")}
-    print(
-        f"soak: windows={args.windows} memory_growth={growth:.2%} threads={more['threads']:+d} files={more['files']:+d} "
-        f"seconds={time.monotonic() - began:.0f}"
-    )
-    return int(growth > _MOST_GROWTH or any(n > 0 for n in more.values()))
+    more = (last[kind] - first[kind] for kind in ("threads", "files"))
+    return _Soaked(last["memory"] / first["memory"] - 1, *more, exports, scrapes)
+
+
+@contextlib.contextmanager
+def _fed(bootstrap: str) -> Iterator[None]:
+    """Rows whose ids change come meanwhile."""
+    command = [sys.executable, ROOT / "tools" / "produce.py", f"--bootstrap_servers={bootstrap}", "--topic=soak"]
+    flags = ["--synthetic=100000000", f"--id_lifetime={_ID_LIFETIME}", f"--rows_per_sec={_ROWS_PER_SEC}"]
+    producer = subprocess.Popen([*map(str, command), *flags], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        yield
+    finally:
+        producer.kill()
+        producer.wait()
+
+
+@contextlib.contextmanager
+def _asked(port: int) -> Iterator[list[int]]:
+    """Metrics are asked for meanwhile; gives the sizes of the answers."""
+    answers, end = [], threading.Event()
+
+    def ask() -> None:
+        while not end.wait(_SCRAPE_EVERY_SECS):
+            with contextlib.suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+                answers.append(len(answer.read()))
+
+    thread = threading.Thread(target=ask, name="scrapes")
+    thread.start()
+    try:
+        yield answers
+    finally:
+        end.set()
+        thread.join()
 
 
 def _watch(trainer: Trainer, windows: int, warm_up: int) -> list[dict[str, int]]:
@@ -77,10 +148,16 @@ def _watch(trainer: Trainer, windows: int, warm_up: int) -> list[dict[str, int]]
     return samples
 
 
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
+
+
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--windows", type=int, default=20_000, help="(default 20,000, half an hour)")
+    parser.add_argument("--windows", type=int, default=10_000, help="by each reader (default 10,000)")
     parser.add_argument("--warm_up", type=int, default=2_000, help="windows before the first sample (default 2,000)")
+    parser.add_argument("--readers", default="consumer,tfio", help="comma separated (default consumer,tfio)")
     return parser.parse_args()
 
 
