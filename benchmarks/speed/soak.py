@@ -1,9 +1,9 @@
 """Whether a trainer that runs for long grows: make soak, or python -m benchmarks.speed.soak [--windows=10000] [--warm_up=2000].
 
-A week's doings in half an hour, once by each reader: short windows one after the other on a real broker, as many a second as the machine
-manages, with ids that come and go, so that rows of the vocabulary change hands; a checkpoint and a published version every ten
-seconds, and the metrics asked ten times a second. Memory is the least resident set of a tenth of the run, so that garbage that waits to
-be collected does not count.
+Much of what a week does in half an hour, once by each reader: short windows one after the other on a real broker, as many a second
+as the machine manages, with ids that come and go, so that rows of the vocabulary change hands; a checkpoint and a published version
+every ten seconds, and the metrics asked ten times a second. Memory is the least resident set of a tenth of the run, so that garbage
+that waits to be collected does not count.
 """
 
 import argparse

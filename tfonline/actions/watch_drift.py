@@ -65,8 +65,8 @@ class WatchDrift:
             found += inputs.add(len(good), of_sample)
         for finding in found:
             self._drift.told += finding.begins
-            self._console.say(f"{'warning: ' if finding.begins else ''}{finding.text}")
             line = {"rows": self._position.rows, "about": finding.about, "begins": finding.begins, **finding.numbers}
+            self._console.say(f"{'warning: ' if finding.begins else ''}{finding.text}", "drift", **line)
             self._file.write(json.dumps({**line, "text": finding.text}, ensure_ascii=False).encode() + b"\n")
         if self._writer and (found or inputs.windows > windows):
             self._writer.write(self._position.step, self._drift.scalars())
