@@ -172,8 +172,11 @@ def next_steps(folder: pathlib.Path, rows_file: pathlib.Path, bootstrap: str, da
     """
     here, venv = os.path.relpath(folder), os.path.relpath(sys.prefix)
     steps = f"""\
-Its curves:
+Its curves, and a page of the run that can be kept or sent:
     {venv}/bin/tensorboard --logdir {here}/model/tensorboard
+    {venv}/bin/python tools/report.py {here}/model --export_dir={here}/models --out={here}/report.html
+The columns of rows of your own (these stand for them), as the trainer takes them:
+    {venv}/bin/python tools/schema.py infer --input={os.path.relpath(rows_file)} --output={here}/columns.yaml
 """
     if Versions(folder / "models").numbers:
         with open_rows(str(rows_file)) as file:

@@ -38,6 +38,8 @@ def test_the_next_steps_ask_the_published_model_for_a_row_that_was_trained(folde
     said = demo.next_steps(folder, folder / name, "").splitlines()
     venv = os.path.relpath(sys.prefix)
     assert f"    {venv}/bin/tensorboard --logdir demo/model/tensorboard" in said
+    assert f"    {venv}/bin/python tools/report.py demo/model --export_dir=demo/models --out=demo/report.html" in said
+    assert f"    {venv}/bin/python tools/schema.py infer --input=demo/{name} --output=demo/columns.yaml" in said
     assert f"    {venv}/bin/python -m tfonline.serve --export_dir=demo/models" in said
     assert "    curl -d @demo/request.json http://127.0.0.1:8501/v1/models/tfonline:predict" in said
     assert json.loads((folder / "request.json").read_text()) == {"instances": ['1\t2\t"é"']}
