@@ -2,10 +2,10 @@
 
     python -m benchmarks.negatives [--rows=600000] [--keep=0.1] [--turns=3]
 
-Synthetic rows with the planted signal of tools/synthetic.py, at three clicks in a hundred. The trainer learns them from all rows and
-from a share of the negatives, in turns. Both models then score --judge rows behind them, through what they have published, and are
-held against the true probabilities, which nobody's luck changes. The last line has the ratio of the speeds (medians), the difference
-of the log losses, mean prediction over mean truth, and the same of the tenths by score, the lowest and the highest one.
+Synthetic rows with the planted signal of tools/synthetic.py, at three clicks in a hundred. The trainer learns them from all rows
+and from a share of the negatives, in turns. Both models then score --judge rows behind them, through what they have published, and
+are held against the true probabilities, which nobody's luck changes. The last line has the ratio of the speeds (medians), the
+difference of the log losses, mean prediction over mean truth, and the same of the tenths by score, the lowest and the highest one.
 """
 
 import argparse
@@ -82,7 +82,7 @@ def _train(folder: pathlib.Path, share: float, more: str) -> dict:
 def _scores(folder: pathlib.Path, share: float) -> np.ndarray:
     """The probabilities that the newest version gives for judge.tsv."""
     command = [sys.executable, ROOT / "tools" / "models.py", "score", folder / f"models-{share:g}", folder / "judge.tsv"]
-    said = subprocess.run(list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=True)
+    said = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=True)
     return np.array(said.stdout.split(), float)
 
 
