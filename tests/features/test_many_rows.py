@@ -6,14 +6,14 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import tensorflow as tf
+from pipeline_helpers import elements_of
 from rows import SMALL_SCHEMA
 
 from tfonline.features.dictionaries import Dictionaries
-from tfonline.features.pipeline import Features, make_batches
+from tfonline.features.pipeline import Features
 from tfonline.formats import FORMATS
 from tfonline.formats.arrow_reader import stream_of
 from tfonline.formats.reasons import REASONS
-from tfonline.stream.raw import Origin, RawBatch, raw_batch_spec
 
 FORM, TSV = FORMATS["arrow"], FORMATS["tsv"]
 BATCH = 8
@@ -26,22 +26,7 @@ def features(form):
 
 
 def elements(form, windows, at_once, tombstones=()):
-    """The elements of windows of messages, read `at_once` at a time from partition 3."""
-
-    def raw():
-        offset = 0
-        for number, messages in enumerate(windows):
-            for first in range(0, len(messages), at_once):
-                some = messages[first : first + at_once]
-                offsets = list(range(offset, offset + len(some)))
-                origin = Origin([3] * len(some), offsets, [1000 + o for o in offsets])
-                yield RawBatch(some, [o in tombstones for o in offsets], origin), number, False
-                offset += len(some)
-            yield RawBatch([], [], Origin([], [], [])), number, True
-            yield RawBatch([], [], Origin([], [], [])), -1, True  # a tick
-
-    spec = (raw_batch_spec(), tf.TensorSpec([], tf.int64), tf.TensorSpec([], tf.bool))
-    return list(make_batches(tf.data.Dataset.from_generator(raw, output_signature=spec), features(form), BATCH))
+    return elements_of(features(form), windows, BATCH, at_once, tombstones)
 
 
 def together(rows, sizes):

@@ -6,20 +6,21 @@ import math
 import numpy as np
 import pytest
 import tensorflow as tf
+from pipeline_helpers import elements_of
 from rows import SMALL_SCHEMA
 
 from tfonline.config import of_flags
 from tfonline.features.batch import Examples
 from tfonline.features.dictionaries import Dictionaries
 from tfonline.features.negatives import Negatives
-from tfonline.features.pipeline import Features, make_batches
+from tfonline.features.pipeline import Features
 from tfonline.features.schema import Schema
 from tfonline.formats import FORMATS
 from tfonline.formats.reasons import REASONS
 from tfonline.lifecycle import UserError
 from tfonline.model.learner import make_learner
 from tfonline.model.tables.replicas import make_strategy
-from tfonline.stream.raw import Origin, RawBatch, raw_batch_spec
+from tfonline.stream.raw import Origin
 
 BATCH = 8
 # Every fifth row is a click.
@@ -40,22 +41,7 @@ def features(form, schema=SMALL_SCHEMA):
 
 
 def elements(form, windows, share, at_once, tombstones=(), schema=SMALL_SCHEMA):
-    """The elements of windows of messages, read `at_once` at a time from partition 3."""
-
-    def raw():
-        offset = 0
-        for number, messages in enumerate(windows):
-            for first in range(0, len(messages), at_once):
-                some = messages[first : first + at_once]
-                offsets = list(range(offset, offset + len(some)))
-                yield RawBatch(some, [o in tombstones for o in offsets], Origin([3] * len(some), offsets, offsets)), number, False
-                offset += len(some)
-            yield RawBatch([], [], Origin([], [], [])), number, True
-            yield RawBatch([], [], Origin([], [], [])), -1, True  # a tick
-
-    spec = (raw_batch_spec(), tf.TensorSpec([], tf.int64), tf.TensorSpec([], tf.bool))
-    raw_batches = tf.data.Dataset.from_generator(raw, output_signature=spec)
-    return list(make_batches(raw_batches, features(form, schema), BATCH, Negatives(share)))
+    return elements_of(features(form, schema), windows, BATCH, at_once, tombstones, Negatives(share))
 
 
 def encoded(form, rows=ROWS, schema=SMALL_SCHEMA):
