@@ -19,11 +19,13 @@ class Exports:
       counts: by outcome; `failed` also counts what else went wrong with publishing.
       secs: from the save of the checkpoint to the outcome, summed up by outcome.
       stall_secs: how long training has stood still for all of them.
+      paused: whether publishing was paused by a person when a model was due last.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic):
         self._clock = clock
         self.counts, self.secs, self.stall_secs = dict.fromkeys(OUTCOMES, 0), dict.fromkeys(OUTCOMES, 0.0), 0.0
+        self.paused = False
         self._began = self._ended = clock()
         self._stalled_before = 0.0
         self._last: Scalars = {}

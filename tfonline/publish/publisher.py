@@ -358,7 +358,8 @@ class Publisher:
     def _paused(self) -> bool:
         """Whether nothing is to be published, because somebody said so or because the folder cannot be read."""
         try:
-            return bool(self._versions.paused)
+            self.exports.paused = bool(self._versions.paused)
+            return self.exports.paused
         except (OSError, UserError) as e:
             self._failed(e)
             return True
