@@ -39,7 +39,7 @@ class Drift:
         return scalars | {f"drift/model_{name}": s for name, s in self.model.charts.items()}
 
     def episodes(self) -> dict[str, int]:
-        """How many go on now: of a `column` how many, and of the `model` (all rows, and a part of them). Empty where none is watched.
+        """How many go on now: of `column` and of `model` (all rows, and a part of them). Empty where nothing is watched.
 
         May be called from another thread.
         """
