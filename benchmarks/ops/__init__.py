@@ -1,0 +1,1 @@
+"""Whether alerts come where there is a fault, and nowhere else."""
