@@ -4,9 +4,9 @@
     python -m benchmarks.ops --only='nothing,no rows come'
 
 A real broker, the trainer, the server and its clients run on this machine, all at 127.0.0.1. The rules are those of
-deploy/prometheus/tfonline.rules.yaml, all of their durations and limits in seconds divided by 120, limits in rows by 20 (pace.py). Each
-fault must raise its alerts; once it is mended, they must end. An alert that a fault neither must raise nor may raise as a
-consequence (faults.py) is a false alarm. The last line sums up; exit code 0 if each alert came and went and none was false.
+deploy/prometheus/tfonline.rules.yaml, their durations and limits in seconds divided by 120, limits in rows by 20 (pace.py). Each fault
+must raise its alerts; once it is mended, they must end. An alert that a fault neither must raise nor may raise as a consequence
+(faults.py) is a false alarm. The last line sums up; exit code 0 if each alert came and went and none was false.
 """
 
 import argparse
@@ -56,14 +56,13 @@ def main() -> int:
     args = _parse()
     # As Ctrl-C: what was started is ended.
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
-    stage, outcomes = Stage(emptied(args.folder)), []
+    stage = Stage(emptied(args.folder))
     faults = [fault for fault in FAULTS if not args.only or fault.name in args.only]
     code = 1
     try:
         broken = FAULTS[0] in faults
         stage.begin(YESTERDAY_SECS if broken else 0, break_folder if broken else lambda _: None)
-        for fault in faults:
-            outcomes.append(_try(stage, fault))
+        outcomes = [_try(stage, fault) for fault in faults]
         code = _sum_up(stage, outcomes)
     except Failed as e:
         print(f"ops: FAILED: {e}", flush=True)
@@ -86,9 +85,7 @@ def _try(stage: Stage, fault: Fault) -> Outcome:
                 break
             time.sleep(0.5)
     mended = time.monotonic()
-    stage.wait(
-        lambda: not stage.prometheus.raised(), f"the alerts of this fault end: {sorted(stage.prometheus.raised())}", _ENDS_SECS
-    )
+    stage.wait(lambda: not stage.prometheus.raised(), "no alert fires, or is about to, once the fault is mended", _ENDS_SECS)
     ended_secs = time.monotonic() - mended
     fired = {name: at - began for name, at in stage.prometheus.fired(began).items()}
     told = stage.drift_of(DRIFTING, rows) if DRIFTING in fault.name else None
@@ -106,12 +103,8 @@ def _sum_up(stage: Stage, outcomes: list[Outcome]) -> int:
     print("\n| fault | alerts that it must raise, after s | besides | ended, s after the mend |\n|---|---|---|---|")
     for fault, fired, ended_secs, _ in outcomes:
         must = ", ".join(f"{name} {fired[name]:.0f}" if name in fired else f"**{name}: none**" for name in fault.expects)
-        besides = ", ".join(sorted(set(fired) - set(fault.expects)))
-        print(
-            f"| {fault.name} | {must or '-'} | {besides or '-'} | {ended_secs:.0f} |"
-            if fault.expects
-            else f"| {fault.name} | - | {besides or '-'} | - |"
-        )
+        besides, ended = ", ".join(sorted(set(fired) - set(fault.expects))), f"{ended_secs:.0f}" if fault.expects else "-"
+        print(f"| {fault.name} | {must or '-'} | {besides or '-'} | {ended} |")
     false, missing = sum(len(o.false) for o in outcomes), sum(len(o.missing) for o in outcomes)
     raised = {name for o in outcomes for name in o.fault.expects if name in o.fired}
     answer = stage.prometheus.value('1000 * quantile_over_time(0.5, scrape_duration_seconds{job="tfonline-trainer"}[1h])')

@@ -162,7 +162,7 @@ def _server_with(ask: bool = False, **flags: object) -> Callable[[Stage], contex
 
 FAULTS = (
     Fault(
-        "the folder of versions is gone, since yesterday",
+        "the folder of versions has been gone since yesterday",
         ("TfonlineExportsFail", "TfonlineNothingPublished", "TfonlineServedModelOld"), _no_folder,
     ),
     Fault("nothing", (), _nothing, secs=60),

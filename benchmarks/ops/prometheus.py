@@ -43,21 +43,11 @@ class Prometheus:
         (folder / "prometheus.yaml").write_text(yaml.safe_dump(config))
         port = free_port()
         self._address = f"http://127.0.0.1:{port}"
-        flags = [
-            "--config.file=prometheus.yaml",
-            "--storage.tsdb.path=data",
-            f"--web.listen-address=127.0.0.1:{port}",
-            "--log.level=warn",
-        ]
+        where = ["--storage.tsdb.path=data", f"--web.listen-address=127.0.0.1:{port}"]
+        command = ["prometheus", "--config.file=prometheus.yaml", "--log.level=warn", *where]
         with (folder / "log").open("ab") as out:
-            self._process = subprocess.Popen(
-                ["prometheus", *flags],
-                cwd=folder,
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+            quiet = {"stdin": subprocess.DEVNULL, "stdout": out, "stderr": subprocess.STDOUT}
+            self._process = subprocess.Popen(command, cwd=folder, start_new_session=True, **quiet)
         deadline = time.monotonic() + _START_SECS
         while not self._ready():
             if self._process.poll() is not None or time.monotonic() > deadline:

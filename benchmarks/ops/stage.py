@@ -4,20 +4,16 @@ import contextlib
 import json
 import pathlib
 import re
-import sys
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
 
-from benchmarks.commands import ROOT, tool
-
-sys.path.insert(0, str(ROOT / "tools"))
-
 import broker
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
+from benchmarks.commands import tool
 from benchmarks.ops.asking import Asking
 from benchmarks.ops.feed import Feed
 from benchmarks.ops.processes import Supervised, free_port
