@@ -4,9 +4,9 @@
     python -m benchmarks.ops --only='nothing,no rows come'
 
 A real broker, the trainer, the server and its clients run on this machine, all at 127.0.0.1. The rules are those of
-deploy/prometheus/tfonline.rules.yaml, their durations and limits in seconds divided by 120, limits in rows by 20 (pace.py). Each fault
-must raise its alerts; once it is mended, they must end. An alert that a fault neither must raise nor may raise as a consequence
-(faults.py) is a false alarm. The last line sums up; exit code 0 if each alert came and went and none was false.
+deploy/prometheus/tfonline.rules.yaml, durations and limits in seconds divided by 120, limits in rows by 20 (pace.py). Each
+fault must raise its alerts; once it is mended, they must end. An alert that a fault neither must raise nor may raise as a
+consequence (faults.py) is a false alarm. The last line sums up; exit code 0 if each alert came and went and none was false.
 """
 
 import argparse
