@@ -89,6 +89,12 @@ class Stage:
         self._closing.callback(asking.close)
         self.prometheus = Prometheus(self.folder / "prometheus", self.ports)
         self._closing.callback(self.prometheus.close)
+        self.wait(self._all_seen, "Prometheus sees the trainer and the server")
+
+    def _all_seen(self) -> bool:
+        """Whether both are up, and it is forgotten that they were not there before the first look."""
+        down = {"TfonlineTrainerDown", "TfonlineServerDown"}
+        return self.prometheus.value("count(up == 1)") == len(self.ports) and not down & self.prometheus.raised()
 
     def close(self) -> None:
         """Ends all that was started, whatever state it is in."""
