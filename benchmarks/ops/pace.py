@@ -28,6 +28,7 @@ def faster(rules: str) -> str:
 
 def _expression(text: str) -> str:
     text = re.sub(r"\[(\w+)\]", lambda found: f"[{_duration(found[1])}]", text)
+    text = re.sub(r"\boffset (\w+)", lambda found: f"offset {_duration(found[1])}", text)
     text = re.sub(r"\* (60|3600)\b", lambda found: f"* {int(found[1]) / SPEED:g}", text)
     return re.sub(r"\* 1000\b", f"* {1000 / ROWS:g}", text)
 

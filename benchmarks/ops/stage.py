@@ -24,8 +24,8 @@ VOCABULARY_ROWS = 1 << 18
 # What takes a minute or an hour by default takes seconds here, as the alerts do; the model is small.
 _TRAINER = {
     "topic": _TOPIC, "reader": "consumer", "columns": "configs/criteo.yaml", "numeric": "bucket", "batch_size": 100,
-    "embedding_dim": 4, "deep_layers": "32", "vocabulary_rows": VOCABULARY_ROWS, "admit_after": 2, "admit_counters": 1 << 16,
-    "oov_buckets": 1000, "window_rows": 2000, "window_secs": 1, "checkpoint_secs": 3, "report_secs": 1, "metric_rows": 4000,
+    "embedding_dim": 4, "deep_layers": "32", "vocabulary_rows": VOCABULARY_ROWS, "admit_after": 20, "admit_counters": 1 << 16,
+    "oov_buckets": 1000, "window_rows": 500, "window_secs": 1, "checkpoint_secs": 3, "report_secs": 1, "metric_rows": 4000,
     "drift_rows": 2000, "export_every_secs": 5, "gate_rows": 4000, "gate_max_regression": 0.01, "broker_timeout_secs": 10,
     "on_lost_rows": "skip", "drain_secs": 5,
 }  # fmt: skip

@@ -15,11 +15,11 @@ def alerts(text):
 
 
 def test_durations_and_limits_are_divided_and_nothing_else():
-    rule = {"alert": "A", "expr": "rate(x[10m]) > 15 * 60 and y > 3 * 3600 and z > 100 * 1000 and s > 0.01", "for": "1h"}
+    rule = {"alert": "A", "expr": "rate(x[10m] offset 30m) > 15 * 60 and y > 3 * 3600 and z > 100 * 1000 and s > 0.01", "for": "1h"}
     rule["annotations"] = {"summary": "15 * 60 [10m]"}
     (found,) = alerts(faster(yaml.safe_dump({"groups": [{"name": "g", "rules": [rule]}]}))).values()
     assert found == {
-        "alert": "A", "expr": "rate(x[5000ms]) > 15 * 0.5 and y > 3 * 30 and z > 100 * 50 and s > 0.01", "for": "30000ms",
+        "alert": "A", "expr": "rate(x[5000ms] offset 15000ms) > 15 * 0.5 and y > 3 * 30 and z > 100 * 50 and s > 0.01", "for": "30000ms",
         "annotations": {"summary": "15 * 60 [10m]"},
     }  # fmt: skip
 
@@ -30,6 +30,7 @@ def test_the_rules_have_no_duration_that_stays_as_it_was():
     for rule in found.values():
         assert rule["for"].endswith("ms")
         assert all(part.split("]")[0].endswith("ms") for part in rule["expr"].split("[")[1:])
+        assert all(part.split()[0].rstrip(")").endswith("ms") for part in rule["expr"].split(" offset ")[1:])
     changed = {name for name in found if found[name]["expr"] != before[name]["expr"]}
     # Of all others the expression has neither a duration nor a limit in seconds or rows.
     assert set(found) - changed == {
