@@ -111,7 +111,9 @@ def test_what_is_not_known_has_a_name_and_no_value():
     known = {name.partition("{")[0] for name in samples(text)}
     assert "tfonline_trainer_rows_total" in known
     unknown = {"auc", "lag_seconds", "lag_rows", "checkpoint_age_seconds", "published_version", "build_info"}
-    unknown |= {"ready", "drift_episodes"}
+    unknown |= {"ready", "drift_episodes", "damaged_checkpoints"}
+    # Of a counter, 0 at each start is a reset: increase() would count all restarts again.
+    unknown |= {"restarts_total"}
     assert known & {f"tfonline_trainer_{name}" for name in unknown} == set()
 
 

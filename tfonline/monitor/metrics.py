@@ -54,8 +54,8 @@ class Facts:
       reported: scalars as they were reported last.
       exports: None where nothing is published.
       newest: the newest version and when it was published, see publish.publisher.
-      restarts: runs of this model folder before this one.
-      damaged: checkpoints of it that were put aside.
+      restarts: runs of this model folder before this one; None: not known yet. A counter that began at 0 would have been reset.
+      damaged: checkpoints of it that were put aside; None: not known yet.
       drift: the episodes that go on now, see evaluate.drift.Drift.episodes.
     """
 
@@ -67,8 +67,8 @@ class Facts:
     reported: Callable[[], Scalars] = dict
     exports: Exports | None = None
     newest: Callable[[], tuple[int, float | None]] = lambda: (0, None)
-    restarts: int = 0
-    damaged: int = 0
+    restarts: int | None = None
+    damaged: int | None = None
     drift: Callable[[], Mapping[str, int]] = dict
 
 
