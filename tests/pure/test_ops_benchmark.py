@@ -18,10 +18,8 @@ def test_durations_and_limits_are_divided_and_nothing_else():
     rule = {"alert": "A", "expr": "rate(x[10m] offset 30m) > 15 * 60 and y > 3 * 3600 and z > 100 * 1000 and s > 0.01", "for": "1h"}
     rule["annotations"] = {"summary": "15 * 60 [10m]"}
     (found,) = alerts(faster(yaml.safe_dump({"groups": [{"name": "g", "rules": [rule]}]}))).values()
-    assert found == {
-        "alert": "A", "expr": "rate(x[5000ms] offset 15000ms) > 15 * 0.5 and y > 3 * 30 and z > 100 * 50 and s > 0.01", "for": "30000ms",
-        "annotations": {"summary": "15 * 60 [10m]"},
-    }  # fmt: skip
+    assert found.pop("expr") == "rate(x[5000ms] offset 15000ms) > 15 * 0.5 and y > 3 * 30 and z > 100 * 50 and s > 0.01"
+    assert found == {"alert": "A", "for": "30000ms", "annotations": {"summary": "15 * 60 [10m]"}}
 
 
 def test_the_rules_have_no_duration_that_stays_as_it_was():
