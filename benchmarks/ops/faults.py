@@ -15,7 +15,7 @@ YESTERDAY_SECS = 1500.0
 DRIFTING = "C14"
 _PLACE = 13 + int(DRIFTING[1:])
 _KILLS = 5
-_SMALL_VOCABULARY = 1 << 13
+_SMALL_VOCABULARY = 1 << 10
 # Starts take a quarter of a minute, which is half an hour at this pace: the trainer is down for so long, and late behind it.
 _START = ("TfonlineTrainerDown", "TfonlineLate", "TfonlineRestartsOften")
 
@@ -169,6 +169,18 @@ FAULTS = (
     Fault("no rows come", (), _idle, secs=60),
     Fault(f"column {DRIFTING} is empty", ("TfonlineColumnDrift",), _changed(without_column(_PLACE)), ("TfonlineModelDrift",)),
     Fault("one row in twenty is cut short", ("TfonlineRowsRefused",), _changed(cut_short)),
+    Fault("the server is gone", ("TfonlineServerDown",), _no_server, ("TfonlineServerStale",)),
+    Fault(
+        "the server has room for one request", ("TfonlineServerErrors",), _server_with(ask=True, max_requests=1),
+        ("TfonlineServerDown", "TfonlineServerSlow"),
+    ),
+    Fault("the server is stopped most of the time", ("TfonlineServerSlow",), lambda stage: stage.server.slowed(0.7, 0.2)),
+    Fault(
+        "the server does not look for versions", ("TfonlineServerStale",), _server_with(poll_secs=86_400), ("TfonlineServerDown",),
+    ),
+    Fault("publishing stays paused after a rollback", ("TfonlinePublishingPaused",), _rolled_back),
+    Fault("the vocabulary is too small", ("TfonlineVocabularyFull",), _small_vocabulary, (*_START, "TfonlineModelDrift")),
+    Fault("retention is too short", ("TfonlineRowsLost",), _short_retention, _START),
     Fault(
         "labels are in doubt",
         ("TfonlineWorseThanTrivial", "TfonlineMiscalibrated", "TfonlinePublicationsRefused", "TfonlineModelDrift"),
@@ -183,17 +195,5 @@ FAULTS = (
     Fault(
         "no checkpoint is due for a day", ("TfonlineCheckpointOld",), _with_flags(checkpoint_secs=86_400),
         (*_START, "TfonlineNothingPublished"),
-    ),
-    Fault("the vocabulary is too small", ("TfonlineVocabularyFull",), _small_vocabulary, (*_START, "TfonlineModelDrift")),
-    Fault("retention is too short", ("TfonlineRowsLost",), _short_retention, _START),
-    Fault("publishing stays paused after a rollback", ("TfonlinePublishingPaused",), _rolled_back),
-    Fault("the server is gone", ("TfonlineServerDown",), _no_server, ("TfonlineServerStale",)),
-    Fault(
-        "the server has room for one request", ("TfonlineServerErrors",), _server_with(ask=True, max_requests=1),
-        ("TfonlineServerDown", "TfonlineServerSlow"),
-    ),
-    Fault("the server is stopped most of the time", ("TfonlineServerSlow",), lambda stage: stage.server.slowed(0.7, 0.2)),
-    Fault(
-        "the server does not look for versions", ("TfonlineServerStale",), _server_with(poll_secs=86_400), ("TfonlineServerDown",),
     ),
 )  # fmt: skip
