@@ -19,6 +19,9 @@ _SMALL_VOCABULARY = 1 << 10
 # Starts take a quarter of a minute, which is half an hour at this pace: the trainer is down for so long, and late behind it.
 _START = ("TfonlineTrainerDown", "TfonlineLate", "TfonlineRestartsOften")
 
+# A server takes some seconds, a quarter of an hour at this pace, and answers 503 until it has loaded a version.
+_SERVER_START = ("TfonlineServerDown", "TfonlineServerErrors")
+
 
 @dataclasses.dataclass(frozen=True)
 class Fault:
@@ -169,14 +172,14 @@ FAULTS = (
     Fault("no rows come", (), _idle, secs=60),
     Fault(f"column {DRIFTING} is empty", ("TfonlineColumnDrift",), _changed(without_column(_PLACE)), ("TfonlineModelDrift",)),
     Fault("one row in twenty is cut short", ("TfonlineRowsRefused",), _changed(cut_short)),
-    Fault("the server is gone", ("TfonlineServerDown",), _no_server, ("TfonlineServerStale",)),
+    Fault("the server is gone", ("TfonlineServerDown",), _no_server, (*_SERVER_START, "TfonlineServerStale")),
     Fault(
         "the server has room for one request", ("TfonlineServerErrors",), _server_with(ask=True, max_requests=1),
-        ("TfonlineServerDown", "TfonlineServerSlow"),
+        (*_SERVER_START, "TfonlineServerSlow"),
     ),
     Fault("the server is stopped most of the time", ("TfonlineServerSlow",), lambda stage: stage.server.slowed(0.7, 0.2)),
     Fault(
-        "the server does not look for versions", ("TfonlineServerStale",), _server_with(poll_secs=86_400), ("TfonlineServerDown",),
+        "the server does not look for versions", ("TfonlineServerStale",), _server_with(poll_secs=86_400), _SERVER_START,
     ),
     Fault("publishing stays paused after a rollback", ("TfonlinePublishingPaused",), _rolled_back),
     Fault("the vocabulary is too small", ("TfonlineVocabularyFull",), _small_vocabulary, (*_START, "TfonlineModelDrift")),
