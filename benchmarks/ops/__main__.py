@@ -71,6 +71,7 @@ def main() -> int:
         print("ops: interrupted; ending what was started", flush=True)
         code = 130
     finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C leaves nothing behind, either
         stage.close()
     return code
 

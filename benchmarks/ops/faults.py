@@ -2,12 +2,13 @@
 
 import contextlib
 import dataclasses
+import pathlib
 import time
 from collections.abc import Callable, Iterator
 
 from benchmarks.commands import tool
 from benchmarks.ops.asking import Asking
-from benchmarks.ops.feed import cut_short, labels_in_doubt, without_column
+from benchmarks.ops.feed import Change, cut_short, labels_in_doubt, without_column
 from benchmarks.ops.stage import VOCABULARY_ROWS, Stage
 
 # A day at the pace of the test (pace.SPEED) is 720 s.
@@ -61,7 +62,7 @@ def break_folder(stage: Stage) -> None:
     stage.models.touch()
 
 
-def _away(stage: Stage):
+def _away(stage: Stage) -> pathlib.Path:
     return stage.models.with_name("models-away")
 
 
@@ -72,7 +73,7 @@ def _idle(stage: Stage) -> Iterator[None]:
     stage.feed.paused = False
 
 
-def _changed(change) -> Callable[[Stage], contextlib.AbstractContextManager[None]]:
+def _changed(change: Change) -> Callable[[Stage], contextlib.AbstractContextManager[None]]:
     @contextlib.contextmanager
     def strikes(stage: Stage) -> Iterator[None]:
         stage.feed.change = change

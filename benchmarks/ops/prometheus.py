@@ -48,11 +48,17 @@ class Prometheus:
         with (folder / "log").open("ab") as out:
             quiet = {"stdin": subprocess.DEVNULL, "stdout": out, "stderr": subprocess.STDOUT}
             self._process = subprocess.Popen(command, cwd=folder, start_new_session=True, **quiet)
+        try:
+            self._wait(folder / "log")
+        except BaseException:  # Ctrl-C, too: nobody else knows of the process yet
+            self.close()
+            raise
+
+    def _wait(self, log: pathlib.Path) -> None:
         deadline = time.monotonic() + _START_SECS
         while not self._ready():
             if self._process.poll() is not None or time.monotonic() > deadline:
-                self.close()
-                sys.exit(f"Prometheus does not answer at {self._address}\n{(folder / 'log').read_text()[-2000:]}")
+                sys.exit(f"Prometheus does not answer at {self._address}\n{log.read_text()[-2000:]}")
             time.sleep(0.1)
 
     def close(self) -> None:

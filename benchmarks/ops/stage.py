@@ -37,15 +37,15 @@ class Failed(Exception):
 
 
 class Stage:
-    """All that runs. Begins it; `close` ends it.
+    """All that runs: `begin` starts it, `close` ends it.
 
     Args:
       folder: empty, for all files.
-      age_secs: how old the rows are that the model learns from before Prometheus comes.
-      meanwhile: called once a model of these rows is served, before today's rows and Prometheus come.
 
     Attributes:
-      feed, trainer, server, prometheus: as they run.
+      folder: as given; `models` and `model_dir` are in it.
+      ports: of 127.0.0.1, by Prometheus' job.
+      feed, trainer, server, prometheus: from `begin` on.
     """
 
     def __init__(self, folder: pathlib.Path):
