@@ -7,7 +7,6 @@ import threading
 
 import synthetic
 
-_ROWS_A_REQUEST = 5
 _PATH = "/v1/models/tfonline:predict"
 
 
@@ -18,10 +17,11 @@ class Asking:
       port: of the server, at 127.0.0.1.
       threads: that ask.
       pause_secs: of each, between an answer and its next request.
+      rows_a_request: of a request.
     """
 
-    def __init__(self, port: int, threads: int = 1, pause_secs: float = 0.05):
-        (block,) = synthetic.rows(_ROWS_A_REQUEST, seed=2)
+    def __init__(self, port: int, threads: int = 1, pause_secs: float = 0.05, rows_a_request: int = 5):
+        (block,) = synthetic.rows(rows_a_request, seed=2)
         rows = [line.partition(b"\t")[2].decode() for line in block.lines]
         self._body = json.dumps({"signature_name": "unlabelled", "instances": rows}).encode()
         self._port, self._pause_secs, self._ended = port, pause_secs, threading.Event()

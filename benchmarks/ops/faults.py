@@ -146,6 +146,13 @@ def _no_server(stage: Stage) -> Iterator[None]:
     stage.wait(stage.serves, "the server serves again")
 
 
+@contextlib.contextmanager
+def _crowd(stage: Stage) -> Iterator[None]:
+    """Each answer waits for those of all others: 24 times what 1,000 rows take."""
+    with contextlib.closing(Asking(stage.ports["tfonline-server"], 24, 0.01, rows_a_request=1000)):
+        yield
+
+
 def _server_with(ask: bool = False, **flags: object) -> Callable[[Stage], contextlib.AbstractContextManager[None]]:
     """The server is started with other flags; `ask`: and asked by many."""
 
@@ -178,7 +185,7 @@ FAULTS = (
         "the server has room for one request", ("TfonlineServerErrors",), _server_with(ask=True, max_requests=1),
         (*_SERVER_START, "TfonlineServerSlow"),
     ),
-    Fault("the server is stopped most of the time", ("TfonlineServerSlow",), lambda stage: stage.server.slowed(0.7, 0.2)),
+    Fault("a crowd asks the server for many rows", ("TfonlineServerSlow",), _crowd, ("TfonlineLate",)),
     Fault(
         "the server does not look for versions", ("TfonlineServerStale",), _server_with(poll_secs=86_400), _SERVER_START,
     ),
