@@ -164,7 +164,7 @@ cluster-test: setup
 security-test: setup
 	@$(VENV)/bin/python -m benchmarks.security $(SECURITY)
 
-# Faults, and a real Prometheus that must tell of each by the rules of deploy/prometheus: half an hour. A part: make ops-test OPS=--only=nothing.
+# Faults, and a real Prometheus that must tell of each by the rules of deploy/prometheus: 20 minutes. A part: make ops-test OPS=--only=nothing.
 ops-test: setup prometheus
 	@$(VENV)/bin/python -m benchmarks.ops $(OPS)
 

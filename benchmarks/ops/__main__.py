@@ -1,6 +1,6 @@
 """Faults are brought about, and a real Prometheus must tell of each, by the rules of deploy/prometheus: make ops-test, or
 
-    python -m benchmarks.ops                                half an hour
+    python -m benchmarks.ops                                20 minutes
     python -m benchmarks.ops --only='nothing,no rows come'
 
 A real broker, the trainer, the server and its clients run on this machine, all at 127.0.0.1. The rules are those of
