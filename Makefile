@@ -33,7 +33,8 @@ VENV := $(VENV_$(STACK))
 # On a terminal pip shows what it fetches; in a log only what goes wrong.
 PIP := $(VENV)/bin/python -m pip install --disable-pip-version-check $(if $(MAKE_TERMOUT),,--quiet)
 
-.PHONY: setup python programs demo test stacks-test check lint broker bench soak chaos quality vocabulary formats serve-demo cluster-test security-test clean
+.PHONY: setup python programs prometheus demo test stacks-test check lint broker bench soak chaos quality vocabulary formats serve-demo \
+ cluster-test security-test ops-test clean
 
 setup:
 	@$(MAKE) --silent --no-print-directory -j2 STACK=$(STACK) $(VENV)/.ready .kafka/libs-$(KAFKA_VERSION)
@@ -87,13 +88,13 @@ STACK_TESTS := tests/pure tests/stream/test_reader_contract.py tests/stream/test
  tests/serving/test_serving_models.py tests/proofs/test_recovery.py::test_killed_again_and_again_is_as_if_never_killed \
  tests/proofs/test_stacks.py
 
-stacks-test:
+stacks-test: prometheus
 	@$(MAKE) --no-print-directory setup STACK=tf216
 	@$(MAKE) --no-print-directory setup STACK=tf221
 	@$(VENV)/bin/python -m pytest -n 2 --dist=loadfile --no-loadscope-reorder $(STACK_TESTS)
 
-# What tests drive and pip has not: a browser for the server's page, systemd for the unit, Open MPI for its launcher. Each is Debian's,
-# where there is none and it may be installed. $(call need,<one of these on PATH>,<package>)
+# What tests drive and pip has not: a browser for the server's page, systemd for the unit, Open MPI for its launcher, Prometheus for its
+# rules. Each is Debian's, where there is none and it may be installed. $(call need,<one of these on PATH>,<package>)
 define need
 @for name in $(1); do command -v $$name > /dev/null && exit 0; done; echo "setup: $(2), for the tests"; \
  sudo=$$([ "$$(id -u)" = 0 ] || echo "sudo -n"); \
@@ -101,13 +102,17 @@ define need
  { echo "make test needs $(firstword $(1)) on PATH, and apt-get could not install it: apt install $(2), or its like"; exit 1; }
 endef
 
-programs:
+programs: prometheus
 	$(call need,chromium chromium-browser google-chrome,chromium)
 	$(call need,systemd-analyze,systemd)
 	$(call need,mpirun,openmpi-bin)
 
+# Prometheus and promtool, for the rules of deploy/prometheus. In a container Debian's package starts no service; elsewhere it may.
+prometheus:
+	$(call need,promtool,prometheus)
+
 # Lint, and the tests that need neither TensorFlow nor Kafka: within a minute.
-check: lint
+check: lint prometheus
 	@$(VENV)/bin/python -m pytest tests/pure
 
 lint: setup
@@ -158,6 +163,10 @@ cluster-test: setup
 # The trainer against brokers that want TLS, certificates and log-ins, of three versions of Kafka.
 security-test: setup
 	@$(VENV)/bin/python -m benchmarks.security $(SECURITY)
+
+# Faults, and a real Prometheus that must tell of each by the rules of deploy/prometheus: 20 minutes. A part: make ops-test OPS=--only=nothing.
+ops-test: setup prometheus
+	@$(VENV)/bin/python -m benchmarks.ops $(OPS)
 
 # Removes all that the targets above made; a running local broker or schema registry is stopped first.
 clean:

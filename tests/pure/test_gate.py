@@ -60,6 +60,9 @@ def test_a_copy_stays_as_it_was_and_what_is_shown_is_a_part_of_the_report():
     assert shown["rows"] == report["served_rows"] == 300
     assert shown["auc"] == pytest.approx(report["served_auc"], abs=1e-4)
     assert shown["log_loss"] == pytest.approx(report["served_log_loss"])
+    clicks = labels[700:].mean()
+    assert shown["ne"] == pytest.approx(report["served_log_loss"] / -(clicks * np.log(clicks) + (1 - clicks) * np.log(1 - clicks)))
+    assert shown["calibration"] == pytest.approx((1 / (1 + np.exp(-served[700:].astype(float)))).mean() / clicks)
     gate.published()
     gate.add(labels, -logits)
     assert copy.full

@@ -106,6 +106,14 @@ def test_an_episode_is_told_once_and_its_end():
     assert [(f.begins, f.text) for f in feed(drift, USUAL, USUAL)] == [(False, "no more drift in column C1: PSI 0.00")]
 
 
+def test_episodes_that_go_on_are_counted():
+    drift = Drift(["C1", "C2"], 1000, 0.25)
+    assert drift.episodes() == {"column": 0, "model": 0}
+    drift.inputs.columns["C2"].over, drift.inputs.wrong, drift.model.episode = 3, "C1", "more_clicks"
+    assert drift.episodes() == {"column": 1, "model": 2}
+    assert Drift(["C1"], 0, 0.25).episodes() == {}  # nothing is watched
+
+
 def test_what_has_lasted_is_the_new_normal():
     drift = watched()
     told = [len(feed(drift, rows)) for rows in [USUAL, *[OTHER] * 14]]

@@ -79,13 +79,15 @@ def test_metrics_are_of_the_facts():
     exports.count("refused")
     exports.count("failed", timed=False)
     latest.write(7, {"running/ne": 0.75, "served/auc": 0.7, "values/missing_I1": 0.5, "vocabulary/admitted": 12.0})
-    latest.write(8, {"running/ne": 0.7})
+    latest.write(8, {"running/ne": 0.7, "drift/psi_C9": 4.05, "drift/model_more_clicks": 1.5})
+    exports.paused = True
     metrics = Metrics(Status(None), wall_clock=clock)
     metrics.facts = Facts(
         build={"version": "1"}, tally=Tally(saved_at=940.0), ends=lambda: [7, 9, 3],
         position=Position(next=[5, 9], start=[0, 0], rows=14, step=2, window=1),
         row_times=lambda: {"lag_secs": 1.5, "newest_row_age_secs": 4.0}, reported=lambda: latest.scalars,
         exports=exports, newest=lambda: (3, 700.0), restarts=2, damaged=1,
+        drift=lambda: {"column": 2, "model": 0},
     )  # fmt: skip
     found = samples(metrics.text())
     expected = {
@@ -95,7 +97,8 @@ def test_metrics_are_of_the_facts():
         'exports_total{outcome="published"}': 0, 'exports_total{outcome="refused"}': 1, 'exports_total{outcome="failed"}': 1,
         'export_seconds_total{outcome="refused"}': 2, 'export_seconds_total{outcome="failed"}': 0,
         'normalised_entropy{scope="running"}': 0.7, 'auc{scope="served"}': 0.7, 'missing_values_ratio{column="I1"}': 0.5,
-        "vocabulary_admitted_values": 12,
+        "vocabulary_admitted_values": 12, "publishing_paused": 1, 'drift_psi{column="C9"}': 4.05,
+        'drift_chart{chart="more_clicks"}': 1.5, 'drift_episodes{of="column"}': 2, 'drift_episodes{of="model"}': 0,
     }  # fmt: skip
     expected = {f"tfonline_trainer_{name}": value for name, value in expected.items()}
     assert {name: found.get(name) for name in expected} == expected
@@ -108,6 +111,9 @@ def test_what_is_not_known_has_a_name_and_no_value():
     known = {name.partition("{")[0] for name in samples(text)}
     assert "tfonline_trainer_rows_total" in known
     unknown = {"auc", "lag_seconds", "lag_rows", "checkpoint_age_seconds", "published_version", "build_info"}
+    unknown |= {"ready", "drift_episodes", "damaged_checkpoints"}
+    # Of a counter, 0 at each start is a reset: increase() would count all restarts again.
+    unknown |= {"restarts_total"}
     assert known & {f"tfonline_trainer_{name}" for name in unknown} == set()
 
 
@@ -176,6 +182,8 @@ def test_it_answers_http(monitor):
     assert (code, kind.partition(";")[0]) == (200, "text/plain")
     assert b"\ntfonline_trainer_rows_total 0.0\n" in text
     assert b"\nprocess_cpu_seconds_total " in text
+    assert b"\ntfonline_trainer_healthy 1.0\n" in text
+    assert b"\ntfonline_trainer_ready 0.0\n" in text
     assert get(monitor.port, "/healthz")[::2] == (200, b"ok\n")
     assert get(monitor.port, "/readyz")[::2] == (503, b"starting: no window has been read yet\n")
     assert get(monitor.port, "/")[0] == 404

@@ -24,7 +24,7 @@ def served(tmp_path_factory):
     """A server with versions 1 and 2, which holds requests to small limits."""
     folder = tmp_path_factory.mktemp("serve")
     publish(folder / "models", 1.0)
-    publish(folder / "models", 2.0)
+    publish(folder / "models", 2.0, newest_row_time=time.time() - 1000)
     with serving(folder / "models", folder / "log", max_request_bytes=2000, max_waiting_rows=50) as server:
         server.wait_for("serving version 2")
         yield server
@@ -104,6 +104,7 @@ def test_metrics_for_prometheus(served):
     assert float(values['tfonline_rows_total{reason="empty"}']) >= 1
     assert float(values["tfonline_request_seconds_count"]) >= 1
     assert 0 < float(values["tfonline_version_age_seconds"]) < 3600
+    assert 1000 < float(values["tfonline_version_newest_row_age_seconds"]) < 4600
     assert "process_resident_memory_bytes" in text
 
 
@@ -115,6 +116,7 @@ def test_before_the_first_version_and_from_then_on(tmp_path):
         publish(tmp_path / "models", 1.0)
         server.wait_for("serving version 1")
         assert server.predict({"instances": ["a"]})[0] == 200
+        assert b"\ntfonline_version_newest_row_age_seconds NaN\n" in server.ask("GET", "/metrics")[2]  # its rows had no time
 
 
 def test_no_request_fails_while_versions_are_exchanged_rolled_back_and_damaged(tmp_path):

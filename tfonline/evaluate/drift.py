@@ -38,6 +38,16 @@ class Drift:
         scalars = {f"drift/psi_{name}": column.psi for name, column in self.inputs.columns.items() if not math.isnan(column.psi)}
         return scalars | {f"drift/model_{name}": s for name, s in self.model.charts.items()}
 
+    def episodes(self) -> dict[str, int]:
+        """How many go on now: of `column` and of `model` (all rows, and a part of them). Empty where nothing is watched.
+
+        May be called from another thread.
+        """
+        if not self.rows:
+            return {}
+        columns = sum(column.over > 0 for column in self.inputs.columns.values())
+        return {"column": columns, "model": bool(self.model.episode) + bool(self.inputs.wrong)}
+
     def summary(self) -> dict[str, Any]:
         """For summary.json; empty where nothing is looked at."""
         if not self.rows:

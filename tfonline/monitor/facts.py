@@ -40,5 +40,5 @@ def make_facts(
     more = {"exports": publisher.exports, "newest": lambda: publisher.newest} if publisher else {}
     return Facts(
         build, tally, run.position, lambda: run.plan.ends, times.scalars, lambda: latest.scalars,
-        restarts=restarts, damaged=damaged, **more,
+        restarts=restarts, damaged=damaged, drift=run.drift.episodes, **more,
     )  # fmt: skip

@@ -9,6 +9,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from tfonline.actions.tally import Tally
+from tfonline.monitor.health import Health
 from tfonline.publish.exports import Exports
 from tfonline.report.status import Status
 from tfonline.report.writers import Scalars
@@ -31,9 +32,12 @@ _VOCABULARY = {
     "reused": ("vocabulary_reused_rows", "Of these, that got another value's row."),
     "refused": ("vocabulary_refused_values", "How often a value was due for a row, and none was to be had."),
 }
-_COLUMNS = {
-    "missing": ("missing_values_ratio", "Share of a column's values that are missing, in a sample."),
-    "unknown": ("unknown_values_ratio", "Share that no dictionary holds or, with a vocabulary, that has no row."),
+# Likewise, with a value a column, or a chart: how the scalars' names begin, the metric, its label and its text.
+_BY_NAME = {
+    "values/missing_": ("missing_values_ratio", "column", "Share of a column's values that are missing, in a sample."),
+    "values/unknown_": ("unknown_values_ratio", "column", "Share that no dictionary holds or, with a vocabulary, that has no row."),
+    "drift/psi_": ("drift_psi", "column", "Population stability index of a column in the last window of --drift_rows."),
+    "drift/model_": ("drift_chart", "chart", "CUSUM charts of the scores of all rows; 8 is an alarm."),
 }
 
 
@@ -50,8 +54,9 @@ class Facts:
       reported: scalars as they were reported last.
       exports: None where nothing is published.
       newest: the newest version and when it was published, see publish.publisher.
-      restarts: runs of this model folder before this one.
-      damaged: checkpoints of it that were put aside.
+      restarts: runs of this model folder before this one; None: not known yet. A counter that began at 0 would have been reset.
+      damaged: checkpoints of it that were put aside; None: not known yet.
+      drift: the episodes that go on now, see evaluate.drift.Drift.episodes.
     """
 
     build: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -62,8 +67,9 @@ class Facts:
     reported: Callable[[], Scalars] = dict
     exports: Exports | None = None
     newest: Callable[[], tuple[int, float | None]] = lambda: (0, None)
-    restarts: int = 0
-    damaged: int = 0
+    restarts: int | None = None
+    damaged: int | None = None
+    drift: Callable[[], Mapping[str, int]] = dict
 
 
 class Metrics(Collector):
@@ -73,13 +79,20 @@ class Metrics(Collector):
       status: what the trainer does.
       clock: seconds, monotonic; that of the status.
       wall_clock: seconds since 1970.
+      health: what the probes answer; None: nobody asks.
 
     Attributes:
       facts: of the run, once there is one.
     """
 
-    def __init__(self, status: Status, clock: Callable[[], float] = time.monotonic, wall_clock: Callable[[], float] = time.time):
-        self._status, self._clock, self._wall_clock = status, clock, wall_clock
+    def __init__(
+        self,
+        status: Status,
+        clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
+        health: Health | None = None,
+    ):
+        self._status, self._clock, self._wall_clock, self._health = status, clock, wall_clock, health
         self.facts = Facts()
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
@@ -97,10 +110,14 @@ class Metrics(Collector):
         """See prometheus_client."""
         facts = self.facts
         yield _gauge("build_info", "Always 1; the labels say what runs.", [(facts.build, 1.0)] if facts.build else [])
+        health = self._health
+        yield _gauge("healthy", "Whether /healthz is 200.", _one(float(not health.hangs()) if health else None))
+        yield _gauge("ready", "Whether /readyz is 200.", _one(float(not health.not_ready()) if health else None))
         yield from self._of_stream(facts)
         yield from self._of_work(facts)
         yield from self._of_keeping(facts)
         yield from _of_quality(facts.reported())
+        yield _gauge("drift_episodes", "Episodes of drift that go on now, by what they are of.", _by("of", facts.drift()))
 
     def _of_stream(self, facts: Facts) -> Iterator[Metric]:
         ends, times = facts.ends(), facts.row_times()
@@ -136,6 +153,8 @@ class Metrics(Collector):
         age = None if published_at is None else max(0.0, now - published_at)
         yield _gauge("published_version", "The newest version, 0: none.", _one(number if exports else None))
         yield _gauge("published_version_age_seconds", "Since it was published.", _one(age))
+        paused = float(exports.paused) if exports else None
+        yield _gauge("publishing_paused", "Whether a rollback has paused it, as seen when a model was due last.", _one(paused))
         counts, secs = (exports.counts, exports.secs) if exports else ({}, {})
         yield _counter("exports", "Models published, refused by the gate, or failed.", _by("outcome", counts))
         yield _counter("export_seconds", "From the save of the model to that, summed up.", _by("outcome", secs))
@@ -149,10 +168,9 @@ def _of_quality(reported: Scalars) -> Iterator[Metric]:
         yield _gauge(metric, text, _by("scope", values))
     for name, (metric, text) in _VOCABULARY.items():
         yield _gauge(metric, text, _one(reported.get(f"vocabulary/{name}")))
-    for name, (metric, text) in _COLUMNS.items():
-        head = f"values/{name}_"
+    for head, (metric, label, text) in _BY_NAME.items():
         values = {key.removeprefix(head): value for key, value in reported.items() if key.startswith(head)}
-        yield _gauge(metric, text, _by("column", values))
+        yield _gauge(metric, text, _by(label, values))
 
 
 _Samples = list[tuple[Mapping[str, str], float]]

@@ -41,7 +41,8 @@ class Monitor:
     """
 
     def __init__(self, host: str, port: int, status: Status, stop: Stop):
-        self.health, self.metrics = Health(status, stop), Metrics(status)
+        self.health = Health(status, stop)
+        self.metrics = Metrics(status, health=self.health)
         self.address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
         answers = {
             "/metrics": lambda: (200, CONTENT_TYPE_LATEST, self.metrics.text()),

@@ -20,12 +20,14 @@ class Exports:
         left again.
       secs: from the save of the checkpoint to the outcome, summed up by outcome.
       stall_secs: how long training has stood still for all of them.
+      paused: whether publishing was paused by a person when a model was due last.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic):
         self._clock = clock
         self.counts = dict.fromkeys((*_OUTCOMES, "rolled_back"), 0)
         self.secs, self.stall_secs = dict.fromkeys(_OUTCOMES, 0.0), 0.0
+        self.paused = False
         self._began = self._ended = clock()
         self._stalled_before = 0.0
         self._last: Scalars = {}

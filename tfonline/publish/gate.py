@@ -117,14 +117,14 @@ class Gate:
         self._rows = deque([_Rows(scores, None)])
 
     def served(self) -> dict[str, float]:
-        """Of the rows that the published version scored, too: how many, its auc (to about 1e-5) and its log_loss, NaN where not
-        defined. A fraction of what `report` costs.
+        """Of the rows that the published version scored, too: how many, its auc (to about 1e-5), log_loss, ne and calibration, NaN
+        where not defined. A fraction of what `report` costs.
         """
         labels, _, served, weights = self._joined()
         both, counts = ~np.isnan(served), Counts()
         counts.add(served[both], labels[both], weights=weights[both])
         report = counts.report()
-        return {name: report[name] for name in ("rows", "auc", "log_loss")}
+        return {name: report[name] for name in ("rows", "auc", "log_loss", "ne", "calibration")}
 
     def report(self) -> dict[str, float]:
         """What the last rows say, each as much as it counts; NaN where they do not define it.

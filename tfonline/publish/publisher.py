@@ -238,6 +238,7 @@ class Publisher:
         self.finish()  # what is being exported now has learned from the same rows
         number = self._versions.roll_back(before, why)
         self.exports.count("rolled_back", timed=False)
+        self.exports.paused = True
         self._newest.look(self._position.rows)
         self._other_version()
         self._console.say(
@@ -315,7 +316,8 @@ class Publisher:
     def _paused(self) -> bool:
         """Whether nothing is to be published, because somebody said so or because the folder cannot be read."""
         try:
-            return bool(self._versions.paused)
+            self.exports.paused = bool(self._versions.paused)
+            return self.exports.paused
         except (OSError, UserError) as e:
             self._failed(e)
             return True

@@ -1,5 +1,6 @@
 """What the server tells Prometheus."""
 
+import math
 import time
 
 import numpy as np
@@ -52,6 +53,7 @@ class Metrics:
         for name, text, value in (
             ("version", "The version that is served, 0: none.", lambda m: m.current.number if m.current else 0),
             ("version_age_seconds", "Since it was published.", lambda m: time.time() - m.current.manifest["published"]),
+            ("version_newest_row_age_seconds", "How old the newest row is that it has learned from.", _newest_row_age),
             ("version_loads", "Versions loaded since the start.", lambda m: m.loads),
             ("version_failures", "Attempts to load a version that failed.", lambda m: m.failures),
         ):
@@ -93,6 +95,12 @@ def _by_label(counter: Counter) -> dict[str, int]:
     """Of a counter with one label: what was counted, by its value."""
     [family] = counter.collect()
     return {next(iter(sample.labels.values())): int(sample.value) for sample in family.samples if sample.value}
+
+
+def _newest_row_age(models: Models) -> float:
+    """NaN where the rows had no time."""
+    at = models.current.manifest.get("newest_row_time")
+    return math.nan if at is None else time.time() - at
 
 
 def _of(models: Models, value) -> float:
