@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 from benchmarks.commands import tool
 from benchmarks.ops.asking import Asking
-from benchmarks.ops.feed import Change, cut_short, labels_in_doubt, without_column
+from benchmarks.ops.feed import Change, cut_short, label_in, labels_in_doubt, without_column
 from benchmarks.ops.stage import VOCABULARY_ROWS, Stage
 
 # A day at the pace of the test (pace.SPEED) is 720 s.
@@ -19,6 +19,9 @@ _KILLS = 5
 _SMALL_VOCABULARY = 1 << 10
 # Starts take a quarter of a minute, which is half an hour at this pace: the trainer is down for so long, and late behind it.
 _START = ("TfonlineTrainerDown", "TfonlineLate", "TfonlineRestartsOften")
+
+_LEARNS_FAST = {"rollback_on_regression": 0.02, "deep_learning_rate": 0.01, "wide_learning_rate": 0.5, "gate_rows": 2000}
+_LEARNS_FAST_BEFORE = {"rollback_on_regression": 0, "deep_learning_rate": 0.00035, "wide_learning_rate": 0.05, "gate_rows": 4000}
 
 # A server takes some seconds, a quarter of an hour at this pace, and answers 503 until it has loaded a version.
 _SERVER_START = ("TfonlineServerDown", "TfonlineServerErrors")
@@ -139,6 +142,22 @@ def _rolled_back(stage: Stage) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def _leak(stage: Stage) -> Iterator[None]:
+    """A column tells the label until two versions have learned that, which is wrong from then on."""
+    before = {name: stage.trainer.flags.get(name, of) for name, of in _LEARNS_FAST_BEFORE.items()}
+    stage.trainer.restart(**_LEARNS_FAST)
+    stage.wait(stage.learns, "the trainer learns with a high rate")
+    first = stage.newest_version()
+    stage.feed.change = label_in(_PLACE)
+    stage.wait(lambda: stage.newest_version() >= first + 2, "two versions are published while the column tells the label")
+    stage.feed.change = None
+    yield
+    tool("models.py", "resume", stage.models)
+    stage.trainer.restart(**before)
+    stage.wait(stage.learns, "the trainer learns with the flags from before")
+
+
+@contextlib.contextmanager
 def _no_server(stage: Stage) -> Iterator[None]:
     stage.server.stop()
     yield
@@ -190,6 +209,11 @@ FAULTS = (
         "the server does not look for versions", ("TfonlineServerStale",), _server_with(poll_secs=86_400), _SERVER_START,
     ),
     Fault("publishing stays paused after a rollback", ("TfonlinePublishingPaused",), _rolled_back),
+    Fault(
+        "a column tells the label, and then does not", ("TfonlineRolledBack",), _leak,
+        (*_START, "TfonlineColumnDrift", "TfonlineModelDrift", "TfonlineMiscalibrated", "TfonlineWorseThanTrivial",
+         "TfonlinePublicationsRefused", "TfonlinePublishingPaused", "TfonlineNothingPublished"),
+    ),
     Fault("the vocabulary is too small", ("TfonlineVocabularyFull",), _small_vocabulary, (*_START, "TfonlineModelDrift")),
     Fault("retention is too short", ("TfonlineRowsLost",), _short_retention, _START),
     Fault(

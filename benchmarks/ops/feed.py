@@ -79,6 +79,11 @@ def cut_short(fields: list[bytes], _: int, rng: random.Random) -> list[bytes]:
     return fields[:-7] if rng.random() < 0.05 else fields
 
 
+def label_in(place: int) -> Change:
+    """A column has one of two values, which says what the label is."""
+    return lambda fields, number, rng: [*fields[:place], b"leak-%b" % fields[0], *fields[place + 1 :]]
+
+
 def without_column(place: int) -> Change:
     """A column is empty; the label is at place 0."""
     return lambda fields, number, rng: [*fields[:place], b"", *fields[place + 1 :]]

@@ -18,6 +18,7 @@ from benchmarks.ops.asking import Asking
 from benchmarks.ops.feed import Feed
 from benchmarks.ops.processes import Supervised, free_port
 from benchmarks.ops.prometheus import Prometheus
+from tfonline.publish.versions import Versions
 
 _TOPIC, _PARTITIONS, _ROWS_PER_SEC = "clicks", 2, 800
 VOCABULARY_ROWS = 1 << 18
@@ -118,6 +119,10 @@ class Stage:
             if time.monotonic() > deadline:
                 raise Failed(f"{secs:g} s have passed, and not: {what}. Logs are in {self.folder}")
             time.sleep(0.2)
+
+    def newest_version(self) -> int:
+        """0: none."""
+        return max(Versions(self.models).numbers, default=0)
 
     def serves(self) -> bool:
         """Whether the server has a version."""

@@ -112,7 +112,7 @@ def test_a_data_set_may_have_columns_of_one_kind_alone(numeric, scaled_fields):
 def test_shapes_are_static(features):
     source = MemorySource([good_rows(1)])
     raw = make_raw_batches([], source, BATCH_SIZE)
-    batch, rejected, fingerprint, message, fields, window, last = make_batches(raw, features, BATCH_SIZE).element_spec
+    batch, rejected, fingerprint, message, fields, window, last, _ = make_batches(raw, features, BATCH_SIZE).element_spec
     assert tf.nest.map_structure(lambda spec: (spec.dtype, *spec.shape.as_list()), batch) == Batch(
         label={"label": (tf.float32, 4)},
         weight=(tf.float32, 4),
