@@ -21,7 +21,7 @@ _SMALL_VOCABULARY = 1 << 10
 _START = ("TfonlineTrainerDown", "TfonlineLate", "TfonlineRestartsOften")
 
 _LEARNS_FAST = {"rollback_on_regression": 0.02, "deep_learning_rate": 0.01, "wide_learning_rate": 0.5, "gate_rows": 2000}
-_LEARNS_FAST_BEFORE = {"rollback_on_regression": 0, "deep_learning_rate": 0.00035, "wide_learning_rate": 0.05, "gate_rows": 4000}
+_LEARNS_FAST_BEFORE = {"rollback_on_regression": 0, "deep_learning_rate": 0.001, "wide_learning_rate": 0.05, "gate_rows": 4000}
 
 # A server takes some seconds, a quarter of an hour at this pace, and answers 503 until it has loaded a version.
 _SERVER_START = ("TfonlineServerDown", "TfonlineServerErrors")

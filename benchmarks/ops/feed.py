@@ -80,8 +80,8 @@ def cut_short(fields: list[bytes], _: int, rng: random.Random) -> list[bytes]:
 
 
 def label_in(place: int) -> Change:
-    """A column has one of two values, which says what the label is."""
-    return lambda fields, number, rng: [*fields[:place], b"leak-%b" % fields[0], *fields[place + 1 :]]
+    """A column is empty unless the row is a click."""
+    return lambda fields, number, rng: [*fields[:place], fields[place] if fields[0] == b"1" else b"", *fields[place + 1 :]]
 
 
 def without_column(place: int) -> Change:
