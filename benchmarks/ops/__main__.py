@@ -117,7 +117,8 @@ def _sum_up(stage: Stage, outcomes: list[Outcome]) -> int:
     faults = sum(bool(o.fault.expects) for o in outcomes)
     print(
         f"ops: faults={faults} alerts_fired={len(raised)} missing={missing} false_alarms={false} "
-        f"cost={answer or 0:.1f}ms_a_scrape drift_rows={drift}",
+        f"cost={answer or 0:.1f}ms_a_scrape drift_rows={drift} "
+        f"rollback_publications={stage.versions_left}",
         flush=True,
     )
     return 1 if false or missing or any(math.isinf(o.ended_secs) for o in outcomes) else 0

@@ -152,6 +152,7 @@ def _leak(stage: Stage) -> Iterator[None]:
     stage.wait(lambda: stage.newest_version() >= first + 2, "two versions are published while the column tells the label")
     stage.feed.change = None
     yield
+    stage.versions_left = stage.versions_gone_back_from(first)
     tool("models.py", "resume", stage.models)
     stage.trainer.restart(**before)
     stage.wait(stage.learns, "the trainer learns with the flags from before")

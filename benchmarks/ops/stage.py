@@ -47,12 +47,14 @@ class Stage:
       folder: as given; `models` and `model_dir` are in it.
       ports: of 127.0.0.1, by Prometheus' job.
       feed, trainer, server, prometheus: from `begin` on.
+      versions_left: publications by which the trainer has gone back from versions that a fault made bad; None: there was none.
     """
 
     def __init__(self, folder: pathlib.Path):
         self.folder, self._closing = folder, contextlib.ExitStack()
         self._began = time.monotonic()
         self.models, self.model_dir = folder / "models", folder / "model"
+        self.versions_left: int | None = None
         self.ports = {"tfonline-trainer": free_port(), "tfonline-server": free_port()}
 
     def begin(self, age_secs: float, meanwhile: Callable[["Stage"], None]) -> None:
@@ -119,6 +121,11 @@ class Stage:
             if time.monotonic() > deadline:
                 raise Failed(f"{secs:g} s have passed, and not: {what}. Logs are in {self.folder}")
             time.sleep(0.2)
+
+    def versions_gone_back_from(self, since: int) -> int:
+        """How many versions behind that one are an older one again."""
+        versions = Versions(self.models)
+        return sum("rolled_back_to" in versions.manifest(number) for number in versions.numbers if number > since)
 
     def newest_version(self) -> int:
         """0: none."""
