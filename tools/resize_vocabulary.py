@@ -69,7 +69,7 @@ def _resize(folder: pathlib.Path, rows: int) -> None:
         return make_learner(strategy, features.spec, config.model, config.optimizers, vocabulary=vocabulary)
 
     old, new = make(was), make(becomes)
-    old_parts, new_parts = (CheckpointParts.make(learner, schema, config.reporting) for learner in (old, new))
+    old_parts, new_parts = (CheckpointParts.make(learner, schema, config.reporting, config.drift_rows) for learner in (old, new))
     Checkpoints(str(folder), 2, old_parts, held.contract).restore()
     for part, same in zip(old_parts, new_parts, strict=True):
         same.set_state(part.get_state(), part.version)
