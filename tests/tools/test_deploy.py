@@ -160,8 +160,10 @@ def test_a_stop_gets_more_time_than_it_may_take():
     for where in ("trainer.yaml StatefulSet", "tfjob.yaml Chief", "tfjob.yaml Worker"):
         assert pods()[where]["spec"]["terminationGracePeriodSeconds"] >= trainer.keeping.drain_secs + 15
     server = pods()["server.yaml Deployment"]["spec"]
-    pause = int(server["containers"][0]["lifecycle"]["preStop"]["exec"]["command"][1])
-    assert server["terminationGracePeriodSeconds"] >= settings("server.yaml Deployment").http.drain_secs + pause + 15
+    http = settings("server.yaml Deployment").http
+    # A Service looks each 5 s whether a pod is ready, and kube-proxy learns of it some seconds later.
+    assert http.lame_duck_secs >= 2 * server["containers"][0]["readinessProbe"]["periodSeconds"]
+    assert server["terminationGracePeriodSeconds"] >= http.lame_duck_secs + http.drain_secs + 15
     assert int(unit()["Service"]["TimeoutStopSec"]) >= settings("systemd").keeping.drain_secs + 15
     for name, secs in (
         ("trainer", settings("compose trainer").keeping.drain_secs),
