@@ -82,7 +82,7 @@ test: setup $(VENV)/.spark .kafka/.registry programs
 # What depends on the stack most: readers, features, steps, checkpoints, export, and one kill. make test STACK=... runs all. The last file
 # resumes checkpoints of either stack on the other.
 STACK_TESTS := tests/pure tests/stream/test_reader_contract.py tests/stream/test_consumer_reader.py tests/features/test_pipeline.py \
- tests/features/test_arrow.py tests/features/test_many_rows.py tests/features/test_avro.py tests/features/test_protobuf.py \
+ tests/features/test_arrow.py tests/features/test_many_rows.py tests/features/test_negatives.py tests/features/test_avro.py tests/features/test_protobuf.py \
  tests/features/test_lists_in_messages.py tests/features/test_categories.py \
  tests/model/test_steps.py tests/model/test_compiled.py tests/keep tests/publish/test_servable.py tests/report/test_tensorboard.py \
  tests/serving/test_serving_models.py tests/proofs/test_recovery.py::test_killed_again_and_again_is_as_if_never_killed \

@@ -134,6 +134,7 @@ def numbers_of(values: pa.ChunkedArray, column: "Column") -> Numbers:
 def _of_numbers(number: np.ndarray, valid: np.ndarray | None, whole: bool, dtype: np.dtype) -> tuple[np.ndarray, ...]:
     """Numbers of this type, 0 where missing; whether one is there; whether it is none that a column takes."""
     if not whole:
+        number = number.astype(np.float64, copy=False)  # a limit of a number may be beyond a float32
         there = ~np.isnan(number)  # what is no number is a missing value
         valid = there if valid is None else valid & there
     if valid is None:
