@@ -211,7 +211,7 @@ FAULTS = (
     ),
     Fault("publishing stays paused after a rollback", ("TfonlinePublishingPaused",), _rolled_back),
     Fault(
-        "a column tells the label, and then does not", ("TfonlineRolledBack",), _leak,
+        "a column tells the label for a while", ("TfonlineRolledBack",), _leak,
         (*_START, "TfonlineColumnDrift", "TfonlineModelDrift", "TfonlineMiscalibrated", "TfonlineWorseThanTrivial",
          "TfonlinePublicationsRefused", "TfonlinePublishingPaused", "TfonlineNothingPublished"),
     ),
