@@ -2,6 +2,7 @@
 
 import pathlib
 import shutil
+import socket
 import subprocess
 import sys
 
@@ -28,3 +29,9 @@ def run(command: list[object]) -> str:
 def tool(name: str, *options: object) -> str:
     """What one of tools/ printed."""
     return run([sys.executable, ROOT / "tools" / name, *options])
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody has."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]

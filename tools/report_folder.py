@@ -7,11 +7,12 @@ import dataclasses
 import datetime
 import json
 import pathlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 from tfonline.lifecycle import Exit, UserError
 from tfonline.publish.versions import Versions
+from tfonline.stream.journal import latest
 from tfonline.stream.windows import UNREAD
 
 T = TypeVar("T")
@@ -158,16 +159,6 @@ def json_lines(path: pathlib.Path, unreadable: dict[str, int], make: Callable[[A
                 unreadable[path.name] = unreadable.get(path.name, 0) + 1
             else:
                 yield made
-
-
-def latest(windows: Iterable[Planned]) -> list[Planned]:
-    """In order of number. As in the journal, a line takes the place of all before it from its number on."""
-    kept: list[Planned] = []
-    for window in windows:
-        while kept and kept[-1].number >= window.number:
-            kept.pop()
-        kept.append(window)
-    return kept
 
 
 def _window(line: dict[str, Any]) -> Planned:

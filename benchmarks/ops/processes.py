@@ -3,7 +3,6 @@
 import contextlib
 import pathlib
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -99,9 +98,3 @@ class Supervised:
                     )
             self.codes.append(self._process.wait())
             self._ended.wait(_BEFORE_NEXT_SECS)
-
-
-def free_port() -> int:
-    """A port of 127.0.0.1 that nobody has."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]

@@ -12,9 +12,8 @@ import urllib.request
 
 import yaml
 
-from benchmarks.commands import ROOT
+from benchmarks.commands import ROOT, free_port
 from benchmarks.ops.pace import faster
-from benchmarks.ops.processes import free_port
 
 _RULES = ROOT / "deploy" / "prometheus" / "tfonline.rules.yaml"
 _START_SECS, _STOP_SECS = 60.0, 20.0

@@ -13,10 +13,10 @@ import broker
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
-from benchmarks.commands import tool
+from benchmarks.commands import free_port, tool
 from benchmarks.ops.asking import Asking
 from benchmarks.ops.feed import Feed
-from benchmarks.ops.processes import Supervised, free_port
+from benchmarks.ops.processes import Supervised
 from benchmarks.ops.prometheus import Prometheus
 from tfonline.publish.versions import Versions
 

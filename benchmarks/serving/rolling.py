@@ -12,7 +12,6 @@ import argparse
 import itertools
 import os
 import pathlib
-import socket
 import subprocess
 import sys
 import time
@@ -23,7 +22,7 @@ from collections.abc import Callable
 import numpy as np
 from confluent_kafka import Consumer, TopicPartition
 
-from benchmarks.commands import ROOT, emptied, tool
+from benchmarks.commands import ROOT, emptied, free_port, tool
 from benchmarks.serving.clients import Clients
 
 sys.path.insert(0, str(ROOT / "tools"))
@@ -71,7 +70,7 @@ class _Server(_Process):
     """`port` is where it listens, in all its lives."""
 
     def __init__(self, folder: pathlib.Path, name: str):
-        self.port, self._name = _free_port(), name
+        self.port, self._name = free_port(), name
         flags = [f"--export_dir={folder / 'models'}", f"--port={self.port}", "--poll_secs=0.2"]
         super().__init__(folder / f"{name}.log", "-m", "tfonline.serve", *flags, f"--lame_duck_secs={_LAME_DUCK_SECS}")
 
@@ -193,11 +192,6 @@ def _held_against_topic(folder: pathlib.Path, bootstrap: str) -> tuple[int, int,
     rows = sum(consumer.get_watermark_offsets(TopicPartition(_TOPIC, p), 10)[1] for p in range(_PARTITIONS))
     consumer.close()
     return rows - once, len(trained) - once, rows
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
 
 
 def _say(text: str) -> None:

@@ -11,7 +11,6 @@ import contextlib
 import json
 import os
 import pathlib
-import socket
 import statistics
 import subprocess
 import sys
@@ -20,7 +19,7 @@ import threading
 import time
 import urllib.request
 
-from benchmarks.commands import ROOT
+from benchmarks.commands import ROOT, free_port
 
 _PAIRS = 4
 _COPIES = 2  # of the rows: partitions of one run
@@ -48,8 +47,7 @@ def measure(context: dict) -> dict[str, float]:
 
 def _train(context: dict, asked: bool) -> dict[str, float]:
     """A run in a process of its own, asked once a second or not at all."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     with tempfile.TemporaryDirectory(dir=context["folder"]) as folder:
         copies = [pathlib.Path(folder, f"rows_{i}.tsv") for i in range(_COPIES)]
         for copy in copies:

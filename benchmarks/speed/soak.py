@@ -9,7 +9,6 @@ that waits to be collected does not count.
 import argparse
 import contextlib
 import pathlib
-import socket
 import subprocess
 import sys
 import tempfile
@@ -20,6 +19,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from benchmarks.chaos.trainer import ROOT, Trainer, command_of
+from benchmarks.commands import free_port
 
 sys.path.insert(0, str(ROOT / "tools"))
 
@@ -78,7 +78,7 @@ def _soak(reader: str, windows: int, warm_up: int) -> _Soaked:
         bootstrap = broker.start(folder / "kafka").bootstrap
         try:
             topic_tool.create(Connection(bootstrap, {}), "soak", 2, 1)
-            port = _free_port()
+            port = free_port()
             flags = {
                 "bootstrap_servers": bootstrap,
                 "topic": "soak",
@@ -146,11 +146,6 @@ def _watch(trainer: Trainer, windows: int, warm_up: int) -> list[dict[str, int]]
         trainer.wait_until(lambda *_: True, 60, "soaking")
         time.sleep(0.25)
     return samples
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
 
 
 def _parse() -> argparse.Namespace:

@@ -48,12 +48,11 @@ class Count:
 
     def __call__(self, event: Event, seen: Seen | None) -> None:
         """Raises UserError where the loss is not finite (exit 70)."""
-        if isinstance(event, Rows):
+        if isinstance(event, Rows | WindowEnd):
             self._position.leave_out(event.left_out)
-            if seen:
-                self._count(event.element, seen)
+        if isinstance(event, Rows) and seen:
+            self._count(event.element, seen)
         elif isinstance(event, WindowEnd):
-            self._position.leave_out(event.left_out)
             report = self._metrics.end_window()
             if self._writer and report["rows"]:
                 self._writer.write(self._position.step, {f"window/{name}": value for name, value in report.items()})

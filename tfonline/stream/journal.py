@@ -10,11 +10,17 @@ import json
 import os
 import pathlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from tfonline.lifecycle import Exit, UserError, flush_to_disk
 from tfonline.stream.windows import Window
 
+
+class _Window(Protocol):
+    number: int
+
+
+Numbered = TypeVar("Numbered", bound=_Window)
 _NAME = "windows.jsonl"
 _MAX_BYTES = 64_000_000  # about 400,000 windows over two partitions
 _KEEP_PARTS = 10
@@ -79,7 +85,7 @@ class Journal:
         parts = _parts(self._folder)
         begin_later = [_first_number(p) > number for p in parts[1:]] + [True] if parts else []
         needed = [part for part, needed in zip(parts, begin_later, strict=True) if needed]  # a part ends where the next one begins
-        return [w for w in _latest(w for part in [*needed, self._path] for w in _read_part(part)) if w.number >= number]
+        return [w for w in latest(w for part in [*needed, self._path] for w in _read_part(part)) if w.number >= number]
 
     def rotate(self, oldest_needed: int) -> None:
         """Begins a new file if this one is full; drops old parts, but none with a window from `oldest_needed` on."""
@@ -123,7 +129,7 @@ def read_journal(path: str | os.PathLike) -> list[Window]:
     path = pathlib.Path(path)
     if not path.exists():
         raise UserError(f"the journal {path} is missing. Expected the windows.jsonl of a model folder.", Exit.NO_INPUT)
-    return _latest(window for part in _with_older_parts(path) for window in _read_part(part))
+    return latest(window for part in _with_older_parts(path) for window in _read_part(part))
 
 
 def files_in_journal(path: str | os.PathLike) -> list[dict[str, Any]]:
@@ -142,9 +148,9 @@ def _with_older_parts(path: pathlib.Path) -> list[pathlib.Path]:
     return [*(_parts(path.parent) if path.name == _NAME else []), path]
 
 
-def _latest(windows: Iterable[Window]) -> list[Window]:
-    """In order of number, each as it was written last."""
-    kept: list[Window] = []
+def latest(windows: Iterable[Numbered]) -> list[Numbered]:
+    """In order of number, each as it was written last: a line takes the place of all before it from its number on."""
+    kept: list[Numbered] = []
     for window in windows:
         while kept and kept[-1].number >= window.number:
             kept.pop()
