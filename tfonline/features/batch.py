@@ -35,11 +35,13 @@ class Examples(NamedTuple):
       label: as in Batch.
       weight: as in Batch.
       features: as in Batch.
+      late: as in Batch.
     """
 
     label: dict[str, tf.Tensor]
     weight: tf.Tensor
     features: dict[str, tf.Tensor]
+    late: tf.Tensor | tuple[()] = ()
 
 
 class Batch(NamedTuple):
@@ -52,6 +54,8 @@ class Batch(NamedTuple):
       features: the network's inputs by name, [B, ...] each.
       origin: where each row, or its message, stands in the stream; that of a refused row, too.
       place: where each row stands in the Element's messages, and -1 for padding; () where each message is a row.
+      late: bool [B], whether a row was learned from as a negative before and is here once more, as its outcome has come since
+        (--late_labels); () where no row is.
     """
 
     label: dict[str, tf.Tensor]
@@ -60,11 +64,12 @@ class Batch(NamedTuple):
     features: dict[str, tf.Tensor]
     origin: Origin
     place: Place | tuple[()] = ()
+    late: tf.Tensor | tuple[()] = ()
 
     @property
     def examples(self) -> Examples:
         """The part of it that is learned from."""
-        return Examples(self.label, self.weight, self.features)
+        return Examples(self.label, self.weight, self.features, self.late)
 
 
 class Rejected(NamedTuple):

@@ -83,7 +83,7 @@ def make_pieces(
 
 
 def _parsed(raw: RawBatch, parse: Parse) -> Parsed:
-    message, tombstone, origin = raw
+    message, tombstone, origin, _ = raw
     fields: Fields = parse(message)
     place = fields.place
     reason = tf.where(tf.gather(tombstone, place.message), REASONS.index("tombstone"), fields.reason)

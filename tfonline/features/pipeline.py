@@ -21,7 +21,7 @@ from tfonline.features.spec import Input, Spec, VocabularySpec
 from tfonline.formats import Format
 from tfonline.formats.reasons import REASONS
 from tfonline.formats.tsv import Tsv
-from tfonline.stream.raw import RawBatch
+from tfonline.stream.raw import Outcome, RawBatch
 
 _NONE = np.int64(0)
 _CORES = len(os.sched_getaffinity(0))
@@ -178,16 +178,20 @@ def make_batches(raw: tf.data.Dataset, features: Features, batch_size: int, nega
     """
     parallel = max(2, _CORES)
     negatives = negatives or Negatives()
+    (head,), joined = features.spec.heads, raw.element_spec[0].outcome != ()
 
     @tf.autograph.experimental.do_not_convert  # nothing here needs converting, which takes a second
     def of_messages(raw_batch: RawBatch, window, last, left_out=_NONE) -> Element:
-        message, tombstone, origin = raw_batch
+        message, tombstone, origin, outcome = raw_batch
         fields = features.parse(message)
         # To a format it is an empty message, which may even be a row.
         fields = fields._replace(reason=tf.where(tombstone, REASONS.index("tombstone"), fields.reason))
-        row = features.of_fields(fields)
+        row, late = features.of_fields(fields), ()
         refused, fingerprints = Rejected(origin, row.reason, message), row_fingerprints(message, origin.partition, origin.offset)
-        batch, rejected, fingerprint = _padded(row, refused, fingerprints, (), features.spec, batch_size)
+        if joined:
+            row, late = row._replace(label={head: tf.cast(outcome > 0, tf.float32)}), outcome == Outcome.LATE
+            fingerprints = tf.where(late, _NONE, fingerprints)  # it was counted at its first sight
+        batch, rejected, fingerprint = _padded(row, refused, fingerprints, (), features.spec, batch_size, late)
         return Element(batch, rejected, fingerprint, message, fields, window, last, left_out)
 
     @tf.autograph.experimental.do_not_convert
@@ -213,7 +217,13 @@ def make_batches(raw: tf.data.Dataset, features: Features, batch_size: int, nega
 
 
 def _padded(
-    row: Row, as_they_came: Rejected, fingerprints: tf.Tensor, place: Place | tuple[()], spec: Spec, batch_size: int
+    row: Row,
+    as_they_came: Rejected,
+    fingerprints: tf.Tensor,
+    place: Place | tuple[()],
+    spec: Spec,
+    batch_size: int,
+    late: tf.Tensor | tuple[()] = (),
 ) -> tuple[Batch, Rejected, tf.Tensor]:
     """The rows as a batch, the refused ones of them, and the fingerprint of the others.
 
@@ -224,14 +234,17 @@ def _padded(
       place: as in Batch, [b].
       spec: of the features.
       batch_size: B.
+      late: as in Batch, [b].
     """
     valid = row.reason == 0
-    rows = Batch(row.label, tf.where(valid, row.weight, 0.0), valid, row.features, as_they_came.origin, place)
+    rows = Batch(row.label, tf.where(valid, row.weight, 0.0), valid, row.features, as_they_came.origin, place, late)
     nowhere = tf.nest.map_structure(lambda _: -1, (rows.origin, place))
-    nothing = Batch(dict.fromkeys(row.label, 0.0), 0.0, False, spec.padding, *nowhere)
+    never = tf.nest.map_structure(lambda _: False, late)
+    nothing = Batch(dict.fromkeys(row.label, 0.0), 0.0, False, spec.padding, *nowhere, never)
     kept = tf.nest.map_structure(lambda x, padding: _where(valid, x, padding), rows.features, nothing.features)
     batch = tf.nest.map_structure(lambda x, padding: _pad(x, batch_size, padding), rows._replace(features=kept), nothing)
-    refused = tf.where(~valid)[:, 0]
+    # One that is here once more was refused, and told of, at its first sight.
+    refused = tf.where(~valid if late == () else ~valid & ~late)[:, 0]
     rejected = tf.nest.map_structure(lambda x: tf.gather(x, refused), as_they_came)
     return batch, rejected, tf.reduce_sum(tf.where(valid, fingerprints, tf.zeros_like(fingerprints)))
 

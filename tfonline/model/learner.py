@@ -222,7 +222,7 @@ class Learner(tf.Module):
           total: float32 [], the sum of the global batch's weights.
           part: the replica's rows.
         """
-        labels, weight, inputs = part
+        labels, weight, inputs, _ = part
         distinct, rows = self._lookup.distinct_rows(inputs["ids"])
         dense = self._trained[1]
         with tf.GradientTape() as tape:

@@ -1,5 +1,6 @@
 """Rows as they come from a stream, many at a time."""
 
+import enum
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -19,6 +20,20 @@ class Origin(NamedTuple):
     time_ms: tf.Tensor
 
 
+class Outcome(enum.IntEnum):
+    """What is known of a row whose label comes in a topic of its own, see --label_topic.
+
+    Attributes:
+      NEGATIVE: none has come in time.
+      POSITIVE: one has.
+      LATE: the row was learned from as a negative, and here it is once more, for its outcome has come.
+    """
+
+    NEGATIVE = 0
+    POSITIVE = 1
+    LATE = 2
+
+
 class RawBatch(NamedTuple):
     """Rows as they came. b is the batch size, or less at a window's end.
 
@@ -27,14 +42,17 @@ class RawBatch(NamedTuple):
       tombstone: bool [b], whether a message has no value, as one that marks its key as deleted; it is '' then. False where the
         reader does not tell them apart.
       origin: of each.
+      outcome: int8 [b], an Outcome; () where messages say their labels themselves.
     """
 
     message: tf.Tensor
     tombstone: tf.Tensor
     origin: Origin
+    outcome: tf.Tensor | tuple[()] = ()
 
 
-def raw_batch_spec() -> RawBatch:
-    """The types of a RawBatch of any size."""
+def raw_batch_spec(joined: bool = False) -> RawBatch:
+    """The types of a RawBatch of any size; `joined`: of one whose rows have outcomes."""
     origin = Origin(*(tf.TensorSpec([None], dtype) for dtype in (tf.int32, tf.int64, tf.int64)))
-    return RawBatch(tf.TensorSpec([None], tf.string), tf.TensorSpec([None], tf.bool), origin)
+    outcome = tf.TensorSpec([None], tf.int8) if joined else ()
+    return RawBatch(tf.TensorSpec([None], tf.string), tf.TensorSpec([None], tf.bool), origin, outcome)

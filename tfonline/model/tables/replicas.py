@@ -126,7 +126,7 @@ class Replicas:
         if self.workers > 1:
             of_all = (batches.label, batches.weight)
             label, weight = tf.nest.map_structure(lambda x: share(self._worker, self.workers, x), of_all)
-            batches = Examples(label, weight, batches.features)
+            batches = batches._replace(label=label, weight=weight)
         if self.of_worker == 1:
             return batches
         return tf.nest.map_structure(lambda x: self.each(lambda copy: share(copy, self.of_worker, x, axis)), batches)
