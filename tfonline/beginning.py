@@ -27,6 +27,7 @@ from tfonline.start_and_stop import add_new_partitions, make_planner
 from tfonline.state import FileLengths, Position
 from tfonline.stream.broker import KafkaTopic
 from tfonline.stream.journal import Journal
+from tfonline.stream.labels.open import LateLabels
 from tfonline.stream.offsets_in_words import short
 from tfonline.stream.windows import Planner, Window
 
@@ -101,6 +102,7 @@ def begin(
     local: Stop,
     job: Job | None,
     console: Console,
+    labels: LateLabels | None = None,
 ) -> Beginning:
     """On the chief, and where there is one process only: takes over the newest checkpoint, or begins a new model.
 
@@ -116,6 +118,7 @@ def begin(
       local: asks this process to stop.
       job: of several workers.
       console: where lines go.
+      labels: where they come in a topic of their own.
 
     Raises:
       UserError: the checkpoint cannot be read, or is of another stream (exit 66, 75, 78).
@@ -136,7 +139,7 @@ def begin(
     of_kafka = isinstance(source, KafkaTopic)
     position.files_read = [] if of_kafka else [dataclasses.asdict(file) for file in source.files]
     journal = Journal(keeping.model_dir, files=position.files_read)
-    planner = make_planner(settings, source, journal, position, replay, local, console, most_partitions)
+    planner = make_planner(settings, source, journal, position, replay, local, console, most_partitions, labels)
     windows = job.announce(planner, position.files_read) if job else planner
     console.expect(None if position.stop is None else sum(position.stop) - sum(position.start), position.rows)
     return Beginning(contract, position, *others, planner, windows, checkpoints, journal)

@@ -11,6 +11,7 @@ from tfonline.flags import wrong
 from tfonline.lifecycle import Exit
 from tfonline.settings.features import FeatureSettings
 from tfonline.settings.keeping import KeepingSettings, ServingSettings
+from tfonline.settings.labels import LabelSettings
 from tfonline.settings.learning import LearningSettings, WorkerSettings
 from tfonline.settings.model import ModelSettings, OptimizerSettings
 from tfonline.settings.reporting import ReportingSettings
@@ -26,6 +27,7 @@ class Config:
 
     stream: StreamSettings = dataclasses.field(default_factory=StreamSettings)
     windows: WindowSettings = dataclasses.field(default_factory=WindowSettings)
+    labels: LabelSettings = dataclasses.field(default_factory=LabelSettings)
     features: FeatureSettings = dataclasses.field(default_factory=FeatureSettings)
     vocabulary: VocabularySettings = dataclasses.field(default_factory=VocabularySettings)
     model: ModelSettings = dataclasses.field(default_factory=ModelSettings)
@@ -97,9 +99,33 @@ def _check(c: Config) -> None:
             f"--input_files has neither timestamps nor groups, but --start={windows.start} --stop_at={windows.stop_at}. "
             "Use --start=earliest and --stop_at=latest."
         )
+    _check_labels(c)
     _check_vocabulary(c)
     # What is wrong with the files is said now, after all that is wrong with flags.
     _ = stream.registry_properties, stream.read_properties
+
+
+def _check_labels(c: Config) -> None:
+    topic, stream, workers = c.labels.label_topic, c.stream, c.workers
+    if not topic:
+        return
+    if topic == stream.topic:
+        raise wrong(f"--label_topic={topic} is --topic, too. Outcomes are in a topic of their own.")
+    unfit = {
+        "input_files": stream.input_files,
+        "reader": stream.reader if stream.reader == "tfio" else "",
+        "reader_processes": stream.reader_processes,
+        "cluster": workers.cluster if workers.cluster != "none" else "",
+        "partition_groups": workers.partition_groups if workers.partition_groups > 1 else 0,
+    }
+    for name, value in unfit.items():
+        if value:
+            raise wrong(f"--{name}={value}: --label_topic joins two topics in one process, by --reader=consumer. Leave it out.")
+    if c.labels.late_labels != "wait" and c.features.keep_negatives < 1:
+        raise wrong(
+            f"--keep_negatives={c.features.keep_negatives:g}: with --late_labels={c.labels.late_labels} nobody knows yet which "
+            "rows are negatives. Leave it out, or use --late_labels=wait."
+        )
 
 
 def _check_vocabulary(c: Config) -> None:

@@ -37,11 +37,12 @@ class Seen:
     """What the model made of Rows before it learned from them: N batches of B rows, as --steps_per_call has them.
 
     Attributes:
-      valid: bool [N, B], the places that hold a row.
+      valid: bool [N, B], the places that hold a row at its first sight.
       labels: float32 [N, B], 0 or 1.
       logits: float32 [N, B].
       weights: float32 [N, B], how much each row counts by its column of kind weight; None: all 1.
       importance: float32 [N, B], for how many rows of the stream each stands; None: for itself.
+      late: how many other rows there were: those that were learned from once more, as their outcome came.
       steps: int [k], which of the N batches were a step.
       losses: by the network's names for them, float32 [N] each; the last one is the whole loss.
       when: time.monotonic, after the step.
@@ -55,6 +56,7 @@ class Seen:
     when: float
     weights: np.ndarray | None = None
     importance: np.ndarray | None = None
+    late: int = 0
 
     def rows(self, *which: np.ndarray | int) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, np.ndarray | None]:
         """Of some places, as an index of [N, B], or of all that hold a row: logits, labels, importance and weights, [n] each."""
@@ -73,10 +75,12 @@ class WindowEnd:
     Attributes:
       window: which.
       left_out: how many negatives were left out since its last rows, see --keep_negatives.
+      outcomes: what became of its outcomes, see stream.labels.join.COUNTED; empty where rows have their labels.
     """
 
     window: Window
     left_out: int = 0
+    outcomes: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)

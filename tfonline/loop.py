@@ -1,7 +1,7 @@
 """The training loop: learn from rows, move the position at a window's end, and tell each action of it."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -46,6 +46,7 @@ def train(
     batch_size: int,
     overdue: Callable[[], bool],
     refused: Callable[[Element], Sequence[int]] | None = None,
+    outcomes: Callable[[int], Mapping[str, int]] = lambda number: {},
 ) -> int | None:
     """Learns from elements until they end, a stop is asked for, or something is wrong.
 
@@ -62,6 +63,7 @@ def train(
       overdue: whether a window is not to be ended any more, see Drain.
       refused: how many rows of an element all workers have refused, by reason. None: this process is the only one. Else nothing is
         read before the rows before it are told of, as what workers agree on is agreed on in the order of the elements.
+      outcomes: what became of the outcomes of a window, asked for once.
 
     Returns:
       The number of the window that was dropped; None: the last one ended.
@@ -76,7 +78,9 @@ def train(
     overlaps = learner.on_gpu and alone
     # A worker does not leave by itself while it waits for rows: the others would wait for it.
     elements = _read(elements, failures, lambda at: setattr(activity, "waiting_since", at if alone else None))
-    events = _events(ahead(elements, lambda e: learner.inputs(e.batch.examples), overlaps), plan, stop, refused or refused_here)
+    events = _events(
+        ahead(elements, lambda e: learner.inputs(e.batch.examples), overlaps), plan, stop, refused or refused_here, outcomes
+    )
 
     def learn(rows: Rows) -> Seen | Callable[[], Seen] | None:
         activity.window_open = True
@@ -144,7 +148,11 @@ def _read(elements: Iterable[Element], failures: Failures, waiting: Callable[[fl
 
 
 def _events(
-    elements: Iterable[tuple[Element, Examples]], plan: Plan, stop: Stop, refused: Callable[[Element], Sequence[int]]
+    elements: Iterable[tuple[Element, Examples]],
+    plan: Plan,
+    stop: Stop,
+    refused: Callable[[Element], Sequence[int]],
+    outcomes: Callable[[int], Mapping[str, int]],
 ) -> Iterator[Event]:
     """The elements as events, up to the window with which the run ends."""
     for element, examples in elements:
@@ -154,7 +162,7 @@ def _events(
         elif not element.last.numpy():
             yield Rows(element, examples, refused(element), int(element.left_out))
         else:
-            yield WindowEnd(plan.take(number), int(element.left_out))
+            yield WindowEnd(plan.take(number), int(element.left_out), outcomes(number))
             # Not waiting for the elements to end by themselves: the last reads may take seconds to close.
             if stop.requested() or number == plan.final:
                 return
@@ -203,7 +211,9 @@ def _learn(rows: Rows, learner: Learner, batch_size: int) -> Callable[[], Seen] 
         (label,) = batch.label.values()
         labels, logits, weights = (t.numpy().reshape(valid.shape) for t in (label, result.logits, batch.weight))
         losses = {name: values.numpy() for name, values in result.losses.items()}
+        first = valid if isinstance(batch.late, tuple) else valid & ~batch.late.numpy().reshape(valid.shape)
         weights = None if (weights[valid] == 1).all() else weights
-        return Seen(valid, labels, logits, which[:num_steps], losses, when, weights, learner.negatives.importance(labels))
+        importance, late = learner.negatives.importance(labels), int(valid.sum() - first.sum())
+        return Seen(first, labels, logits, which[:num_steps], losses, when, weights, importance, late)
 
     return seen

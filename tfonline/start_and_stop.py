@@ -4,14 +4,17 @@ import json
 import pathlib
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tfonline.lifecycle import Exit, Stop, UserError
 from tfonline.report.console import Console
 from tfonline.settings.stream import WindowSettings, timestamp_ms
 from tfonline.stream.journal import Journal
 from tfonline.stream.window_policy import Policy
-from tfonline.stream.windows import Planner, Window
+from tfonline.stream.windows import Planner, Window, no_labels
+
+if TYPE_CHECKING:
+    from tfonline.stream.labels.open import LateLabels
 
 
 def resolve_start(start: str, source: Any, replay: list[Window] | None) -> list[int]:
@@ -94,6 +97,7 @@ def make_planner(
     stop: Stop,
     console: Console,
     most_partitions: int,
+    labels: "LateLabels | None" = None,
 ) -> Planner:
     """Resolves where the run ends, and plans from the position on."""
     resolve_stop = make_resolve_stop(settings.stop_at, source)
@@ -116,8 +120,10 @@ def make_planner(
         stop_at=None if position.stop is None else tuple(position.stop),
         most_partitions=most_partitions,
     )
+    ready = labels.ready(position.next) if labels else None
     return Planner(
-        source, policy, journal,
+        ready or source, policy, journal,
         position=position.next, number=position.window, journalled=journal.since(position.window), replay=replay,
-        pass_over=settings.skip_window, resolve_stop=resolve_stop, stop=stop,
+        pass_over=settings.skip_window, resolve_stop=resolve_stop,
+        labels=ready.labels if ready else no_labels, outcomes_next=position.outcomes_next, stop=stop,
     )  # fmt: skip

@@ -45,6 +45,9 @@ class Position:
       rejected: rows refused, by reason.
       skipped: offsets passed over unread, by trigger of the window (skip, lost, passed); and negatives that were left out, as
         `negatives`.
+      late: rows that were learned from once more, as their outcome came (--late_labels); beside `rows`.
+      outcomes: what became of the outcomes of --label_topic, see stream.labels.join.COUNTED.
+      outcomes_next: with --label_topic, of each of its partitions the next offset; else empty.
       fingerprint: sum of the fingerprints of the trained rows, mod 2^64.
       files_read: with --input_files, the file of each partition, as `stream.file_source.InputFile` has it; else empty.
     """
@@ -58,6 +61,9 @@ class Position:
     rows: int = 0
     rejected: dict[str, int] = dataclasses.field(default_factory=dict)
     skipped: dict[str, int] = dataclasses.field(default_factory=dict)
+    late: int = 0
+    outcomes: dict[str, int] = dataclasses.field(default_factory=dict)
+    outcomes_next: list[int] = dataclasses.field(default_factory=list)
     fingerprint: int = 0
     files_read: list[dict[str, Any]] = dataclasses.field(default_factory=list)
 
@@ -82,8 +88,15 @@ class Position:
         """To a window's end: from here on its rows are part of the model."""
         self.next, self.window = list(window.stop), window.number + 1
         self.start += [0] * (len(window.stop) - len(self.start))  # the topic has got more partitions
+        if window.labels:
+            self.outcomes_next = list(window.labels.stop)
         if window.trigger in UNREAD:
             self._skip(window.trigger, window.rows)
+
+    def join(self, outcomes: Mapping[str, int]) -> None:
+        """What became of a window's outcomes."""
+        for what, count in outcomes.items():
+            self.outcomes[what] = self.outcomes.get(what, 0) + count
 
     def leave_out(self, negatives: int) -> None:
         """So many negatives are not learned from, see --keep_negatives."""

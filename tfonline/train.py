@@ -25,20 +25,18 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from tfonline import config as flags
 from tfonline import folders, garbage
 from tfonline.cluster.members import Cluster, find
-from tfonline.flags import wrong
 from tfonline.hangs import all_come, alone, leave, stuck
 from tfonline.lifecycle import Exit, FolderLock, Liveness, Stop, UserError, block_signals, stop_on_signals
 from tfonline.monitor import monitored
+from tfonline.opening import open_dead_letters, open_format, open_stream, open_topic
 from tfonline.report import libraries
 from tfonline.report.before_run import check_machine, check_metrics_by, say_what_a_run_would_do, say_what_changed
 from tfonline.report.console import Console
 from tfonline.report.status import Status
 from tfonline.settings.keeping import KeepingSettings
 from tfonline.settings.model import OptimizerSettings
-from tfonline.settings.stream import StreamSettings
 from tfonline.start_and_stop import add_new_partitions, resolve_start
 from tfonline.stream.broker import KafkaTopic
-from tfonline.stream.dead_letters import DeadLetters
 from tfonline.stream.journal import read_journal
 from tfonline.stream.windows import Window
 
@@ -47,10 +45,8 @@ _CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EP
 if TYPE_CHECKING:
     from tfonline.features.dictionaries import Dictionaries
     from tfonline.features.schema import Schema
-    from tfonline.formats import Format
     from tfonline.keep.checkpoint_contents import Contents
     from tfonline.monitor.server import Monitor
-    from tfonline.stream.readers import Reader
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,11 +112,12 @@ def run(config: flags.Config, stop: Stop | None = None, console: Console | None 
     schema = load_schema(config.features.columns)
     check_metrics_by(schema, config.reporting.metrics_by)
     dictionaries = load_known(schema, config.features, config.vocabulary)
-    topic = None if config.stream.input_files else _open_topic(config.stream, config.stream.topic, stop, console)
+    topic = None if config.stream.input_files else open_topic(config.stream, config.stream.topic, stop, console)
+    outcomes = open_topic(config.stream, config.labels.label_topic, stop, console) if config.labels.label_topic else None
     replay = read_journal(replay) if replay else None
     if config.reporting.dry_run:
         folders.check(model_dir, "--model_dir")
-        return _train(config, schema, dictionaries, topic, replay, stop, console, Status(None))
+        return _train(config, schema, dictionaries, topic, outcomes, replay, stop, console, Status(None))
     folders.make(model_dir, "--model_dir")
     try:
         cluster = find(workers.cluster, workers.workers, workers.worker_index, model_dir, workers.worker_timeout_secs)
@@ -130,7 +127,7 @@ def run(config: flags.Config, stop: Stop | None = None, console: Console | None 
         status.set("starting")
         try:
             with monitored(config.reporting, chief, status, stop, console) as monitor:
-                return _train(config, schema, dictionaries, topic, replay, stop, console, status, cluster, monitor)
+                return _train(config, schema, dictionaries, topic, outcomes, replay, stop, console, status, cluster, monitor)
         finally:
             status.close()
             if lock:
@@ -150,6 +147,7 @@ def _train(
     schema: "Schema",
     dictionaries: "Dictionaries",
     topic: KafkaTopic | None,
+    outcomes: KafkaTopic | None,
     replay: list[Window] | None,
     stop: Stop,
     console: Console,
@@ -178,6 +176,7 @@ def _train(
     from tfonline.report.first_rows import check as check_first_rows
     from tfonline.report.first_rows import describe, read_first_rows
     from tfonline.state import Position
+    from tfonline.stream.labels.open import make_late_labels
     from tfonline.stream.order import make_raw_batches
 
     garbage.keep()
@@ -201,33 +200,37 @@ def _train(
         monitor.health.liveness = liveness
     saved = _what_is_saved(keeping, config.reporting.dry_run, console) if chief else None
     num_workers = len(cluster.workers) if cluster else 1
-    source, reader = _open_stream(config, schema, topic, saved, chief, num_workers, liveness, console)
+    source, reader = open_stream(config, schema, topic, saved, chief, num_workers, liveness, console)
 
-    f, form, vocabulary = config.features, _format(config, schema, stop, console), config.vocabulary
-    features = make_features(schema, dictionaries, f, vocabulary, form, config.model.vocab_size)
+    f, form, vocabulary = config.features, open_format(config, schema, stop, console), config.vocabulary
+    labels = make_late_labels(config, topic, outcomes, schema, form, console)
+    features = make_features(schema, dictionaries, f, vocabulary, form, config.model.vocab_size, labelled=not labels)
     made_by = of_features(schema, dictionaries, vocabulary)
-    contract = make_contract(f, config.model, config.optimizers, schema, made_by, features.spec.num_ids, source, vocabulary)
+    contract = make_contract(
+        f, config.model, config.optimizers, schema, made_by, features.spec.num_ids, source, vocabulary, outcomes
+    )
     if saved:
         _check_saved(keeping.model_dir, saved, contract, config.optimizers)
         position = saved.position
         add_new_partitions(position, source)
     needs = check_machine(keeping, config.serving, reckon(features.spec, config.model, vocabulary), strategy, cluster)
+    of_messages = features.parse.of_messages
     start, first = None if saved or not chief else resolve_start(config.windows.start, source, replay), None
     if start:
         position = Position(next=start, start=[])
     if start or config.reporting.dry_run:
         first = read_first_rows(source, position.next, features.parse)
     if config.reporting.dry_run:
-        about = [needs, describe(first, schema, form)]
+        about = [needs, describe(first, of_messages, form)]
         say_what_a_run_would_do(learning, config.model.embedding_dim, console, source, position, features, about)
     # Not where a stream of refused rows is accepted, nor where --lag_policy=skip may pass over the first ones.
     if start and f.max_rejected_ratio < 1 and config.windows.lag_policy != "skip":
-        check_first_rows(first, schema, form, "--input_files" if config.stream.input_files else "--topic")
+        check_first_rows(first, of_messages, form, "--input_files" if config.stream.input_files else "--topic")
     if config.reporting.dry_run:
         return RunResult("dry run", {})
     console.say(needs, "needs")
     if first and first.refused:
-        console.say(f"warning: {describe(first, schema, form)}", "first_rows")
+        console.say(f"warning: {describe(first, of_messages, form)}", "first_rows")
     model_dir = pathlib.Path(keeping.model_dir)
     if chief:
         say_what_changed(model_dir / "config.json", config.resolved(), console)
@@ -235,7 +238,7 @@ def _train(
     if config.serving.export_dir and chief:
         features.keep_in(model_dir)  # what is published takes the lookup table along, as a file
 
-    dead_letters = _open_dead_letters(config.stream, f.dead_letter_topic, stop, console) if f.dead_letter_topic else None
+    dead_letters = open_dead_letters(config.stream, f.dead_letter_topic, stop, console) if f.dead_letter_topic else None
     console.say(f"making the model: {features.spec.num_ids:,} ids, {strategy.num_replicas_in_sync} replica(s)", "start")
     learner = make_learner(
         strategy, features.spec, config.model, config.optimizers, cluster, learning.jit_compile, vocabulary, f.keep_negatives
@@ -245,7 +248,7 @@ def _train(
     parts = CheckpointParts.make(learner, schema, config.reporting, config.drift_rows)
     if chief:
         most_partitions = getattr(reader, "most_partitions", 0) * num_workers
-        begun = begin(parts, keeping, config.windows, contract, source, most_partitions, start, replay, local, job, console)
+        begun = begin(parts, keeping, config.windows, contract, source, most_partitions, start, replay, local, job, console, labels)
     else:
         begun = join(parts, keeping.model_dir, contract, source, job, console)
     plan, checkpoints = begun.plan, begun.checkpoints
@@ -271,13 +274,15 @@ def _train(
         for each in (stop, local):
             closing.callback(each.request, "the run has ended")  # whatever still reads ahead ends, too
         closing.callback(reader.close)
+        if labels:
+            closing.callback(labels.join.close)
         new_model = chief and not saved
         if new_model:
             doing.save.begin()  # checkpoint 0: a crash before the first ordinary save starts from the same weights and offsets
         rows_a_call = learning.batch_size * learning.steps_per_call
         groups, own = (len(cluster.workers), cluster.index) if cluster else (config.workers.partition_groups, None)
         to_read = groups * MESSAGES_AT_ONCE if form.many else learner.negatives.rows_to_read(rows_a_call)
-        raw = make_raw_batches(begun.windows, reader, to_read, groups, own)
+        raw = make_raw_batches(begun.windows, reader, to_read, groups, own, labels.join if labels else None)
         elements = make_batches(raw, features, rows_a_call // (groups if cluster else 1), learner.negatives)
         garbage.collect_from_now_on()
         if new_model:
@@ -297,6 +302,7 @@ def _train(
                 batch_size=learning.batch_size,
                 overdue=(lambda: job.rounds.leave) if job else drain.over,
                 refused=(lambda _: job.rounds.rejected) if job else None,
+                outcomes=labels.join.take if labels else lambda number: {},
             )  # fmt: skip
         alone_asked = stop.requested() and not local.requested()
         if stop.requested():
@@ -334,61 +340,6 @@ def _check_saved(model_dir: str, saved: "Contents", contract: dict[str, Any], op
     if saved.format == 1:
         made_for = of_format_1(pathlib.Path(model_dir), made_for, contract, dataclasses.asdict(optimizers))
     check_contract(model_dir, made_for, contract)
-
-
-def _open_stream(
-    config: flags.Config,
-    schema: "Schema",
-    topic: KafkaTopic | None,
-    saved: "Contents | None",
-    chief: bool,
-    num_workers: int,
-    liveness: Liveness,
-    console: Console,
-) -> tuple[Any, "Reader"]:
-    """The admin side of the stream, and what reads its rows."""
-    from tfonline.stream.file_source import FileSource, open_files
-    from tfonline.stream.messages import Wanted
-    from tfonline.stream.readers.choose import open_reader
-
-    stream = config.stream
-    if topic:
-        with liveness, liveness.waiting():
-            return topic, open_reader(stream, topic, num_workers, console.saying("reader"))
-    wanted = Wanted(schema.columns, stream.message_format or schema.format)
-    if chief:
-        journal = config.windows.replay_journal
-        source = open_files(stream.input_files, config.keeping.model_dir, saved, journal, console.saying("files"), wanted)
-    else:
-        source = FileSource(stream.input_files, wanted=wanted)  # in the chief's order once that is known
-    return source, source.reader
-
-
-def _format(config: flags.Config, schema: "Schema", stop: Stop, console: Console) -> "Format":
-    """The messages' format. Schemas of a registry are kept in the model folder; a replay finds those beside its journal."""
-    from tfonline.formats.make import format_of
-    from tfonline.formats.schemas import FOLDER
-
-    folder = os.path.join(config.keeping.model_dir, FOLDER)
-    replay, keep = config.windows.replay_journal, not config.reporting.dry_run
-    also = os.path.join(os.path.dirname(replay), FOLDER) if replay else ""
-    form = format_of(config.stream, schema, config.features.columns, folder, keep, also, console.saying("registry"), stop.wait)
-    if form.many and config.workers.partition_groups > 1:
-        raise wrong(f"--partition_groups is for messages of one row each, and those of {form.name} have many. Leave it out.")
-    return form
-
-
-def _open_topic(stream: StreamSettings, name: str, stop: Stop, console: Console) -> KafkaTopic:
-    """Raises UserError where the topic is missing (exit 66), or the broker cannot be reached."""
-    servers, secs = stream.bootstrap_servers, stream.broker_timeout_secs
-    return KafkaTopic(servers, name, stream.group, stream.read_properties, secs, stop, console.saying("broker"))
-
-
-def _open_dead_letters(stream: StreamSettings, name: str, stop: Stop, console: Console) -> DeadLetters:
-    """Opened at the start: better to end now, where the topic is missing, than at the first refused row."""
-    _open_topic(stream, name, stop, console)
-    servers, secs = stream.bootstrap_servers, stream.broker_timeout_secs
-    return DeadLetters(servers, name, stream.topic, stream.read_properties, secs, stop, console.saying("dead_letters"))
 
 
 if __name__ == "__main__":

@@ -8,12 +8,14 @@ import tensorflow as tf
 from rows import SMALL_SCHEMA
 from serving_helpers import Small, publish
 
-from tfonline.features.parse import Place
+from tfonline.features.parse import Parse, Place
+from tfonline.features.schema import Schema
 from tfonline.formats import FORMATS
 from tfonline.publish.score_by_version import CannotScore, Kept, score
 from tfonline.publish.versions import Versions
 
 # Of rows in this test: Small's logit is its factor times a message's length, and NaN for an empty message.
+PARSE = Parse(Schema(name="small", columns=[{"name": "label", "kind": "label"}, {"name": "C1", "kind": "category"}]))
 ABOUT = {"schema_fingerprint": "0123", "message_format": "tsv"}
 
 
@@ -25,18 +27,18 @@ def kept(*messages, good=None, padding=0):
 def test_the_rows_that_count_are_scored_in_their_order(tmp_path):
     publish(tmp_path, 0.5, schema_fingerprint="0123")
     rows = [kept("a", "abc", "ab", good=[True, False, True], padding=2), kept("abcd"), kept("a", "b", good=[False, False])]
-    assert score(Versions(tmp_path), 1, rows, ABOUT).tolist() == [0.5, 1, 2]
+    assert score(Versions(tmp_path), 1, rows, ABOUT, PARSE).tolist() == [0.5, 1, 2]
 
 
 def test_more_rows_than_are_asked_for_at_once(tmp_path):
     publish(tmp_path, 1.0)
     rows = [kept(*("a" * (1 + i % 3) for i in range(start, start + 700))) for start in range(0, 2800, 700)]
-    assert score(Versions(tmp_path), 1, rows, ABOUT).tolist() == [1 + i % 3 for i in range(2800)]
+    assert score(Versions(tmp_path), 1, rows, ABOUT, PARSE).tolist() == [1 + i % 3 for i in range(2800)]
 
 
 def test_a_row_that_it_refuses_has_no_score(tmp_path):
     publish(tmp_path, 1.0)
-    found = score(Versions(tmp_path), 1, [kept(*"abcdefghi", "")], ABOUT)
+    found = score(Versions(tmp_path), 1, [kept(*"abcdefghi", "")], ABOUT, PARSE)
     assert found[:9].tolist() == [1] * 9
     assert np.isnan(found[9])
 
@@ -53,13 +55,13 @@ def test_messages_that_python_decodes_are_scored_as_tsv(tmp_path, name):
         place = Place(tf.constant([0, 0, 0, 1, -1]), tf.constant([0, 1, 2, 0, -1]))
     of_rows = Kept(tf.constant(messages), np.array([True, False, True, True, False]), place)
     lengths = [len("\t".join(rows[i])) for i in (0, 2, 3)]
-    assert score(Versions(tmp_path), 1, [of_rows], ABOUT, form, columns).tolist() == lengths
+    assert score(Versions(tmp_path), 1, [of_rows], ABOUT, Parse(SMALL_SCHEMA, form)).tolist() == lengths
 
 
 def test_a_version_that_says_nothing_is_asked_all_the_same(tmp_path):
     publish(tmp_path, 1.0)
     (tmp_path / "1" / "manifest.json").write_text("{")
-    assert score(Versions(tmp_path), 1, [kept("abc")], ABOUT).tolist() == [3]
+    assert score(Versions(tmp_path), 1, [kept("abc")], ABOUT, PARSE).tolist() == [3]
 
 
 class Constant(tf.Module):
@@ -118,15 +120,15 @@ def no_files_in_its_manifest(folder):
 def test_what_cannot_be_compared_with(tmp_path, make, why):
     make(tmp_path)
     with pytest.raises(CannotScore, match=why):
-        score(Versions(tmp_path), 1, [kept("a", "b", "c")], ABOUT)
+        score(Versions(tmp_path), 1, [kept("a", "b", "c")], ABOUT, PARSE)
 
 
 def test_of_ten_rows_nine_must_be_scored(tmp_path):
     publish(tmp_path, 1.0)
     with pytest.raises(CannotScore, match="of 10 rows it scores 8"):
-        score(Versions(tmp_path), 1, [kept(*"abcdefgh", "", "")], ABOUT)
+        score(Versions(tmp_path), 1, [kept(*"abcdefgh", "", "")], ABOUT, PARSE)
 
 
 def test_a_version_that_is_gone_cannot_be_scored(tmp_path):
     with pytest.raises(CannotScore, match="cannot be loaded and asked"):
-        score(Versions(tmp_path), 1, [kept("a")], ABOUT)
+        score(Versions(tmp_path), 1, [kept("a")], ABOUT, PARSE)

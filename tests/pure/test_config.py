@@ -336,8 +336,8 @@ def test_help_lists_every_flag_with_its_default_and_the_exit_codes(flag, capsys)
     text = capsys.readouterr().out
     assert re.findall(r"^  --(\w+)$", text, re.MULTILINE) == FLAG_NAMES
     assert re.findall(r"^(\w+):$", text, re.MULTILINE) == [
-        "Stream", "Windows", "Features", "Vocabulary", "Model", "Learning", "Optimizers", "Workers", "Keeping", "Serving",
-            "Reporting",
+        "Stream", "Windows", "Labels", "Features", "Vocabulary", "Model", "Learning", "Optimizers", "Workers", "Keeping",
+        "Serving", "Reporting",
     ]  # fmt: skip
     text = " ".join(text.split())
     assert text.count("(default: ") == len(FLAG_NAMES)

@@ -35,7 +35,7 @@ class Plan:
 
 def events_of(elements, plan=None, stop=None):
     pairs = [(e, f"examples of {i}") for i, e in enumerate(elements)]
-    return list(loop._events(pairs, plan or Plan(), stop or Stop(), lambda e: [int(e.window)]))
+    return list(loop._events(pairs, plan or Plan(), stop or Stop(), lambda e: [int(e.window)], lambda number: {"read": number}))
 
 
 def test_elements_become_events():
@@ -101,7 +101,7 @@ def test_steps_are_those_of_batches_that_hold_a_row():
 
     class Batch:
         valid, label = tf.constant([False, False, True, False, True, True]), {"label": tf.constant([0.0, 0, 0, 0, 0, 1])}
-        weight = tf.constant([0.0, 0, 1, 0, 1, 3])
+        weight, late = tf.constant([0.0, 0, 1, 0, 1, 3]), ()
 
     rows = Rows(type("E", (), {"batch": Batch}), "examples", [])
     seen = loop._learn(rows, Learner(), batch_size=2)()

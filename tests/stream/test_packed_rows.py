@@ -39,7 +39,7 @@ def test_parts_joined_are_the_whole_also_by_way_of_another_process(cut):
     whole = pack(rows)
     partition, there = rows_of(memoryview(b"".join(rows_answer(3, join([whole.part(0, cut), whole.part(cut, 5)])))))
     assert (partition, len(there)) == (3, 5)
-    assert (messages(there), there.offset.tolist(), there.time_ms.tolist()) == rows
+    assert (messages(there), there.offset.tolist(), there.time_ms.tolist()) == rows[:3]
     assert [c.dtype for c in (there.size, there.offset, there.time_ms)] == [np.int32, np.int64, np.int64]
     assert len(join([])) == 0
 

@@ -50,6 +50,8 @@ class Count:
         """Raises UserError where the loss is not finite (exit 70)."""
         if isinstance(event, Rows | WindowEnd):
             self._position.leave_out(event.left_out)
+        if isinstance(event, WindowEnd):
+            self._position.join(event.outcomes)
         if isinstance(event, Rows) and seen:
             self._count(event.element, seen)
         elif isinstance(event, WindowEnd):
@@ -70,6 +72,7 @@ class Count:
             if self._loss_log and self._every and position.step % self._every == 0:
                 self._loss_log.write(loss_line(position.step, losses))
         position.rows += int(valid.sum())
+        position.late += seen.late
         position.fingerprint = (position.fingerprint + int(element.fingerprint)) % 2**64
         if self._predictions:
             origin, place, of_rows = element.batch.origin, element.batch.place, valid.ravel()

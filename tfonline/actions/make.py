@@ -102,8 +102,8 @@ def make_all(
     of_all_workers = job.lengths if job else None
 
     def refuse(file: SideFile) -> Refuse:
-        form, path = features.parse.form, f"{keeping.model_dir}/rejected.jsonl"
-        why, looks = (lambda row: explain(row, schema.columns, form)), (lambda rows: guess(rows, schema, form))
+        form, rows_of, path = features.parse.form, features.parse.of_messages, f"{keeping.model_dir}/rejected.jsonl"
+        why, looks = (lambda row: explain(row, rows_of.columns, form)), (lambda rows: guess(rows, rows_of, form))
         return Refuse(position.rejected, file, dead_letters, console, config.features.max_rejected_ratio, why, looks, path)
 
     if not run.checkpoints:

@@ -36,6 +36,7 @@ def make_features(
     vocabulary: VocabularySettings,
     form: "Format | None" = None,
     vocab_size: int = 0,
+    labelled: bool = True,
 ) -> "Features":
     """The features.
 
@@ -46,6 +47,7 @@ def make_features(
       vocabulary: whether values come with the stream.
       form: the messages' format; None: TSV.
       vocab_size: so many ids the model has; 0: as many as there are.
+      labelled: whether messages have the label's field, or it comes in a topic of its own.
 
     Raises:
       UserError: vocab_size is too small (exit 64), or the dictionaries do not suit the settings (65).
@@ -54,7 +56,7 @@ def make_features(
 
     features = Features(
         schema, of_features(schema, known, vocabulary), settings.numeric, form, settings.oov_buckets,
-        settings.cross_buckets, settings.cross_fields, vocab_size, vocabulary.vocabulary_rows,
+        settings.cross_buckets, settings.cross_fields, vocab_size, vocabulary.vocabulary_rows, labelled,
     )  # fmt: skip
     if features.spec.num_ids < features.num_ids:
         raise UserError(

@@ -59,9 +59,19 @@ class Parse:
     form: formats.Format = dataclasses.field(default_factory=Tsv)
     labelled: bool = True
 
+    @property
+    def of_messages(self) -> Schema:
+        """The schema of the messages, with the label or without."""
+        return self.schema if self.labelled else self.schema.without_label
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """The columns of a message, in order."""
+        return self.of_messages.columns
+
     def __call__(self, message: tf.Tensor) -> Fields:
         """Parses `message`, string [b]; where messages are of many rows string [m], and there are any number of rows."""
-        columns = self.schema.columns if self.labelled else self.schema.unlabelled
+        columns = self.columns
         if self.form.many:
             return _of_coded(coded.decode(self.form, message, columns), columns)
         text, reason = self.form.decode(message, columns)
@@ -75,8 +85,8 @@ class Parse:
 
     def text(self, message: bytes, name: str) -> str:
         """What a message holds in the column `name`, or its default: of a message that is one row, which was not refused."""
-        columns = self.schema.columns
-        place = self.schema.names.index(name)
+        columns = self.columns
+        place = [column.name for column in columns].index(name)
         column = columns[place]
         if self.form.many:
             texts, places = coded.decode(self.form, tf.constant([message]), columns).texts[column.kind]

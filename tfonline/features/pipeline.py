@@ -50,6 +50,7 @@ class Features(tf.Module):
       most_crossed: so many fields have pairs at most: categories first, then the others in their order.
       vocab_size: so many ids the model has; 0: as many as there are.
       vocabulary_rows: the last ids, so many, belong to categories as the stream brings them; 0: none do, the dictionaries say all.
+      labelled: whether the messages that are learned from have the label's field.
 
     Attributes:
       parse: makes typed values of messages.
@@ -71,9 +72,10 @@ class Features(tf.Module):
         most_crossed: int = 64,
         vocab_size: int = 0,
         vocabulary_rows: int = 0,
+        labelled: bool = True,
     ):
         super().__init__(name="features")
-        self.parse = Parse(schema, form or Tsv())
+        self.parse = Parse(schema, form or Tsv(), labelled)
         ops: dict[str, Op] = {}
         self.num_ids = dictionaries.num_ids
         for kind in feature_kinds():
@@ -186,6 +188,9 @@ def make_batches(raw: tf.data.Dataset, features: Features, batch_size: int, nega
         fields = features.parse(message)
         # To a format it is an empty message, which may even be a row.
         fields = fields._replace(reason=tf.where(tombstone, REASONS.index("tombstone"), fields.reason))
+        if joined:
+            without_key = (fields.reason == 0) & (outcome == Outcome.NO_KEY)
+            fields = fields._replace(reason=tf.where(without_key, REASONS.index("key"), fields.reason))
         row, late = features.of_fields(fields), ()
         refused, fingerprints = Rejected(origin, row.reason, message), row_fingerprints(message, origin.partition, origin.offset)
         if joined:
@@ -244,7 +249,7 @@ def _padded(
     kept = tf.nest.map_structure(lambda x, padding: _where(valid, x, padding), rows.features, nothing.features)
     batch = tf.nest.map_structure(lambda x, padding: _pad(x, batch_size, padding), rows._replace(features=kept), nothing)
     # One that is here once more was refused, and told of, at its first sight.
-    refused = tf.where(~valid if late == () else ~valid & ~late)[:, 0]
+    refused = tf.where(~valid if isinstance(late, tuple) else ~valid & ~late)[:, 0]
     rejected = tf.nest.map_structure(lambda x: tf.gather(x, refused), as_they_came)
     return batch, rejected, tf.reduce_sum(tf.where(valid, fingerprints, tf.zeros_like(fingerprints)))
 

@@ -96,6 +96,11 @@ class Schema(pydantic.BaseModel):
         return tuple(c for c in self.columns if c.kind != "label")
 
     @property
+    def without_label(self) -> "Schema":
+        """The schema of messages that have no field for the label."""
+        return self.model_copy(update={"columns": self.unlabelled})
+
+    @property
     def fingerprint(self) -> str:
         """The first half of the SHA-256, in hex, of the columns' names, kinds and options in their order."""
         columns = json.dumps([[c.name, c.kind, *([c.options] if c.options else [])] for c in self.columns])

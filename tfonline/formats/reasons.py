@@ -4,7 +4,7 @@
 # `encoding`: bytes that RE2 does not take for UTF-8. It lets overlong forms and surrogates through: they are values like any other.
 REASONS = (
     "", "empty", "encoding", "json", "fields", "label", "number", "tombstone", "type", "csv", "framing", "avro", "protobuf",
-    "arrow",
+    "arrow", "key",
 )  # fmt: skip
 
 IN_WORDS = {
@@ -19,6 +19,7 @@ IN_WORDS = {
     "avro": "no Avro message of its schema",
     "protobuf": "no Protobuf message of its type",
     "arrow": "no Arrow IPC stream",
+    "key": "no key by which its outcome could be found",
     "type": "a value that is an object or a list, or a text with a tab or a line end",
     "number": "a column of kind integer, number or time holds something else",
 }

@@ -23,15 +23,18 @@ if TYPE_CHECKING:
 CONVERTED = ("wide_learning_rate", "wide_l1", "wide_l2", "wide_initial_accumulator")
 # Refused. Each stands in the contract by itself, or by what follows from it.
 REFUSED = (
-    "topic", "input_files", "columns", "dictionary_dir", "numeric", "vocab_size", "oov_buckets", "cross_buckets", "cross_fields",
-    "vocabulary_rows", "admit_counters", "network", "history", "embedding_dim", "deep_layers", "wide_reduction",
+    "topic", "label_topic", "input_files", "columns", "dictionary_dir", "numeric", "vocab_size", "oov_buckets", "cross_buckets",
+    "cross_fields", "vocabulary_rows", "admit_counters", "network", "history", "embedding_dim", "deep_layers", "wide_reduction",
 )  # fmt: skip
 # They make the first weights, or say where the first window begins.
 ONLY_A_NEW_MODEL = ("seed", "dense_init", "init_stddev", "start", "new_model", "vocabulary_from")
 # The contract's names that format 1 has not.
 _NEW_IN_2 = ("kinds", "wide_reduction")
 # What a checkpoint was made for that is older than the name.
-_BEFORE = {"network": "wide_deep", "vocabulary_rows": 0, "admit_counters": 0, "column_options": {}}
+_BEFORE = {
+    "network": "wide_deep", "vocabulary_rows": 0, "admit_counters": 0, "column_options": {},
+    "label_topic": "", "label_topic_id": "",
+}  # fmt: skip
 
 
 def make_contract(
@@ -43,6 +46,7 @@ def make_contract(
     vocab_size: int,
     source: Any,
     vocabulary: VocabularySettings | None = None,
+    outcomes: Any = None,
 ) -> dict[str, Any]:
     """What this run's weights are made for, as plain data.
 
@@ -55,6 +59,7 @@ def make_contract(
       vocab_size: the tables' rows, without the padding.
       source: the stream, which has `name` and `topic_id`.
       vocabulary: rows for values that come with the stream; None: there are none.
+      outcomes: the topic of labels, likewise; None: rows have their labels.
     """
     v = vocabulary or VocabularySettings()
     return {
@@ -77,6 +82,8 @@ def make_contract(
         "wide_reduction": optimizers.wide_reduction,
         "topic": source.name,
         "topic_id": source.topic_id,
+        "label_topic": outcomes.name if outcomes else "",
+        "label_topic_id": outcomes.topic_id if outcomes else "",
     }
 
 

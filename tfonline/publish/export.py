@@ -2,15 +2,14 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from tfonline.evaluate.progressive import without_nan
-from tfonline.features.column import Column
-from tfonline.formats import Format
+from tfonline.features.parse import Parse
 from tfonline.keep.plain_path import plain_path
 from tfonline.lifecycle import UserError
 from tfonline.publish import score_by_version
@@ -62,8 +61,7 @@ class Export:
     Args:
       versions: of the folder.
       pins: the checkpoints of this model's versions.
-      form: the messages' format.
-      columns: of the messages.
+      parse: says what the messages are.
       about: the `schema_fingerprint` and `message_format` of the rows, as in a manifest.
       replace_foreign: publish also over a version that cannot be compared with.
       newest_row_time: see KafkaTopic.
@@ -73,13 +71,12 @@ class Export:
         self,
         versions: Versions,
         pins: Pins,
-        form: Format,
-        columns: Sequence[Column],
+        parse: Parse,
         about: Mapping[str, Any],
         replace_foreign: bool,
         newest_row_time: Callable[[list[int], list[int]], float | None],
     ):
-        self._versions, self._pins, self._form, self._columns, self._about = versions, pins, form, columns, about
+        self._versions, self._pins, self._parse, self._about = versions, pins, parse, about
         self._replace_foreign, self._newest_row_time = replace_foreign, newest_row_time
 
     def __call__(self, checkpoint: pathlib.Path, job: Job, take_spare: Callable[[], Servable]) -> Done:
@@ -121,9 +118,7 @@ class Export:
             self._check_overtaken(job, newest)
         if newest and not (newest == job.over and job.scored):
             try:
-                gate.compare(
-                    lambda rows: score_by_version.score(self._versions, newest, rows, self._about, self._form, self._columns)
-                )
+                gate.compare(lambda rows: score_by_version.score(self._versions, newest, rows, self._about, self._parse))
             except score_by_version.CannotScore as e:
                 if not self._replace_foreign:
                     raise Refused(
@@ -166,8 +161,9 @@ class Export:
         """
         servable.write(beside)
         with plain_path(beside) as plain:
-            signature = tf.saved_model.load(plain).signatures["serving_default"]
-        logits = signature(message=tf.constant(job.rows.canonical(self._form, self._columns)))["logit"].numpy()
+            signature = tf.saved_model.load(plain).signatures[score_by_version.signature_for(self._parse)]
+        rows = job.rows.canonical(self._parse.form, self._parse.columns)
+        logits = signature(message=tf.constant(rows))["logit"].numpy()
         good = ~np.isnan(job.logits)
         if not np.allclose(logits[good], job.logits[good], rtol=0, atol=_PROBE_TOLERANCE):
             furthest = np.nanmax(np.abs(logits[good] - job.logits[good]), initial=0)

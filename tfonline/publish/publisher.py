@@ -78,7 +78,7 @@ class Publisher:
         self._learner, self._position, self._console = learner, position, console
         self._newest_row_time = newest_row_time or (lambda start, stop: None)
         self._contract = contract
-        self._form, self._columns = features.parse.form, schema.columns
+        self._form = features.parse.form
         self._about = {
             "label": schema.label,
             "message_format": self._form.name,
@@ -96,9 +96,7 @@ class Publisher:
         self._cadence.done(position.window)
         limit = s.rollback_on_regression
         self._regression = Regression(limit, s.gate_rows) if limit else None
-        self._export = Export(
-            self._versions, self._pins, self._form, self._columns, self._about, s.replace_foreign, self._newest_row_time
-        )
+        self._export = Export(self._versions, self._pins, features.parse, self._about, s.replace_foreign, self._newest_row_time)
         self._thread = ThreadPoolExecutor(1, "publish")
         self._running: Future[Done] | None = None
         self.exports = Exports()

@@ -7,9 +7,8 @@ import numpy as np
 import tensorflow as tf
 
 from tfonline import formats
-from tfonline.features.parse import Place
+from tfonline.features.parse import Parse, Place
 from tfonline.formats import Format
-from tfonline.formats.tsv import Tsv
 from tfonline.keep.plain_path import plain_path
 from tfonline.lifecycle import UserError
 from tfonline.publish.versions import Versions
@@ -52,8 +51,7 @@ def score(
     number: int,
     rows: Sequence[Kept],
     about: Mapping[str, Any],
-    form: Format | None = None,
-    columns: "Sequence[Column]" = (),
+    parse: Parse,
 ) -> np.ndarray:
     """The logits that a version gives for rows: float32 [all that count], NaN for a row that it refuses.
 
@@ -62,14 +60,13 @@ def score(
       number: the version.
       rows: at least one that counts.
       about: the `schema_fingerprint` and `message_format` of the rows, as in a manifest.
-      form: the messages' format; None: TSV.
-      columns: of the messages.
+      parse: says what the messages are.
 
     Raises:
       CannotScore: the version is made for other rows, or is damaged, or does not load.
     """
     try:
-        logits = _score(versions, number, rows, about, form or Tsv(), columns)
+        logits = _score(versions, number, rows, about, parse)
     except CannotScore:
         raise
     except Exception as e:  # it may be any model, or none
@@ -81,9 +78,12 @@ def score(
     return logits
 
 
-def _score(
-    versions: Versions, number: int, rows: Sequence[Kept], about: Mapping[str, Any], form: Format, columns: "Sequence[Column]"
-) -> np.ndarray:
+def signature_for(parse: Parse) -> str:
+    """Which signature of a published version takes the rows that are learned from."""
+    return "serving_default" if parse.labelled else "unlabelled"
+
+
+def _score(versions: Versions, number: int, rows: Sequence[Kept], about: Mapping[str, Any], parse: Parse) -> np.ndarray:
     try:
         manifest = versions.manifest(number)
     except UserError:
@@ -96,10 +96,16 @@ def _score(
             raise CannotScore(f"it is damaged: {'; '.join(problems)}")
     with plain_path(versions.path(number)) as plain:
         loaded = tf.saved_model.load(plain)
-    messages = [row for kept in rows for row, good in zip(kept.canonical(form, columns), kept.good.tolist(), strict=True) if good]
-    signature = loaded.signatures.get("serving_default")
+    canonical = [kept.canonical(parse.form, parse.columns) for kept in rows]
+    messages = [
+        row
+        for lines, kept in zip(canonical, rows, strict=True)
+        for row, good in zip(lines, kept.good.tolist(), strict=True)
+        if good
+    ]
+    signature = loaded.signatures.get(signature_for(parse))
     if signature is None:
-        raise CannotScore("it has no signature serving_default")
+        raise CannotScore(f"it has no signature {signature_for(parse)}")
     found = [signature(message=tf.constant(messages[i : i + _BATCH_ROWS])) for i in range(0, len(messages), _BATCH_ROWS)]
     if "logit" not in found[0]:
         raise CannotScore("it gives no logit")

@@ -45,6 +45,7 @@ def make_summary(
         "rejected": sum(position.rejected.values()),
         "rejected_by_reason": position.rejected,
         "skipped": position.skipped,
+        **({"late_rows": position.late, "outcomes": position.outcomes} if position.outcomes else {}),
         "steps": position.step,
         "windows": position.window,
         "rows_this_run": run.rows,
@@ -72,6 +73,11 @@ def summary_table(summary: dict[str, Any]) -> str:
     counts = [
         ("rows trained", f"{summary['rows']:,} ({summary['rows_this_run']:,} in this run)"),
         ("rows rejected", f"{summary['rejected']:,}" + (f" ({reasons})" if reasons else "")),
+        *(
+            [("outcomes", ", ".join(f"{what} {n:,}" for what, n in summary["outcomes"].items() if n))]
+            if "outcomes" in summary
+            else []
+        ),
         ("offsets unread", f"{sum(summary['skipped'].values()):,}" + (f" ({triggers})" if triggers else "")),
         ("steps, windows", f"{summary['steps']:,}, {summary['windows']:,}"),
         ("rows/s", _speed(summary)),

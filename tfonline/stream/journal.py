@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol, TypeVar
 
 from tfonline.lifecycle import Exit, UserError, flush_to_disk
-from tfonline.stream.windows import Window
+from tfonline.stream.windows import Labels, Window
 
 
 class _Window(Protocol):
@@ -62,14 +62,18 @@ class Journal:
         Raises:
           OSError: the disk is full, for example.
         """
-        line = {
-            "number": window.number,
-            "start": window.start,
-            "stop": window.stop,
-            "trigger": window.trigger,
-            "rows": window.rows,
-            "time": self._now(),
-        } | ({} if self._named else {"files": self._files})
+        line = (
+            {
+                "number": window.number,
+                "start": window.start,
+                "stop": window.stop,
+                "trigger": window.trigger,
+                "rows": window.rows,
+                "time": self._now(),
+            }
+            | ({"labels": window.labels._asdict()} if window.labels else {})
+            | ({} if self._named else {"files": self._files})
+        )
         data, length = json.dumps(line, separators=(",", ":")).encode() + b"\n", self._file.tell()
         try:
             if self._file.write(data) < len(data):
@@ -173,8 +177,9 @@ def window_of(line: bytes) -> Window:
       ValueError, KeyError, TypeError: it is none.
     """
     w = json.loads(line)
-    window = Window(w["number"], tuple(w["start"]), tuple(w["stop"]), w["trigger"])
-    if not all(type(n) is int and 0 <= n < 2**63 for n in (window.number, *window.start, *window.stop)):
+    labels = Labels(**{name: tuple(offsets) for name, offsets in w["labels"].items()}) if "labels" in w else None
+    window = Window(w["number"], tuple(w["start"]), tuple(w["stop"]), w["trigger"], labels)
+    if not all(type(n) is int and 0 <= n < 2**63 for n in (window.number, *window.start, *window.stop, *sum(labels or (), ()))):
         raise ValueError("number, start and stop are whole numbers from 0 on")  # -1 means the end to Kafka
     if any(s > e for s, e in zip(window.start, window.stop, strict=True)):
         raise ValueError("a start is above its stop")

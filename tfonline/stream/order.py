@@ -7,12 +7,14 @@ for a Reader and in Python for a RowReader, and tests hold the two together.
 import itertools
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
+from tfonline.stream.labels.join import Join
 from tfonline.stream.raw import Origin, RawBatch, raw_batch_spec
 from tfonline.stream.readers import NO_TIME, Reader, RowReader, Rows
 from tfonline.stream.readers.packed import TOMBSTONE, PackedRows, join, pack, string_tensor
@@ -24,10 +26,17 @@ CHUNK_ROWS = 512
 # Python hands over so many rows or batches at once, where they are there. Each time costs half a millisecond.
 _PACK_ROWS, _PACK_BATCHES = 4096, 32
 _WINDOWS_AHEAD = 8
+# While a window's outcomes are read, a tick says so often that the run is alive.
+_TICK_SECS = 0.5
 
 
 def make_raw_batches(
-    planner: Iterable[Window | None], reader: Reader | RowReader, batch_size: int, groups: int = 1, own: int | None = None
+    planner: Iterable[Window | None],
+    reader: Reader | RowReader,
+    batch_size: int,
+    groups: int = 1,
+    own: int | None = None,
+    join: Join | None = None,
 ) -> tf.data.Dataset:
     """Follows the planner: `(RawBatch, window int64, last bool)`.
 
@@ -44,10 +53,12 @@ def make_raw_batches(
       batch_size: rows a batch; only the last ones of a window are short.
       groups: of partitions.
       own: the group that is read here, its part of each batch by itself; None: all of them.
+      join: says the rows' labels, where they come in a topic of their own. Rows that are learned from once more stand behind the
+        others of their window. It wants a RowReader, which gives keys.
     """
     read_here = range(groups) if own is None else [own]
     if hasattr(reader, "take"):
-        return _from_python(planner, reader, batch_size // groups, groups, read_here)
+        return _from_python(planner, reader, batch_size // groups, groups, read_here, join)
     return _from_graph(planner, reader, batch_size // groups, groups, read_here)
 
 
@@ -127,20 +138,26 @@ class _Pack(NamedTuple):
     partition: np.ndarray
     offset: np.ndarray
     time_ms: np.ndarray
+    outcome: np.ndarray  # empty where rows have their labels
     num_rows: np.ndarray
     window: np.ndarray
     last: np.ndarray
 
 
 def _from_python(
-    planner: Iterable[Window | None], reader: RowReader, part_rows: int, groups: int, read_here: Sequence[int]
+    planner: Iterable[Window | None],
+    reader: RowReader,
+    part_rows: int,
+    groups: int,
+    read_here: Sequence[int],
+    join: Join | None,
 ) -> tf.data.Dataset:
     packs: Iterator[_Pack] = iter(())
 
     def read(index: np.int64) -> tuple[np.ndarray, ...]:
         nonlocal packs
         if index == 0:
-            packs = _packs(planner, reader, part_rows, groups, read_here)
+            packs = _packs(planner, reader, part_rows, groups, read_here, join)
         try:
             return (*next(packs, _END),)
         except InterruptedError:  # closed: the run is over
@@ -155,31 +172,43 @@ def _from_python(
         message, *others = columns
         message = tf.io.parse_tensor(tf.ensure_shape(message, []), tf.string)
         pack = _Pack(*(tf.ensure_shape(column, [None]) for column in (message, *others)))
-        raw = RawBatch(pack.message, pack.tombstone, Origin(pack.partition, pack.offset, pack.time_ms))
+        raw = RawBatch(
+            pack.message, pack.tombstone, Origin(pack.partition, pack.offset, pack.time_ms), pack.outcome if join else ()
+        )
         stop = tf.cumsum(pack.num_rows)
         ranges = tf.data.Dataset.from_tensor_slices((stop - pack.num_rows, stop, pack.window, pack.last))
         return ranges.map(
             lambda start, stop, window, last: (tf.nest.map_structure(lambda column: column[start:stop], raw), window, last)
         )
 
-    types = [tf.string, tf.bool, tf.int32, tf.int64, tf.int64, tf.int64, tf.int64, tf.bool]
+    types = [tf.string, tf.bool, tf.int32, tf.int64, tf.int64, tf.int8, tf.int64, tf.int64, tf.bool]
     # Not from_generator, which costs a millisecond an element.
     packed = tf.data.Dataset.counter().map(lambda index: tuple(tf.numpy_function(read, [index], types)))
     return packed.take_while(lambda *columns: tf.size(columns[-1]) > 0).flat_map(batches)
 
 
 def _packs(
-    planner: Iterable[Window | None], reader: RowReader, part_rows: int, groups: int, read_here: Sequence[int]
+    planner: Iterable[Window | None],
+    reader: RowReader,
+    part_rows: int,
+    groups: int,
+    read_here: Sequence[int],
+    join: Join | None,
 ) -> Iterator[_Pack]:
     """Batches in packs, of one window or of several that are there already: a row is not kept waiting for more of them."""
     held: list[_Batch] = []
     num_rows = 0
     for window, more in _looking_ahead(planner):
+        told = time.monotonic()
         if window is None:
             held.append(_Batch([], -1, last=True))
         else:
             reader.place({p: (window.start[p], window.stop[p]) for p in window.read if p % groups in read_here})
-            for rows in _batches(window, reader, part_rows, groups, read_here):
+            for _ in join.begin(window) if join else ():
+                if time.monotonic() - told >= _TICK_SECS:
+                    yield _pack([*held, _Batch([], -1, last=True)])
+                    held, num_rows, told = [], 0, time.monotonic()
+            for rows in _batches(window, reader, part_rows, groups, read_here, join):
                 held.append(_Batch(rows, window.number, last=False))
                 num_rows += _count(rows)
                 if num_rows >= _PACK_ROWS:
@@ -215,20 +244,30 @@ def _looking_ahead(planner: Iterable[Window | None]) -> Iterator[tuple[Window | 
         yield window, lambda: not planned.empty()
 
 
-def _batches(window: Window, reader: RowReader, part_rows: int, groups: int, read_here: Sequence[int]) -> Iterator[_Parts]:
+def _batches(
+    window: Window, reader: RowReader, part_rows: int, groups: int, read_here: Sequence[int], join: Join | None
+) -> Iterator[_Parts]:
     """The rows of a window, in batches of equal parts of each group."""
-    parts = [_cut(_in_turns(reader, [p for p in window.read if p % groups == group]), part_rows) for group in read_here]
+
+    def rows_of(group: int) -> Iterator[tuple[int, PackedRows]]:
+        yield from _in_turns(reader, [p for p in window.read if p % groups == group], join)
+        if join:
+            yield from join.late()
+
+    parts = [_cut(rows_of(group), part_rows) for group in read_here]
     for of_groups in itertools.zip_longest(*parts, fillvalue=()):
         yield list(itertools.chain(*of_groups))
 
 
-def _in_turns(reader: RowReader, partitions: Sequence[int]) -> Iterator[tuple[int, PackedRows]]:
+def _in_turns(reader: RowReader, partitions: Sequence[int], join: Join | None) -> Iterator[tuple[int, PackedRows]]:
     """Chunks of the partitions' ranges, the partitions in turns until each range has ended."""
     while partitions:
         go_on = []
         for partition in partitions:
-            rows = reader.take(partition, CHUNK_ROWS)
-            rows = pack(rows) if isinstance(rows, Rows) else rows
+            taken = reader.take(partition, CHUNK_ROWS)
+            rows = pack(taken) if isinstance(taken, Rows) else taken
+            if join and len(rows):
+                rows.outcome = join.outcome(partition, taken)
             if len(rows):
                 yield partition, rows
             if len(rows) == CHUNK_ROWS:
@@ -268,6 +307,7 @@ def _pack(batches: Sequence[_Batch]) -> _Pack:
         np.repeat(np.array([partition for partition, _ in parts], np.int32), [len(rows) for _, rows in parts]),
         rows.offset,
         rows.time_ms,
+        np.zeros(0, np.int8) if rows.outcome is None else rows.outcome,
         num_rows=np.array([_count(batch.rows) for batch in batches], np.int64),
         window=np.array([batch.window for batch in batches], np.int64),
         last=np.array([batch.last for batch in batches], bool),

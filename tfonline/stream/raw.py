@@ -24,11 +24,13 @@ class Outcome(enum.IntEnum):
     """What is known of a row whose label comes in a topic of its own, see --label_topic.
 
     Attributes:
+      NO_KEY: the row has no key by which one could be its own.
       NEGATIVE: none has come in time.
       POSITIVE: one has.
       LATE: the row was learned from as a negative, and here it is once more, for its outcome has come.
     """
 
+    NO_KEY = -1
     NEGATIVE = 0
     POSITIVE = 1
     LATE = 2

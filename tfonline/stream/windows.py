@@ -5,7 +5,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from tfonline.lifecycle import Exit, Stop, UserError
 from tfonline.stream.window_policy import Policy
@@ -13,6 +13,25 @@ from tfonline.stream.window_policy import Policy
 _REACHED, _REPLAYED = "reached --stop_at", "the replayed journal ended"
 # Windows that move the position over offsets without reading them.
 UNREAD = ("skip", "lost", "passed")
+
+
+class Labels(NamedTuple):
+    """The outcomes that a window is joined with, where labels come in a topic of their own. All but `rows` are offsets of that one,
+    one a partition.
+
+    Attributes:
+      first: outcomes from here on may be those of the window's rows.
+      new: those from here on no window before has read.
+      stop: the end of what the window reads.
+      rows: from here on, of each partition of the topic of rows, rows of windows before may be learned from once more.
+      known: outcomes from here on may be those of such rows.
+    """
+
+    first: tuple[int, ...]
+    new: tuple[int, ...]
+    stop: tuple[int, ...]
+    rows: tuple[int, ...]
+    known: tuple[int, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,12 +44,14 @@ class Window:
       stop: offsets, likewise; `stop[p] == start[p]` where nothing is read.
       trigger: what closed it. `rows`: enough rows were there; `secs`: time had passed; `end`: the rest before --stop_at. Three
         kinds pass over offsets unread: `skip` by --lag_policy=skip, `lost` by --on_lost_rows=skip, `passed` by --skip_window.
+      labels: the outcomes of its rows; None where rows have their labels.
     """
 
     number: int
     start: tuple[int, ...]
     stop: tuple[int, ...]
     trigger: str
+    labels: Labels | None = None
 
     @property
     def rows(self) -> int:
@@ -66,6 +87,17 @@ class Source(Protocol):
         """
 
 
+def no_labels(start: Sequence[int], stop: Sequence[int], new: Sequence[int]) -> Labels | None:
+    """Says which outcomes a window is joined with: of rows that have their labels, none. `labels.Ready` is another one.
+
+    Args:
+      start: the window's.
+      stop: likewise.
+      new: the outcomes from here on no window has read; empty before the first window.
+    """
+    return None
+
+
 class WindowLog(Protocol):
     """Where a window is written down before it is read."""
 
@@ -86,6 +118,8 @@ class Planner:
       replay: windows of another run's journal, handed out (and logged) next; nothing is planned after them.
       pass_over: the number of a journalled window that is not read (--skip_window); one below `number` is none.
       resolve_stop: asked while `policy.stop_at` is None: the stop offsets, once they can be known (--stop_at=timestamp:).
+      labels: says which outcomes a window is joined with.
+      outcomes_next: the outcomes from here on no window before `number` has read.
       stop: ends the plan.
       clock: seconds, monotonic.
       poll_secs: so long at least between two looks at the broker's offsets, except behind a window.
@@ -112,6 +146,8 @@ class Planner:
         replay: Sequence[Window] | None = None,
         pass_over: int = -1,
         resolve_stop: Callable[[], Sequence[int] | None] = lambda: None,
+        labels: Callable[[Sequence[int], Sequence[int], Sequence[int]], Labels | None] = no_labels,
+        outcomes_next: Sequence[int] = (),
         stop: Stop,
         clock: Callable[[], float] = time.monotonic,
         poll_secs: float = 0.05,
@@ -122,7 +158,7 @@ class Planner:
         self._source, self._policy, self._log, self._stop, self._clock = source, policy, log, stop, clock
         self._position, self._number = list(position), number
         self._journalled, self._replay, self._resolve_stop = journalled, replay, resolve_stop
-        self._pass_over = pass_over
+        self._pass_over, self._labels, self._outcomes_next = pass_over, labels, tuple(outcomes_next)
         self._poll_secs, self._look_secs, self._compare_secs = poll_secs, look_secs, compare_secs
         self._tick_secs = tick_secs
         self._planned: dict[int, Window] = {}
@@ -198,7 +234,8 @@ class Planner:
                     self._position, self.ends, now - last_plan >= self._policy.window_secs
                 )
                 if planned:
-                    window = Window(self._number, tuple(self._position), tuple(planned[0]), planned[1])
+                    labels = self._labels(self._position, planned[0], self._outcomes_next)
+                    window = Window(self._number, tuple(self._position), tuple(planned[0]), planned[1], labels)
                     self._log.append(window)
                     last_plan = last_row = last_tick = now
                     self._advance(window)
@@ -288,6 +325,16 @@ class Planner:
                 Exit.CONFIG,
             )
         self._position, self._number = list(window.stop), window.number + 1
+        if (window.labels is None) != (self._labels is no_labels):
+            differs = (
+                "outcomes, and this run has no --label_topic" if window.labels else "no outcomes, and this run has a --label_topic"
+            )
+            raise UserError(
+                f"the journal's window {window.number} has {differs}. Use the flags by which its windows were planned.",
+                Exit.CONFIG,
+            )
+        if window.labels:
+            self._outcomes_next = window.labels.stop
 
     def _widen(self, num_partitions: int) -> None:
         """Partitions that the topic has got since start at 0; a run that ends has its end before them."""

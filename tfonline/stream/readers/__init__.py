@@ -32,11 +32,13 @@ class Rows(NamedTuple):
       message: their bytes; None for a tombstone.
       offset: of each.
       time_ms: of each, milliseconds since 1970; NO_TIME where there is none.
+      key: the key of each message, where the reader is asked for keys; None for none.
     """
 
     message: list[bytes | None]
     offset: list[int]
     time_ms: list[int]
+    key: list[bytes | None] = []  # noqa: RUF012 - of a tuple, and never changed
 
 
 class Reader(Protocol):

@@ -21,7 +21,7 @@ _HOST_NAMES = "ssl.endpoint.identification.algorithm"
 
 
 def open_reader(
-    settings: "StreamSettings", topic: "KafkaTopic", num_workers: int, say: Callable[[str], None]
+    settings: "StreamSettings", topic: "KafkaTopic", num_workers: int, say: Callable[[str], None], keys: bool = False
 ) -> "Reader | RowReader":
     """The reader of a topic; says why --reader=auto does not take tensorflow-io's.
 
@@ -30,12 +30,13 @@ def open_reader(
       topic: the admin side.
       num_workers: that share the partitions.
       say: where lines for people go.
+      keys: whether messages' keys are wanted, too, which --reader=consumer alone gives, in this process.
 
     Raises:
       UserError: it cannot read this topic (exit 64), or cannot log in (75, 77).
     """
     properties, num_processes = settings.read_properties, settings.reader_processes
-    name, why = choose_reader(settings.reader, properties, topic.num_partitions, num_workers, num_processes)
+    name, why = choose_reader(settings.reader, properties, topic.num_partitions, num_workers, num_processes, keys)
     if why:
         say(f"--reader=auto takes {name}: {why}")
     num_partitions = -(-topic.num_partitions // num_workers)
@@ -48,7 +49,7 @@ def open_reader(
     if name == "consumer":
         from tfonline.stream.readers.consumer import ConsumerReader
 
-        return ConsumerReader(topic, num_partitions)
+        return ConsumerReader(topic, num_partitions, keys)
     from tfonline.stream.readers.tfio import TfioReader
 
     reader = TfioReader(topic, settings.bootstrap_servers, settings.group, properties)
@@ -57,7 +58,7 @@ def open_reader(
 
 
 def choose_reader(
-    wanted: str, properties: Mapping[str, str], num_partitions: int, num_workers: int, num_processes: int = 0
+    wanted: str, properties: Mapping[str, str], num_partitions: int, num_workers: int, num_processes: int = 0, keys: bool = False
 ) -> tuple[str, str]:
     """The reader, `tfio` or `consumer`, and why --reader=auto does not take tensorflow-io's; '' where it does, or was not asked.
 
@@ -67,13 +68,16 @@ def choose_reader(
       num_partitions: of the topic.
       num_workers: that share them.
       num_processes: --reader_processes.
+      keys: whether messages' keys are wanted, too.
 
     Raises:
       UserError: tfio is wanted, and cannot read this topic (exit 64).
     """
     if wanted == "consumer":
         return wanted, ""
-    if num_processes:  # --reader=tfio with it is refused where the flags are read
+    if keys:  # --reader=tfio with either is refused where the flags are read
+        return "consumer", "it gives the messages' keys and times, by which --label_topic is joined"
+    if num_processes:
         return "consumer", f"--reader_processes={num_processes} is for that reader alone"
     cannot = _why_tfio_cannot(properties, num_partitions, num_workers)
     if wanted == "tfio" and cannot:

@@ -39,7 +39,7 @@ _FATAL = {
 class _Partition:
     """Where a partition stands, and the rows that librdkafka has given and nobody has taken."""
 
-    __slots__ = ("end", "message", "next", "offset", "paused", "stop", "time_ms")
+    __slots__ = ("end", "key", "message", "next", "offset", "paused", "stop", "time_ms")
 
     def __init__(self, start: int):
         self.next = start  # where the next range must begin
@@ -48,6 +48,7 @@ class _Partition:
         self.message: list[bytes | None] = []
         self.offset: list[int] = []
         self.time_ms: list[int] = []
+        self.key: list[bytes | None] = []  # where they are asked for
         self.paused = False
 
 
@@ -57,6 +58,7 @@ class ConsumerReader:
     Args:
       topic: what is read; it makes the consumer, and says why a read failed.
       num_partitions: so many partitions this process may read.
+      keys: whether messages' keys are wanted, too.
 
     Attributes:
       error: what failed under a read, if anything did.
@@ -64,9 +66,9 @@ class ConsumerReader:
 
     most_partitions = 0  # any number
 
-    def __init__(self, topic: KafkaTopic, num_partitions: int = 1):
+    def __init__(self, topic: KafkaTopic, num_partitions: int = 1, keys: bool = False):
         self.error: Exception | None = None
-        self._topic, self._closed = topic, Stop()
+        self._topic, self._closed, self._keys = topic, Stop(), keys
         queue = max(_LEAST_QUEUE_KB, min(_QUEUE_KB, _QUEUES_KB // max(1, num_partitions)))
         self._consumer = topic.make_consumer({**_SETTINGS, "queued.max.messages.kbytes": queue})
         self._partitions: dict[int, _Partition] = {}
@@ -108,8 +110,8 @@ class ConsumerReader:
         count = len(taken)
         if count and taken[-1] >= stop:
             count = sum(offset < stop for offset in taken)
-        rows = Rows(at.message[:count], taken[:count], at.time_ms[:count])
-        del at.message[:count], at.offset[:count], at.time_ms[:count]
+        rows = Rows(at.message[:count], taken[:count], at.time_ms[:count], at.key[:count])
+        del at.message[:count], at.offset[:count], at.time_ms[:count], at.key[:count]
         ended = count < most or rows.offset[-1] >= stop - 1
         at.next = stop if ended else rows.offset[-1] + 1
         if at.paused and len(at.offset) < _MOST_HELD // 4:
@@ -142,6 +144,8 @@ class ConsumerReader:
                 continue
             at.message += map(Message.value, rows)
             at.offset += map(Message.offset, rows)
+            if self._keys:
+                at.key += map(Message.key, rows)
             at.time_ms += (NO_TIME if kind == TIMESTAMP_NOT_AVAILABLE else ms for kind, ms in map(Message.timestamp, rows))
             if partition != wanted and not at.paused and len(at.offset) > _MOST_HELD:
                 self._consumer.pause([TopicPartition(self._topic.name, partition)])

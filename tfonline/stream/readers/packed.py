@@ -19,12 +19,20 @@ class PackedRows:
       size: bytes of each message, int32 [k]; TOMBSTONE for one without a value.
       offset: of each, int64 [k].
       time_ms: of each, int64 [k], milliseconds since 1970; NO_TIME where there is none.
+      outcome: an Outcome of each, int8 [k]; None where rows have their labels.
     """
 
-    __slots__ = ("message", "offset", "size", "time_ms")
+    __slots__ = ("message", "offset", "outcome", "size", "time_ms")
 
-    def __init__(self, message: bytes | memoryview, size: np.ndarray, offset: np.ndarray, time_ms: np.ndarray):
-        self.message, self.size, self.offset, self.time_ms = message, size, offset, time_ms
+    def __init__(
+        self,
+        message: bytes | memoryview,
+        size: np.ndarray,
+        offset: np.ndarray,
+        time_ms: np.ndarray,
+        outcome: np.ndarray | None = None,
+    ):
+        self.message, self.size, self.offset, self.time_ms, self.outcome = message, size, offset, time_ms, outcome
 
     def __len__(self) -> int:
         return len(self.offset)
@@ -34,7 +42,7 @@ class PackedRows:
         if start == 0 and stop >= len(self):
             return self
         before, until = (int(np.maximum(self.size[:row], 0).sum()) for row in (start, stop))
-        columns = (column[start:stop] for column in (self.size, self.offset, self.time_ms))
+        columns = (None if c is None else c[start:stop] for c in (self.size, self.offset, self.time_ms, self.outcome))
         return PackedRows(memoryview(self.message)[before:until], *columns)
 
 
@@ -57,7 +65,9 @@ def join(parts: Sequence[PackedRows]) -> PackedRows:
         return parts[0]
     columns = ([getattr(part, name) for part in parts] for name in ("size", "offset", "time_ms"))
     size, offset, time_ms = (np.concatenate([np.zeros(0, dtype), *c]) for c, dtype in zip(columns, _DTYPES, strict=True))
-    return PackedRows(b"".join([part.message for part in parts]), size, offset, time_ms)
+    outcomes = [part.outcome for part in parts if part.outcome is not None]
+    outcome = np.concatenate(outcomes) if outcomes else None
+    return PackedRows(b"".join([part.message for part in parts]), size, offset, time_ms, outcome)
 
 
 _DTYPES = (np.int32, np.int64, np.int64)

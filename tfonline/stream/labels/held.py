@@ -1,0 +1,124 @@
+"""What waits for its other half: entries by key, in memory up to a number of them, and beyond in a SQLite file."""
+
+import collections
+import contextlib
+import itertools
+import os
+import pathlib
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+# SQLite takes 32,766 parameters at most.
+_KEYS_AT_ONCE = 10_000
+
+
+class Entry(NamedTuple):
+    """Something that waits.
+
+    Attributes:
+      partition: where it stands in its topic.
+      offset: likewise.
+      time_ms: when it was, milliseconds since 1970.
+      message: its bytes; b'' where they are not needed.
+    """
+
+    partition: int
+    offset: int
+    time_ms: int
+    message: bytes = b""
+
+
+class Held:
+    """Entries by key; a key may have several.
+
+    Args:
+      most: so many are held in memory; the file takes what comes when it is full.
+      path: of the file. What another run has left there is removed: whoever fills this reads its topic again.
+    """
+
+    def __init__(self, most: int, path: str | os.PathLike):
+        self._most, self._path = most, pathlib.Path(path)
+        self._by_key: dict[bytes, list[Entry]] = {}
+        self._in_order: dict[int, collections.deque[tuple[int, bytes]]] = {}  # by partition, offset and key
+        self._in_memory = self._in_file = 0
+        self._file: sqlite3.Connection | None = None
+        for left in self._path.parent.glob(f"{self._path.name}*"):
+            left.unlink()
+
+    def __len__(self) -> int:
+        return self._in_memory + self._in_file
+
+    @property
+    def in_file(self) -> int:
+        """How many of them are not in memory."""
+        return self._in_file
+
+    def add(self, partition: int, entries: Iterable[tuple[bytes, Entry]]) -> None:
+        """More of a partition, in the order of offsets."""
+        order = self._in_order.setdefault(partition, collections.deque())
+        entries = iter(entries)
+        by_key = self._by_key
+        for key, entry in itertools.islice(entries, max(0, self._most - self._in_memory)):
+            if key in by_key:
+                by_key[key].append(entry)
+            else:
+                by_key[key] = [entry]
+            order.append((entry.offset, key))
+            self._in_memory += 1
+        rest = [(key, *entry) for key, entry in entries]
+        if rest:
+            self._opened().executemany("insert into held values (?, ?, ?, ?, ?)", rest)
+            self._in_file += len(rest)
+
+    def find(self, keys: Sequence[bytes]) -> list[list[Entry] | None]:
+        """The entries of each key, in the order in which they came; None where there are none."""
+        found = list(map(self._by_key.get, keys))
+        if self._in_file:
+            more = collections.defaultdict(list)
+            for some in _by(keys, _KEYS_AT_ONCE):
+                marks = ", ".join("?" * len(some))
+                for key, *entry in self._file.execute(f"select * from held where key in ({marks}) order by rowid", some):
+                    more[key].append(Entry(*entry))
+            if more:
+                found = [[*(held or ()), *more[key]] if key in more else held for key, held in zip(keys, found, strict=True)]
+        return found
+
+    def drop_below(self, offsets: Sequence[int]) -> None:
+        """Forgets what stands before these offsets, one a partition."""
+        for partition, offset in enumerate(offsets):
+            order = self._in_order.get(partition, ())
+            while order and order[0][0] < offset:
+                before, key = order.popleft()
+                held = self._by_key[key]
+                held[:] = [e for e in held if e.partition != partition or e.offset != before]
+                if not held:
+                    del self._by_key[key]
+                self._in_memory -= 1
+            if self._in_file:
+                gone = self._file.execute("delete from held where partition = ? and offset < ?", (partition, offset))
+                self._in_file -= gone.rowcount
+
+    def close(self) -> None:
+        """Removes the file."""
+        if self._file:
+            self._file.close()
+            with contextlib.suppress(FileNotFoundError):
+                self._path.unlink()
+
+    def _opened(self) -> sqlite3.Connection:
+        if self._file is None:
+            # One thread uses it at a time. What a crash leaves is never read: nothing is asked of the disk.
+            self._file = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
+            for line in (
+                "pragma journal_mode = off", "pragma synchronous = off",
+                "create table held (key blob, partition integer, offset integer, time_ms integer, message blob)",
+                "create index by_key on held (key)", "create index by_place on held (partition, offset)",
+            ):  # fmt: skip
+                self._file.execute(line)
+        return self._file
+
+
+def _by(keys: Sequence[bytes], most: int) -> Iterator[Sequence[bytes]]:
+    for start in range(0, len(keys), most):
+        yield keys[start : start + most]

@@ -1,0 +1,253 @@
+"""The labels of a window's rows, by the outcomes that the window says; and rows whose outcome came after they were learned from."""
+
+import collections
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from tfonline.lifecycle import Exit, UserError
+from tfonline.stream.labels.fields import Joined, OutcomeFields, RowFields
+from tfonline.stream.labels.held import Entry, Held
+from tfonline.stream.raw import Outcome
+from tfonline.stream.readers import RowReader, Rows
+from tfonline.stream.readers.packed import PackedRows, pack
+from tfonline.stream.records import RowsGone
+from tfonline.stream.windows import Labels, Window
+
+_AT_ONCE = 4096
+
+# What became of outcomes, and how many rows have one; docs/late-labels.md has the table.
+COUNTED = ("joined", "twice", "before", "late", "negative", "unreadable", "read")
+
+
+class Times(NamedTuple):
+    """Which outcomes are those of a row.
+
+    Attributes:
+      wait_ms: an outcome counts that is no older than its row, and younger by so much at most.
+      first_sight_ms: where rows are learned from twice: by so much at most, for the label of first sight; -1: that is always 0.
+    """
+
+    wait_ms: int
+    first_sight_ms: int
+
+
+class Join:
+    """Follows the windows, in their order.
+
+    Args:
+      outcomes: reads the topic of outcomes, with their keys.
+      earlier: reads the topic of rows, with their keys, to go on behind a checkpoint; None: no row is learned from once more.
+      rows_of: takes key and time out of rows.
+      outcomes_of: and out of outcomes, with what they say.
+      times: which outcomes are those of a row.
+      held_outcomes: outcomes that may be those of a row to come.
+      held_rows: rows that an outcome may still come for; None as `earlier`.
+      gone: makes the error to end with, of what is no longer in the topic of outcomes; None: it is passed over, and that is said.
+    """
+
+    def __init__(
+        self,
+        outcomes: RowReader,
+        earlier: RowReader | None,
+        rows_of: RowFields,
+        outcomes_of: OutcomeFields,
+        times: Times,
+        held_outcomes: Held,
+        held_rows: Held | None,
+        gone: Callable[[str], UserError | None],
+    ):
+        self._reader, self._earlier, self._rows_of, self._outcomes_of, self._times = outcomes, earlier, rows_of, outcomes_of, times
+        self._outcomes, self._rows, self._gone = held_outcomes, held_rows, gone
+        self._positive: set[tuple[int, int]] = set()  # rows that are held and have had their outcome
+        self._window: Window | None = None
+        self._new: list[tuple[bytes, Entry]] = []  # outcomes that no window before has read
+        self._late: list[Entry] = []  # rows to be learned from once more
+        self._counts: dict[int, collections.Counter[str]] = {}
+
+    def begin(self, window: Window) -> Iterator[None]:
+        """Reads the outcomes of a window; of the first one that this process sees, what windows before have read, too.
+
+        Yields:
+          now and then: it may take long.
+
+        Raises:
+          UserError: retention has removed some of them (exit 66).
+        """
+        labels = window.labels
+        assert labels is not None
+        first = self._window is None
+        self._window, self._late, counts = window, [], collections.Counter()
+        self._counts[window.number] = counts
+        if first:
+            yield from self._go_on(window.start, labels)
+        self._outcomes.drop_below(labels.first)
+        self._new = []
+        for partition, joined, positive in self._read(self._ranges(labels.new, labels.stop)):
+            counts["read"] += len(positive)
+            counts["unreadable"] += positive.count(None)
+            counts["negative"] += positive.count(False)
+            self._hold(partition, joined, positive)
+            self._new += self._positives(partition, joined, positive)
+            yield
+        if self._rows is not None:
+            self._rows.drop_below(labels.rows)
+            self._positive = {(p, o) for p, o in self._positive if o >= labels.rows[p]}
+
+    def outcome(self, partition: int, rows: Rows) -> np.ndarray:
+        """What is known of rows of the window, the next ones of their partition, at their first sight.
+
+        Returns:
+          int8 [k], an Outcome each.
+        """
+        joined, counts = self._rows_of(rows), self._counts[self._window.number]
+        found = self._outcomes.find(joined.key)
+        outcome = np.zeros(len(rows.offset), np.int8)
+        if None in joined.key:
+            outcome[[key is None for key in joined.key]] = Outcome.NO_KEY
+        late: set[int] = set()
+        for i, entries in enumerate(found):
+            if entries and joined.key[i] is not None:
+                ages = [entry.time_ms - joined.time_ms[i] for entry in entries]
+                if self._count(ages, counts):
+                    at_once = any(0 <= age <= self._times.first_sight_ms for age in ages)
+                    outcome[i] = Outcome.POSITIVE if at_once else Outcome.NEGATIVE
+                    if not at_once:
+                        late.add(i)
+                    if self._rows is not None:
+                        self._positive.add((partition, rows.offset[i]))
+        if self._rows is not None:
+            entries = map(Entry, itertools.repeat(partition), rows.offset, joined.time_ms, (m or b"" for m in rows.message))
+            held = [(key, entry) for key, entry in zip(joined.key, entries, strict=True) if key is not None]
+            self._rows.add(partition, held)
+            self._late += [Entry(partition, rows.offset[i], joined.time_ms[i], rows.message[i] or b"") for i in sorted(late)]
+        return outcome
+
+    def late(self) -> Iterator[tuple[int, PackedRows]]:
+        """Behind the window's rows: those, of this window or one before, that are to be learned from once more."""
+        if self._rows is None:
+            return
+        counts, start = self._counts[self._window.number], self._window.start
+        for some in _batched(self._new, _AT_ONCE):
+            for (_, outcome), entries in zip(some, self._rows.find([key for key, _ in some]), strict=True):
+                for row in entries or ():
+                    if row.partition < len(start) and row.offset < start[row.partition]:  # the window's own are counted
+                        self._take_late(row, outcome.time_ms - row.time_ms, counts)
+        self._new = []
+        self._late.sort(key=lambda row: row[:2])
+        for partition, rows in itertools.groupby(self._late, lambda row: row.partition):
+            for some in _batched(list(rows), _AT_ONCE):
+                packed = pack(Rows([r.message for r in some], [r.offset for r in some], [r.time_ms for r in some]))
+                packed.outcome = np.full(len(some), Outcome.LATE, np.int8)
+                yield partition, packed
+        self._late = []
+
+    def take(self, number: int) -> Mapping[str, int]:
+        """What was counted of a window, by COUNTED; forgotten afterwards."""
+        return self._counts.pop(number, {})
+
+    @property
+    def held(self) -> int:
+        """How many outcomes and rows are held."""
+        return len(self._outcomes) + (len(self._rows) if self._rows is not None else 0)
+
+    def close(self) -> None:
+        """Ends a wait for outcomes."""
+        self._reader.close()
+        if self._earlier:
+            self._earlier.close()
+
+    def _count(self, ages: Sequence[int], counts: collections.Counter[str]) -> bool:
+        """Counts outcomes of a row by how much younger they are; whether one of them is in time."""
+        in_time = sum(0 <= age <= self._times.wait_ms for age in ages)
+        counts["before"] += sum(age < 0 for age in ages)
+        counts["late"] += sum(age > self._times.wait_ms for age in ages)
+        counts["twice"] += max(0, in_time - 1)
+        counts["joined"] += min(1, in_time)
+        return in_time > 0
+
+    def _take_late(self, row: Entry, age: int, counts: collections.Counter[str]) -> None:
+        place = (row.partition, row.offset)
+        if not 0 <= age <= self._times.wait_ms:
+            counts["before" if age < 0 else "late"] += 1
+        elif place in self._positive:
+            counts["twice"] += 1
+        else:
+            counts["joined"] += 1
+            self._positive.add(place)
+            self._late.append(row)
+
+    def _go_on(self, start: Sequence[int], labels: Labels) -> Iterator[None]:
+        """Holds what the windows before have left: it is read again, and nothing of it is counted."""
+        for partition, joined, positive in self._read(self._ranges(labels.first, labels.new)):
+            self._hold(partition, joined, positive)
+            yield
+        if self._rows is None:
+            return
+        for partition, rows in _in_parts(self._earlier, self._ranges(labels.rows, start)):
+            joined = self._rows_of(rows)
+            entries = map(Entry, itertools.repeat(partition), rows.offset, joined.time_ms, (m or b"" for m in rows.message))
+            self._rows.add(partition, [(key, e) for key, e in zip(joined.key, entries, strict=True) if key is not None])
+            yield
+        for partition, joined, positive in self._read(self._ranges(labels.known, labels.new)):
+            some = self._positives(partition, joined, positive)
+            for (_, outcome), entries in zip(some, self._rows.find([key for key, _ in some]), strict=True):
+                self._positive.update(row[:2] for row in entries or () if 0 <= outcome.time_ms - row.time_ms <= self._times.wait_ms)
+            yield
+
+    def _hold(self, partition: int, joined: Joined, positive: Sequence[bool | None]) -> None:
+        self._outcomes.add(partition, self._positives(partition, joined, positive))
+
+    @staticmethod
+    def _positives(partition: int, joined: Joined, positive: Sequence[bool | None]) -> list[tuple[bytes, Entry]]:
+        return [
+            (key, Entry(partition, offset, ms))
+            for key, offset, ms, is_one in zip(joined.key, joined.offset, joined.time_ms, positive, strict=True)
+            if is_one
+        ]
+
+    @staticmethod
+    def _ranges(start: Sequence[int], stop: Sequence[int]) -> dict[int, tuple[int, int]]:
+        return {p: of for p, of in enumerate(itertools.zip_longest(start, stop, fillvalue=0)) if of[0] < of[1]}
+
+    def _read(self, ranges: Mapping[int, tuple[int, int]]) -> Iterator[tuple[int, Joined, list[bool | None]]]:
+        """Outcomes of ranges, and what each says."""
+        try:
+            for partition, rows in _in_parts(self._reader, ranges):
+                yield partition, *self._outcomes_of(rows)
+        except RowsGone as e:
+            if error := self._gone(str(e)):
+                raise error from e
+
+
+def _in_parts(reader: RowReader, ranges: Mapping[int, tuple[int, int]]) -> Iterator[tuple[int, Rows]]:
+    reader.place(ranges)
+    for partition in ranges:
+        while len((rows := reader.take(partition, _AT_ONCE)).offset):
+            yield partition, rows
+            if len(rows.offset) < _AT_ONCE:
+                break
+
+
+def _batched(values: Sequence, most: int) -> Iterator[Sequence]:
+    for start in range(0, len(values), most):
+        yield values[start : start + most]
+
+
+def outcomes_gone(topic: str, on_lost: str, say: Callable[[str], None]) -> Callable[[str], UserError | None]:
+    """See Join.gone: as --on_lost_rows says."""
+
+    def gone(ranges: str) -> UserError | None:
+        text = f"outcomes that a window is joined with are no longer in {topic} ({ranges}). Retention removed them"
+        if on_lost == "fail":
+            return UserError(
+                f"{text}. Keep the topic's retention above the longest pause and --label_wait_secs; --on_lost_rows=skip goes on "
+                "without them: their rows count as negatives.",
+                Exit.NO_INPUT,
+            )
+        say(f"warning: {text}: their rows count as negatives")
+        return None
+
+    return gone

@@ -1,0 +1,91 @@
+"""What a run needs where labels come in a topic of their own."""
+
+import os
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from tfonline.settings.labels import LabelSettings
+from tfonline.stream.broker import KafkaTopic
+from tfonline.stream.labels.fields import OutcomeFields, RowFields, check_label_columns
+from tfonline.stream.labels.held import Held
+from tfonline.stream.labels.join import Join, Times, outcomes_gone
+from tfonline.stream.labels.ready import Ready
+from tfonline.stream.readers.consumer import ConsumerReader
+
+if TYPE_CHECKING:
+    from tfonline.config import Config
+    from tfonline.features.schema import Schema
+    from tfonline.formats import Format
+    from tfonline.report.console import Console
+
+_OUTCOMES_FILE, _ROWS_FILE = "waiting_outcomes.sqlite", "waiting_rows.sqlite"
+
+
+def make_late_labels(
+    config: "Config",
+    rows: KafkaTopic | None,
+    outcomes: KafkaTopic | None,
+    schema: "Schema",
+    form: "Format",
+    console: "Console",
+) -> "LateLabels | None":
+    """Those of a run; None where rows have their labels. See LateLabels."""
+    if outcomes is None or rows is None:
+        return None
+    return LateLabels(
+        config.labels, rows, outcomes, schema, form, config.keeping.model_dir, config.windows.on_lost_rows, console.saying("labels")
+    )
+
+
+class LateLabels:
+    """Labels of a topic of their own.
+
+    Args:
+      settings: the flags.
+      rows: the topic of rows.
+      outcomes: that of outcomes.
+      schema: the columns.
+      form: the messages' format.
+      folder: the model folder.
+      on_lost: --on_lost_rows.
+      say: where lines for people go.
+
+    Attributes:
+      outcomes: the topic of outcomes.
+      join: says the rows' labels.
+
+    Raises:
+      UserError: rows and outcomes cannot be joined so (exit 64).
+    """
+
+    def __init__(
+        self,
+        settings: LabelSettings,
+        rows: KafkaTopic,
+        outcomes: KafkaTopic,
+        schema: "Schema",
+        form: "Format",
+        folder: str,
+        on_lost: str,
+        say: Callable[[str], None],
+    ):
+        check_label_columns(schema, form, settings)
+        self.outcomes = outcomes
+        self._settings, self._rows, self._on_lost, self._say = settings, rows, on_lost, say
+        late, most = settings.late_labels != "wait", settings.label_memory_rows
+        wait_ms = round(1000 * settings.label_wait_secs)
+        first_sight_ms = {"wait": wait_ms, "es_dfm": round(1000 * settings.label_elapsed_secs)}.get(settings.late_labels, -1)
+        self.join = Join(
+            ConsumerReader(outcomes, outcomes.num_partitions, keys=True),
+            ConsumerReader(rows, rows.num_partitions, keys=True) if late else None,
+            RowFields(schema, form, settings),
+            OutcomeFields(schema, form, settings),
+            Times(wait_ms, first_sight_ms),
+            Held(most, os.path.join(folder, _OUTCOMES_FILE)),
+            Held(most, os.path.join(folder, _ROWS_FILE)) if late else None,
+            outcomes_gone(outcomes.name, on_lost, say),
+        )
+
+    def ready(self, position: Sequence[int]) -> Ready:
+        """The rows that may be learned from, as the planner asks for them; `position` is where it begins."""
+        return Ready(self._rows, self.outcomes, self._settings, position, self._on_lost, self._say)

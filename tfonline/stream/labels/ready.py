@@ -1,0 +1,149 @@
+"""Which rows are ready to be learned from, where their labels come later, and which outcomes a window is joined with."""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from tfonline.lifecycle import Exit, Stop, UserError
+from tfonline.settings.labels import LabelSettings
+from tfonline.stream.labels.time_index import TimeIndex
+from tfonline.stream.windows import Labels, Source
+
+# Messages of the two topics may be so much out of order, and rows so much older than those before them in their partition.
+_MOST_SLACK_MS = 600_000
+# A window's times are known so well, as a share of the wait.
+_PRECISION = 1 / 16
+_LEAST_PRECISION_MS, _MOST_PRECISION_MS = 10, 60_000
+_POLL_SECS = 0.2
+_LOOK_SECS = 5.0
+
+
+class Topic(Source, Protocol):
+    """What is asked of the two topics."""
+
+    name: str
+
+    def at_timestamp(self, ms: int) -> list[int]:
+        """The first offset of each partition whose message is not older; the end where there is none."""
+
+    def newest_row_time(self, start: list[int], stop: list[int]) -> float | None:
+        """The time of the newest message of these ranges, seconds since 1970; None where it is not known."""
+
+
+class Ready:
+    """A Source of the rows that are old enough; see Source and windows.Labelled.
+
+    Args:
+      rows: the topic of rows.
+      outcomes: that of their outcomes.
+      settings: how long rows wait, and for what.
+      position: the next offsets: what is ready never goes back behind them.
+      on_lost: `fail`, or `skip` outcomes that retention has removed before they were read.
+      say: told why rows wait.
+      clock: seconds since 1970.
+    """
+
+    def __init__(
+        self,
+        rows: Topic,
+        outcomes: Topic,
+        settings: LabelSettings,
+        position: Sequence[int],
+        on_lost: str,
+        say: Callable[[str], None],
+        clock: Callable[[], float] = time.time,
+    ):
+        self._rows, self._outcomes, self._on_lost, self._say, self._clock = rows, outcomes, on_lost, say, clock
+        self._late = settings.late_labels != "wait"
+        self._wait, self._delay = (round(1000 * secs) for secs in (settings.label_wait_secs, settings.delay_secs))
+        self._idle = round(1000 * settings.label_idle_secs)
+        self._slack = min(self._wait, _MOST_SLACK_MS)
+        self._within = round(min(max(_PRECISION * self._wait, _LEAST_PRECISION_MS), _MOST_PRECISION_MS))
+        self._index = TimeIndex(rows.at_timestamp)
+        self._ready = list(position)
+        self._latest = 0  # the time before which all rows are ready
+        self._looked, self._newest = float("-inf"), 0  # at the newest outcome, and its time
+        self._behind = False
+
+    def begins(self) -> list[int]:
+        """See Source."""
+        return self._rows.begins()
+
+    def ends(self) -> list[int]:
+        """See Source: the ends of what is ready."""
+        now = round(1000 * self._clock())
+        latest = now - self._delay
+        if not self._late:
+            latest = self._not_behind(latest)
+        ends = self._rows.ends()
+        self._ready += [0] * (len(ends) - len(self._ready))
+        if latest > self._latest:
+            self._latest = latest
+            found = self._index.offsets(latest)
+            self._ready = [max(r, f) for r, f in zip(self._ready, found, strict=True)]
+        return [min(end, ready) for end, ready in zip(ends, self._ready, strict=True)]
+
+    def wait_for_rows(self, ends: Sequence[int], stop: Stop, secs: float) -> bool:
+        """See Source. Rows get ready by the clock."""
+        stop.wait(min(secs, _POLL_SECS))
+        return True
+
+    def labels(self, start: Sequence[int], stop: Sequence[int], new: Sequence[int]) -> Labels:
+        """See Labelled.
+
+        Raises:
+          UserError: retention has removed outcomes that no window has read (exit 66), and they are not to be passed over.
+        """
+        first_row = self._index.before(start, self._latest, self._within)
+        last_row = self._index.behind(stop, self._latest, self._within)
+        self._index.forget(first_row - self._wait - self._slack)
+        first = self._outcomes.at_timestamp(first_row - self._slack)
+        until = self._outcomes.at_timestamp(last_row + self._delay)
+        oldest = self._outcomes.begins()
+        new = [*new, *([0] * (len(first) - len(new)))] if new else first
+        if lost := [f"{p}: [{n}, {b})" for p, (n, b) in enumerate(zip(new, oldest, strict=True)) if n < b]:
+            self._lost(", ".join(lost))
+        new = [max(n, b) for n, b in zip(new, oldest, strict=True)]
+        until = [max(n, u) for n, u in zip(new, until, strict=True)]
+        first = [min(f, u) for f, u in zip(first, until, strict=True)]
+        if not self._late:
+            return Labels(tuple(first), tuple(new), tuple(until), tuple(start), tuple(new))
+        oldest_row = first_row + self._delay - self._wait - self._slack
+        rows = [min(r, s) for r, s in zip(self._index.offsets(oldest_row), start, strict=True)]
+        known = [min(k, n) for k, n in zip(self._outcomes.at_timestamp(oldest_row), new, strict=True)]
+        return Labels(tuple(first), tuple(new), tuple(until), tuple(rows), tuple(known))
+
+    def _not_behind(self, latest: int) -> int:
+        """The same time, or an earlier one where outcomes have not come so far that its rows' labels could be settled."""
+        needed = latest + self._wait - self._idle
+        if self._newest < needed:
+            found, ends = self._outcomes.at_timestamp(needed), self._outcomes.ends()
+            if any(f < e for f, e in zip(found, ends, strict=True)):
+                self._newest = needed
+            elif self._clock() >= self._looked + _LOOK_SECS:
+                newest = self._outcomes.newest_row_time(self._outcomes.begins(), ends)
+                self._looked, self._newest = self._clock(), max(self._newest, round(1000 * (newest or 0)))
+        behind = self._newest < needed
+        if behind != self._behind:
+            self._behind = behind
+            if behind:
+                newest = (
+                    f"the newest is {(latest + self._wait - self._newest) / 1000:,.0f} s old" if self._newest else "none has come"
+                )
+                self._say(
+                    f"rows wait for the outcomes of {self._outcomes.name}: {newest}. Labels without them would be wrong. "
+                    f"Mend what writes them; where outcomes may be so rare, use a larger --label_idle_secs."
+                )
+            else:
+                self._say(f"outcomes of {self._outcomes.name} have come, rows are learned from again")
+        return min(latest, self._newest + self._idle - self._wait)
+
+    def _lost(self, ranges: str) -> None:
+        text = (
+            f"outcomes that no window has read are no longer in {self._outcomes.name} (partition: offsets): {ranges}. Retention "
+            "removed them. "
+        )
+        if self._on_lost == "fail":
+            keep = "Keep the topic's retention above the longest pause and --label_wait_secs; --on_lost_rows=skip goes on without "
+            raise UserError(f"{text}{keep}them: their rows count as negatives.", Exit.NO_INPUT)
+        self._say(f"warning: {text}Their rows count as negatives.")
