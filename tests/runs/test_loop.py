@@ -42,7 +42,7 @@ def test_elements_become_events():
     events = events_of([element(-1), element(5), element(5, last=True), element(6)])
     assert [type(e) for e in events] == [Tick, Rows, WindowEnd, Rows]
     assert (events[1].examples, events[1].refused) == ("examples of 1", [5])
-    assert events[2].window.number == 5
+    assert (events[2].window.number, events[2].outcomes) == (5, {"read": 5})
 
 
 @pytest.mark.parametrize("by", ["the last window", "a stop"])
