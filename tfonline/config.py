@@ -121,6 +121,11 @@ def _check_labels(c: Config) -> None:
     for name, value in unfit.items():
         if value:
             raise wrong(f"--{name}={value}: --label_topic joins two topics in one process, by --reader=consumer. Leave it out.")
+    if c.labels.late_labels != "wait" and c.reporting.metrics_by:
+        raise wrong(
+            f"--metrics_by={c.reporting.metrics_by} counts rows by their labels when they are scored, and with --late_labels="
+            f"{c.labels.late_labels} these are not known yet. Leave it out, or use --late_labels=wait."
+        )
     if c.labels.late_labels != "wait" and c.features.keep_negatives < 1:
         raise wrong(
             f"--keep_negatives={c.features.keep_negatives:g}: with --late_labels={c.labels.late_labels} nobody knows yet which "

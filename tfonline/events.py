@@ -42,7 +42,8 @@ class Seen:
       logits: float32 [N, B].
       weights: float32 [N, B], how much each row counts by its column of kind weight; None: all 1.
       importance: float32 [N, B], for how many rows of the stream each stands; None: for itself.
-      late: how many other rows there were: those that were learned from once more, as their outcome came.
+      late: bool [N, B], the places of rows that were learned from before as negatives, and are here once more, as their outcome has
+        come; None: there are none.
       steps: int [k], which of the N batches were a step.
       losses: by the network's names for them, float32 [N] each; the last one is the whole loss.
       when: time.monotonic, after the step.
@@ -56,10 +57,19 @@ class Seen:
     when: float
     weights: np.ndarray | None = None
     importance: np.ndarray | None = None
-    late: int = 0
+    late: np.ndarray | None = None
+
+    @property
+    def places(self) -> np.ndarray:
+        """Those that hold a row, of first sight or once more: bool [N, B]."""
+        return self.valid if self.late is None else self.valid | self.late
+
+    def among(self, good: np.ndarray) -> np.ndarray:
+        """Which of the first places are good, bool [b], and of first sight: their numbers, int [n]."""
+        return np.flatnonzero(good if self.late is None else good & ~self.late.ravel()[: len(good)])
 
     def rows(self, *which: np.ndarray | int) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, np.ndarray | None]:
-        """Of some places, as an index of [N, B], or of all that hold a row: logits, labels, importance and weights, [n] each."""
+        """Of some places, an index of [N, B], or of all rows of first sight: logits, labels, importance and weights, [n] each."""
         places = which or (self.valid,)
         return self.logits[places], self.labels[places], *(x if x is None else x[places] for x in (self.importance, self.weights))
 

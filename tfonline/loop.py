@@ -211,9 +211,10 @@ def _learn(rows: Rows, learner: Learner, batch_size: int) -> Callable[[], Seen] 
         (label,) = batch.label.values()
         labels, logits, weights = (t.numpy().reshape(valid.shape) for t in (label, result.logits, batch.weight))
         losses = {name: values.numpy() for name, values in result.losses.items()}
-        first = valid if isinstance(batch.late, tuple) else valid & ~batch.late.numpy().reshape(valid.shape)
+        late = None if isinstance(batch.late, tuple) else valid & batch.late.numpy().reshape(valid.shape)
+        first = valid if late is None else valid & ~late
         weights = None if (weights[valid] == 1).all() else weights
-        importance, late = learner.negatives.importance(labels), int(valid.sum() - first.sum())
+        importance = learner.negatives.importance(labels)
         return Seen(first, labels, logits, which[:num_steps], losses, when, weights, importance, late)
 
     return seen

@@ -47,6 +47,7 @@ class Position:
         `negatives`.
       late: rows that were learned from once more, as their outcome came (--late_labels); beside `rows`.
       outcomes: what became of the outcomes of --label_topic, see stream.labels.join.COUNTED.
+      settled: with --late_labels other than wait, from which offset of each partition on labels are not settled; else empty.
       outcomes_next: with --label_topic, of each of its partitions the next offset; else empty.
       fingerprint: sum of the fingerprints of the trained rows, mod 2^64.
       files_read: with --input_files, the file of each partition, as `stream.file_source.InputFile` has it; else empty.
@@ -63,6 +64,7 @@ class Position:
     skipped: dict[str, int] = dataclasses.field(default_factory=dict)
     late: int = 0
     outcomes: dict[str, int] = dataclasses.field(default_factory=dict)
+    settled: list[int] = dataclasses.field(default_factory=list)
     outcomes_next: list[int] = dataclasses.field(default_factory=list)
     fingerprint: int = 0
     files_read: list[dict[str, Any]] = dataclasses.field(default_factory=list)

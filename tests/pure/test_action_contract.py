@@ -3,6 +3,7 @@
 import contextlib
 import os
 import pathlib
+import tempfile
 
 import pytest
 from contracts import actions as contract
@@ -12,6 +13,7 @@ from tfonline import actions
 from tfonline.actions.commit import make_commit
 from tfonline.actions.count import Count
 from tfonline.actions.count_by_value import CountByValue
+from tfonline.actions.mature import Mature
 from tfonline.actions.note import make_note
 from tfonline.actions.publish import Publish
 from tfonline.actions.refused_rows import Refuse
@@ -21,6 +23,7 @@ from tfonline.actions.save import Save, SaveWithChief
 from tfonline.actions.tally import Tally
 from tfonline.actions.unread import make_say_unread
 from tfonline.actions.watch_drift import WatchDrift
+from tfonline.evaluate.first_sights import FirstSights
 from tfonline.events import Ended, Rows, Saved, Saving, WindowEnd
 from tfonline.lifecycle import Stop
 from tfonline.report.status import Status
@@ -53,6 +56,10 @@ def count_by_value(world):
 
 def watch_drift(world):
     return WatchDrift(world.drift, key_of_c1, world.position, world.console, world.files["drift.jsonl"])
+
+
+def mature(world):
+    return Mature(world.position, world.metrics, FirstSights(tempfile.mkdtemp()))
 
 
 def key_of_c1(fields, rows):
@@ -88,7 +95,7 @@ class Publisher:
     def __init__(self, world):
         self._publish, self._prepared = world.publish, False
 
-    def observe(self, element, valid, labels, logits, weights):
+    def observe(self, element, valid, labels, logits, weights, late):
         assert len(labels) == len(logits) == valid.sum() > 0
 
     def saving(self):
@@ -140,6 +147,7 @@ ACTIONS = {
     "count": (count, "before the save"),
     "count_by_value": (count_by_value, "before the save"),
     "watch_drift": (watch_drift, "before the save"),
+    "mature": (mature, "before the save"),
     "unread": (unread, "before the save"),
     "tally": (tally, "before the save"),
     "row_times": (row_times, "before the save"),

@@ -318,7 +318,7 @@ class Publisher:
     def __init__(self):
         self.calls = []
 
-    def observe(self, element, good, labels, logits, weights):
+    def observe(self, element, good, labels, logits, weights, late):
         self.calls.append(
             ("observe", good.tolist(), labels.tolist(), logits.tolist(), weights if weights is None else weights.tolist())
         )

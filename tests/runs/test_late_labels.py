@@ -12,7 +12,6 @@ from kafka_cli import Connection
 
 from tfonline.config import parse
 from tfonline.evaluate.progressive import PREDICTION
-from tfonline.lifecycle import Exit, UserError
 from tfonline.train import run
 
 COLUMNS = """

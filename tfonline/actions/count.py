@@ -72,7 +72,7 @@ class Count:
             if self._loss_log and self._every and position.step % self._every == 0:
                 self._loss_log.write(loss_line(position.step, losses))
         position.rows += int(valid.sum())
-        position.late += seen.late
+        position.late += 0 if seen.late is None else int(seen.late.sum())
         position.fingerprint = (position.fingerprint + int(element.fingerprint)) % 2**64
         if self._predictions:
             origin, place, of_rows = element.batch.origin, element.batch.place, valid.ravel()

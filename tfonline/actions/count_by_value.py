@@ -36,7 +36,7 @@ class CountByValue:
         if not isinstance(event, Rows) or not seen:
             return
         element, metrics = event.element, self._metrics
-        good = np.flatnonzero(element.fields.reason.numpy() == 0)
+        good = seen.among(element.fields.reason.numpy() == 0)
         keys = self._compared(element.fields, good)[metrics.column]
         importance = None if seen.importance is None else seen.importance.ravel()[good]
         metrics.add(keys, seen.logits.ravel()[good], seen.labels.ravel()[good], importance)

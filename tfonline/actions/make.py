@@ -9,6 +9,7 @@ from tfonline.actions import Actions
 from tfonline.actions.commit import make_commit
 from tfonline.actions.count import Count
 from tfonline.actions.count_by_value import CountByValue, make_text
+from tfonline.actions.mature import Mature
 from tfonline.actions.note import make_note
 from tfonline.actions.publish import Publish
 from tfonline.actions.refused_rows import Refuse
@@ -20,6 +21,7 @@ from tfonline.actions.watch_drift import WatchDrift, compared_values
 from tfonline.beginning import Beginning
 from tfonline.cluster.job import Job, rejected_name
 from tfonline.config import Config
+from tfonline.evaluate.first_sights import FirstSights
 from tfonline.failures import Failures
 from tfonline.features.pipeline import Features
 from tfonline.features.schema import Schema
@@ -186,9 +188,14 @@ def make_all(
         facts = make_facts(config, schema, run, times, latest, publisher, restarts)
         monitor.metrics.facts, monitor.health.tally = facts, facts.tally
         watching.append(facts.tally)
+    mature = None
+    if config.labels.late_labels != "wait":
+        mature = Mature(position, run.metrics, FirstSights(pathlib.Path(keeping.model_dir) / "first_sights"))
+        watching.append(mature)
     if drift.rows:
-        of_kept = learner.negatives.logits_of_kept
-        watching.append(WatchDrift(drift, compared_values(schema), position, console, files["drift.jsonl"], writer, of_kept))
+        of_kept, settled = learner.negatives.logits_of_kept, (lambda: mature.settled) if mature else None
+        compared = compared_values(schema)
+        watching.append(WatchDrift(drift, compared, position, console, files["drift.jsonl"], writer, settled, of_kept))
     if by_value.column:
         text = make_text(features.parse, by_value.column)
         watching.append(CountByValue(by_value, compared_values(schema, (by_value.column,)), text))

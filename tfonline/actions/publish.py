@@ -35,7 +35,8 @@ class Publish:
                 self._publisher.finish()
 
     def _observe(self, element: "Element", seen: Seen) -> None:
-        batch, valid = element.batch, seen.valid.ravel()
+        batch, places = element.batch, seen.places
+        valid = places.ravel()
         own = next(iter(batch.features.values())).shape[0]
         if own < len(valid):  # of several workers, the chief has its own rows' features alone: the first ones
             label = {head: x[:own] for head, x in batch.label.items()}
@@ -44,5 +45,6 @@ class Publish:
         valid = valid[:own]
         if valid.any():
             # Of several workers these are the chief's rows, the first ones.
-            logits, labels, *factors = (x if x is None else x[: valid.sum()] for x in seen.rows())
-            self._publisher.observe(element, valid, labels, logits, product(*factors))
+            logits, labels, *factors = (x if x is None else x[: valid.sum()] for x in seen.rows(places))
+            late = None if seen.late is None else seen.late[places]
+            self._publisher.observe(element, valid, labels, logits, product(*factors), late)

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tfonline.evaluate.drift import Drift
-from tfonline.evaluate.input_drift import Errors
-from tfonline.events import Event, Rows, Seen
+from tfonline.evaluate.input_drift import Errors, Finding
+from tfonline.evaluate.progressive import sigmoid
+from tfonline.events import Event, Rows, Seen, WindowEnd
 from tfonline.report.console import Console
 from tfonline.report.files import SideFile
 from tfonline.report.writers import Writer
@@ -31,6 +32,8 @@ class WatchDrift:
       console: where lines go.
       file: gets a line of JSON where an episode begins or ends.
       writer: gets the numbers of each window.
+      settled: logits and labels of the rows whose labels were settled at the last window's end, where rows are seen before their
+        labels are known; None: they have them. Then a column's values are not held against labels.
       logits_of_kept: the logits among the rows that are learned from: what is counted of these is as sure as their number says.
     """
 
@@ -42,27 +45,21 @@ class WatchDrift:
         console: Console,
         file: SideFile,
         writer: Writer | None = None,
+        settled: Callable[[], tuple[np.ndarray, np.ndarray]] | None = None,
         logits_of_kept: Callable[[np.ndarray], np.ndarray] = lambda logits: logits,
     ):
-        self._logits_of_kept = logits_of_kept
+        self._logits_of_kept, self._settled = logits_of_kept, settled
         self._drift, self._compared, self._position = drift, compared, position
         self._console, self._file, self._writer = console, file, writer
 
     def __call__(self, event: Event, seen: Seen | None) -> None:
         """Raises nothing."""
-        if not isinstance(event, Rows) or not seen:
-            return
         inputs, windows, found = self._drift.inputs, self._drift.inputs.windows, []
-        all_logits = self._logits_of_kept(seen.logits)
-        for i in seen.steps:
-            found += self._drift.model.add(all_logits[i][seen.valid[i]], seen.labels[i][seen.valid[i]])
-        fields = event.element.fields
-        good = np.flatnonzero(fields.reason.numpy() == 0)
-        if len(good):
-            logits, labels = all_logits.ravel(), seen.labels.ravel()
-            sample = [good[places] for places in inputs.take(len(good))]
-            of_sample = [(self._compared(fields, rows), Errors.of(logits[rows], labels[rows])) for rows in sample]
-            found += inputs.add(len(good), of_sample)
+        if isinstance(event, Rows) and seen:
+            found = self._of_rows(event, seen)
+        elif isinstance(event, WindowEnd) and self._settled:
+            logits, labels = self._settled()
+            found = self._drift.model.add(logits, labels) if len(labels) else []
         for finding in found:
             self._drift.told += finding.begins
             line = {"rows": self._position.rows, "about": finding.about, "begins": finding.begins, **finding.numbers}
@@ -70,6 +67,20 @@ class WatchDrift:
             self._file.write(json.dumps({**line, "text": finding.text}, ensure_ascii=False).encode() + b"\n")
         if self._writer and (found or inputs.windows > windows):
             self._writer.write(self._position.step, self._drift.scalars())
+
+    def _of_rows(self, event: Rows, seen: Seen) -> list[Finding]:
+        inputs, found, all_logits = self._drift.inputs, [], self._logits_of_kept(seen.logits)
+        for i in seen.steps if not self._settled else ():
+            found += self._drift.model.add(all_logits[i][seen.valid[i]], seen.labels[i][seen.valid[i]])
+        fields = event.element.fields
+        good = seen.among(fields.reason.numpy() == 0)
+        if len(good):
+            logits = all_logits.ravel()
+            labels = sigmoid(logits) if self._settled else seen.labels.ravel()  # nothing is known of them yet
+            sample = [good[places] for places in inputs.take(len(good))]
+            of_sample = [(self._compared(fields, rows), Errors.of(logits[rows], labels[rows])) for rows in sample]
+            found += inputs.add(len(good), of_sample)
+        return found
 
 
 def compared_values(schema: "Schema", names: tuple[str, ...] = ()) -> Compared:

@@ -54,6 +54,27 @@ def exact_auc(logits: np.ndarray, labels: np.ndarray, weights: np.ndarray | None
     return float((ranks[positives].sum() - n * (n + 1) / 2) / (n * (total - n)))
 
 
+def relabelled(late: np.ndarray, labels: np.ndarray, weights: np.ndarray, *others: np.ndarray) -> list[np.ndarray]:
+    """Rows by which sums are right, where some of them were counted as negatives before and are positive: those count once more as
+    positive, and once less as negative.
+
+    Args:
+      late: bool [n], which of them.
+      labels: [n], 0 or 1; of the late ones 1.
+      weights: [n], how much each counts.
+      others: [n] each, of the rows.
+
+    Returns:
+      labels, weights and the others, [n + number of late ones] each.
+    """
+    of_late = np.zeros(late.sum(), labels.dtype), -weights[late], *(x[late] for x in others)
+    return [np.concatenate(pair) for pair in zip((labels, weights, *others), of_late, strict=True)]
+
+
+def _bins(logits: np.ndarray) -> np.ndarray:
+    return np.clip(np.floor(logits.astype(np.float64) * _BINS_PER_UNIT) + _BINS // 2, 0, _BINS - 1).astype(np.int64)
+
+
 def without_nan(report: dict[str, float]) -> dict[str, float | None]:
     """A report for JSON, which knows no NaN: a metric that the rows do not define is null."""
     return {name: value if math.isfinite(value) else None for name, value in report.items()}
@@ -83,8 +104,7 @@ class Counts:
         self, logits: np.ndarray, labels: np.ndarray, others: Sequence["Counts"] = (), weights: np.ndarray | None = None
     ) -> None:
         """Counts rows, here and in others: logits float32 [n], labels [n], 0 or 1, and how much each counts, [n]; None: 1."""
-        bins = np.clip(np.floor(logits.astype(np.float64) * _BINS_PER_UNIT) + _BINS // 2, 0, _BINS - 1).astype(np.int64)
-        positive = labels == 1
+        bins, positive = _bins(logits), labels == 1
         parts = ((of, None if weights is None else weights[of]) for of in (positive, ~positive))
         positives, negatives = (np.bincount(bins[of], weights_of, _BINS) for of, weights_of in parts)
         by_row = log_losses(logits, labels), sigmoid(logits)
@@ -94,6 +114,13 @@ class Counts:
             counts.negatives += negatives
             counts.loss += loss
             counts.predicted += predicted
+
+    def relabel(self, logits: np.ndarray) -> None:
+        """Rows of label 0 that were counted have the label 1: logits float32 [n]."""
+        counts = np.bincount(_bins(logits), minlength=_BINS)
+        self.positives += counts
+        self.negatives -= counts
+        self.loss -= float(logits.sum(dtype=np.float64))  # -ln p + ln(1 - p)
 
     def decay(self, factor: float) -> None:
         """Multiplies everything by `factor`."""
@@ -182,17 +209,20 @@ class ProgressiveMetrics:
     Args:
       metric_rows: the running metrics weigh a row by exp(-(rows since) / metric_rows).
       weighted: count the last rows also by their weights, in the scope `weighted`.
+      settled: rows are counted before their labels are known: they are negatives until their outcome comes, see `relabel`; the last
+        ones whose labels are settled are counted once more, in the scope `settled`.
 
     Attributes:
-      counts: by scope: window, running, total, and weighted where that is asked for.
+      counts: by scope: window, running, total, and weighted and settled where they are asked for.
     """
 
     name = "metrics"
     version = 1
 
-    def __init__(self, metric_rows: int, weighted: bool = False):
+    def __init__(self, metric_rows: int, weighted: bool = False, settled: bool = False):
         self._metric_rows = metric_rows
-        self.counts = {scope: Counts() for scope in ("window", "running", "total", *(("weighted",) if weighted else ()))}
+        more = [scope for scope, wanted in (("weighted", weighted), ("settled", settled)) if wanted]
+        self.counts = {scope: Counts() for scope in ("window", "running", "total", *more)}
 
     def add(
         self, logits: np.ndarray, labels: np.ndarray, importance: np.ndarray | None = None, weight: np.ndarray | None = None
@@ -213,6 +243,20 @@ class ProgressiveMetrics:
         window.add(logits, labels, others, importance)
         if "weighted" in self.counts:
             self.counts["weighted"].add(logits, labels, (), product(importance, weight))
+
+    def relabel(self, logits: np.ndarray) -> None:
+        """Rows that were counted as negatives have turned out to be positive: logits float32 [n], as they were counted.
+
+        `total` is then what is known by now. `running` takes the rows that its last rows will still lose for those that older ones
+        lose now: where outcomes come at a steady rate, its clicks, loss and calibration are right on average.
+        """
+        for scope in ("running", "total"):
+            self.counts[scope].relabel(logits)
+
+    def settle(self, logits: np.ndarray, labels: np.ndarray) -> None:
+        """Rows whose labels are settled: logits of first sight, float32 [n], and labels [n]."""
+        self.counts["settled"].decay(np.exp(-len(labels) / self._metric_rows))
+        self.counts["settled"].add(logits, labels)
 
     def end_window(self) -> dict[str, float]:
         """The window's report; the next rows begin a new window."""

@@ -24,7 +24,7 @@ _QUALITY = {
     "calibration": ("calibration_ratio", "Mean prediction / mean label."),
     "auc": ("auc", "Area under the ROC curve."),
 }
-_SCOPES = ("running", "window", "total", "weighted", "served")
+_SCOPES = ("running", "window", "total", "weighted", "settled", "served")
 _VOCABULARY = {
     "rows_in_use": ("vocabulary_used_rows", "Rows of the vocabulary that a value has."),
     "load": ("vocabulary_load_ratio", "Their share of all rows."),

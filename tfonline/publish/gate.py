@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tfonline.evaluate.progressive import Counts, exact_auc, log_losses, sigmoid
+from tfonline.evaluate.progressive import Counts, exact_auc, log_losses, relabelled, sigmoid
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +32,8 @@ class _Rows(NamedTuple):
     """Rows that were scored together.
 
     Attributes:
-      scores: float32 [4, n]: labels, the trainer's logits, the published version's logits or NaN, how much each row counts.
+      scores: float32 [5, n]: labels, the trainer's logits, the published version's logits or NaN, how much each row counts, and
+        whether it was here before as a negative.
       kept: what the rows can be scored from later; None: nothing.
     """
 
@@ -76,6 +77,7 @@ class Gate:
         served: np.ndarray | None = None,
         kept: Any = None,
         weights: np.ndarray | None = None,
+        late: np.ndarray | None = None,
     ) -> None:
         """Rows that were scored: float32 [n] each.
 
@@ -85,10 +87,13 @@ class Gate:
           served: the published version's; None while there is none, or while it is not asked row by row.
           kept: for `compare`.
           weights: how much each row counts; None: 1.
+          late: bool [n], which of them were learned from as negatives before, and are here once more, as their outcome has come;
+            None: none. With them the rates of the last rows are right where outcomes come at a steady rate.
         """
         served = np.full_like(logits, np.nan) if served is None else served
         weights = np.ones_like(logits) if weights is None else weights
-        self._rows.append(_Rows(np.stack([labels, logits, served, weights]), kept))
+        late = np.zeros_like(logits) if late is None else late
+        self._rows.append(_Rows(np.stack([labels, logits, served, weights, late]), kept))
         self._num_rows += len(labels)
         while self._rows and self._num_rows - self._rows[0].scores.shape[1] >= self._limits.gate_rows:
             self._num_rows -= self._rows.popleft().scores.shape[1]
@@ -112,7 +117,7 @@ class Gate:
           score: gets what was kept of the rows, in their order; gives the published version's logits, float32 [all rows], NaN
             where it has none.
         """
-        scores = self._joined()
+        scores = self._scores()
         scores[2] = score([rows.kept for rows in self._rows])
         self._rows = deque([_Rows(scores, None)])
 
@@ -139,7 +144,7 @@ class Gate:
         clicks = float(labels @ weights)
         of_auc = None if (weights == 1).all() else weights
         found = {
-            "rows": float(len(labels)),
+            "rows": float(self._num_rows),
             "auc": exact_auc(logits, labels, of_auc),
             "log_loss": _mean(log_losses(logits, labels), weights),
             "calibration": float(sigmoid(logits) @ weights / clicks) if clicks else math.nan,
@@ -166,9 +171,15 @@ class Gate:
             why.append(f"its calibration is {report['calibration']:.3f}; --gate_calibration={limits.gate_calibration:g} from 1")
         return why
 
-    def _joined(self) -> np.ndarray:
-        """`scores` of all rows, float32 [4, n]."""
-        return np.concatenate([*(rows.scores for rows in self._rows), np.zeros([4, 0], np.float32)], axis=1)
+    def _scores(self) -> np.ndarray:
+        """`scores` of all rows, float32 [5, n]."""
+        return np.concatenate([*(rows.scores for rows in self._rows), np.zeros([5, 0], np.float32)], axis=1)
+
+    def _joined(self) -> list[np.ndarray]:
+        """Labels, logits, the published version's, and how much each counts, so that sums over them are right: [n] each."""
+        labels, logits, served, weights, late = self._scores()
+        labels, weights, logits, served = relabelled(late == 1, labels, weights, logits, served)
+        return [labels, logits, served, weights]
 
 
 def _mean(numbers: np.ndarray, weights: np.ndarray) -> float:

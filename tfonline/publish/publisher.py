@@ -112,7 +112,13 @@ class Publisher:
                 self._newest.look(position.rows)
 
     def observe(
-        self, element: Element, good: np.ndarray, labels: np.ndarray, logits: np.ndarray, weights: np.ndarray | None = None
+        self,
+        element: Element,
+        good: np.ndarray,
+        labels: np.ndarray,
+        logits: np.ndarray,
+        weights: np.ndarray | None = None,
+        late: np.ndarray | None = None,
     ) -> None:
         """A batch that was scored.
 
@@ -122,6 +128,7 @@ class Publisher:
           labels: float32 [n], of these.
           logits: float32 [n], the trainer's.
           weights: float32 [n], how much each counts; None: 1.
+          late: bool [n], which of them are here once more, as their outcome has come; None: none.
         """
         if not self._newest:
             return
@@ -130,10 +137,10 @@ class Publisher:
             served = self._score_by_newest(element.batch)
             by_saved_model = self._newest.number and not self._newest.scored
             kept = Kept(element.message, good, element.batch.place) if by_saved_model else None
-            self._gate.add(labels, logits, None if served is None else served[good], kept, weights)
+            self._gate.add(labels, logits, None if served is None else served[good], kept, weights, late)
             self._last = element
             if self._regression and served is not None:
-                self._compare(element.batch, good, labels, served, weights)
+                self._compare(element.batch, good, labels, served, weights, late)
 
     def saving(self) -> None:
         """The model is about to be saved as it is now."""
@@ -211,12 +218,20 @@ class Publisher:
         if self._regression:
             self._regression.forget()
 
-    def _compare(self, batch: Batch, good: np.ndarray, labels: np.ndarray, served: np.ndarray, weights: np.ndarray | None) -> None:
+    def _compare(
+        self,
+        batch: Batch,
+        good: np.ndarray,
+        labels: np.ndarray,
+        served: np.ndarray,
+        weights: np.ndarray | None,
+        late: np.ndarray | None,
+    ) -> None:
         """Has the version before score the rows, too, and goes back to it where the newest one is worse."""
         before = self._newest.score_before(batch)
         if before is None:
             return
-        self._regression.add(labels, served[good], before[good], weights)
+        self._regression.add(labels, served[good], before[good], weights, late)
         if worse := self._regression.worse():
             self._go_back(worse)
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tfonline.evaluate.progressive import log_losses
+from tfonline.evaluate.progressive import log_losses, relabelled
 
 # A span is judged from so many rows on, and where its mean is above the limit by so many standard errors of it.
 MIN_ROWS = 1000
@@ -49,17 +49,26 @@ class Regression:
         self._blocks: deque[np.ndarray] = deque()
         self._num_rows = 0
 
-    def add(self, labels: np.ndarray, newest: np.ndarray, before: np.ndarray, weights: np.ndarray | None = None) -> None:
-        """Rows: float32 [n] labels, 0 or 1, both versions' logits, and how much each counts; None: 1."""
+    def add(
+        self,
+        labels: np.ndarray,
+        newest: np.ndarray,
+        before: np.ndarray,
+        weights: np.ndarray | None = None,
+        late: np.ndarray | None = None,
+    ) -> None:
+        """Rows: float32 [n] labels, 0 or 1, both versions' logits, how much each counts (None: 1), and late ones as in Gate.add."""
+        rows, weights = len(labels), np.ones(len(labels)) if weights is None else weights.astype(np.float64)
+        if late is not None:
+            labels, weights, newest, before = relabelled(late, labels, weights, newest, before)
         difference = log_losses(newest, labels) - log_losses(before, labels)
-        weights = np.ones(len(labels)) if weights is None else weights.astype(np.float64)
         by_power = [weights, weights * difference, weights**2, weights**2 * difference, (weights * difference) ** 2]
-        block = np.array([len(labels), *(x.sum() for x in by_power)])
+        block = np.array([rows, *(x.sum() for x in by_power)])
         if self._blocks and self._blocks[-1][0] < _BLOCK_ROWS:
             self._blocks[-1] += block
         else:
             self._blocks.append(block)
-        self._num_rows += len(labels)
+        self._num_rows += rows
         while self._num_rows - self._blocks[0][0] >= self._rows:
             self._num_rows -= int(self._blocks.popleft()[0])
 

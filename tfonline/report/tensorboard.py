@@ -24,7 +24,7 @@ from tfonline.report.reliability import HEIGHT, WIDTH, reliability_png
 from tfonline.report.writers import Scalars
 
 _RUN = "train"  # of all that is no metric
-_SCOPES = ("running", "window", "total", "weighted", "served")
+_SCOPES = ("running", "window", "total", "weighted", "settled", "served")
 _METRICS = ("auc", "log_loss", "trivial_log_loss", "ne", "calibration")
 # TensorBoard orders groups by their names: how good the model is comes first.
 _GROUPS = {"": "stream/", "export": "serving/export_", "served": "serving/"}
