@@ -24,6 +24,11 @@ class ModelSettings:
                           "compiled steps. bfloat16 is faster where the machine has instructions for it (avx512_bf16, amx_bf16, "
                           "GPUs), and slower elsewhere; weights stay float32.",
                           choices=("float32", "bfloat16"))
+    late_labels: str = flag("wait", "How the model learns of labels that come late: wait (one label, once it is settled); or at "
+                            "once, and from a late positive once more: with weights (fnw), by the share of positives in such a "
+                            "stream (fnc), or with weights by estimates of how many are late (es_dfm). "
+                            "See tfonline/model/late_labels.py.",
+                            choices=("wait", "fnw", "fnc", "es_dfm"))
     dense_init: str = flag("glorot", "Initialiser of the dense layers: glorot (uniform) or normal (--init_stddev).",
                            choices=("glorot", "normal"))
     init_stddev: float = flag(0.01, "Standard deviation of the initial embeddings and wide weights.", lower=0)
