@@ -106,7 +106,14 @@ def _check(c: Config) -> None:
 
 
 def _check_labels(c: Config) -> None:
-    topic, stream, workers = c.labels.label_topic, c.stream, c.workers
+    topic, policy, stream, workers = c.labels.label_topic, c.model.late_labels, c.stream, c.workers
+    if policy != "wait" and not topic:
+        raise wrong(f"--late_labels={policy} is for labels of a topic of their own: give --label_topic, or leave it out.")
+    if policy == "es_dfm" and c.labels.label_elapsed_secs >= c.labels.label_wait_secs:
+        raise wrong(
+            f"--label_elapsed_secs={c.labels.label_elapsed_secs:g} is not below --label_wait_secs={c.labels.label_wait_secs:g}. "
+            "Use less."
+        )
     if not topic:
         return
     if topic == stream.topic:
@@ -121,14 +128,14 @@ def _check_labels(c: Config) -> None:
     for name, value in unfit.items():
         if value:
             raise wrong(f"--{name}={value}: --label_topic joins two topics in one process, by --reader=consumer. Leave it out.")
-    if c.labels.late_labels != "wait" and c.reporting.metrics_by:
+    if policy != "wait" and c.reporting.metrics_by:
         raise wrong(
             f"--metrics_by={c.reporting.metrics_by} counts rows by their labels when they are scored, and with --late_labels="
-            f"{c.labels.late_labels} these are not known yet. Leave it out, or use --late_labels=wait."
+            f"{policy} these are not known yet. Leave it out, or use --late_labels=wait."
         )
-    if c.labels.late_labels != "wait" and c.features.keep_negatives < 1:
+    if policy != "wait" and c.features.keep_negatives < 1:
         raise wrong(
-            f"--keep_negatives={c.features.keep_negatives:g}: with --late_labels={c.labels.late_labels} nobody knows yet which "
+            f"--keep_negatives={c.features.keep_negatives:g}: with --late_labels={policy} nobody knows yet which "
             "rows are negatives. Leave it out, or use --late_labels=wait."
         )
 

@@ -245,7 +245,7 @@ def _train(
     )
     if chief and not saved and vocabulary.vocabulary_from == "dictionaries":
         begin_vocabulary(learner, dictionaries, schema, console)
-    parts = CheckpointParts.make(learner, schema, config.reporting, config.drift_rows, config.labels.late_labels != "wait")
+    parts = CheckpointParts.make(learner, schema, config.reporting, config.drift_rows, config.model.late_labels != "wait")
     if chief:
         most_partitions = getattr(reader, "most_partitions", 0) * num_workers
         begun = begin(parts, keeping, config.windows, contract, source, most_partitions, start, replay, local, job, console, labels)

@@ -20,12 +20,13 @@ def growing_spec(rows):
     return Spec.of(first + rows, FIELDS, own, vocabulary=VocabularySpec(rows, first, ((FIELDS - KEYED, FIELDS),)))
 
 
-def growing_learner(settings, num_replicas=1, jit_compile=False, history=True, average_rows=100):
+def growing_learner(settings, num_replicas=1, jit_compile=False, history=True, average_rows=100, late_labels="wait"):
     strategy = make_strategy(num_replicas, "cpu")
     with strategy.scope():
         network = WideDeep(
             growing_spec(settings.vocabulary_rows), 2, (4,), "glorot", 0.1, seed=3, history=history, average_rows=average_rows
         )
+    network.late_labels = late_labels
     return Learner(strategy, network, SEED_RATES, jit_compile=jit_compile, vocabulary=settings)
 
 

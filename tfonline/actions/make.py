@@ -189,7 +189,7 @@ def make_all(
         monitor.metrics.facts, monitor.health.tally = facts, facts.tally
         watching.append(facts.tally)
     mature = None
-    if config.labels.late_labels != "wait":
+    if config.model.late_labels != "wait":
         mature = Mature(position, run.metrics, FirstSights(pathlib.Path(keeping.model_dir) / "first_sights"))
         watching.append(mature)
     if drift.rows:

@@ -43,6 +43,11 @@ class Examples(NamedTuple):
     features: dict[str, tf.Tensor]
     late: tf.Tensor | tuple[()] = ()
 
+    @property
+    def first_weight(self) -> tf.Tensor:
+        """The weights of the rows that are here for the first time, float32 [B]; 0 for one that is late."""
+        return self.weight if isinstance(self.late, tuple) else tf.where(self.late, 0.0, self.weight)
+
 
 class Batch(NamedTuple):
     """B rows, padded to the batch size; padding stands last. A place without a row has Spec.padding for its features.

@@ -24,7 +24,8 @@ CONVERTED = ("wide_learning_rate", "wide_l1", "wide_l2", "wide_initial_accumulat
 # Refused. Each stands in the contract by itself, or by what follows from it.
 REFUSED = (
     "topic", "label_topic", "input_files", "columns", "dictionary_dir", "numeric", "vocab_size", "oov_buckets", "cross_buckets",
-    "cross_fields", "vocabulary_rows", "admit_counters", "network", "history", "embedding_dim", "deep_layers", "wide_reduction",
+    "cross_fields", "vocabulary_rows", "admit_counters", "network", "history", "embedding_dim", "deep_layers",
+    "wide_reduction", "late_labels",
 )  # fmt: skip
 # They make the first weights, or say where the first window begins.
 ONLY_A_NEW_MODEL = ("seed", "dense_init", "init_stddev", "start", "new_model", "vocabulary_from")
@@ -33,7 +34,7 @@ _NEW_IN_2 = ("kinds", "wide_reduction")
 # What a checkpoint was made for that is older than the name.
 _BEFORE = {
     "network": "wide_deep", "vocabulary_rows": 0, "admit_counters": 0, "column_options": {},
-    "label_topic": "", "label_topic_id": "",
+    "label_topic": "", "label_topic_id": "", "late_labels": "wait or fnw",
 }  # fmt: skip
 
 
@@ -79,6 +80,8 @@ def make_contract(
         "network": model.network,
         "embedding_dim": model.embedding_dim,
         "deep_layers": list(model.layers),
+        # Either learns the same from the same variables; fnc's logits mean something else, and es_dfm has variables of its own.
+        "late_labels": "wait or fnw" if model.late_labels in ("wait", "fnw") else model.late_labels,
         "wide_reduction": optimizers.wide_reduction,
         "topic": source.name,
         "topic_id": source.topic_id,

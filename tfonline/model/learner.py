@@ -10,6 +10,7 @@ from tfonline.cluster.members import Cluster
 from tfonline.features.batch import Examples
 from tfonline.features.negatives import Negatives
 from tfonline.features.spec import Spec
+from tfonline.model.late_labels import POLICIES, Term
 from tfonline.model.networks.find import make_network
 from tfonline.model.networks.network import Network
 from tfonline.model.tables.admission import Admission
@@ -78,6 +79,7 @@ class Learner(tf.Module):
     Attributes:
       model: the network.
       negatives: how many of them are kept.
+      late_labels: what rows teach whose labels come late, as the network's `late_labels` has it.
       admission: gives rows to values of the stream; None where the network has no vocabulary.
     """
 
@@ -98,6 +100,7 @@ class Learner(tf.Module):
         with strategy.scope():
             network.build()
             self.model = network
+            self.late_labels = POLICIES[network.late_labels](network.spec, [t.spec.width for t in network.tables.values()])
             for kind in KINDS:
                 if variables := self.learned_by(kind):
                     setattr(self, network.optimizer_names[kind], make_optimizer(kind, variables, optimizers, jit_compile))
@@ -127,6 +130,7 @@ class Learner(tf.Module):
     def _trained(self) -> tuple[list[list[tf.Variable]], list[list[tf.Variable]]]:
         """The tables, and all else that learns: of each of KINDS a list."""
         tables, dense = self.model.tables.values(), self.model.dense_variables
+        dense = {**dense, "ftrl": [*dense.get("ftrl", []), *self.late_labels.learned]}
         return [[t.table for t in tables if t.spec.optimizer == kind] for kind in KINDS], [dense.get(kind, []) for kind in KINDS]
 
     @property
@@ -185,7 +189,7 @@ class Learner(tf.Module):
           examples: B rows. One of weight 0 changes nothing; its features are the padding. In a cluster, label and weight are of the
             global batch, and the features of this worker's part of it, [B / workers, ...].
         """
-        return self._result(self._train_steps(None, None, examples))
+        return self._result(self._train_steps(None, None, self._seen(examples)))
 
     def train_steps(self, num_steps: tf.Tensor, which: tf.Tensor, examples: Examples) -> StepResult:
         """N batches, one after the other, as so many calls of `train` would do; Python is left and entered once.
@@ -195,7 +199,7 @@ class Learner(tf.Module):
           which: int32 [N], their numbers first, in order, 0 to N - 1.
           examples: of all N batches, [N B, ...] each.
         """
-        return self._result(self._train_steps(*self._steps.prepared(num_steps, which), examples))
+        return self._result(self._train_steps(*self._steps.prepared(num_steps, which), self._seen(examples)))
 
     def _result(self, of_replicas: Sequence[Sequence[tf.Tensor]]) -> StepResult:
         logits, *losses = of_replicas[0]
@@ -203,7 +207,11 @@ class Learner(tf.Module):
 
     def inputs(self, examples: Examples) -> Examples:
         """What `train` takes, copied to where the steps take it from: to GPUs where the model is on some; else as it is."""
-        return self._steps.inputs(examples)
+        return self._steps.inputs(self._seen(examples))
+
+    def _seen(self, examples: Examples) -> Examples:
+        """Without what the policy of late labels does not look at."""
+        return examples if self.late_labels.sees_late else examples._replace(late=())
 
     @property
     def on_gpu(self) -> bool:
@@ -222,29 +230,36 @@ class Learner(tf.Module):
           total: float32 [], the sum of the global batch's weights.
           part: the replica's rows.
         """
-        labels, weight, inputs, _ = part
+        labels, weight, inputs, late = part
+        if self.late_labels.sees_late and isinstance(late, tuple):
+            raise ValueError(f"--late_labels={self.model.late_labels} wants to know which rows are late. These do not say it.")
+        if self.late_labels.sees_late:
+            inputs = {**inputs, "counted": weight - part.first_weight}
         distinct, rows = self._lookup.distinct_rows(inputs["ids"])
         dense = self._trained[1]
         with tf.GradientTape() as tape:
             tape.watch(rows)
             logits, scores = self.model.logits_and_scores(rows, inputs)
+            guesses = self.late_labels.guesses(rows, inputs["values"], *logits.values())
         if logits.keys() != labels.keys():
             raise ValueError(f"the network gives logits for {sorted(logits)}. Expected {sorted(labels)}, the label columns.")
         # Divided by the global batch, not the replica's: the number of replicas changes the speed, and the result by rounding only.
         weight = tf.math.divide_no_nan(weight, total)  # 0 where no row counts
-        # The sigmoid cross entropy and its gradient; a tape would take several times as many operations for the two.
-        of_kept = {head: self.negatives.logits_of_kept(x) for head, x in logits.items()}
-        losses = [tf.reduce_sum(weight * (tf.nn.softplus(x) - labels[head] * x)) for head, x in of_kept.items()]
-        of_logits = [weight * (tf.sigmoid(x) - labels[head]) for head, x in of_kept.items()]
+        ((head, x),) = logits.items()
+        about = weight, labels[head], late
+        clicks = Term(self.negatives.logits_of_kept(x), labels[head], self.late_labels.weight(*about, x, guesses))
+        terms = [clicks, *self.late_labels.of_guesses(*about, guesses)]
+        of_logits = [term.gradient for term in terms]
         # A weight that no input reaches, as a kernel where there are no inputs, has a gradient of zeros, not none.
-        of_rows, of_dense = tape.gradient(list(logits.values()), (rows, dense), of_logits, tf.UnconnectedGradients.ZERO)
+        of_rows, of_dense = tape.gradient([x, *guesses], (rows, dense), of_logits, tf.UnconnectedGradients.ZERO)
         of_tables = self._by_kind(self._lookup.gradients(distinct, of_rows), self._trained[0])
         for i, kind in enumerate(KINDS):
             of_dense[i] = [tf.convert_to_tensor(g) for g in of_dense[i]]  # a look-up of the network's own gives slices
             if self._settings.is_sum(kind):
                 of_tables[i], of_dense[i] = ([times(g, total) for g in group[i]] for group in (of_tables, of_dense))
         (scores,) = scores.values()
-        return scores, Learned(sum(losses[1:], losses[0]), [*itertools.chain(*of_tables)], [*itertools.chain(*of_dense)])
+        scores = self.late_labels.scores(scores)
+        return scores, Learned(clicks.loss, [*itertools.chain(*of_tables)], [*itertools.chain(*of_dense)])
 
     def _update(self, learned: Learned, *observed: Examples | tf.Tensor) -> tuple[tf.Tensor, ...]:
         """One replica's weights by what all have learned; to the losses, float32 [] each."""
@@ -261,8 +276,10 @@ class Learner(tf.Module):
             if self.model.statistics:
                 self.model.observe(self.negatives.standing_for_all(examples), {head: logits})
             if self.admission:
-                ids, keys = examples.features["ids"], examples.features["keys"]
-                self.admission.update(self.model.vocabulary, ids, keys, examples.weight, self.rows_of_ids)
+                ids, keys, weight = examples.features["ids"], examples.features["keys"], examples.first_weight
+                if not isinstance(examples.late, tuple):
+                    keys = tf.where(examples.late[:, None], tf.zeros_like(keys), keys)  # they were seen at its first sight
+                self.admission.update(self.model.vocabulary, ids, keys, weight, self.rows_of_ids)
         return learned.loss, loss_with_l2
 
     @staticmethod

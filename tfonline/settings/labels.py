@@ -5,8 +5,6 @@ import dataclasses
 from tfonline import flags
 from tfonline.flags import flag, wrong
 
-POLICIES = ("wait", "fnw", "fnc", "es_dfm")
-
 
 @dataclasses.dataclass(frozen=True)
 class LabelSettings:
@@ -21,11 +19,6 @@ class LabelSettings:
     label_time: str = flag("", "When a row, or an outcome, was: a column of kind time, in both; empty: the messages' times, "
                            "as Kafka has them.")
     label_wait_secs: float = flag(3600.0, "So long after its row an outcome counts.", lower=0.001)
-    late_labels: str = flag("wait", "What is learned before a label is settled. wait: nothing, a row is learned from after "
-                            "--label_wait_secs, once. fnw, fnc: each row at once as a negative, and once more when its outcome "
-                            "comes, with the weights, or the correction, of Ktena et al. (RecSys 2019). es_dfm: after "
-                            "--label_elapsed_secs, and once more when its outcome comes later (Yang et al., AAAI 2021).",
-                            choices=POLICIES)
     label_elapsed_secs: float = flag(900.0, "With --late_labels=es_dfm: a row is learned from after so long.", lower=0)
     label_idle_secs: float = flag(300.0, "With --late_labels=wait: outcomes come at least so often. Rows wait while the newest "
                                   "outcome is older than that, for outcomes that are behind would make negatives of positives.",
@@ -39,17 +32,7 @@ class LabelSettings:
         given = [name for name in ("label_key", "label_time") if getattr(self, name)]
         if given and not self.label_topic:
             raise wrong(f"--{given[0]} is for labels of a topic of their own: give --label_topic, or leave it out.")
-        if self.late_labels != "wait" and not self.label_topic:
-            raise wrong(
-                f"--late_labels={self.late_labels} is for labels of a topic of their own: give --label_topic, or leave it out."
-            )
-        if self.late_labels == "es_dfm" and self.label_elapsed_secs >= self.label_wait_secs:
-            raise wrong(
-                f"--label_elapsed_secs={self.label_elapsed_secs:g} is not below --label_wait_secs={self.label_wait_secs:g}. "
-                "Use less."
-            )
 
-    @property
-    def delay_secs(self) -> float:
-        """So long after it came a row is learned from first."""
-        return {"wait": self.label_wait_secs, "es_dfm": self.label_elapsed_secs}.get(self.late_labels, 0.0)
+    def delay_secs(self, policy: str) -> float:
+        """So long after it came a row is learned from first, by the policy of --late_labels."""
+        return {"wait": self.label_wait_secs, "es_dfm": self.label_elapsed_secs}.get(policy, 0.0)

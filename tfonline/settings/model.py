@@ -24,6 +24,12 @@ class ModelSettings:
                           "compiled steps. bfloat16 is faster where the machine has instructions for it (avx512_bf16, amx_bf16, "
                           "GPUs), and slower elsewhere; weights stay float32.",
                           choices=("float32", "bfloat16"))
+    late_labels: str = flag("wait", "With --label_topic, what is learned before a label is settled. wait: nothing, a row is "
+                            "learned from after --label_wait_secs, once. fnw, fnc: each row at once as a negative, and once more "
+                            "when its outcome comes, with weights, or by the share of positives in such a stream (Ktena et al., "
+                            "RecSys 2019). es_dfm: after --label_elapsed_secs, and once more when its outcome comes later "
+                            "(Yang et al., AAAI 2021). docs/late-labels.md.",
+                            choices=("wait", "fnw", "fnc", "es_dfm"))
     dense_init: str = flag("glorot", "Initialiser of the dense layers: glorot (uniform) or normal (--init_stddev).",
                            choices=("glorot", "normal"))
     init_stddev: float = flag(0.01, "Standard deviation of the initial embeddings and wide weights.", lower=0)

@@ -21,8 +21,9 @@ A network is a keras.Model that
   its name, and stands under it in checkpoints. All are looked up by the input `ids`;
 - **is called with rows and inputs**: `rows`, by the table's name, are tables.lookup.Rows of the batch's ids, of which
   `times(inputs["values"])` is [B, P, width] of P places, and `spec.by_field` of it [B, F, width] of F fields, a list being one;
-  `inputs`, by name, are the spec's, [B, width] each. A row of padding has the spec's padding for inputs, and weight 0: it must
-  change nothing, so that rows must not look at each other (no batch normalisation);
+  `inputs`, by name, are the spec's, [B, width] each; and `counted`, float32 [B], where rows come once more with late labels: the
+  weight with which `observe` has counted the row itself, 0 at its first sight. A row of padding has the spec's padding for inputs,
+  and weight 0: it must change nothing, so that rows must not look at each other (no batch normalisation);
 - **gives logits by head**: `{label column: float32 [B]}`, for each of `spec.heads`; today there is one. The loss is the sigmoid
   cross entropy, weighted, summed over the heads. It is derived by the rows and by the trainable weights, whatever Keras layers are
   between; the tables' gradients, the optimizers, several replicas and XLA are no concern of the network.
@@ -33,7 +34,8 @@ It may override
   the scores, as serving does; the loss is taken of the first result;
 - `statistics`, `observed_features` and `observe(examples, logits)`: variables that count or average what has been seen, updated
   after a batch was scored and learned from, never by gradients. `observe` is given the global batch, and called in each replica:
-  it updates this replica's copy, tables.replicas.own(variable), and all copies alike;
+  it updates this replica's copy, tables.replicas.own(variable), and all copies alike. A row that is `late` (--late_labels) was
+  counted before without its click;
 - `build`: makes all variables, under the strategy's scope. If not told otherwise, one row of padding is passed through `call`;
 - `optimizer_names`, `loss_names`, `gradient_dtype`: see Network.
 

@@ -21,6 +21,7 @@ def make_network(spec: Spec, settings: ModelSettings) -> Network:
         raise wrong(f"--network={name} gives a {type(network).__name__}. Expected a Network of tfonline.model.networks.network.")
     if not network.tables:
         raise wrong(f"--network={name} declares no table. Expected one at least, see tfonline/model/networks/__init__.py.")
+    network.late_labels = settings.late_labels
     return network
 
 

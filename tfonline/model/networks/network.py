@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from tfonline.features.batch import Examples
 from tfonline.features.spec import Spec
+from tfonline.model.late_labels import POLICIES
 from tfonline.model.tables.lookup import Lookup, Rows
 from tfonline.model.tables.table import Table, TableSpec
 from tfonline.model.tables.vocabulary import Vocabulary
@@ -29,6 +30,8 @@ class Network(keras.Model):
     Attributes:
       spec: the inputs.
       vocabulary: which ids belong to which values of the stream; None where the spec has none.
+      late_labels: how it learns of labels that come late, one of late_labels.POLICIES. What `call` gives hangs on it; `score` does
+        not: the probability is always that of a row's being positive at last.
       optimizer_names: under which name of the learner's an optimizer's slots stand in checkpoints.
       loss_names: of the loss, and of the loss with `l2 / 2` times the sum of squares of the touched rows that learn by Adam; in
         loss.log, on the console and in TensorBoard.
@@ -37,6 +40,7 @@ class Network(keras.Model):
     optimizer_names: ClassVar[Mapping[str, str]] = {"ftrl": "ftrl", "adam": "adam"}
     loss_names: ClassVar[tuple[str, str]] = ("loss", "loss_with_l2")
     vocabulary: Vocabulary | None = None
+    late_labels: str = "wait"
 
     def __init__(self, spec: Spec, tables: Mapping[str, TableSpec], name: str):
         super().__init__(name=name, autocast=False)  # rows may be bfloat16, see TableSpec
@@ -96,7 +100,8 @@ class Network(keras.Model):
         """Inputs, as pipeline.Features makes them, to what serving gives."""
         if self.vocabulary:
             inputs = {**inputs, "ids": self.vocabulary.ids(inputs["ids"], inputs["keys"])}
-        return self(Lookup(self.tables, self.spec.scaled_fields).rows(inputs["ids"]), inputs)
+        logits = self(Lookup(self.tables, self.spec.scaled_fields).rows(inputs["ids"]), inputs)
+        return {head: POLICIES[self.late_labels].scores(x) for head, x in logits.items()}
 
     def logits_and_scores(self, rows: dict[str, Rows], inputs: dict[str, tf.Tensor]) -> tuple[Logits, Logits]:
         """The logits that the loss is taken of, by the weights that learn; and what `call` gives."""
@@ -106,7 +111,9 @@ class Network(keras.Model):
     def observe(self, examples: Examples, logits: Logits) -> None:
         """Counts a global batch that was scored with `logits` and learned from: this replica's copies. See `statistics`.
 
+        A row that is late (examples.late) was counted as a row before: only its click is new.
+
         Args:
-          examples: label and weight, and of the features those of `observed_features`, [B, ...] each.
-          logits: by head, float32 [B].
+          examples: label, weight and late, and of the features those of `observed_features`, [B, ...] each.
+          logits: by head, float32 [B], the scores.
         """

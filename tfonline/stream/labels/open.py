@@ -32,9 +32,8 @@ def make_late_labels(
     """Those of a run; None where rows have their labels. See LateLabels."""
     if outcomes is None or rows is None:
         return None
-    return LateLabels(
-        config.labels, rows, outcomes, schema, form, config.keeping.model_dir, config.windows.on_lost_rows, console.saying("labels")
-    )
+    folder, on_lost, say = config.keeping.model_dir, config.windows.on_lost_rows, console.saying("labels")
+    return LateLabels(config.labels, config.model.late_labels, rows, outcomes, schema, form, folder, on_lost, say)
 
 
 class LateLabels:
@@ -42,6 +41,7 @@ class LateLabels:
 
     Args:
       settings: the flags.
+      policy: --late_labels.
       rows: the topic of rows.
       outcomes: that of outcomes.
       schema: the columns.
@@ -61,6 +61,7 @@ class LateLabels:
     def __init__(
         self,
         settings: LabelSettings,
+        policy: str,
         rows: KafkaTopic,
         outcomes: KafkaTopic,
         schema: "Schema",
@@ -71,10 +72,10 @@ class LateLabels:
     ):
         check_label_columns(schema, form, settings)
         self.outcomes = outcomes
-        self._settings, self._rows, self._on_lost, self._say = settings, rows, on_lost, say
-        late, most = settings.late_labels != "wait", settings.label_memory_rows
+        self._settings, self._policy, self._rows, self._on_lost, self._say = settings, policy, rows, on_lost, say
+        late, most = policy != "wait", settings.label_memory_rows
         wait_ms = round(1000 * settings.label_wait_secs)
-        first_sight_ms = {"wait": wait_ms, "es_dfm": round(1000 * settings.label_elapsed_secs)}.get(settings.late_labels, -1)
+        first_sight_ms = {"wait": wait_ms, "es_dfm": round(1000 * settings.label_elapsed_secs)}.get(policy, -1)
         self.join = Join(
             ConsumerReader(outcomes, outcomes.num_partitions, keys=True),
             ConsumerReader(rows, rows.num_partitions, keys=True) if late else None,
@@ -88,4 +89,4 @@ class LateLabels:
 
     def ready(self, position: Sequence[int]) -> Ready:
         """The rows that may be learned from, as the planner asks for them; `position` is where it begins."""
-        return Ready(self._rows, self.outcomes, self._settings, position, self._on_lost, self._say)
+        return Ready(self._rows, self.outcomes, self._settings, self._policy, position, self._on_lost, self._say)

@@ -37,6 +37,7 @@ class Ready:
       rows: the topic of rows.
       outcomes: that of their outcomes.
       settings: how long rows wait, and for what.
+      policy: --late_labels.
       position: the next offsets: what is ready never goes back behind them.
       on_lost: `fail`, or `skip` outcomes that retention has removed before they were read.
       say: told why rows wait.
@@ -48,14 +49,15 @@ class Ready:
         rows: Topic,
         outcomes: Topic,
         settings: LabelSettings,
+        policy: str,
         position: Sequence[int],
         on_lost: str,
         say: Callable[[str], None],
         clock: Callable[[], float] = time.time,
     ):
         self._rows, self._outcomes, self._on_lost, self._say, self._clock = rows, outcomes, on_lost, say, clock
-        self._late = settings.late_labels != "wait"
-        self._wait, self._delay = (round(1000 * secs) for secs in (settings.label_wait_secs, settings.delay_secs))
+        self._late = policy != "wait"
+        self._wait, self._delay = (round(1000 * secs) for secs in (settings.label_wait_secs, settings.delay_secs(policy)))
         self._idle = round(1000 * settings.label_idle_secs)
         self._slack = min(self._wait, _MOST_SLACK_MS)
         self._within = round(min(max(_PRECISION * self._wait, _LEAST_PRECISION_MS), _MOST_PRECISION_MS))

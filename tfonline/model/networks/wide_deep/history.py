@@ -1,6 +1,8 @@
 """What the model has seen so far, as inputs of its deep side: rows and clicks of ids and pairs, and the spread of the numbers.
 
 Nothing here is learned by gradients: it is counted after a batch was scored. A row never sees its own label or one of its batch.
+A row that is there once more, as its label came late (--late_labels), adds a click and no row: it was counted as a row before. Nor
+does it see itself: else each such row would show that its values were there before without a click, and that would mean a click.
 """
 
 import keras
@@ -15,6 +17,7 @@ from tfonline.model.tables.table import read_rows
 _PRIOR_ROWS = 5.0
 # Counts are halved there: float32 counts on, and what happened long ago is forgotten.
 _MOST_ROWS = 2.0**20
+_LARGEST_SHARE = 0.999  # of clicks among all rows
 _LARGEST = 5.0  # standard deviations; a wild number must not swamp the layers
 
 
@@ -35,26 +38,34 @@ class _Shares(keras.layers.Layer):
         self.counts = tf.Variable(tf.zeros([self._num_ids + 1, 2]), trainable=False, name="counts")  # rows, clicks
         self.total = tf.Variable([4.0, 1.0], trainable=False, name="total")  # of all rows; the start is a guess that soon fades
 
-    def lift(self, ids: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def lift(self, ids: tf.Tensor, counted: tf.Tensor | None = None) -> tuple[tf.Tensor, tf.Tensor]:
         """int32 [B, K] to how each id's share of clicks differs from everybody's and its rows, float32 [B, K] each.
 
         With v rows and c clicks of the id, p everybody's share of clicks and k = 5: `logit((c + k p) / (v + k)) - logit(p)`, the
         smoothed target statistic of Micci-Barreca (SIGKDD Explorations 3(1), 2001). By the counts from before the batch.
+
+        Args:
+          ids: as above.
+          counted: float32 [B], how much of each row itself is among the counts, as a row without a click; None: nothing.
         """
         rows, clicks = tf.unstack(read_rows(self.counts, ids), axis=2)
-        share = self.total[1] / self.total[0]
-        smoothed = (clicks + _PRIOR_ROWS * share) / (rows + _PRIOR_ROWS)
+        if counted is not None:
+            rows = tf.maximum(rows - counted[:, None], 0.0)
+        share = tf.minimum(self.total[1] / self.total[0], _LARGEST_SHARE)
+        # A late click may find its row gone: halved, or counted for the bucket that its value shared before it had a row.
+        smoothed = (tf.minimum(clicks, rows) + _PRIOR_ROWS * share) / (rows + _PRIOR_ROWS)
         return _logit(smoothed) - _logit(share), rows
 
-    def count(self, ids: tf.Tensor, label: tf.Tensor, weight: tf.Tensor) -> None:
+    def count(self, ids: tf.Tensor, label: tf.Tensor, weight: tf.Tensor, first_weight: tf.Tensor | None = None) -> None:
         """Counts a global batch that has been scored, in this replica's copy.
 
         Args:
           ids: int32 [B, K].
           label: float32 [B].
           weight: float32 [B]; rows with 0 are not counted.
+          first_weight: float32 [B], the same where rows are counted, and 0 where only their clicks are; None: the same.
         """
-        row = tf.stack([weight, weight * label], axis=1)
+        row = tf.stack([weight if first_weight is None else first_weight, weight * label], axis=1)
         # A pair is repeated as one number of 64 bits: TensorFlow takes twenty times as long for two floats.
         rows = tf.reshape(tf.bitcast(tf.tile(tf.bitcast(row, tf.int64)[:, None], [1, ids.shape[1]]), tf.float32), [-1, 2])
         ids = tf.reshape(ids, [-1])
@@ -84,9 +95,9 @@ class IdHistory(_Shares):
         super().__init__(spec.num_ids, padded=bool(spec.lists), **kwargs)
         self._spec = spec
 
-    def call(self, ids: tf.Tensor) -> tf.Tensor:
-        """int32 [B, P] to float32 [B, 2 F]."""
-        lift, rows = self.lift(ids)
+    def call(self, ids: tf.Tensor, counted: tf.Tensor | None = None) -> tf.Tensor:
+        """int32 [B, P] to float32 [B, 2 F]; `counted` as of `lift`."""
+        lift, rows = self.lift(ids, counted)
         rows = tf.math.log1p(rows) / 10
         if self._spec.lists:
             holds = tf.cast(ids < self._num_ids, tf.float32)
@@ -109,9 +120,9 @@ class CrossHistory(_Shares):
         self._pairs = np.triu_indices(num_fields, 1)
         self._num_fields = num_fields
 
-    def call(self, crosses: tf.Tensor) -> tf.Tensor:
-        """int32 [B, F (F - 1) / 2] to float32 [B, F]."""
-        lift, _ = self.lift(crosses)
+    def call(self, crosses: tf.Tensor, counted: tf.Tensor | None = None) -> tf.Tensor:
+        """int32 [B, F (F - 1) / 2] to float32 [B, F]; `counted` as of `lift`."""
+        lift, _ = self.lift(crosses, counted)
         mean = np.zeros([len(self._pairs[0]), self._num_fields], np.float32)
         for columns in self._pairs:
             mean[np.arange(len(columns)), columns] = 1 / (self._num_fields - 1)

@@ -123,9 +123,9 @@ class WideDeep(Network):
         wide = tf.squeeze(bias_add(wide, tf.reshape(self.bias, [1])), 1)
         deep = [tf.reshape(deep, [tf.shape(deep)[0], deep.shape[1] * self.embedding_dim])]
         if self.history:
-            deep.append(self.history(inputs["ids"]))
+            deep.append(self.history(inputs["ids"], inputs.get("counted")))
         if self.cross_history:
-            deep.append(self.cross_history(inputs["crosses"]))
+            deep.append(self.cross_history(inputs["crosses"], inputs.get("counted")))
         if self.standardise:
             deep.append(self.standardise(inputs["numeric"]))
         deep = [tf.cast(d, deep[0].dtype) for d in deep]
@@ -133,12 +133,12 @@ class WideDeep(Network):
 
     def observe(self, examples: Examples, logits: Logits) -> None:
         """Counts a global batch that was scored with `logits` and learned from, and moves the average: this replica's copies."""
-        label, weight, features = examples.label[self._head], examples.weight, examples.features
+        label, weight, features, first = examples.label[self._head], examples.weight, examples.features, examples.first_weight
         if self.history:
-            self.history.count(features["ids"], label, weight)
+            self.history.count(features["ids"], label, weight, first)
         if self.cross_history:
-            self.cross_history.count(features["crosses"], label, weight)
+            self.cross_history.count(features["crosses"], label, weight, first)
         if self.standardise:
-            self.standardise.count(features["numeric"], weight)
+            self.standardise.count(features["numeric"], first)
         if self.average:
-            self.average.move(self.tower, logits[self._head], label, weight)
+            self.average.move(self.tower, logits[self._head], label, weight, first)

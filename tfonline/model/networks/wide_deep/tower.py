@@ -157,7 +157,8 @@ class AverageTower(Tower):
 
     As its logits vary less than those that the bias was learned with, their mean probability would be too low where clicks are
     rare. A shift keeps it at the share of clicks, by Newton steps with forgetting over the same rows: with p the probabilities
-    scored and y the labels, `h = (1 - min(1, b / w)) h + sum p (1 - p)`, `shift -= sum (p - y) / (h + 50)`.
+    scored and y the labels, `h = (1 - min(1, b / w)) h + sum p (1 - p)`, `shift -= sum (p - y) / (h + 50)`. Of rows that are there
+    once more with a late label, the label alone is new: their p and their rows do not count.
 
     Args:
       rows: over so many rows the average reaches, give or take.
@@ -182,7 +183,9 @@ class AverageTower(Tower):
         """To logits float32 [B]."""
         return tf.squeeze(bias_add(super().call(inputs)[:, None], self.shift[:1]), 1)  # not `+`, as in WideDeep
 
-    def move(self, tower: Tower, logits: tf.Tensor, label: tf.Tensor, weight: tf.Tensor) -> None:
+    def move(
+        self, tower: Tower, logits: tf.Tensor, label: tf.Tensor, weight: tf.Tensor, first_weight: tf.Tensor | None = None
+    ) -> None:
         """Moves this replica's copy towards the tower's weights after a step.
 
         Args:
@@ -190,10 +193,12 @@ class AverageTower(Tower):
           logits: float32 [B], the model's as scored in the step.
           label: float32 [B].
           weight: float32 [B]; rows with 0 do not count.
+          first_weight: float32 [B], the same, and 0 for late rows; None: the same.
         """
-        rows = tf.reduce_sum(weight)
+        first = weight if first_weight is None else first_weight
+        rows = tf.reduce_sum(first)
         p = tf.sigmoid(logits)
-        excess, information = tf.reduce_sum(weight * (p - label)), tf.reduce_sum(weight * p * (1 - p))
+        excess, information = tf.reduce_sum(first * p - weight * label), tf.reduce_sum(first * p * (1 - p))
         seen, shift = own(self.seen), own(self.shift)
         seen.assign(tf.minimum(seen + rows, self._rows / _SHARE))
         part = tf.minimum(1.0, tf.math.divide_no_nan(rows, _SHARE * seen))

@@ -23,9 +23,10 @@ columns:
 """
 NUMBER, WAIT_SECS = 3000, 60
 FLAGS = [
-    "--vocabulary_rows=256", "--admit_after=2", "--admit_counters=1024", "--oov_buckets=20", "--window_rows=400", "--window_secs=0.2",
-    "--batch_size=50", "--deep_layers=8", "--embedding_dim=4", "--stop_at=latest", "--save_predictions", "--reader=consumer",
-    "--checkpoint_every_steps=1", "--checkpoint_secs=0", f"--label_wait_secs={WAIT_SECS}", "--label_idle_secs=1e9",
+    "--vocabulary_rows=256", "--admit_after=2", "--admit_counters=1024", "--oov_buckets=20", "--window_rows=400",
+    "--window_secs=0.2", "--batch_size=50", "--deep_layers=8", "--embedding_dim=4", "--stop_at=latest", "--save_predictions",
+    "--reader=consumer", "--checkpoint_every_steps=1", "--checkpoint_secs=0", f"--label_wait_secs={WAIT_SECS}",
+    "--label_idle_secs=1e9",
 ]  # fmt: skip
 
 
@@ -77,9 +78,7 @@ class Stream:
         for key, ms, value in self.outcomes:
             if value != b"0":
                 positive[key].append(ms)
-        return {
-            (p, o): int(any(0 <= at - ms <= 1000 * WAIT_SECS for at in positive[key])) for key, (p, o, ms) in self.rows.items()
-        }
+        return {(p, o): int(any(0 <= at - ms <= 1000 * WAIT_SECS for at in positive[key])) for key, (p, o, ms) in self.rows.items()}
 
     def flags(self, folder, *more: str) -> list[str]:
         (folder / "columns.yaml").write_text(COLUMNS)
