@@ -33,7 +33,7 @@ VENV := $(VENV_$(STACK))
 # On a terminal pip shows what it fetches; in a log only what goes wrong.
 PIP := $(VENV)/bin/python -m pip install --disable-pip-version-check $(if $(MAKE_TERMOUT),,--quiet)
 
-.PHONY: setup python programs prometheus demo test stacks-test check lint broker bench soak chaos quality vocabulary formats serve-demo \
+.PHONY: setup python programs prometheus demo test stacks-test check lint broker bench soak chaos quality vocabulary delayed formats serve-demo \
  cluster-test security-test ops-test clean
 
 setup:
@@ -142,6 +142,10 @@ quality: setup .venv-peers/.ready
 # What ids that come with the stream give and cost: make vocabulary ROWS=train.tsv.gz. Parts of it: VOCABULARY=--only=drift,kills.
 vocabulary: setup .venv-peers/.ready
 	@$(VENV)/bin/python -m benchmarks.vocabulary --rows=$(or $(ROWS),$(error make vocabulary needs ROWS=<a file of rows in time order>)) $(VOCABULARY)
+
+# What labels that come late cost, and what is won back: make delayed ROWS=train.tsv.gz. With fewer seeds: DELAYED=--seeds=1.
+delayed: setup
+	@$(VENV)/bin/python -m benchmarks.delayed --rows=$(or $(ROWS),$(error make delayed needs ROWS=<a file of rows in time order>)) $(DELAYED)
 
 .venv-peers/.ready: benchmarks/requirements.txt
 	@$(call with_python,tf216,$$python -m venv .venv-peers)

@@ -203,6 +203,13 @@ def test_under_wait_late_rows_are_rows_and_nothing_is_added():
     assert learner.inputs(batch).late == ()
 
 
+@pytest.mark.parametrize(("flag", "value"), [("keep_negatives", 0.5), ("cluster", "tf_config")])
+def test_what_does_not_go_with_a_policy_is_refused(flag, value):
+    with pytest.raises(UserError, match=f"--late_labels=fnw does not go with --{flag}: .* Leave one of them out.") as e:
+        of_flags(late_labels="fnw", **{flag: value})
+    assert e.value.code == 64
+
+
 def test_a_policy_that_is_not_told_which_rows_are_late_says_so():
     with pytest.raises(ValueError, match="--late_labels=fnw wants to know which rows are late"):
         learner_of("fnw", 30, 3).train(next(batches_of(1))._replace(late=()))

@@ -1,0 +1,1 @@
+"""What labels that come late cost, and what each policy wins back."""
