@@ -82,12 +82,6 @@ def _check(c: Config) -> None:
             f"--keep_negatives={c.features.keep_negatives:g}: workers, and --partition_groups, fill batches with rows as they "
             "come. Leave it out."
         )
-    late = c.model.late_labels
-    if late != "wait" and (c.features.keep_negatives < 1 or workers.cluster != "none"):
-        what, why = ("--cluster", "workers do not tell each other which rows are late")
-        if c.features.keep_negatives < 1:
-            what, why = ("--keep_negatives", "which rows stay negatives is not known when they are learned from")
-        raise wrong(f"--late_labels={late} does not go with {what}: {why}. Leave one of them out.")
     if workers.cluster != "none" and learning.jit_compile:
         raise wrong("--jit_compile is for one process: XLA cannot compile what workers exchange. Leave it out.")
     if learning.batch_size % workers.partition_groups:
@@ -141,8 +135,8 @@ def _check_labels(c: Config) -> None:
         )
     if policy != "wait" and c.features.keep_negatives < 1:
         raise wrong(
-            f"--keep_negatives={c.features.keep_negatives:g}: with --late_labels={policy} nobody knows yet which "
-            "rows are negatives. Leave it out, or use --late_labels=wait."
+            f"--late_labels={policy} does not go with --keep_negatives: which rows stay negatives is not known when they are "
+            "learned from. Leave one of them out."
         )
 
 

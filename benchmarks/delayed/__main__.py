@@ -80,6 +80,7 @@ def _scores(args, folder, ways, lines, clicks, planted, first, seed) -> list[np.
                 from tfonline import config
 
                 flags = [*_FLAGS.split(), *args.flags.split(), f"--late_labels={way.policy}", f"--seed={seed}"]
+                flags.append("--label_topic=outcomes")  # nothing is read from it: the outcomes are planted
                 replay = Replay(config.parse(["", *flags]), lines)
             np.save(path, replay.scores(way, clicks, planted, first, known))
         found.append(np.load(path))

@@ -26,7 +26,7 @@ LATE = ("fnw", "fnc", "es_dfm")
 
 def learner_of(policy, num_ids, fields=1, num_replicas=1, own=None, **flags):
     flags = {"embedding_dim": 3, "deep_layers": "8,4"} | flags
-    config = of_flags(late_labels=policy, num_replicas=num_replicas, **flags)
+    config = of_flags(late_labels=policy, label_topic="outcomes", num_replicas=num_replicas, **flags)
     spec = Spec.of(num_ids, fields, own, cross_buckets=config.features.cross_buckets)
     return learner_by_flags(make_strategy(num_replicas, "cpu"), config, spec)
 
@@ -203,10 +203,21 @@ def test_under_wait_late_rows_are_rows_and_nothing_is_added():
     assert learner.inputs(batch).late == ()
 
 
-@pytest.mark.parametrize(("flag", "value"), [("keep_negatives", 0.5), ("cluster", "tf_config")])
-def test_what_does_not_go_with_a_policy_is_refused(flag, value):
-    with pytest.raises(UserError, match=f"--late_labels=fnw does not go with --{flag}: .* Leave one of them out.") as e:
-        of_flags(late_labels="fnw", **{flag: value})
+@pytest.mark.parametrize(
+    ("flags", "why"),
+    [
+        ({"keep_negatives": 0.5}, "--late_labels=fnw does not go with --keep_negatives: .* Leave one of them out."),
+        ({"metrics_by": "C1"}, "--metrics_by=C1 counts rows by their labels"),
+        ({"label_topic": ""}, "--late_labels=fnw is for labels of a topic of their own: give --label_topic"),
+        ({"cluster": "tf_config"}, "--cluster=tf_config: --label_topic joins two topics in one process"),
+        ({"reader": "tfio"}, "--reader=tfio: --label_topic joins"),
+        ({"topic": "outcomes"}, "--label_topic=outcomes is --topic, too"),
+        ({"late_labels": "es_dfm", "label_elapsed_secs": 3600.0}, "--label_elapsed_secs=3600 is not below --label_wait_secs=3600"),
+    ],
+)
+def test_what_does_not_go_with_a_policy_is_refused(flags, why):
+    with pytest.raises(UserError, match=why) as e:
+        of_flags(**{"late_labels": "fnw", "label_topic": "outcomes", **flags})
     assert e.value.code == 64
 
 
@@ -245,7 +256,7 @@ def test_a_late_row_is_no_second_sighting_of_its_values():
 
 @pytest.mark.parametrize("policy", LATE)
 def test_what_is_served_scores_as_the_trainer_and_lacks_what_it_alone_needs(policy, tmp_path):
-    config = of_flags(late_labels=policy, embedding_dim=3, deep_layers="4", history=True, average_rows=50)
+    config = of_flags(late_labels=policy, label_topic="outcomes", embedding_dim=3, deep_layers="4", history=True, average_rows=50)
     features = Features(SMALL_SCHEMA, Dictionaries.without_values(SMALL_SCHEMA), "bucket", oov_buckets=7)
     learner = learner_by_flags(make_strategy(1, "cpu"), config, features.spec)
     messages = tf.constant([f"{int(i % 4 == 0)}\t{i}\t{i % 9}\ta{i % 5}\tb{i % 3}" for i in range(60)])

@@ -53,8 +53,8 @@ def make_raw_batches(
       batch_size: rows a batch; only the last ones of a window are short.
       groups: of partitions.
       own: the group that is read here, its part of each batch by itself; None: all of them.
-      join: says the rows' labels, where they come in a topic of their own. Rows that are learned from once more stand behind the
-        others of their window. It wants a RowReader, which gives keys.
+      join: says the rows' labels, where they come in a topic of their own, and which rows are learned from once more. It wants a
+        RowReader that gives keys.
     """
     read_here = range(groups) if own is None else [own]
     if hasattr(reader, "take"):
@@ -120,8 +120,8 @@ def _side_by_side(parts: Sequence[tf.data.Dataset], nothing: RawBatch) -> tf.dat
 # In Python
 
 
-# Rows of any partitions: some of one partition, then some of another one or of the same.
-_Parts = list[tuple[int, PackedRows]]
+# Rows of any partitions: some of one partition, then some of another one or of the same. Or of each its partition, int32 [k].
+_Parts = list[tuple[int | np.ndarray, PackedRows]]
 
 
 class _Batch(NamedTuple):
@@ -249,47 +249,51 @@ def _batches(
 ) -> Iterator[_Parts]:
     """The rows of a window, in batches of equal parts of each group."""
 
-    def rows_of(group: int) -> Iterator[tuple[int, PackedRows]]:
+    def rows_of(group: int) -> Iterator[tuple[int | np.ndarray, PackedRows]]:
         yield from _in_turns(reader, [p for p in window.read if p % groups == group], join)
         if join:
-            yield from join.late()
+            yield from join.rest()
 
     parts = [_cut(rows_of(group), part_rows) for group in read_here]
     for of_groups in itertools.zip_longest(*parts, fillvalue=()):
         yield list(itertools.chain(*of_groups))
 
 
-def _in_turns(reader: RowReader, partitions: Sequence[int], join: Join | None) -> Iterator[tuple[int, PackedRows]]:
+def _in_turns(reader: RowReader, partitions: Sequence[int], join: Join | None) -> Iterator[tuple[int | np.ndarray, PackedRows]]:
     """Chunks of the partitions' ranges, the partitions in turns until each range has ended."""
     while partitions:
         go_on = []
         for partition in partitions:
-            taken = reader.take(partition, CHUNK_ROWS)
-            rows = pack(taken) if isinstance(taken, Rows) else taken
-            if join and len(rows):
-                rows.outcome = join.outcome(partition, taken)
-            if len(rows):
-                yield partition, rows
-            if len(rows) == CHUNK_ROWS:
+            rows = reader.take(partition, CHUNK_ROWS)
+            count = len(rows.offset)
+            if count and join:
+                yield join.joined(partition, rows)
+            elif count:
+                yield partition, pack(rows) if isinstance(rows, Rows) else rows
+            if count == CHUNK_ROWS:
                 go_on.append(partition)
         partitions = go_on
 
 
-def _cut(chunks: Iterable[tuple[int, PackedRows]], num_rows: int) -> Iterator[_Parts]:
+def _cut(chunks: Iterable[tuple[int | np.ndarray, PackedRows]], num_rows: int) -> Iterator[_Parts]:
     """The rows of the chunks by so many; only the last ones are fewer."""
     held: _Parts = []
     room = num_rows
     for partition, rows in chunks:
         first = 0
         while len(rows) - first >= room:
-            yield [*held, (partition, rows.part(first, first + room))]
+            yield [*held, (_of(partition, first, first + room), rows.part(first, first + room))]
             first += room
             held, room = [], num_rows
         if first < len(rows):
-            held.append((partition, rows.part(first, len(rows))))
+            held.append((_of(partition, first, len(rows)), rows.part(first, len(rows))))
             room -= len(rows) - first
     if held:
         yield held
+
+
+def _of(partition: int | np.ndarray, start: int, stop: int) -> int | np.ndarray:
+    return partition[start:stop] if isinstance(partition, np.ndarray) else partition
 
 
 def _count(parts: _Parts) -> int:
@@ -304,7 +308,7 @@ def _pack(batches: Sequence[_Batch]) -> _Pack:
     return _Pack(
         message,
         rows.size == TOMBSTONE,
-        np.repeat(np.array([partition for partition, _ in parts], np.int32), [len(rows) for _, rows in parts]),
+        _partitions(parts),
         rows.offset,
         rows.time_ms,
         np.zeros(0, np.int8) if rows.outcome is None else rows.outcome,
@@ -312,6 +316,13 @@ def _pack(batches: Sequence[_Batch]) -> _Pack:
         window=np.array([batch.window for batch in batches], np.int64),
         last=np.array([batch.last for batch in batches], bool),
     )
+
+
+def _partitions(parts: _Parts) -> np.ndarray:
+    """Of each row, int32."""
+    if any(isinstance(partition, np.ndarray) for partition, _ in parts):
+        return np.concatenate([partition for partition, _ in parts])
+    return np.repeat(np.array([partition for partition, _ in parts], np.int32), [len(rows) for _, rows in parts])
 
 
 # Behind the last pack: no batch at all.

@@ -63,8 +63,11 @@ class Join:
         self._outcomes, self._rows, self._gone = held_outcomes, held_rows, gone
         self._positive: set[tuple[int, int]] = set()  # rows that are held and have had their outcome
         self._window: Window | None = None
-        self._new: list[tuple[bytes, Entry]] = []  # outcomes that no window before has read
-        self._late: list[Entry] = []  # rows to be learned from once more
+        # Rows to be learned from once more: of windows before, of the rows handed out last, and of those before.
+        self._earlier_late: collections.deque[Entry] = collections.deque()
+        self._late: list[Entry] = []
+        self._of_last_chunk: list[Entry] = []
+        self._left = 0  # rows of the window that have not come
         self._counts: dict[int, collections.Counter[str]] = {}
 
     def begin(self, window: Window) -> Iterator[None]:
@@ -79,70 +82,99 @@ class Join:
         labels = window.labels
         assert labels is not None
         first = self._window is None
-        self._window, self._late, counts = window, [], collections.Counter()
+        self._window, counts, new = window, collections.Counter(), []
         self._counts[window.number] = counts
         if first:
             yield from self._go_on(window.start, labels)
         self._outcomes.drop_below(labels.first)
-        self._new = []
         for partition, joined, positive in self._read(self._ranges(labels.new, labels.stop)):
             counts["read"] += len(positive)
             counts["unreadable"] += positive.count(None)
             counts["negative"] += positive.count(False)
             self._hold(partition, joined, positive)
-            self._new += self._positives(partition, joined, positive)
+            new += self._positives(partition, joined, positive)
             yield
         if self._rows is not None:
             self._rows.drop_below(labels.rows)
             self._positive = {(p, o) for p, o in self._positive if o >= labels.rows[p]}
+            self._left = sum(window.stop[p] - window.start[p] for p in window.read)
+            self._earlier_late = collections.deque(self._late_of_earlier_windows(new))
 
-    def outcome(self, partition: int, rows: Rows) -> np.ndarray:
-        """What is known of rows of the window, the next ones of their partition, at their first sight.
+    def joined(self, partition: int, rows: Rows) -> tuple[np.ndarray, PackedRows]:
+        """Rows of the window, the next ones of their partition, with what is known of them; and evenly among them some that are
+        learned from once more. At an end of their own, those would be batches of positives alone.
 
         Returns:
-          int8 [k], an Outcome each.
+          partition: of each, int32 [k].
+          rows: with their `outcome`.
         """
+        outcome = self._outcome(partition, rows)
+        share = -(-len(self._earlier_late) * len(rows.offset) // max(1, self._left))
+        self._left -= len(rows.offset)
+        late = self._of_last_chunk + [self._earlier_late.popleft() for _ in range(min(share, len(self._earlier_late)))]
+        self._of_last_chunk, self._late = self._late, []
+        if not late:
+            packed = pack(rows)
+            packed.outcome = outcome
+            return np.full(len(outcome), partition, np.int32), packed
+        own = map(Entry, itertools.repeat(partition), rows.offset, rows.time_ms, rows.message)
+        return _packed(
+            [*own, *late], np.concatenate([outcome, np.full(len(late), Outcome.LATE, np.int8)]), _spread(len(outcome), len(late))
+        )
+
+    def rest(self) -> Iterator[tuple[np.ndarray, PackedRows]]:
+        """Behind the window's rows: those that are learned from once more and are left, as `joined` has them."""
+        late = [*self._of_last_chunk, *self._earlier_late]
+        self._of_last_chunk, self._earlier_late = [], collections.deque()
+        for some in _batched(late, _AT_ONCE):
+            yield _packed(some, np.full(len(some), Outcome.LATE, np.int8), np.arange(len(some)))
+
+    def _outcome(self, partition: int, rows: Rows) -> np.ndarray:
+        """What is known of rows of the window at their first sight, an Outcome each, int8 [k]. Those of which more is known already
+        are to be learned from once more."""
         joined, counts = self._rows_of(rows), self._counts[self._window.number]
         found = self._outcomes.find(joined.key)
         outcome = np.zeros(len(rows.offset), np.int8)
         if None in joined.key:
             outcome[[key is None for key in joined.key]] = Outcome.NO_KEY
-        late: set[int] = set()
         for i, entries in enumerate(found):
-            if entries and joined.key[i] is not None:
-                ages = [entry.time_ms - joined.time_ms[i] for entry in entries]
-                if self._count(ages, counts):
-                    at_once = any(0 <= age <= self._times.first_sight_ms for age in ages)
-                    outcome[i] = Outcome.POSITIVE if at_once else Outcome.NEGATIVE
+            if not entries or joined.key[i] is None:
+                continue
+            ages = [entry.time_ms - joined.time_ms[i] for entry in entries]
+            if self._count(ages, counts):
+                at_once = any(0 <= age <= self._times.first_sight_ms for age in ages)
+                outcome[i] = Outcome.POSITIVE if at_once else Outcome.NEGATIVE
+                if self._rows is not None:
+                    self._positive.add((partition, rows.offset[i]))
                     if not at_once:
-                        late.add(i)
-                    if self._rows is not None:
-                        self._positive.add((partition, rows.offset[i]))
-        if self._rows is not None:
-            entries = map(Entry, itertools.repeat(partition), rows.offset, joined.time_ms, (m or b"" for m in rows.message))
-            held = [(key, entry) for key, entry in zip(joined.key, entries, strict=True) if key is not None]
-            self._rows.add(partition, held)
-            self._late += [Entry(partition, rows.offset[i], joined.time_ms[i], rows.message[i] or b"") for i in sorted(late)]
+                        self._late.append(Entry(partition, rows.offset[i], joined.time_ms[i], rows.message[i] or b""))
+        self._wait(partition, rows, joined)
         return outcome
 
-    def late(self) -> Iterator[tuple[int, PackedRows]]:
-        """Behind the window's rows: those, of this window or one before, that are to be learned from once more."""
-        if self._rows is None:
-            return
-        counts, start = self._counts[self._window.number], self._window.start
-        for some in _batched(self._new, _AT_ONCE):
+    def _wait(self, partition: int, rows: Rows, joined: Joined) -> None:
+        """Holds rows that an outcome may still come for."""
+        if self._rows is not None:
+            entries = map(Entry, itertools.repeat(partition), rows.offset, joined.time_ms, (m or b"" for m in rows.message))
+            self._rows.add(partition, [(key, e) for key, e in zip(joined.key, entries, strict=True) if key is not None])
+
+    def _late_of_earlier_windows(self, new: Sequence[tuple[bytes, Entry]]) -> list[Entry]:
+        """Rows that windows before have learned from, and for which an outcome has come with this one; in the topic's order."""
+        counts, start, late = self._counts[self._window.number], self._window.start, []
+        for some in _batched(new, _AT_ONCE):
             for (_, outcome), entries in zip(some, self._rows.find([key for key, _ in some]), strict=True):
                 for row in entries or ():
-                    if row.partition < len(start) and row.offset < start[row.partition]:  # the window's own are counted
-                        self._take_late(row, outcome.time_ms - row.time_ms, counts)
-        self._new = []
-        self._late.sort(key=lambda row: row[:2])
-        for partition, rows in itertools.groupby(self._late, lambda row: row.partition):
-            for some in _batched(list(rows), _AT_ONCE):
-                packed = pack(Rows([r.message for r in some], [r.offset for r in some], [r.time_ms for r in some]))
-                packed.outcome = np.full(len(some), Outcome.LATE, np.int8)
-                yield partition, packed
-        self._late = []
+                    if row.partition >= len(start) or row.offset >= start[row.partition]:
+                        continue  # the window's own are looked at when they come
+                    age, place = outcome.time_ms - row.time_ms, row[:2]
+                    if not 0 <= age <= self._times.wait_ms:
+                        counts["before" if age < 0 else "late"] += 1
+                    elif place in self._positive:
+                        counts["twice"] += 1
+                    else:
+                        counts["joined"] += 1
+                        self._positive.add(place)
+                        late.append(row)
+        return sorted(late, key=lambda row: row[:2])
 
     def take(self, number: int) -> Mapping[str, int]:
         """What was counted of a window, by COUNTED; forgotten afterwards."""
@@ -168,17 +200,6 @@ class Join:
         counts["joined"] += min(1, in_time)
         return in_time > 0
 
-    def _take_late(self, row: Entry, age: int, counts: collections.Counter[str]) -> None:
-        place = (row.partition, row.offset)
-        if not 0 <= age <= self._times.wait_ms:
-            counts["before" if age < 0 else "late"] += 1
-        elif place in self._positive:
-            counts["twice"] += 1
-        else:
-            counts["joined"] += 1
-            self._positive.add(place)
-            self._late.append(row)
-
     def _go_on(self, start: Sequence[int], labels: Labels) -> Iterator[None]:
         """Holds what the windows before have left: it is read again, and nothing of it is counted."""
         for partition, joined, positive in self._read(self._ranges(labels.first, labels.new)):
@@ -187,9 +208,7 @@ class Join:
         if self._rows is None:
             return
         for partition, rows in _in_parts(self._earlier, self._ranges(labels.rows, start)):
-            joined = self._rows_of(rows)
-            entries = map(Entry, itertools.repeat(partition), rows.offset, joined.time_ms, (m or b"" for m in rows.message))
-            self._rows.add(partition, [(key, e) for key, e in zip(joined.key, entries, strict=True) if key is not None])
+            self._wait(partition, rows, self._rows_of(rows))
             yield
         for partition, joined, positive in self._read(self._ranges(labels.known, labels.new)):
             some = self._positives(partition, joined, positive)
@@ -229,6 +248,19 @@ def _in_parts(reader: RowReader, ranges: Mapping[int, tuple[int, int]]) -> Itera
             yield partition, rows
             if len(rows.offset) < _AT_ONCE:
                 break
+
+
+def _spread(many: int, few: int) -> np.ndarray:
+    """An order in which the few, which stand behind the many, stand at equal distances among them: int [many + few]."""
+    return np.argsort(np.concatenate([np.arange(many), (np.arange(few) + 0.5) * (many / few) - 0.5]), kind="stable")
+
+
+def _packed(rows: Sequence[Entry], outcome: np.ndarray, order: np.ndarray) -> tuple[np.ndarray, PackedRows]:
+    """Rows of any partitions, in this order: see Join.joined."""
+    rows = [rows[i] for i in order]
+    packed = pack(Rows([r.message for r in rows], [r.offset for r in rows], [r.time_ms for r in rows]))
+    packed.outcome = outcome[order]
+    return np.array([r.partition for r in rows], np.int32), packed
 
 
 def _batched(values: Sequence, most: int) -> Iterator[Sequence]:
