@@ -85,7 +85,7 @@ class WindowEnd:
     Attributes:
       window: which.
       left_out: how many negatives were left out since its last rows, see --keep_negatives.
-      outcomes: what became of its outcomes, see stream.labels.join.COUNTED; empty where rows have their labels.
+      outcomes: what became of its outcomes, see stream.labels.COUNTED; empty where rows have their labels.
     """
 
     window: Window

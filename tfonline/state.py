@@ -46,7 +46,7 @@ class Position:
       skipped: offsets passed over unread, by trigger of the window (skip, lost, passed); and negatives that were left out, as
         `negatives`.
       late: rows that were learned from once more, as their outcome came (--late_labels); beside `rows`.
-      outcomes: what became of the outcomes of --label_topic, see stream.labels.join.COUNTED.
+      outcomes: what became of the outcomes of --label_topic, see stream.labels.COUNTED.
       settled: with --late_labels other than wait, from which offset of each partition on labels are not settled; else empty.
       outcomes_next: with --label_topic, of each of its partitions the next offset; else empty.
       fingerprint: sum of the fingerprints of the trained rows, mod 2^64.

@@ -1,23 +1,28 @@
-"""What each policy of --late_labels wins back, on real rows with planted delays: make delayed, or
+"""Labels that come late, on real rows with planted delays: make delayed, or
 
-    python -m benchmarks.delayed --rows=train.tsv.gz [--seeds=3]
+    python -m benchmarks.delayed --rows=train.tsv.gz [--seeds=3] [--kills=20] [--parts=policies,join,negatives]
 
-A model learns the first rows with all their labels. The others come as a stream over two months; each is scored by the model of
-that moment, and policies learn of them what they may know. `frozen` learns nothing more, `oracle` each label at once. Of the way
-from frozen to oracle, in AUC and in log loss, a policy has gone a share. fnw, fnc and es_dfm have no labels beforehand: they learn
-the first rows, too, as their labels came. Waits and elapsed times are chosen on the first half of the stream, and everything is
-judged on the second. Scores are kept in --folder and are not made anew.
+policies: what each of --late_labels wins back. join: rows and outcomes as two topics, the trainer killed, see joined.py. negatives:
+what --keep_negatives=0.1 gives, see benchmarks/negatives.
+
+Of the policies: a model learns the first rows with all their labels. The others come as a stream over two months; each is scored by
+the model of that moment, and policies learn of them what they may know. `frozen` learns nothing more, `oracle` each label at once.
+Of the way from frozen to oracle, in AUC and in log loss, a policy has gone a share. fnw, fnc and es_dfm have no labels beforehand:
+they learn the first rows, too, as their labels came. Waits and elapsed times are chosen on the first half of the stream, and
+everything is judged on the second. Scores are kept in --folder and are not made anew.
 """
 
 import argparse
 import json
 import os
 import pathlib
+import sys
 
 import numpy as np
 
-from benchmarks.commands import ROOT
+from benchmarks.commands import ROOT, run
 from benchmarks.delayed import report
+from benchmarks.delayed.joined import measured
 from benchmarks.delayed.planted import A_DAY, ROWS, delays
 from benchmarks.delayed.schedule import Way
 from benchmarks.quality.scores import labels_of, plain_rows
@@ -39,9 +44,24 @@ _WAYS = [
 
 
 def main() -> None:
-    """Makes the scores that are not there, prints the table and the closing line."""
+    """Measures what is asked for; prints the closing line."""
     args = _parse()
     os.umask(0o077)  # the folder holds somebody's rows
+    found = []
+    if "policies" in args.parts:
+        found.append(_policies(args))
+    if "join" in args.parts:
+        found.append(" ".join(f"{name}={value}" for name, value in measured(args.rows, args.kills, args.turns, seed=1).items()))
+    if "negatives" in args.parts:
+        *words, last = run([sys.executable, "-m", "benchmarks.negatives"]).splitlines()
+        print("\n".join(words))
+        values = dict(word.split("=") for word in last.split()[1:])
+        found.append(" ".join(f"negatives_{name}={values[name]}" for name in ("speed", "log_loss", "calibration", "tenths")))
+    print(f"delayed: {' '.join(found)}")
+
+
+def _policies(args: argparse.Namespace) -> str:
+    """Makes the scores that are not there, prints the table; gives the closing line's part."""
     folder = pathlib.Path(args.folder)
     folder.mkdir(parents=True, exist_ok=True)
     rows = plain_rows(args.rows, folder)
@@ -64,8 +84,8 @@ def main() -> None:
     lines.append(f"\n{first:,} rows to begin with, {len(clicks) - first:,} over {days:.0f} days, {args.seeds} seed(s).")
     (folder / "table.md").write_text("\n".join(lines) + "\n")
     (folder / "table.json").write_text(json.dumps({way.label: report.plain(of) for way, of in found.items()}, indent=1))
-    print("\n".join(lines))
-    print(report.closing_line(found))
+    print("\n".join(lines), flush=True)
+    return report.closing_line(found)
 
 
 def _scores(args, folder, ways, lines, clicks, planted, first, seed) -> list[np.ndarray]:
@@ -95,6 +115,10 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--folder", default=str(ROOT / "runs" / "delayed"), help="of scores and table (default runs/delayed)")
     parser.add_argument("--seeds", type=int, default=3, help="of first weights and delays (default 3)")
     parser.add_argument("--start", type=float, default=1 / 3, help="share of the rows that the model begins with (default a third)")
+    parts = ["policies", "join", "negatives"]
+    parser.add_argument("--parts", type=lambda text: text.split(","), default=parts, help="what is measured (default: all)")
+    parser.add_argument("--kills", type=int, default=20, help="of the trainer, with join (default 20)")
+    parser.add_argument("--turns", type=int, default=3, help="of the runs whose speed is compared, with join (default 3)")
     parser.add_argument("--known", action="store_true", help="the policies, too, begin with all labels of the first rows")
     parser.add_argument("--only", default="frozen,oracle,naive,daily,wait,fnw,fnc,es_dfm", help="ways to learn (default: all)")
     parser.add_argument("--flags", default="", help="further flags of the trainer")

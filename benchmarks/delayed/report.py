@@ -106,7 +106,7 @@ def closing_line(found: Mapping[Way, Judged]) -> str:
     best = max(policies, key=share.__getitem__, default="oracle")
     shares = " ".join(f"{name}={share[name]:.2f}" for name in policies)
     calibration, naive = (of_name[name].metrics[:, 2].mean() if name in of_name else np.nan for name in (best, "naive"))
-    return f"delayed: {shares} calibration={calibration:.3f} naive_calibration={naive:.3f}"
+    return f"{shares} calibration={calibration:.3f} naive_calibration={naive:.3f}"
 
 
 def plain(of: Judged) -> dict[str, list]:

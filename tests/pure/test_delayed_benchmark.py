@@ -95,4 +95,4 @@ def test_a_share_is_of_the_way_from_frozen_to_oracle_and_a_wait_is_chosen_on_the
     assert day.shares.max() < 0.6 < three.shares.min()
     assert report.chosen(found)["wait"].windows == 15
     assert "| wait 1 d (chosen) |" in "\n".join(report.table(found))
-    assert report.closing_line(found).startswith(f"delayed: wait={day.shares.min():.2f} calibration=")
+    assert report.closing_line(found).startswith(f"wait={day.shares.min():.2f} calibration=")

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from tfonline.events import Event, Rows, Saved, Saving, Seen, Tick, WindowEnd
 from tfonline.formats.reasons import REASONS
 from tfonline.state import NEGATIVES
+from tfonline.stream.labels import COUNTED
 from tfonline.stream.windows import UNREAD
 
 # What closes a window that is read, see stream.windows.Window.
@@ -26,6 +27,8 @@ class Tally:
       windows: that have ended, by trigger.
       unread: offsets passed over unread, by the window's trigger; and negatives that were left out.
       rejected: rows refused, by reason.
+      late: rows learned from once more, as their outcome came.
+      outcomes: what became of outcomes, by stream.labels.COUNTED.
       checkpoints: that have come to disk.
       checkpoint_secs: from the copy of the model until it is on disk, summed up.
       saved_at: as above, of the newest checkpoint: when the model was as it is there.
@@ -34,7 +37,8 @@ class Tally:
     def __init__(self, saved_at: float | None = None, clock: Callable[[], float] = time.time):
         self._clock = clock
         self.reading, self.saved_at = False, saved_at
-        self.rows = self.steps = self.checkpoints = 0
+        self.rows = self.steps = self.checkpoints = self.late = 0
+        self.outcomes = dict.fromkeys(COUNTED, 0)
         self.checkpoint_secs = 0.0
         self.windows = dict.fromkeys((*_READ, *UNREAD), 0)
         self.unread = dict.fromkeys((*UNREAD, NEGATIVES), 0)
@@ -50,10 +54,13 @@ class Tally:
                 if seen:
                     self.rows += int(seen.valid.sum())
                     self.steps += len(seen.steps)
+                    self.late += 0 if seen.late is None else int(seen.late.sum())
                 for reason, count in enumerate(refused):
                     if count:
                         self.rejected[REASONS[reason]] += int(count)
-            case WindowEnd(window=window, left_out=left_out):
+            case WindowEnd(window=window, left_out=left_out, outcomes=outcomes):
+                for what, count in outcomes.items():
+                    self.outcomes[what] += count
                 self.reading = True
                 self.unread[NEGATIVES] += left_out
                 self.windows[window.trigger] = self.windows.get(window.trigger, 0) + 1

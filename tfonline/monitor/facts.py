@@ -12,6 +12,7 @@ from tfonline.monitor.metrics import Facts
 from tfonline.publish.publisher import Publisher
 from tfonline.report.stack import stack
 from tfonline.report.writers import Latest
+from tfonline.stream.labels.ready import Ready
 
 
 def runs_written(model_dir: str) -> int:
@@ -37,8 +38,10 @@ def make_facts(
     damaged = len(list(pathlib.Path(config.keeping.model_dir).glob("damaged-ckpt-*.index")))
     saved = f"{run.checkpoints.latest}.index"
     tally = Tally(os.path.getmtime(saved) if os.path.exists(saved) else None)
+    source = getattr(run.plan, "source", None)  # of several workers the chief's, as all of this
+    waiting = (lambda: source.waiting) if isinstance(source, Ready) else list
     more = {"exports": publisher.exports, "newest": lambda: publisher.newest} if publisher else {}
     return Facts(
         build, tally, run.position, lambda: run.plan.ends, times.scalars, lambda: latest.scalars,
-        restarts=restarts, damaged=damaged, drift=run.drift.episodes, **more,
+        restarts=restarts, damaged=damaged, drift=run.drift.episodes, waiting=waiting, **more,
     )  # fmt: skip

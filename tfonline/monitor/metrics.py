@@ -57,6 +57,7 @@ class Facts:
       restarts: runs of this model folder before this one; None: not known yet. A counter that began at 0 would have been reset.
       damaged: checkpoints of it that were put aside; None: not known yet.
       drift: the episodes that go on now, see evaluate.drift.Drift.episodes.
+      waiting: rows of each partition that wait for their outcomes; empty where rows have their labels.
     """
 
     build: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -70,6 +71,7 @@ class Facts:
     restarts: int | None = None
     damaged: int | None = None
     drift: Callable[[], Mapping[str, int]] = dict
+    waiting: Callable[[], list[int]] = list
 
 
 class Metrics(Collector):
@@ -123,6 +125,8 @@ class Metrics(Collector):
         ends, times = facts.ends(), facts.row_times()
         lag = {str(p): float(max(0, end - at)) for p, (end, at) in enumerate(zip(ends, facts.position.next, strict=False))}
         yield _gauge("lag_rows", "Rows behind the position, by partition; falls at a window's end.", _by("partition", lag))
+        waiting = {str(p): float(rows) for p, rows in enumerate(facts.waiting())}
+        yield _gauge("waiting_rows", "Rows that wait for their outcomes, by partition.", _by("partition", waiting))
         text = "How old the newest row of the last step was when it was learned from."
         yield _gauge("lag_seconds", text, _one(times.get("lag_secs")))
         text = "How old the newest row is now that was learned from."
@@ -135,6 +139,8 @@ class Metrics(Collector):
         yield _counter("windows", "Windows that have ended, by what closed them.", _by("trigger", tally.windows))
         yield _counter("rejected_rows", "Rows refused, by reason.", _by("reason", tally.rejected))
         yield _counter("unread_rows", "Offsets passed over unread, by why.", _by("why", tally.unread))
+        yield _counter("late_rows", "Rows learned from once more, as their outcome came.", _one(tally.late))
+        yield _counter("outcomes", "Outcomes of --label_topic, by what became of them.", _by("what", tally.outcomes))
         yield _gauge("model_rows", "Rows that the model has learned from in its life.", _one(position.rows))
         yield _gauge("model_steps", "Train steps of its life.", _one(position.step))
         yield _gauge("model_windows", "Windows of its life.", _one(position.window))

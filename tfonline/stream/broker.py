@@ -100,8 +100,8 @@ class KafkaTopic:
         """The first offset of each partition whose row is at `ms` (since 1970) or later; the end where there is none."""
         if ms < 0:  # Kafka's request takes -1 for the end, -3 for the row of the greatest time and so on; no row is that old
             return self.begins()
-        found, ends = self._list_offsets(ms), self.ends()
-        return [f if f >= 0 else e for f, e in zip(found, ends, strict=True)]
+        found = self._list_offsets(ms)
+        return found if min(found) >= 0 else [f if f >= 0 else e for f, e in zip(found, self.ends(), strict=True)]
 
     def committed(self, group: str) -> list[int]:
         """The offsets that a consumer group has committed.

@@ -128,6 +128,7 @@ class Planner:
       tick_secs: how often an idle stream hands out a tick (None), so that saves, reports and stops still happen.
 
     Attributes:
+      source: as above.
       ends: the end offsets as last seen.
       error: what ended the plan, where it was an error.
       ended: why the plan ended, where it was none.
@@ -155,7 +156,7 @@ class Planner:
         compare_secs: float = 1.0,
         tick_secs: float = 0.5,
     ):
-        self._source, self._policy, self._log, self._stop, self._clock = source, policy, log, stop, clock
+        self.source, self._policy, self._log, self._stop, self._clock = source, policy, log, stop, clock
         self._position, self._number = list(position), number
         self._journalled, self._replay, self._resolve_stop = journalled, replay, resolve_stop
         self._pass_over, self._labels, self._outcomes_next = pass_over, labels, tuple(outcomes_next)
@@ -198,7 +199,7 @@ class Planner:
     def rows_lost_since_planned(self) -> str:
         """What retention removed of the windows that are handed out and not taken: `partition: [start, stop)`, or ''."""
         with self._asking:
-            begins = self._source.begins()
+            begins = self.source.begins()
         return ", ".join(lost for window in list(self._planned.values()) if (lost := _lost(window.start, begins, window.read)))
 
     def _windows(self) -> Iterator[Window | None]:
@@ -223,7 +224,7 @@ class Planner:
             if self._clock() < due and self._clock() >= compared + self._compare_secs:
                 # A topic that was made anew has other ends, and one that is deleted none.
                 with self._asking:
-                    woken, compared = self._source.ends() != self.ends, self._clock()
+                    woken, compared = self.source.ends() != self.ends, self._clock()
                 continue
             if self._clock() >= due:
                 if self._stop.wait(max(0.0, looked + self._poll_secs - self._clock())):
@@ -256,7 +257,7 @@ class Planner:
                 last_tick = now
                 yield None
             secs = min(due, compared + self._compare_secs, last_tick + self._tick_secs) - self._clock()
-            woken = self._source.wait_for_rows(self.ends, self._stop, max(secs, 0.001))
+            woken = self.source.wait_for_rows(self.ends, self._stop, max(secs, 0.001))
 
     def _look_due(self, looked: float, last_plan: float, last_row: float) -> float:
         """When the broker is looked at though no row comes: now and then, and where a window or the end of the stream is due."""
@@ -277,7 +278,7 @@ class Planner:
                 "failed_windows.json names the windows of a loss that was not finite.",
                 Exit.FLAGS,
             )
-        begins = self._source.begins() if self._journalled else []
+        begins = self.source.begins() if self._journalled else []
         logged = True
         for window in self._journalled:
             if lost := _lost(window.start, begins, window.read):
@@ -292,7 +293,7 @@ class Planner:
             yield window
 
     def _replayed(self) -> Iterator[Window]:
-        begins = self._source.begins()
+        begins = self.source.begins()
         for window in (w for w in self._replay if w.number >= self._number):
             if lost := _lost(window.start, begins, window.read):
                 raise _rows_lost(lost)
@@ -347,7 +348,7 @@ class Planner:
     def _watermarks(self) -> tuple[list[int], list[int]]:
         """The broker's begin and end offsets, after a check that they belong to the topic that was trained on."""
         with self._asking:
-            begins, ends = self._source.begins(), self._source.ends()
+            begins, ends = self.source.begins(), self.source.ends()
         check_partitions(len(ends), self._policy.most_partitions)
         self._widen(len(ends))
         ahead = [f"{p}: next {n}, end {e}" for p, (n, e) in enumerate(zip(self._position, ends, strict=False)) if n > e]

@@ -10,3 +10,6 @@ resumed reads it again.
 - `fields`: the key and the time of a row; what an outcome says.
 - `join`: the labels of a window's rows, and the rows whose outcome came after they were learned from.
 """
+
+# What becomes of outcomes, and how many were read in all; docs/late-labels.md says what each is.
+COUNTED = ("joined", "twice", "before", "late", "negative", "unreadable", "read")

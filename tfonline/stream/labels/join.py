@@ -18,9 +18,6 @@ from tfonline.stream.windows import Labels, Window
 
 _AT_ONCE = 4096
 
-# What became of outcomes, and how many rows have one; docs/late-labels.md has the table.
-COUNTED = ("joined", "twice", "before", "late", "negative", "unreadable", "read")
-
 
 class Times(NamedTuple):
     """Which outcomes are those of a row.
@@ -177,7 +174,7 @@ class Join:
         return sorted(late, key=lambda row: row[:2])
 
     def take(self, number: int) -> Mapping[str, int]:
-        """What was counted of a window, by COUNTED; forgotten afterwards."""
+        """What was counted of a window, by labels.COUNTED; forgotten afterwards."""
         return self._counts.pop(number, {})
 
     @property

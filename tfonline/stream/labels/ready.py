@@ -11,9 +11,10 @@ from tfonline.stream.windows import Labels, Source
 
 # Messages of the two topics may be so much out of order, and rows so much older than those before them in their partition.
 _MOST_SLACK_MS = 600_000
-# A window's times are known so well, as a share of the wait.
-_PRECISION = 1 / 16
-_LEAST_PRECISION_MS, _MOST_PRECISION_MS = 10, 60_000
+# A window's times are asked for until they are known so well, as a share of the wait: it reads outcomes of so much time more than
+# its rows need. Where rows are learned from before their outcomes come, what it reads is also what it knows.
+_PRECISION, _LATE_PRECISION = 1 / 16, 1 / 256
+_LEAST_PRECISION_MS = 10
 _POLL_SECS = 0.2
 _LOOK_SECS = 5.0
 
@@ -42,6 +43,9 @@ class Ready:
       on_lost: `fail`, or `skip` outcomes that retention has removed before they were read.
       say: told why rows wait.
       clock: seconds since 1970.
+
+    Attributes:
+      waiting: rows that are there and are not ready, of each partition, as seen last.
     """
 
     def __init__(
@@ -60,9 +64,10 @@ class Ready:
         self._wait, self._delay = (round(1000 * secs) for secs in (settings.label_wait_secs, settings.delay_secs(policy)))
         self._idle = round(1000 * settings.label_idle_secs)
         self._slack = min(self._wait, _MOST_SLACK_MS)
-        self._within = round(min(max(_PRECISION * self._wait, _LEAST_PRECISION_MS), _MOST_PRECISION_MS))
+        self._within = max(round(self._wait * (_LATE_PRECISION if self._late else _PRECISION)), _LEAST_PRECISION_MS)
         self._index = TimeIndex(rows.at_timestamp)
         self._ready = list(position)
+        self.waiting: list[int] = []
         self._latest = 0  # the time before which all rows are ready
         self._looked, self._newest = float("-inf"), 0  # at the newest outcome, and its time
         self._behind = False
@@ -83,7 +88,9 @@ class Ready:
             self._latest = latest
             found = self._index.offsets(latest)
             self._ready = [max(r, f) for r, f in zip(self._ready, found, strict=True)]
-        return [min(end, ready) for end, ready in zip(ends, self._ready, strict=True)]
+        ready = [min(end, ready) for end, ready in zip(ends, self._ready, strict=True)]
+        self.waiting = [end - r for end, r in zip(ends, ready, strict=True)]
+        return ready
 
     def wait_for_rows(self, ends: Sequence[int], stop: Stop, secs: float) -> bool:
         """See Source. Rows get ready by the clock."""
