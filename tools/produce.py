@@ -4,13 +4,16 @@
     python tools/produce.py --file1=day_0 --file2=day_1            # side by side, a file a partition
     tail -F clicks.tsv | python tools/produce.py -
     python tools/produce.py --synthetic=1000000 --rows_per_sec=5000
+    python tools/produce.py --synthetic=100000 --rows_per_sec=1000 --topic=impressions --label_topic=clicks
 
 Files are TSV unless they are Parquet, or their names end in .csv or .jsonl (and then .gz): of those --columns says which columns
 make a row. Lines that have the messages' --format are sent as they are, less a carriage return at the end; empty lines are left
 out. Whether a line is a good row is the trainer's to judge. With another --format, a row that its messages cannot carry to the
 trainer is left out (with json, one with a comma, quote, backslash or control character in a value), it is said which, and the exit
 code is 65. Where the YAML of columns says framing: confluent, the schema is registered under the subject TOPIC-value, and each
-message begins with its id. The last line on stdout says what the broker has acknowledged.
+message begins with its id. With --label_topic, lines of TSV are sent without their first field, the label, under keys; the key of
+each one that is positive is sent to that topic, with an empty message, some time later. The last line on stdout says what the
+broker has acknowledged.
 """
 
 import argparse
@@ -27,6 +30,7 @@ from typing import Any
 from command_line import Parser, at_least, run
 from kafka_cli import Connection, add_connection_options, connection
 from produce_messages import Message, Messages, messages_of
+from produce_outcomes import Outcomes, Unlabelled
 from produce_rows import Files, Rows, Synthetic, bursts
 
 from tfonline.features.schema import load_schema
@@ -84,8 +88,8 @@ class Sender:
       num_refused: rows that have no message in this format, and were left out.
     """
 
-    def __init__(self, link: Connection, topic: str, messages: Messages, interrupt: Interrupt):
-        """Raises UserError: the topic is missing (exit 66), no broker answers (exit 69), a property is wrong (exit 64)."""
+    def __init__(self, link: Connection, topic: str, messages: Messages, interrupt: Interrupt, label_topic: str = ""):
+        """Raises UserError: a topic is missing (exit 66), no broker answers (exit 69), a property is wrong (exit 64)."""
         self._topic = topic
         self._messages = messages
         self._interrupt = interrupt
@@ -96,6 +100,8 @@ class Sender:
         self._warned = False
         self._producer = link.producer({**_PRODUCER, "on_delivery": self._lost, "error_cb": self._problem})
         self.num_partitions = len(link.topic(self._producer, topic).partitions)
+        if label_topic:
+            link.topic(self._producer, label_topic)
 
     def send(self, rows: Rows) -> None:
         """Queues rows in order; waits while the queue is full. Stops between two rows once interrupted.
@@ -129,6 +135,15 @@ class Sender:
                     raise UserError(f"the producer had to give up: {e.args[0].str()}. Run it again.", Exit.UNAVAILABLE) from e
                 self._lost(e.args[0], None, message.num_rows)
                 return True
+
+    def send_outcome(self, topic: str, key: bytes) -> None:
+        """Queues the outcome of a row; of one that is lost it is told as of a row."""
+        while True:
+            try:
+                self._producer.produce(topic, b"", key)
+                return
+            except BufferError:
+                self._producer.poll(0.1)
 
     def finish(self) -> None:
         """Waits until every queued row is acknowledged or lost; after Ctrl-C for 10 s at most, after another not at all."""
@@ -221,6 +236,10 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--rows_per_sec", type=at_least(0), default=0, help="0: as fast as it goes (default)")
     parser.add_argument("--limit", type=at_least(1), metavar="N", help="send N rows at most")
     parser.add_argument("--loop", action="store_true", help="begin again at the end, until Ctrl-C")
+    parser.add_argument("--label_topic", default="", help="send rows without labels, and the outcomes of positive ones to this "
+                        "topic, some time later (docs/late-labels.md); of TSV whose label stands first")  # fmt: skip
+    parser.add_argument("--label_delay_secs", type=float, default=10.0, metavar="SECS", help="how much later, on average; "
+                        "exponentially distributed (default 10)")  # fmt: skip
     parser.add_argument("--topic", default="python_test1", help="where to; it must exist (default python_test1)")
     add_connection_options(parser)
     args = parser.parse_args(argv)
@@ -238,6 +257,12 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         parser.error("--id_lifetime is for --synthetic rows of --data=criteo: files have their ids")
     if args.data != "criteo" and not args.synthetic:
         parser.error("--data is for --synthetic: files have their columns")
+    if args.label_topic and (args.format or args.columns != _COLUMNS or args.label_topic == args.topic):
+        parser.error(
+            "--label_topic is another topic than --topic, and for TSV whose label stands first: leave out --format, --columns"
+        )
+    if args.label_delay_secs < 0:
+        parser.error("--label_delay_secs: expected at least 0")
     if args.files.count("-") > (0 if args.loop else 1):
         parser.error("stdin (-) can be read once only: name it once, without --loop")
     return args
@@ -252,10 +277,11 @@ def main(argv: list[str]) -> int:
     made = None
     if args.synthetic:
         made = Synthetic(min(args.synthetic, args.limit or args.synthetic), args.seed, args.id_lifetime, args.data)
-    messages = messages_of(args, _COLUMNS)
+    outcomes = Outcomes(args.label_delay_secs, args.seed)
+    messages = Unlabelled(outcomes.add) if args.label_topic else messages_of(args, _COLUMNS)
     files = Files(args.files, messages.name, lambda: load_schema(args.columns).columns)
     interrupt = Interrupt()
-    sender = Sender(connection(args), args.topic, messages, interrupt)
+    sender = Sender(connection(args), args.topic, messages, interrupt, args.label_topic)
     if made:
         source = made.rows
     elif args.layout == "round_robin":
@@ -270,7 +296,7 @@ def main(argv: list[str]) -> int:
         )
     started = time.monotonic()
     try:
-        _send_all(sender, bursts(source, args.rows_per_sec, args.loop, args.limit, messages.together), interrupt, args)
+        _send_all(sender, bursts(source, args.rows_per_sec, args.loop, args.limit, messages.together), interrupt, args, outcomes)
     except KeyboardInterrupt:
         pass
     finally:
@@ -282,6 +308,8 @@ def main(argv: list[str]) -> int:
             print(f"input: rows_left_out={sender.num_refused}")
         if made:
             print(made.summary())
+        if args.label_topic:
+            print(f"outcomes: sent={outcomes.num_taken} topic={args.label_topic}")
         print(
             f"produced: rows={num_rows} partitions={sender.num_partitions} "
             f"rows_per_sec={num_rows / (time.monotonic() - started):.0f} undelivered={sender.num_lost}",
@@ -294,7 +322,7 @@ def main(argv: list[str]) -> int:
     return 130 if interrupt.num_asked and not args.loop else Exit.OK
 
 
-def _send_all(sender: Sender, source: Iterator[Rows], interrupt: Interrupt, args: argparse.Namespace) -> None:
+def _send_all(sender: Sender, source: Iterator[Rows], interrupt: Interrupt, args: argparse.Namespace, outcomes: Outcomes) -> None:
     from tqdm import tqdm
 
     pace = Pace(args.rows_per_sec)
@@ -305,11 +333,18 @@ def _send_all(sender: Sender, source: Iterator[Rows], interrupt: Interrupt, args
             with interrupt.waiting():
                 burst = next(source, None)
             if burst is None:
-                return
+                break
             sender.send(burst)
+            for key in outcomes.due():
+                sender.send_outcome(args.label_topic, key)
             bar.update(len(burst.lines))
             with interrupt.waiting():
                 time.sleep(pace.after(len(burst.lines)))
+    while (secs := outcomes.secs) is not None:
+        with interrupt.waiting():
+            time.sleep(secs)
+        for key in outcomes.due():
+            sender.send_outcome(args.label_topic, key)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import sys
 import produce as produce_tool
 import produce_rows
 import pytest
-from kafka_helpers import ROOT, read_all, read_messages, run_tool
+from kafka_helpers import ROOT, make_topic, read_all, read_messages, run_tool
 from process_data_helpers import SMALL_YAML
 
 from tfonline.features.schema import load_schema
@@ -237,3 +237,29 @@ def test_many_rows_go_into_a_message_where_the_format_has_room(send, tmp_path):
     messages = [ARROW.canonical_rows([m], load_schema(str(columns)).columns)[1] for m in (*sent[0], *sent[1])]
     assert [len(rows) for rows in messages] == [9, 5, 10]
     assert messages[0] + messages[2] + messages[1] == rows[:7] + rows[8:]
+
+
+def test_rows_without_labels_and_their_outcomes_go_to_two_topics(broker, tmp_path):
+    rows, outcomes = make_topic(broker.bootstrap, [[], []]), make_topic(broker.bootstrap, [[]])
+    (tmp_path / "rows.tsv").write_bytes(b"1\ta\tb\n0\tc\td\ntrue\te\tf\nx\tg\n")
+    options = [f"--topic={rows}", f"--label_topic={outcomes}", "--label_delay_secs=0.05", f"--bootstrap_servers={broker.bootstrap}"]
+    code, out, err = run_tool("produce", tmp_path / "rows.tsv", *options)
+    assert (code, err) == (0, "")
+    assert f"outcomes: sent=2 topic={outcomes}" in out.splitlines()
+    sent = [m for messages in read_messages(broker.bootstrap, rows).values() for m in messages]
+    assert sorted(m.value() for m in sent) == [b"a\tb", b"c\td", b"e\tf", b"g"]
+    keys = {m.value(): m.key() for m in sent}
+    assert len(set(keys.values())) == 4
+    (found,) = read_messages(broker.bootstrap, outcomes).values()
+    assert {m.key() for m in found} == {keys[b"a\tb"], keys[b"e\tf"]}
+    assert {m.value() for m in found} == {b""}
+
+
+def test_an_outcome_topic_that_is_missing_or_the_rows_own_is_refused(broker):
+    rows = make_topic(broker.bootstrap, [[]])
+    where = [f"--topic={rows}", f"--bootstrap_servers={broker.bootstrap}", "--synthetic=10"]
+    code, _, err = run_tool("produce", *where, "--label_topic=not-there")
+    assert code == 66, err
+    assert "not-there" in err
+    assert run_tool("produce", *where, f"--label_topic={rows}")[0] == 64
+    assert run_tool("produce", *where, "--label_topic=x", "--format=json")[0] == 64
