@@ -94,6 +94,10 @@ class Weights:
         with self._turns.alone():
             self.at = at
 
+    def values(self) -> dict[str, np.ndarray]:
+        """All variables by name, as they are."""
+        return {name: variable.numpy() for name, variable in self._variables.items()}
+
     def computed(self) -> int:
         """The checksum of all variables as they are, from scratch."""
         return sum(total(row_hashes(name, v.numpy())) for name, v in self._variables.items()) % 2**64

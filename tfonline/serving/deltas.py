@@ -46,12 +46,13 @@ class Deltas:
         self._passed, self._digest = {}, ""
         self._root = "" if weights.checksum is None else f"{weights.checksum:016x}"
 
-    def follow(self, weights: Weights) -> None:
-        """Applies all deltas that lead on from where the weights are."""
+    def follow(self, weights: Weights, last: Key | None = None) -> None:
+        """Applies all deltas that lead on from where the weights are, or those up to `last`."""
         self._now = []
         try:
-            while (found := self._next(weights.at)) and self._take(*found, weights):
-                pass
+            while (last is None or (weights.at.epoch, weights.at.number) < last) and (found := self._next(weights.at)):
+                if not self._take(*found, weights):
+                    break
         except Exception as e:  # whatever it is: what is served stays
             self._problem("unreadable", Key(0, 0), None, f"deltas of {self._folder.path} cannot be followed: {e!r}")
         self.why = "; ".join(self._now)
