@@ -202,3 +202,50 @@ def test_two_trainers_do_not_share_a_folder(train, tmp_path):
     finally:
         folder.release()
     assert Versions(tmp_path / "export").numbers == []
+
+
+def test_what_the_gate_holds_back_is_counted_and_the_next_one_has_its_rows(train, monkeypatch):
+    looks = iter([""] * 3 + ["its calibration is 3"] * 4 + [""] * 100)
+    monkeypatch.setattr(delta_publisher.DeltaGate, "refusal", lambda _: next(looks))
+    _, said, versions, folder = train(export_every_windows=9)
+    assert said.count("delta held back: its calibration is 3") == 1
+    headers = [read(folder.file(key)).header for key in folder.keys]
+    assert [h.number for h in headers] == list(range(1, len(headers) + 1))
+    assert max(h.to_window - h.from_window for h in headers) == 5
+    variables, weights = loaded(versions, 1)
+    newest = versions.manifest(2)["state"]
+    moved_on(weights, folder, Key(newest["epoch"], newest["number"]))
+    assert bits(variables) == bits(loaded(versions, 2)[0])
+
+
+def test_after_a_version_that_no_delta_leads_to_an_epoch_begins(train, monkeypatch):
+    looks = iter([""] * 3 + ["its calibration is 3"] * 4 + [""] * 100)
+    monkeypatch.setattr(delta_publisher.DeltaGate, "refusal", lambda _: next(looks))
+    _, _, versions, folder = train(export_every_windows=6)
+    without = [n for n in versions.numbers if "state" not in versions.manifest(n)]
+    assert without == [2]  # the gate of versions has let it pass, that of deltas would not
+    first = read(folder.file(Key(2, 1))).header
+    assert first.root_version == 2
+    _, weights = loaded(versions, versions.numbers[-1])
+    moved_on(weights, folder)
+    assert weights.computed() == int(read(folder.file(folder.keys[-1])).header.checksum, 16)
+
+
+def test_numbers_that_are_not_finite_are_held_back(train, monkeypatch):
+    whole, spoiled = maker.Served.cut, []
+
+    def cut(self, position, whole_=False):
+        found = whole(self, position, whole_)
+        if position.window == 8:
+            spoiled.append(position.window)
+            bias = tf.fill(found.values["model/tower/dense_1/bias"].shape, np.nan)
+            return found._replace(values={**found.values, "model/tower/dense_1/bias": bias})
+        return found
+
+    monkeypatch.setattr(maker.Served, "cut", cut)
+    _, said, versions, folder = train()
+    assert spoiled == [8]
+    assert "delta held back: model/tower/dense_1/bias: not finite" in said
+    _, weights = loaded(versions, versions.numbers[-2])
+    moved_on(weights, folder)
+    assert weights.computed() == weights.checksum

@@ -37,7 +37,7 @@ def make_facts(
     damaged = len(list(pathlib.Path(config.keeping.model_dir).glob("damaged-ckpt-*.index")))
     saved = f"{run.checkpoints.latest}.index"
     tally = Tally(os.path.getmtime(saved) if os.path.exists(saved) else None)
-    more = {"exports": publisher.exports, "newest": lambda: publisher.newest} if publisher else {}
+    more = {"exports": publisher.exports, "newest": lambda: publisher.newest, "deltas": publisher.deltas} if publisher else {}
     return Facts(
         build, tally, run.position, lambda: run.plan.ends, times.scalars, lambda: latest.scalars,
         restarts=restarts, damaged=damaged, drift=run.drift.episodes, **more,

@@ -11,6 +11,7 @@ from tfonline.deltas.folder import DeltaFolder, Key
 from tfonline.deltas.maker import Chain, Cut, NotMade, Served, make
 from tfonline.lifecycle import Every, UserError
 from tfonline.model.learner import Learner
+from tfonline.publish.delta_gate import DeltaGate
 from tfonline.publish.newest import Newest
 from tfonline.publish.versions import Versions
 from tfonline.report.console import Console
@@ -40,11 +41,13 @@ class DeltaPublisher:
       position: where it is.
       newest: the newest version.
       versions: of the export folder.
+      gate: judges the model between two versions.
       newest_row_time: of a position, asked for in the thread, see Publisher.
       newest_row: the time of the newest row learned from, None where it is not known.
       console: where lines go.
 
     Attributes:
+      gate: told of each row that was scored.
       counts: deltas by outcome: made, held (by the gate, or because they are not finite), failed.
       bytes: of those made.
       secs: that the thread has worked for them.
@@ -62,6 +65,7 @@ class DeltaPublisher:
         position: Position,
         newest: Newest,
         versions: Versions,
+        gate: DeltaGate,
         newest_row_time: Callable[[list[int], list[int]], float | None],
         newest_row: Callable[[], float | None],
         console: Console,
@@ -69,6 +73,7 @@ class DeltaPublisher:
         folder.hold()
         self._folder, self._position, self._newest, self._versions = folder, position, newest, versions
         self._newest_row_time, self._newest_row, self._console = newest_row_time, newest_row, console
+        self.gate = gate
         self._served = Served(learner)
         self._cadence = Every(secs=secs)
         self._thread = ThreadPoolExecutor(1, "deltas")
@@ -100,7 +105,7 @@ class DeltaPublisher:
             return
         if self._chain is None:
             self._begin()
-        elif why := self._refused():
+        elif why := self.gate.refusal():
             self.counts["held"] += 1
             self._say_once(f"delta held back: {why}")
         else:
@@ -110,7 +115,7 @@ class DeltaPublisher:
         """The model is about to be exported as it is now; gives what waits for what the manifest says of it."""
         self._collect()
         self._begun = None
-        if self._chain and (not self._may_make() or self._refused()):
+        if self._chain and (not self._may_make() or self.gate.refusal()):
             return dict
         if self._chain:
             self._cadence.done(0)
@@ -128,6 +133,7 @@ class DeltaPublisher:
     def published(self, number: int) -> None:
         """The model that was exported is the newest version now."""
         self._collect()
+        self.gate.other_version()
         if self._chain is None and self._begun:
             self._chain, self._begun = self._begun, None
             self._chain.root_version = number
@@ -140,6 +146,7 @@ class DeltaPublisher:
     def other_version(self) -> None:
         """Another version is the newest one, and not by this trainer: deltas do not go on from what it left."""
         self._chain = self._begun = None
+        self.gate.other_version()
 
     def finish(self) -> None:
         """Makes a delta of what has come since the last one, and waits for it."""
@@ -156,10 +163,6 @@ class DeltaPublisher:
         """For TensorBoard."""
         more = {"bytes": float(self.bytes), "secs": self.secs, "stall_secs": self.stall_secs}
         return {f"deltas/{name}": float(value) for name, value in (self.counts | more).items()}
-
-    def _refused(self) -> str:
-        """Why the model may not be served as it is now; empty: it may."""
-        return ""
 
     def _may_make(self) -> bool:
         newest = self._newest

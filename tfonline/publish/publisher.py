@@ -20,6 +20,7 @@ from tfonline.features.pipeline import Features
 from tfonline.features.schema import Schema
 from tfonline.lifecycle import Every, UserError
 from tfonline.model.learner import Learner
+from tfonline.publish.delta_gate import DeltaGate
 from tfonline.publish.delta_publisher import DeltaPublisher
 from tfonline.publish.export import Done, Export, Job, Refused
 from tfonline.publish.exports import Exports
@@ -96,7 +97,8 @@ class Publisher:
         self._versions = Versions(s.export_dir, s.keep_exports)
         self._versions.make()
         self._pins = Pins(pathlib.Path(model_dir) / "published", console.saying("publish"))
-        self._gate = Gate(Limits(s.gate_rows, s.gate_max_regression, s.gate_min_auc, s.gate_calibration))
+        limits = Limits(s.gate_rows, s.gate_max_regression, s.gate_min_auc, s.gate_calibration)
+        self._gate = Gate(limits)
         self._cadence = Every(steps=s.export_every_windows, secs=s.export_every_secs)
         self._cadence.done(position.window)
         limit = s.rollback_on_regression
@@ -120,7 +122,7 @@ class Publisher:
         self.deltas: DeltaPublisher | None = None
         if s.delta_every_secs and self._newest:
             self.deltas = DeltaPublisher(
-                DeltaFolder(s.deltas), s.delta_every_secs, learner, position, self._newest, self._versions,
+                DeltaFolder(s.deltas), s.delta_every_secs, learner, position, self._newest, self._versions, DeltaGate(limits),
                 self._newest_row_time, newest_row, console,
             )  # fmt: skip
             with self._guarded():
@@ -145,7 +147,10 @@ class Publisher:
             served = self._score_by_newest(element.batch)
             by_saved_model = self._newest.number and not self._newest.scored
             kept = Kept(element.message, good, element.batch.place) if by_saved_model else None
-            self._gate.add(labels, logits, None if served is None else served[good], kept, weights)
+            served_good = None if served is None else served[good]
+            self._gate.add(labels, logits, served_good, kept, weights)
+            if self.deltas:
+                self.deltas.gate.add(labels, logits, served_good, weights)
             self._last = element
             if self._regression and served is not None:
                 self._compare(element.batch, good, labels, served, weights)
