@@ -42,7 +42,8 @@ class ServedSettings:
     # fmt: off
     export_dir: str = flag("", "The trainer's --export_dir.")
     model_name: str = flag("tfonline", "The model's name in addresses: /v1/models/<name>:predict.")
-    poll_secs: float = flag(1.0, "How often to look for a newer version.", lower=0.01)
+    delta_dir: str = flag("", "The trainer's --delta_dir. Empty: deltas in --export_dir.")
+    poll_secs: float = flag(1.0, "How often to look for a newer version, or a delta.", lower=0.01)
     # fmt: on
 
     def __post_init__(self) -> None:
@@ -142,7 +143,7 @@ def run(config: Config) -> None:
     gc.freeze()
     tf.config.set_visible_devices([], "GPU")  # it may be the trainer's, and would be taken whole
     served, http, batching = config.model, config.http, config.batching
-    models = Models(Versions(served.export_dir), console.say)
+    models = Models(Versions(served.export_dir), console.say, served.delta_dir or None)
     metrics = Metrics(models)
     batcher = Batcher(batching.max_batch_rows, batching.max_waiting_rows, batching.scoring_threads, metrics.batch_rows.observe)
     workers = Workers(batching.scoring_threads)

@@ -8,6 +8,9 @@ python tools/models.py resume models                   lets the trainer publish 
 python tools/models.py score models FILE [--version=N] a probability a row, AUC and log loss; --labels=no: rows without the label's
                                                        field, probabilities only. Of Avro and Protobuf, whose messages are no
                                                        lines, rows in their TSV form
+python tools/models.py deltas list models              deltas between versions: age, windows, bytes
+python tools/models.py deltas verify models            leads the newest version (--version=N) on by them, and adds up all weights
+python tools/models.py deltas apply models OUT         the version that they lead to (--to=EPOCH.NUMBER), as a folder of its own
 """
 
 import argparse
@@ -18,6 +21,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+import model_deltas
 from command_line import Parser, at_least, run
 
 from tfonline import formats
@@ -38,7 +42,7 @@ def main(argv: list[str]) -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if not os.path.isdir(args.folder):
         raise UserError(f"{args.folder} is no folder. Give the trainer's --export_dir.", Exit.NO_INPUT)
-    commands = {"list": _list, "verify": _verify, "rollback": _roll_back, "resume": _resume, "score": _score}
+    commands = {"list": _list, "verify": _verify, "rollback": _roll_back, "resume": _resume, "score": _score, "deltas": _deltas}
     return commands[args.command](Versions(args.folder, keep=sys.maxsize), args)
 
 
@@ -134,6 +138,16 @@ def _score(versions: Versions, args: argparse.Namespace) -> int:
     return Exit.OK
 
 
+def _deltas(versions: Versions, args: argparse.Namespace) -> int:
+    folder = model_deltas.folder_of(args)
+    if args.what == "list":
+        return model_deltas.list_deltas(versions, folder)
+    number = _which(versions, args.version)
+    if args.what == "verify":
+        return model_deltas.verify(versions, folder, number)
+    return model_deltas.apply(versions, folder, number, args.output, args.to)
+
+
 def _signatures(versions: Versions, number: int) -> Mapping[str, Callable[..., dict[str, Any]]]:
     """What a version can be asked, by name."""
     import tensorflow as tf
@@ -197,6 +211,16 @@ def _parse(argv: list[str]) -> argparse.Namespace:
                 "--labels", choices=("yes", "no"), default="yes", help="whether the rows have the label's field (default: yes)"
             )
             command.add_argument("--version", type=at_least(1), help="its number (default: the newest)")
+    of_deltas = commands.add_parser("deltas").add_subparsers(dest="what", required=True, metavar="list|verify|apply")
+    for name in ("list", "verify", "apply"):
+        command = of_deltas.add_parser(name)
+        command.add_argument("folder", help="the trainer's --export_dir")
+        if name == "apply":
+            command.add_argument("output", help="the folder to write, not there yet")
+            command.add_argument("--to", help="the last delta, such as 1.42 (default: all)")
+        command.add_argument("--delta_dir", default="", help="the trainer's (default: deltas in the folder)")
+        if name != "list":
+            command.add_argument("--version", type=at_least(1), help="from which on (default: the newest)")
     return parser.parse_args(argv)
 
 

@@ -98,6 +98,9 @@ class Publisher:
     def observe(self, element, valid, labels, logits, weights, late):
         assert len(labels) == len(logits) == valid.sum() > 0
 
+    def between_windows(self):
+        pass
+
     def saving(self):
         self._prepared = True
 

@@ -3,6 +3,7 @@
 import http.client
 import re
 import socket
+import types
 
 import numpy as np
 import pytest
@@ -88,6 +89,7 @@ def test_metrics_are_of_the_facts():
         row_times=lambda: {"lag_secs": 1.5, "newest_row_age_secs": 4.0}, reported=lambda: latest.scalars,
         exports=exports, newest=lambda: (3, 700.0), restarts=2, damaged=1,
         drift=lambda: {"column": 2, "model": 0},
+        deltas=types.SimpleNamespace(counts={"made": 3, "held": 1, "failed": 0}, bytes=4096, secs=1.5, stall_secs=0.25),
     )  # fmt: skip
     found = samples(metrics.text())
     expected = {
@@ -98,6 +100,8 @@ def test_metrics_are_of_the_facts():
         'export_seconds_total{outcome="refused"}': 2, 'export_seconds_total{outcome="failed"}': 0,
         'normalised_entropy{scope="running"}': 0.7, 'auc{scope="served"}': 0.7, 'missing_values_ratio{column="I1"}': 0.5,
         "vocabulary_admitted_values": 12, "publishing_paused": 1, 'drift_psi{column="C9"}': 4.05,
+        'deltas_total{outcome="made"}': 3, 'deltas_total{outcome="held"}': 1, "delta_bytes_total": 4096,
+        "delta_seconds_total": 1.5, "delta_stall_seconds_total": 0.25,
         'drift_chart{chart="more_clicks"}': 1.5, 'drift_episodes{of="column"}': 2, 'drift_episodes{of="model"}': 0,
     }  # fmt: skip
     expected = {f"tfonline_trainer_{name}": value for name, value in expected.items()}

@@ -6,7 +6,9 @@ import threading
 import numpy as np
 import pytest
 
+from tfonline.deltas.weights import At
 from tfonline.serving.batching import Batcher, Closed, Overloaded
+from tfonline.serving.models import Scored
 
 
 class FakeModel:
@@ -22,7 +24,7 @@ class FakeModel:
         self.batches.append((signature, inputs["x"]))
         if self.error:
             raise self.error
-        return {"y": np.array(list(inputs["x"]))}
+        return Scored({"y": np.array(list(inputs["x"]))}, At(self.number))
 
 
 @pytest.fixture

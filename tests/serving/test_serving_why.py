@@ -8,6 +8,7 @@ import types
 import pytest
 import tensorflow as tf
 
+from tfonline.deltas.weights import At, Weights
 from tfonline.features.schema import Schema
 from tfonline.formats import find
 from tfonline.formats.avro import Avro
@@ -69,7 +70,7 @@ def model_of(message_format):
     }
     inputs = {"serving_default": {"message": True}, "unlabelled": {"message": True}, "columns": {"user": True}}
     decoding = Decoding(form, SCHEMA.unlabelled) if isinstance(form, ByPython) else None
-    return Model(1, manifest, inputs, decoding, signatures)
+    return Model(1, manifest, inputs, decoding, Weights(tf.Module(), At(1), None), signatures)
 
 
 @pytest.fixture(scope="module")

@@ -155,6 +155,7 @@ def make_all(
             position,
             console,
             ask if job else times.newest_row_time,  # the chief of several workers sees its own rows alone
+            lambda: times.newest,
         )
         closing.callback(publisher.close)
     closing.callback(run.checkpoints.close)

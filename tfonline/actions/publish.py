@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from tfonline.evaluate.progressive import product
-from tfonline.events import Ended, Event, Rows, Saved, Saving, Seen
+from tfonline.events import Ended, Event, Rows, Saved, Saving, Seen, Tick, WindowEnd
 from tfonline.lifecycle import Stop
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ class Publish:
         match event:
             case Rows(element=element) if seen:
                 self._observe(element, seen)
+            case WindowEnd() | Tick():
+                self._publisher.between_windows()
             case Saving():
                 self._publisher.saving()
             case Saved(path=path) if not self._stop.requested():

@@ -55,6 +55,11 @@ class RowTimes:
             return {}
         return {"lag_secs": self._lag_secs, "newest_row_age_secs": max(0.0, self._clock() - self._newest_ms / 1000)}
 
+    @property
+    def newest(self) -> float | None:
+        """The time of the newest row that this run has learned from, seconds since 1970; None where it is not known."""
+        return None if self._newest_ms == NO_TIME else self._newest_ms / 1000
+
     def newest_row_time(self, start: list[int], position: list[int]) -> float | None:
         """The time of the newest row that a checkpoint has learned from, seconds since 1970; None where it is not known.
 

@@ -18,8 +18,9 @@ from tfonline.model.tables.exchange import Exchange
 from tfonline.model.tables.lookup import Lookup
 from tfonline.model.tables.optimizers import KINDS, Ftrl, Gradient, LazyAdam, make_optimizer, times
 from tfonline.model.tables.packed import Learned
-from tfonline.model.tables.replicas import Replicas
+from tfonline.model.tables.replicas import Replicas, this_replica
 from tfonline.model.tables.steps import Halves
+from tfonline.model.tables.touched import IDS, Touched
 from tfonline.model.tables.xla import try_xla
 from tfonline.model.tables.xla_steps import make_steps
 from tfonline.settings.model import ModelSettings, OptimizerSettings
@@ -81,6 +82,7 @@ class Learner(tf.Module):
       negatives: how many of them are kept.
       late_labels: what rows teach whose labels come late, as the network's `late_labels` has it.
       admission: gives rows to values of the stream; None where the network has no vocabulary.
+      touched: the rows that were learned by or counted; None: nobody has asked for them, see mark_touched.
     """
 
     def __init__(
@@ -95,6 +97,7 @@ class Learner(tf.Module):
     ):
         super().__init__(name="learner")
         self.negatives = Negatives(keep_negatives)
+        self.touched: Touched | None = None
         self._strategy, self._settings = strategy, optimizers
         self._replicas = replicas = Replicas(strategy, cluster)
         with strategy.scope():
@@ -175,6 +178,12 @@ class Learner(tf.Module):
             tables = self._trained[0][KINDS.index(kind)]
             found += [*tables, *itertools.chain(*(slots[: len(tables)] for slots in optimizer.slots))]
         return found
+
+    def mark_touched(self) -> None:
+        """Has the steps mark the rows that they touch; to be called before the first one."""
+        sizes = {IDS: next(iter(self.model.tables.values())).num_rows}
+        sizes |= {name: v.shape[0] for name, counted in self.model.statistics_of_inputs.items() for v in counted}
+        self.touched = Touched(sizes, self._strategy.extended.worker_devices[0])
 
     @tf.function(autograph=False)
     def score(self, features: dict[str, tf.Tensor]) -> tf.Tensor:
@@ -265,6 +274,9 @@ class Learner(tf.Module):
         """One replica's weights by what all have learned; to the losses, float32 [] each."""
         tables, dense = (self._by_kind(g, like) for g, like in zip(learned[1:], self._trained, strict=True))
         loss_with_l2 = learned.loss
+        touched = self.touched if this_replica() == 0 else None  # the others' rows are the same
+        if touched:
+            touched.mark(IDS, learned.tables[0].indices)
         for kind, optimizer in self._optimizers.items():
             i = KINDS.index(kind)
             penalty = optimizer.apply(self.learned_by(kind), [*tables[i], *dense[i]])
@@ -275,11 +287,15 @@ class Learner(tf.Module):
             (head,) = self.model.spec.heads
             if self.model.statistics:
                 self.model.observe(self.negatives.standing_for_all(examples), {head: logits})
+            for name in self.model.statistics_of_inputs if touched else ():
+                touched.mark(name, examples.features[name])
             if self.admission:
                 ids, keys, weight = examples.features["ids"], examples.features["keys"], examples.first_weight
                 if not isinstance(examples.late, tuple):
                     keys = tf.where(examples.late[:, None], tf.zeros_like(keys), keys)  # they were seen at its first sight
-                self.admission.update(self.model.vocabulary, ids, keys, weight, self.rows_of_ids)
+                # A row that changes hands gets its bucket's mark, too.
+                rows_of_ids = [*self.rows_of_ids, *([touched.marks[IDS]] if touched else [])]
+                self.admission.update(self.model.vocabulary, ids, keys, weight, rows_of_ids)
         return learned.loss, loss_with_l2
 
     @staticmethod

@@ -40,7 +40,7 @@ def make_facts(
     tally = Tally(os.path.getmtime(saved) if os.path.exists(saved) else None)
     source = getattr(run.plan, "source", None)  # of several workers the chief's, as all of this
     waiting = (lambda: source.waiting) if isinstance(source, Ready) else list
-    more = {"exports": publisher.exports, "newest": lambda: publisher.newest} if publisher else {}
+    more = {"exports": publisher.exports, "newest": lambda: publisher.newest, "deltas": publisher.deltas} if publisher else {}
     return Facts(
         build, tally, run.position, lambda: run.plan.ends, times.scalars, lambda: latest.scalars,
         restarts=restarts, damaged=damaged, drift=run.drift.episodes, waiting=waiting, **more,

@@ -3,6 +3,7 @@
 import dataclasses
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Protocol
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -41,6 +42,15 @@ _BY_NAME = {
 }
 
 
+class Deltas(Protocol):
+    """See publish.delta_publisher, which needs TensorFlow."""
+
+    counts: Mapping[str, int]
+    bytes: int
+    secs: float
+    stall_secs: float
+
+
 @dataclasses.dataclass(frozen=True)
 class Facts:
     """Where a run's numbers are. What is called is called from another thread, and must not wait.
@@ -54,6 +64,7 @@ class Facts:
       reported: scalars as they were reported last.
       exports: None where nothing is published.
       newest: the newest version and when it was published, see publish.publisher.
+      deltas: what has become of deltas; None where none are made.
       restarts: runs of this model folder before this one; None: not known yet. A counter that began at 0 would have been reset.
       damaged: checkpoints of it that were put aside; None: not known yet.
       drift: the episodes that go on now, see evaluate.drift.Drift.episodes.
@@ -68,6 +79,7 @@ class Facts:
     reported: Callable[[], Scalars] = dict
     exports: Exports | None = None
     newest: Callable[[], tuple[int, float | None]] = lambda: (0, None)
+    deltas: Deltas | None = None
     restarts: int | None = None
     damaged: int | None = None
     drift: Callable[[], Mapping[str, int]] = dict
@@ -166,6 +178,12 @@ class Metrics(Collector):
         yield _counter("export_seconds", "From the save of the model to that, summed up.", _by("outcome", secs))
         stall = exports.stall_secs if exports else None
         yield _counter("export_stall_seconds", "How long training has stood still for exports.", _one(stall))
+        deltas = facts.deltas
+        yield _counter("deltas", "Deltas made, held back, or failed.", _by("outcome", deltas.counts if deltas else {}))
+        yield _counter("delta_bytes", "Of those made.", _one(deltas.bytes if deltas else None))
+        yield _counter("delta_seconds", "That a thread has worked for them.", _one(deltas.secs if deltas else None))
+        stall = deltas.stall_secs if deltas else None
+        yield _counter("delta_stall_seconds", "How long training has stood still for them.", _one(stall))
 
 
 def _of_quality(reported: Scalars) -> Iterator[Metric]:

@@ -35,6 +35,7 @@ class Job:
       over: the newest version then, which the gate compares with; 0: there is none.
       scored: whether the gate has the scores of that version, else they come from its SavedModel.
       besides: what is to be said of the version that it replaces.
+      state: waits for what the manifest says of deltas.
     """
 
     over: int
@@ -46,6 +47,7 @@ class Job:
     rows: Kept
     logits: np.ndarray
     besides: str = ""
+    state: Callable[[], dict[str, Any]] = dict
 
 
 class Done(NamedTuple):
@@ -97,7 +99,7 @@ class Export:
         servable = take_spare()
         servable.load(str(kept))
         about = {**identity, "newest_row_time": self._newest_row_time(job.start, job.manifest["next"])}
-        about |= job.manifest
+        about |= job.manifest | job.state()
         servable.score_features(job.features)  # here it is traced, so that training need not wait for that
 
         def judge(newest: int) -> dict[str, Any]:

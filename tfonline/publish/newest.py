@@ -10,8 +10,10 @@ import time
 from collections.abc import Callable
 
 import numpy as np
+import tensorflow as tf
 
 from tfonline.features.batch import Batch
+from tfonline.keep.variables import named_variables
 from tfonline.lifecycle import UserError
 from tfonline.publish.pins import Pins
 from tfonline.publish.servable import Servable
@@ -115,6 +117,10 @@ class Newest:
         if self.newest_row_at is not None:
             scalars["newest_row_age_secs"] = max(0.0, now - self.newest_row_at)
         return {f"served/{name}": value for name, value in scalars.items()}
+
+    def weights(self) -> dict[str, tf.Tensor]:
+        """All variables of the version that scores the stream, by their names in its SavedModel."""
+        return {f"model/{name}": v.read_value() for name, v in named_variables(self._servable.model).items()}
 
     def score(self, batch: Batch) -> np.ndarray | None:
         """Its logits of all rows of a batch, float32 [B]; None where it is not scored row by row.

@@ -14,11 +14,14 @@ import numpy as np
 import tensorflow as tf
 
 import tfonline
+from tfonline.deltas.folder import DeltaFolder
 from tfonline.features.batch import Batch, Element
 from tfonline.features.pipeline import Features
 from tfonline.features.schema import Schema
 from tfonline.lifecycle import Every, UserError
 from tfonline.model.learner import Learner
+from tfonline.publish.delta_gate import DeltaGate
+from tfonline.publish.delta_publisher import DeltaPublisher
 from tfonline.publish.export import Done, Export, Job, Refused
 from tfonline.publish.exports import Exports
 from tfonline.publish.gate import Gate, Limits
@@ -53,12 +56,14 @@ class Publisher:
       position: where it is.
       console: where lines go.
       newest_row_time: see KafkaTopic; None where rows have no time.
+      newest_row: the time of the newest row learned from, seconds since 1970; None where it is not known.
 
     Attributes:
       exports: what has become of them.
+      deltas: what is published between them; None: nothing is.
 
     Raises:
-      UserError: the folder cannot be written (exit 73).
+      UserError: a folder cannot be written (exit 73), or another trainer makes deltas there (75).
     """
 
     def __init__(
@@ -73,6 +78,7 @@ class Publisher:
         position: Position,
         console: Console,
         newest_row_time: Callable[[list[int], list[int]], float | None] | None = None,
+        newest_row: Callable[[], float | None] = lambda: None,
     ):
         s = serving
         self._learner, self._position, self._console = learner, position, console
@@ -91,7 +97,8 @@ class Publisher:
         self._versions = Versions(s.export_dir, s.keep_exports)
         self._versions.make()
         self._pins = Pins(pathlib.Path(model_dir) / "published", console.saying("publish"))
-        self._gate = Gate(Limits(s.gate_rows, s.gate_max_regression, s.gate_min_auc, s.gate_calibration))
+        limits = Limits(s.gate_rows, s.gate_max_regression, s.gate_min_auc, s.gate_calibration)
+        self._gate = Gate(limits)
         self._cadence = Every(steps=s.export_every_windows, secs=s.export_every_secs)
         self._cadence.done(position.window)
         limit = s.rollback_on_regression
@@ -110,6 +117,14 @@ class Publisher:
         if self._newest:
             with self._guarded():
                 self._newest.look(position.rows)
+        self.deltas: DeltaPublisher | None = None
+        if s.delta_every_secs and self._newest:
+            self.deltas = DeltaPublisher(
+                DeltaFolder(s.deltas), s.delta_every_secs, learner, position, self._newest, self._versions, DeltaGate(limits),
+                self._newest_row_time, newest_row, console,
+            )  # fmt: skip
+            with self._guarded():
+                self.deltas.begin()
 
     def observe(
         self,
@@ -137,10 +152,19 @@ class Publisher:
             served = self._score_by_newest(element.batch)
             by_saved_model = self._newest.number and not self._newest.scored
             kept = Kept(element.message, good, element.batch.place) if by_saved_model else None
-            self._gate.add(labels, logits, None if served is None else served[good], kept, weights, late)
+            served_good = None if served is None else served[good]
+            self._gate.add(labels, logits, served_good, kept, weights, late)
+            if self.deltas:
+                self.deltas.gate.add(labels, logits, served_good, weights, late)
             self._last = element
             if self._regression and served is not None:
                 self._compare(element.batch, good, labels, served, weights, late)
+
+    def between_windows(self) -> None:
+        """A window has ended, or nothing has come for a while: begins to publish a delta where it is time."""
+        if self.deltas:
+            with self._guarded():
+                self.deltas.between_windows()
 
     def saving(self) -> None:
         """The model is about to be saved as it is now."""
@@ -177,7 +201,7 @@ class Publisher:
             if self._newest and self._newest.scored:
                 scalars = {f"served/{name}": value for name, value in self._gate.served().items()}
                 scalars |= self._newest.scalars(self._position.rows)
-        return self.exports.scalars() | scalars
+        return self.exports.scalars() | (self.deltas.scalars() if self.deltas else {}) | scalars
 
     @property
     def newest(self) -> tuple[int, float | None]:
@@ -190,10 +214,14 @@ class Publisher:
             if self._running:
                 wait([self._running])
             self._collect()
+            if self.deltas:
+                self.deltas.finish()
 
     def close(self) -> None:
         """Begins nothing more. What is being published may be cut off: serving never sees half of it."""
         self._thread.shutdown(wait=False)
+        if self.deltas:
+            self.deltas.close()
 
     @contextlib.contextmanager
     def _guarded(self, so: str = "") -> Iterator[None]:
@@ -212,9 +240,11 @@ class Publisher:
             self._newest.scored = False
             return None
 
-    def _other_version(self) -> None:
+    def _other_version(self, own: bool = False) -> None:
         """From here on another version is the newest one."""
         self._gate.published()
+        if self.deltas and not own:
+            self.deltas.other_version()
         if self._regression:
             self._regression.forget()
 
@@ -274,7 +304,8 @@ class Publisher:
         # As many rows as a batch has: then the scores are the same to the bit.
         rows = Kept(last.message, good, batch.place)
         logits, over, scored = np.where(good, logits, np.nan), self._newest.number, self._newest.scored
-        return Job(over, scored, manifest, list(p.start), self._gate.copy(), batch.features, rows, logits)
+        state = self.deltas.exporting() if self.deltas else dict
+        return Job(over, scored, manifest, list(p.start), self._gate.copy(), batch.features, rows, logits, state=state)
 
     def _publish(self, checkpoint: pathlib.Path, job: Job) -> Done:
         """In the thread."""
@@ -306,7 +337,9 @@ class Publisher:
         else:
             self.exports.count("published")
             self._newest.published(number, self._position.rows)
-            self._other_version()
+            self._other_version(own=True)
+            if self.deltas:
+                self.deltas.published(number)
             said = f"published version {number} in {self._versions.path(number)}{besides}"
             self._console.say(said, "published", version=number)
             return True

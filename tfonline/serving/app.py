@@ -27,8 +27,8 @@ from tfonline.serving.workers import Workers
 
 T = TypeVar("T")
 
-# The answer's header that names the version by which it was scored.
-VERSION_HEADER = "tfonline-version"
+# The answer's headers that name the version, and the delta after it, by which it was scored.
+VERSION_HEADER, DELTA_HEADER = "tfonline-version", "tfonline-delta"
 _JSON = "application/json"
 # Above, a body is read and an answer written by another process: either would hold the event loop for some milliseconds.
 _LARGE_BYTES, _MANY_ROWS = 100_000, 1000
@@ -157,13 +157,14 @@ class App:
                 asked = await self._workers.call(read_serialised, body, model.inputs, model.decoding)
             else:
                 asked = read_request(body, model.inputs, model.decoding)
-            outputs = await self._batcher.score(model, asked.signature, asked.inputs, asked.rows)
+            scored = await self._batcher.score(model, asked.signature, asked.inputs, asked.rows)
         except BadRequest as e:
             raise HTTPException(400, str(e)) from e
         except (Overloaded, Closed) as e:
             if isinstance(e, Overloaded):
                 self._metrics.refused("rows")
             raise HTTPException(503, str(e), RETRY) from e
+        outputs, at = scored.outputs, scored.at
         if asked.reasons:
             outputs["reason"] = np.where(asked.reasons, np.array(asked.reasons, np.int32), outputs["reason"])
         self._metrics.scored(outputs["reason"])
@@ -172,7 +173,7 @@ class App:
             answer = await self._workers.call(write_answer, outputs, asked.columnar, whys)
         else:
             answer = write_answer(outputs, asked.columnar, whys)
-        return Response(answer, headers={VERSION_HEADER: str(model.number)}, media_type=_JSON)
+        return Response(answer, headers={VERSION_HEADER: str(at.version), DELTA_HEADER: at.delta}, media_type=_JSON)
 
     async def _in_time(self, reading: Coroutine[Any, Any, T]) -> T:
         try:
@@ -211,8 +212,11 @@ class App:
         return _json({"model_version_status": [{"version": str(model.number), "state": "AVAILABLE", "status": status}]})
 
     def _versions(self, _: Request) -> Response:  # in a thread: it reads files
-        model = self._models.current
+        model, deltas = self._models.current, self._models.deltas
         served = {"version": model.number, "manifest": model.manifest, "example": model.example} if model else None
+        if model:
+            at, found = model.weights.at, {"problems": deltas.problems, "why": deltas.why}
+            served["delta"] = {"at": at.delta, "newest_row_time": at.newest_row_time, **found}
         about = {"name": self._name, "served": served, "versions": self._models.listing(), "reasons": REASONS}
         return _json({**about, "so_far": self._metrics.so_far()})
 

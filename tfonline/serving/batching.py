@@ -6,9 +6,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-import numpy as np
-
-from tfonline.serving.models import Model
+from tfonline.serving.models import Model, Scored
 
 
 class Overloaded(Exception):
@@ -47,7 +45,7 @@ class Batcher:
         self._waiting: deque[_Request] = deque()
         self.waiting_rows = 0
 
-    async def score(self, model: Model, signature: str, inputs: dict[str, list | bytes], rows: int) -> dict[str, np.ndarray]:
+    async def score(self, model: Model, signature: str, inputs: dict[str, list | bytes], rows: int) -> Scored:
         """Scores `rows` rows, see Model.score.
 
         Args:
@@ -100,7 +98,7 @@ class Batcher:
         self.waiting_rows -= rows
         return batch
 
-    def _run(self, batch: list[_Request]) -> dict[str, np.ndarray]:
+    def _run(self, batch: list[_Request]) -> Scored:
         """In a thread: one call."""
         inputs = batch[0].inputs
         if len(batch) > 1:
@@ -117,7 +115,8 @@ class Batcher:
             if error:
                 request.answer.set_exception(error)
             else:
-                request.answer.set_result({name: output[part] for name, output in done.result().items()})
+                scored = done.result()
+                request.answer.set_result(Scored({name: output[part] for name, output in scored.outputs.items()}, scored.at))
         if not error:
             self._scored(at)
         self._begin()

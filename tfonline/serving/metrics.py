@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 from prometheus_client import (
@@ -13,6 +14,8 @@ from prometheus_client import (
     disable_created_metrics,
     generate_latest,
 )
+from prometheus_client.core import CounterMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 from tfonline.formats.reasons import REASONS
 from tfonline.serving.models import Models
@@ -53,11 +56,19 @@ class Metrics:
         for name, text, value in (
             ("version", "The version that is served, 0: none.", lambda m: m.current.number if m.current else 0),
             ("version_age_seconds", "Since it was published.", lambda m: time.time() - m.current.manifest["published"]),
-            ("version_newest_row_age_seconds", "How old the newest row is that it has learned from.", _newest_row_age),
+            ("version_newest_row_age_seconds", "How old the newest row is that what is served has learned from.", _newest_row_age),
+            ("delta_epoch", "Epoch of the delta that was applied last, 0: none.", lambda m: m.current.weights.at.epoch),
+            ("delta_number", "Its number.", lambda m: m.current.weights.at.number),
             ("version_loads", "Versions loaded since the start.", lambda m: m.loads),
             ("version_failures", "Attempts to load a version that failed.", lambda m: m.failures),
         ):
             Gauge(f"tfonline_{name}", text, registry=registry).set_function(lambda value=value: _of(models, value))
+        for name, text, value in (
+            ("deltas_applied", "Deltas applied.", lambda d: {"": d.applied}),
+            ("delta_seconds", "What that has taken, summed up.", lambda d: {"": d.secs}),
+            ("delta_problems", "Deltas that could not be applied, by what is wrong.", lambda d: d.problems),
+        ):
+            registry.register(_Counted(f"tfonline_{name}", text, lambda value=value: value(models.deltas)))
 
     def answered(self, code: int, secs: float) -> None:
         """A request has got its answer."""
@@ -91,6 +102,24 @@ class Metrics:
         return generate_latest(self._registry)
 
 
+class _Counted(Collector):
+    """A counter that is kept elsewhere: by `problem`, or '' for one without labels."""
+
+    def __init__(self, name: str, text: str, values: Callable[[], Mapping[str, float]]):
+        self._name, self._text, self._values = name, text, values
+
+    def describe(self) -> Iterable[Metric]:
+        """The registry asks for names when it is asked for values."""
+        return ()
+
+    def collect(self) -> Iterable[Metric]:
+        """See prometheus_client."""
+        family = CounterMetricFamily(self._name, self._text)
+        for label, value in self._values().items():
+            family.add_sample(f"{self._name}_total", {"problem": label} if label else {}, float(value))
+        return [family]
+
+
 def _by_label(counter: Counter) -> dict[str, int]:
     """Of a counter with one label: what was counted, by its value."""
     [family] = counter.collect()
@@ -99,7 +128,7 @@ def _by_label(counter: Counter) -> dict[str, int]:
 
 def _newest_row_age(models: Models) -> float:
     """NaN where the rows had no time."""
-    at = models.current.manifest.get("newest_row_time")
+    at = models.current.weights.at.newest_row_time
     return math.nan if at is None else time.time() - at
 
 

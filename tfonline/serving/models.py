@@ -11,6 +11,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfonline.deltas import weights as of_weights
+from tfonline.deltas.folder import DeltaFolder
+from tfonline.deltas.weights import At, Weights
 from tfonline.features.kinds import texts_of
 from tfonline.formats import of_manifest, served
 from tfonline.formats.by_python import ByPython
@@ -19,13 +22,32 @@ from tfonline.keep.contract import schema_of
 from tfonline.keep.plain_path import plain_path
 from tfonline.lifecycle import Exit, UserError
 from tfonline.publish.versions import Versions
+from tfonline.serving.deltas import Deltas
 from tfonline.serving.predict import Decoding, Request
 from tfonline.serving.why import MOST, Reading, of_reason, why
+from tfonline.settings.keeping import delta_dir_of
 
 # A version that could not be loaded is looked at again: what failed may have been the disk.
 _RETRY_SECS = 30.0
 _WHY_CHARACTERS = 300
 _WARM_ROWS = (1, 32)  # batches scored before a version gets its first request
+
+
+@dataclasses.dataclass(frozen=True)
+class Scored:
+    """What a signature gave.
+
+    Attributes:
+      outputs: by name, [n] each.
+      at: the version and the delta by which.
+    """
+
+    outputs: dict[str, np.ndarray]
+    at: At
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        """An output."""
+        return self.outputs[name]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,12 +59,14 @@ class Model:
       manifest: what it is, see publish.versions.
       inputs: by signature and input, whether the input is of strings (else of float64).
       decoding: of rows as in the topic, where it does not do it itself.
+      weights: which deltas move on while rows are scored by them.
     """
 
     number: int
     manifest: dict[str, Any]
     inputs: dict[str, dict[str, bool]]
     decoding: Decoding | None
+    weights: Weights
     _signatures: dict[str, Callable[..., dict[str, tf.Tensor]]]
 
     @functools.cached_property
@@ -56,22 +80,20 @@ class Model:
         written = (JsonObjects() if form.named else form).encode(fields, schema.columns)
         return {"format": form.name, "text": written.decode(), "object": form.named}
 
-    def score(self, signature: str, inputs: dict[str, list | bytes]) -> dict[str, np.ndarray]:
+    def score(self, signature: str, inputs: dict[str, list | bytes]) -> Scored:
         """Runs a signature.
 
         Args:
           signature: its name.
           inputs: by name, n values each: bytes or str, or float (NaN where missing); or all of them as a serialised TensorProto.
-
-        Returns:
-          Each output by name, [n].
         """
         types = self.inputs[signature]
         tensors = {}
         for name, values in inputs.items():
             read = tf.io.parse_tensor if isinstance(values, bytes) else tf.constant
             tensors[name] = read(values, tf.string if types[name] else tf.float64)
-        return {name: output.numpy() for name, output in self._signatures[signature](**tensors).items()}
+        with self.weights.reading() as at:
+            return Scored({name: output.numpy() for name, output in self._signatures[signature](**tensors).items()}, at)
 
     def whys(self, asked: Request, reasons: np.ndarray) -> dict[int, str]:
         """What is wrong with the rows that have no score, in words, by their numbers.
@@ -105,8 +127,10 @@ class Models:
     Args:
       versions: of the folder.
       say: where lines go.
+      delta_dir: of deltas between versions; None: beside them.
 
     Attributes:
+      deltas: those that are followed.
       current: what is served; None while there is no version. Exchanged in one assignment: who needs one model for a whole batch
         reads it once.
       failed: by number, why a version could not be loaded.
@@ -114,8 +138,11 @@ class Models:
       failures: how often one could not be.
     """
 
-    def __init__(self, versions: Versions, say: Callable[[str], None]):
+    def __init__(self, versions: Versions, say: Callable[[str], None], delta_dir: str | None = None):
         self._versions, self._say = versions, say
+        if delta_dir is None and versions:
+            delta_dir = delta_dir_of(str(versions.folder))
+        self.deltas = Deltas(DeltaFolder(delta_dir or ""), say)
         self.current: Model | None = None
         self.failed: dict[int, str] = {}
         self.loads = self.failures = 0
@@ -123,16 +150,23 @@ class Models:
         self._end = threading.Event()
 
     def look(self) -> None:
-        """Loads the newest version that is whole, if it is newer than what is served."""
+        """Takes up the newest version that is whole, if it is newer than what is served, and the deltas that lead on from it."""
+        if self.current:
+            self.deltas.follow(self.current.weights)
+        if self._look_for_version():
+            self.deltas.follow(self.current.weights)  # those that have come while it was loaded
+
+    def _look_for_version(self) -> bool:
+        """Loads it, where deltas have not led to it; says whether there is another one now."""
         numbers, bad = self._versions.numbers, self._versions.bad
         for number in reversed(numbers):
             if self.current and number <= self.current.number:
-                return
+                return False
             if number in bad or time.monotonic() < self._tried.get(number, -_RETRY_SECS) + _RETRY_SECS:
                 continue
             began = time.monotonic()
             try:
-                model = self._load(number)
+                model = self._adopted(number) or self._load(number)
             except Exception as e:  # whatever is wrong with it, the one before stays
                 self._fail(number, _first_line(e))
                 continue
@@ -140,7 +174,8 @@ class Models:
             self.loads += 1
             self.failed.pop(number, None)
             self._say(f"serving version {number} (step {model.manifest.get('step')}), loaded in {time.monotonic() - began:.1f} s")
-            return
+            return True
+        return False
 
     def follow(self, secs: float) -> None:
         """Looks at once and every so many seconds, until `close`. Runs in a thread of its own."""
@@ -173,23 +208,35 @@ class Models:
             found.append({"version": number, "state": state, "why": why, **about})
         return found
 
+    def _adopted(self, number: int) -> Model | None:
+        """The model that is served, as this version; None where deltas have not led to that."""
+        manifest, model = self._versions.manifest(number), self.current
+        if not model or not self.deltas.adopts(manifest, model.manifest, model.weights):
+            return None
+        return dataclasses.replace(model, number=number, manifest=manifest)
+
     def _load(self, number: int) -> Model:
         manifest = self._versions.manifest(number)
         if problems := self._versions.problems(number):
             raise UserError("; ".join(problems), Exit.DATA)
         with plain_path(self._versions.path(number)) as plain:
-            signatures = tf.saved_model.load(plain).signatures
+            loaded = tf.saved_model.load(plain)
+        signatures = loaded.signatures
         place = {name: i for i, name in enumerate(manifest["contract"]["columns"])}
         inputs = {}
         for name, f in signatures.items():
             specs = f.structured_input_signature[1]
             inputs[name] = {key: specs[key].dtype == tf.string for key in sorted(specs, key=lambda key: place.get(key, 0))}
-        model = Model(number, manifest, inputs, _decoding(manifest), dict(signatures))
+        model = Model(
+            number, manifest, inputs, _decoding(manifest), Weights(loaded, *of_weights.of_manifest(manifest)), dict(signatures)
+        )
         for rows in _WARM_ROWS:
             for signature, types in inputs.items():
                 found = model.score(signature, {name: [b"" if string else np.nan] * rows for name, string in types.items()})
-                if "reason" not in found:
+                if "reason" not in found.outputs:
                     raise UserError(f"its signature {signature} gives no reason: not a model of tfonline", Exit.DATA)
+        self.deltas.begin(model.weights)
+        self.deltas.follow(model.weights)
         return model
 
     def _fail(self, number: int, why: str) -> None:

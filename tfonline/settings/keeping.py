@@ -1,6 +1,7 @@
 """What is kept, and what is published of it."""
 
 import dataclasses
+import os
 
 from tfonline import flags
 from tfonline.flags import flag, wrong
@@ -56,6 +57,9 @@ class ServingSettings:
                                          "where the newest one's log loss is above that version's by more than this (and five "
                                          "standard errors) over 1,000 to --gate_rows of the last rows. Both score the stream, "
                                          "which costs a forward pass. 0: never.", lower=0)
+    delta_every_secs: float = flag(0.0, "Between two versions, publish what has changed after so many seconds, at a window's end: "
+                                   "tfonline's server serves it at once. 0: whole versions only.", lower=0)
+    delta_dir: str = flag("", "Folder of these deltas. Empty: deltas in --export_dir.")
     replace_foreign: bool = flag(False, "Publish also over a version that cannot be scored on the same rows: one for "
                                  "other columns, or a damaged one. Without it, nothing is published over such a version.")
     # fmt: on
@@ -64,3 +68,15 @@ class ServingSettings:
         flags.check(self)
         if self.export_dir and not self.export_every_secs and not self.export_every_windows:
             raise wrong("--export_every_secs=0 and --export_every_windows=0: nothing would ever be published. Set one of them.")
+        if self.delta_every_secs and not self.export_dir:
+            raise wrong(f"--delta_every_secs={self.delta_every_secs:g} needs versions to build on. Set --export_dir, too.")
+
+    @property
+    def deltas(self) -> str:
+        """The folder of deltas."""
+        return self.delta_dir or delta_dir_of(self.export_dir)
+
+
+def delta_dir_of(export_dir: str) -> str:
+    """Where deltas are if nobody says so: beside the versions; TensorFlow Serving passes over what is named by no number."""
+    return os.path.join(export_dir, "deltas")

@@ -36,6 +36,7 @@ It may override
   after a batch was scored and learned from, never by gradients. `observe` is given the global batch, and called in each replica:
   it updates this replica's copy, tables.replicas.own(variable), and all copies alike. A row that is `late` (--late_labels) was
   counted before without its click;
+- `statistics_of_ids`, `statistics_of_inputs`: which of these have a row an id, or a row for each value of another input;
 - `build`: makes all variables, under the strategy's scope. If not told otherwise, one row of padding is passed through `call`;
 - `optimizer_names`, `loss_names`, `gradient_dtype`: see Network.
 

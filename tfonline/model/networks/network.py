@@ -73,6 +73,15 @@ class Network(keras.Model):
         return []
 
     @property
+    def statistics_of_inputs(self) -> dict[str, list[tf.Variable]]:
+        """Those of `statistics` that have a row for each value of one of `observed_features` other than `ids`, by its name.
+
+        Only what is large need be named: deltas (docs/serving.md) then look at the rows that a batch has. All others are looked at
+        as a whole.
+        """
+        return {}
+
+    @property
     def observed_features(self) -> list[str]:
         """The inputs that `observe` looks at."""
         return []

@@ -93,6 +93,11 @@ class WideDeep(Network):
         return [self.history.counts] if self.history else []
 
     @property
+    def statistics_of_inputs(self) -> dict[str, list[tf.Variable]]:
+        """The pairs' pasts."""
+        return {"crosses": [self.cross_history.counts]} if self.cross_history else {}
+
+    @property
     def observed_features(self) -> list[str]:
         """The features that `observe` looks at."""
         parts = {"ids": self.history, "crosses": self.cross_history, "numeric": self.standardise}

@@ -1,0 +1,105 @@
+"""The format of a delta, for tfonline and for other programs; and that a reader finds whatever happens to a file."""
+
+import dataclasses
+import hashlib
+import json
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from delta_helpers import HEADER
+
+from tfonline.deltas.file import Change, Unreadable, read, read_header, write
+
+ROWS = np.array([0, 3, 300, 70_000])
+CHANGES = {
+    "model/wide/table": Change(np.array([[0.5], [-1.0], [2.0], [1e-9]], np.float32), ROWS, (100_000, 1)),
+    "model/embedding/table": Change(np.arange(8, dtype=np.float32).reshape(4, 2), ROWS, (100_000, 2)),
+    "model/vocabulary/keys": Change(np.array([[-5, 2**40]]), np.array([9]), (16, 2)),
+    "model/bias": Change(np.array(0.25, np.float32), None, ()),
+    "model/tower/kernel": Change(np.eye(3, dtype=np.float32), None, (3, 3)),
+}
+
+
+@pytest.fixture
+def path(tmp_path):
+    write(tmp_path / "000001-000001.delta", HEADER, CHANGES)
+    return tmp_path / "000001-000001.delta"
+
+
+def test_what_is_written_is_read(path):
+    delta = read(path)
+    assert delta.header == HEADER
+    assert delta.digest == read_header(path)[1]
+    assert list(delta.changes) == list(CHANGES)
+    for name, change in CHANGES.items():
+        found = delta.changes[name]
+        assert (found.values.dtype, found.values.tolist()) == (change.values.dtype, change.values.tolist())
+        assert found.shape == change.shape
+        assert (found.rows is None) == (change.rows is None)
+        assert change.rows is None or found.rows.tolist() == change.rows.tolist()
+    assert [p.name for p in path.parent.iterdir()] == [path.name]  # nothing is left beside
+
+
+def test_another_program_reads_it_as_the_document_says(path):
+    content = path.read_bytes()
+    assert (content[:8], content[8:40]) == (b"tfdelta\n", hashlib.sha256(content[40:]).digest())
+    table = pa.ipc.open_file(content[40:]).read_all()
+    about = json.loads(table.schema.metadata[b"tfonline_delta"])
+    tensors = {}
+    for row in table.to_pylist():
+        item = np.dtype(row["dtype"]).itemsize
+        content = np.frombuffer(row["planes"], np.uint8).reshape(item, -1).T.tobytes()
+        tensors[row["name"]] = np.frombuffer(content, row["dtype"]).reshape(row["shape"])
+    assert (about["format"], about["epoch"], about["number"], about["root_version"]) == (1, 1, 1, 3)
+    assert list(about["variables"]) == list(CHANGES)
+    of_wide, of_embedding = (about["variables"][name] for name in ("model/wide/table", "model/embedding/table"))
+    assert of_wide == {"rows": "rows/0", "shape": [100_000, 1]}
+    assert of_embedding["rows"] == "rows/0"  # the same rows stand there once
+    assert np.cumsum(tensors["rows/0"]).tolist() == [0, 3, 300, 70_000]
+    assert tensors["values/1"].tolist() == [[0, 1], [2, 3], [4, 5], [6, 7]]
+    assert about["variables"]["model/bias"] == {"rows": None, "shape": []}
+    assert float(tensors["values/3"]) == 0.25
+
+
+def test_a_file_that_is_cut_anywhere_is_none(path):
+    whole = path.read_bytes()
+    for length in range(0, len(whole), 7):
+        path.write_bytes(whole[:length])
+        with pytest.raises(Unreadable, match="it is cut"):
+            read(path)
+
+
+def test_a_byte_that_changes_is_found_before_arrow_sees_it(path):
+    whole = path.read_bytes()
+    for place in range(0, len(whole), 3):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x41]) + whole[place + 1 :])
+        with pytest.raises(Unreadable, match="its digest is another"):
+            read(path)
+
+
+def test_a_newer_format_is_refused_with_both_numbers(path, monkeypatch):
+    monkeypatch.setattr("tfonline.deltas.file.FORMAT", 2)
+    path.unlink()
+    write(path, HEADER, {})
+    monkeypatch.undo()
+    with pytest.raises(Unreadable, match="its format is 2, this tfonline reads 1"):
+        read(path)
+
+
+def test_each_part_of_the_header_is_in_the_digest(tmp_path):
+    changed = {
+        "epoch": 2, "number": 2, "from_window": 6, "to_window": 8, "step": 71, "rows": 701, "next": (300, 401), "root_version": 4,
+        "root_checksum": "2" * 16, "checksum": "3" * 16, "previous": "x", "newest_row_time": None, "made": 1.0,
+    }  # fmt: skip
+    assert changed.keys() == {field.name for field in dataclasses.fields(HEADER)}
+    headers = [HEADER, *(dataclasses.replace(HEADER, **{name: value}) for name, value in changed.items())]
+    assert len({write(tmp_path / f"{i}.delta", header, CHANGES)[0] for i, header in enumerate(headers)}) == 14
+    assert write(tmp_path / "none.delta", HEADER, {})[0] != write(tmp_path / "again.delta", HEADER, CHANGES)[0]
+
+
+def test_whole_numbers_and_repeats_take_little_room(tmp_path):
+    rows = np.arange(0, 40_000, 4)
+    counts = np.random.default_rng(1).poisson(3, (10_000, 2)).astype(np.float32)
+    _, size = write(tmp_path / "counts.delta", HEADER, {"counts": Change(counts, rows, (40_000, 2))})
+    assert size < counts.nbytes / 4
