@@ -33,7 +33,11 @@ VENV := $(VENV_$(STACK))
 # On a terminal pip shows what it fetches; in a log only what goes wrong.
 PIP := $(VENV)/bin/python -m pip install --disable-pip-version-check $(if $(MAKE_TERMOUT),,--quiet)
 
+<<<<<<< HEAD
 .PHONY: setup python programs prometheus demo test stacks-test check lint broker bench soak chaos quality vocabulary delayed formats serve-demo \
+=======
+.PHONY: setup python programs prometheus demo test stacks-test check lint broker bench soak chaos quality vocabulary formats serve-demo freshness \
+>>>>>>> deltas
  cluster-test security-test ops-test clean
 
 setup:
@@ -85,6 +89,7 @@ STACK_TESTS := tests/pure tests/stream/test_reader_contract.py tests/stream/test
  tests/features/test_arrow.py tests/features/test_many_rows.py tests/features/test_negatives.py tests/features/test_avro.py tests/features/test_protobuf.py \
  tests/features/test_lists_in_messages.py tests/features/test_categories.py \
  tests/model/test_steps.py tests/model/test_compiled.py tests/keep tests/publish/test_servable.py tests/report/test_tensorboard.py \
+ tests/model/test_touched.py tests/publish/test_delta_publisher.py tests/serving/test_serving_deltas.py \
  tests/serving/test_serving_models.py tests/proofs/test_recovery.py::test_killed_again_and_again_is_as_if_never_killed \
  tests/proofs/test_stacks.py
 
@@ -156,6 +161,11 @@ delayed: setup
 # A model is published while it learns, and served while clients ask without a pause.
 serve-demo: setup
 	@$(VENV)/bin/python -m benchmarks.serving $(SERVE)
+
+# From a row to the served score: how long, and whether what is served is right: half an hour. A short one: make freshness
+# FRESHNESS='--secs=60 --rows_per_sec=400 --clients=2 --kills=1 --server_kills=1 --export_every_secs=20 --cross_buckets=1048576'
+freshness: setup
+	@$(VENV)/bin/python -m benchmarks.freshness $(FRESHNESS)
 
 # Four workers on this machine, killed ten times, against one process.
 formats: setup .kafka/.registry

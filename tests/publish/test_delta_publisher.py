@@ -249,3 +249,16 @@ def test_numbers_that_are_not_finite_are_held_back(train, monkeypatch):
     _, weights = loaded(versions, versions.numbers[-2])
     moved_on(weights, folder)
     assert weights.computed() == weights.checksum
+
+
+def test_a_version_of_what_the_last_delta_holds_says_so(train):
+    train()
+    rows = [*ROWS, *make_rows(600, seed=2)]
+    _, said, versions, folder = train(rows=rows, checkpoint_every_steps=10_000, export_every_windows=1)
+    assert "could not be made" not in said
+    last = folder.keys[-1]
+    assert versions.manifest(versions.numbers[-1])["state"] == {
+        "checksum": read(folder.file(last)).header.checksum, "epoch": last.epoch, "number": last.number,
+    }  # fmt: skip
+    _, weights = loaded(versions, versions.numbers[-1])
+    assert weights.computed() == weights.checksum

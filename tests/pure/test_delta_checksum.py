@@ -52,6 +52,11 @@ def test_a_variable_without_an_axis_is_a_row():
     assert row_hashes("b", np.float32(0.25)).tolist() == [plain("b", 0, np.float32(0.25).tobytes())]
 
 
+def test_no_rows_have_no_hash():
+    assert row_hashes("t", np.zeros([0, 3], np.float32), np.zeros(0, np.int64)).tolist() == []
+    assert total(row_hashes("t", np.zeros([0, 3], np.float32))) == 0
+
+
 def test_it_moves_with_the_rows_that_change():
     random = np.random.default_rng(1)
     before = random.normal(size=(50, 3)).astype(np.float32)

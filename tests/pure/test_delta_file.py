@@ -16,6 +16,7 @@ CHANGES = {
     "model/wide/table": Change(np.array([[0.5], [-1.0], [2.0], [1e-9]], np.float32), ROWS, (100_000, 1)),
     "model/embedding/table": Change(np.arange(8, dtype=np.float32).reshape(4, 2), ROWS, (100_000, 2)),
     "model/vocabulary/keys": Change(np.array([[-5, 2**40]]), np.array([9]), (16, 2)),
+    "model/none": Change(np.zeros([0, 2], np.float32), np.zeros(0, np.int64), (7, 2)),
     "model/bias": Change(np.array(0.25, np.float32), None, ()),
     "model/tower/kernel": Change(np.eye(3, dtype=np.float32), None, (3, 3)),
 }
@@ -59,7 +60,7 @@ def test_another_program_reads_it_as_the_document_says(path):
     assert np.cumsum(tensors["rows/0"]).tolist() == [0, 3, 300, 70_000]
     assert tensors["values/1"].tolist() == [[0, 1], [2, 3], [4, 5], [6, 7]]
     assert about["variables"]["model/bias"] == {"rows": None, "shape": []}
-    assert float(tensors["values/3"]) == 0.25
+    assert float(tensors["values/4"]) == 0.25
 
 
 def test_a_file_that_is_cut_anywhere_is_none(path):

@@ -63,7 +63,8 @@ def test_a_version_that_deltas_have_led_to_is_not_loaded(chain, models, tmp_path
     assert served(models) == (2, "1.2", 9)
     assert models.current.weights is before.weights
     assert models.current.manifest["step"] == 2000
-    assert "serving version 2" in said[-1]
+    assert said[-1] == "serving version 2 (step 2000), to which deltas have led"
+    assert models.loads == 1
     chain.make({"_factor": 5.0})
     models.look()
     assert served(models) == (2, "1.3", 15)

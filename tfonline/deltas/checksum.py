@@ -55,8 +55,8 @@ def moved(checksum: int, before: int, after: int) -> int:
 
 def words_of(values: np.ndarray) -> np.ndarray:
     """Rows as 32-bit words, uint32 [n, k]."""
-    rows = np.ascontiguousarray(values).reshape(values.shape[0] if values.ndim else 1, -1)
-    of_bytes = rows.view(np.uint8)
+    n, width = (values.shape[0], math.prod(values.shape[1:])) if values.ndim else (1, 1)
+    of_bytes = np.ascontiguousarray(values).reshape(n, width).view(np.uint8)
     if missing := -of_bytes.shape[1] % 4:
         of_bytes = np.pad(of_bytes, ((0, 0), (0, missing)))
     return of_bytes.view("<u4")

@@ -166,14 +166,18 @@ class Models:
                 continue
             began = time.monotonic()
             try:
-                model = self._adopted(number) or self._load(number)
+                model = self._adopted(number)
+                how = "to which deltas have led"
+                if model is None:
+                    model = self._load(number)
+                    self.loads += 1
+                    how = f"loaded in {time.monotonic() - began:.1f} s"
             except Exception as e:  # whatever is wrong with it, the one before stays
                 self._fail(number, _first_line(e))
                 continue
             self.current = model
-            self.loads += 1
             self.failed.pop(number, None)
-            self._say(f"serving version {number} (step {model.manifest.get('step')}), loaded in {time.monotonic() - began:.1f} s")
+            self._say(f"serving version {number} (step {model.manifest.get('step')}), {how}")
             return True
         return False
 
