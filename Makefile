@@ -33,12 +33,8 @@ VENV := $(VENV_$(STACK))
 # On a terminal pip shows what it fetches; in a log only what goes wrong.
 PIP := $(VENV)/bin/python -m pip install --disable-pip-version-check $(if $(MAKE_TERMOUT),,--quiet)
 
-<<<<<<< HEAD
-.PHONY: setup python programs prometheus demo test stacks-test check lint broker bench soak chaos quality vocabulary delayed formats serve-demo \
-=======
-.PHONY: setup python programs prometheus demo test stacks-test check lint broker bench soak chaos quality vocabulary formats serve-demo freshness \
->>>>>>> deltas
- cluster-test security-test ops-test clean
+.PHONY: setup python programs prometheus demo test stacks-test check lint broker bench soak chaos quality vocabulary delayed formats \
+ serve-demo freshness cluster-test security-test ops-test clean
 
 setup:
 	@$(MAKE) --silent --no-print-directory -j2 STACK=$(STACK) $(VENV)/.ready .kafka/libs-$(KAFKA_VERSION)
