@@ -11,7 +11,7 @@ from tfonline.report.console import Console
 from tfonline.settings.stream import WindowSettings, timestamp_ms
 from tfonline.stream.journal import Journal
 from tfonline.stream.window_policy import Policy
-from tfonline.stream.windows import Planner, Window, no_labels
+from tfonline.stream.windows import Labels, Planner, Window, no_labels
 
 if TYPE_CHECKING:
     from tfonline.stream.labels.open import LateLabels
@@ -120,10 +120,11 @@ def make_planner(
         stop_at=None if position.stop is None else tuple(position.stop),
         most_partitions=most_partitions,
     )
-    ready = labels.ready(position.next) if labels else None
+    ready = labels.ready(position) if labels else None
+    before = Labels(*map(tuple, position.labels)) if position.labels else None
     return Planner(
         ready or source, policy, journal,
         position=position.next, number=position.window, journalled=journal.since(position.window), replay=replay,
         pass_over=settings.skip_window, resolve_stop=resolve_stop,
-        labels=ready.labels if ready else no_labels, outcomes_next=position.outcomes_next, stop=stop,
+        labels=ready.labels if ready else no_labels, labels_before=before, stop=stop,
     )  # fmt: skip

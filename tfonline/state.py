@@ -48,7 +48,7 @@ class Position:
       late: rows that were learned from once more, as their outcome came (--late_labels); beside `rows`.
       outcomes: what became of the outcomes of --label_topic, see stream.labels.COUNTED.
       settled: with --late_labels other than wait, from which offset of each partition on labels are not settled; else empty.
-      outcomes_next: with --label_topic, of each of its partitions the next offset; else empty.
+      labels: with --label_topic, what outcomes the last window was joined with, as windows.Labels; else empty.
       fingerprint: sum of the fingerprints of the trained rows, mod 2^64.
       files_read: with --input_files, the file of each partition, as `stream.file_source.InputFile` has it; else empty.
     """
@@ -65,7 +65,7 @@ class Position:
     late: int = 0
     outcomes: dict[str, int] = dataclasses.field(default_factory=dict)
     settled: list[int] = dataclasses.field(default_factory=list)
-    outcomes_next: list[int] = dataclasses.field(default_factory=list)
+    labels: list[list[int]] = dataclasses.field(default_factory=list)
     fingerprint: int = 0
     files_read: list[dict[str, Any]] = dataclasses.field(default_factory=list)
 
@@ -91,7 +91,7 @@ class Position:
         self.next, self.window = list(window.stop), window.number + 1
         self.start += [0] * (len(window.stop) - len(self.start))  # the topic has got more partitions
         if window.labels:
-            self.outcomes_next = list(window.labels.stop)
+            self.labels = list(map(list, window.labels))
         if window.trigger in UNREAD:
             self._skip(window.trigger, window.rows)
 

@@ -4,7 +4,7 @@ import numpy as np
 
 from tfonline.evaluate.first_sights import FirstSights
 from tfonline.evaluate.progressive import ProgressiveMetrics
-from tfonline.events import Event, Rows, Saving, Seen, WindowEnd
+from tfonline.events import Event, Rows, Saved, Saving, Seen, WindowEnd
 from tfonline.state import Position
 
 
@@ -39,6 +39,8 @@ class Mature:
                 self.settled = self._settle(window.labels.rows)
             case Saving():
                 self._sights.flush()
+            case Saved():
+                self._sights.forget()
 
     def _settle(self, until: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
         position = self._position

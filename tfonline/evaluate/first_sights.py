@@ -14,7 +14,7 @@ class FirstSights:
     """A row's logit, as the model gave it when it first saw the row, and what is known of its label since: by partition and offset.
 
     They lie in files of a million offsets each, 5 bytes an offset. A run that is resumed writes the same again over what the run
-    before it has written behind the checkpoint.
+    before it has written behind the checkpoint, and takes again what that one has taken: files stay until they are forgotten.
 
     Args:
       folder: for the files.
@@ -24,6 +24,8 @@ class FirstSights:
     def __init__(self, folder: str | pathlib.Path, rows_of_a_file: int = _ROWS_OF_A_FILE):
         self._folder, self._rows = pathlib.Path(folder), rows_of_a_file
         self._files: dict[tuple[int, int], np.memmap] = {}
+        self._taken: list[pathlib.Path] = []
+        self._taken_at_flush: list[pathlib.Path] = []
 
     def add(self, partition: np.ndarray, offset: np.ndarray, logits: np.ndarray, labels: np.ndarray) -> None:
         """Rows at their first sight, [n] each: labels are 0 or 1, as known then."""
@@ -49,14 +51,22 @@ class FirstSights:
                 parts.append(np.array(found[found["label"] != _NOTHING]))
             if stop >= first + self._rows:
                 self._files.pop((partition, number), None)
-                path.unlink(missing_ok=True)
+                self._taken.append(path)
         rows = np.concatenate(parts) if parts else np.zeros(0, _SIGHT)
         return rows["logit"].astype(np.float32), (rows["label"] == _POSITIVE).astype(np.float32)
 
     def flush(self) -> None:
-        """Has all on disk."""
+        """Has all on disk, before a checkpoint."""
         for file in self._files.values():
             file.flush()
+        self._taken_at_flush += self._taken
+        self._taken = []
+
+    def forget(self) -> None:
+        """Removes the files of which all was taken before the last `flush`: there is a checkpoint that knows it."""
+        for path in self._taken_at_flush:
+            path.unlink(missing_ok=True)
+        self._taken_at_flush = []
 
     def _by_file(self, partition: np.ndarray, offset: np.ndarray) -> Iterator[tuple[np.memmap, np.ndarray, np.ndarray]]:
         """The file, which of the rows are in it, and their places there."""

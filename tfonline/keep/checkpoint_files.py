@@ -19,7 +19,16 @@ _NAME = re.compile(r"ckpt-(\d+)\.index")
 _DAMAGE_TEXTS = ("hecksum", "sstable", "Perhaps the file is corrupt")
 # What a model leaves in its folder once it has learned from a window. Without a checkpoint beside them, something was lost.
 _TRACES = ("windows.jsonl", "windows-*.jsonl", "ckpt-*.index", "damaged-ckpt-*", "published")
-_BESIDE = ("ckpt-*", "checkpoint", "rejected*.jsonl", "loss.log", "predictions.bin", "failed_windows.json", "schemas")
+_BESIDE = (
+    "ckpt-*",
+    "checkpoint",
+    "rejected*.jsonl",
+    "loss.log",
+    "predictions.bin",
+    "failed_windows.json",
+    "schemas",
+    "first_sights",
+)
 
 
 def paths(folder: pathlib.Path) -> list[pathlib.Path]:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol, TypeVar
 
 from tfonline.lifecycle import Exit, UserError, flush_to_disk
-from tfonline.stream.windows import Labels, Window
+from tfonline.stream.windows import UNREAD, Labels, Window
 
 
 class _Window(Protocol):
@@ -146,6 +146,16 @@ def files_in_journal(path: str | os.PathLike) -> list[dict[str, Any]]:
             if b',"files":[' in line:
                 return json.loads(line)["files"]
     return []
+
+
+def unread_since(folder: str | os.PathLike, offsets: Sequence[int]) -> list[Window]:
+    """The windows of a model folder's journal that have passed over rows behind these offsets, in order."""
+    found: list[Window] = []
+    for part in reversed(_with_older_parts(pathlib.Path(folder) / _NAME)):
+        found = [*(_read_part(part) if part.exists() else ()), *found]
+        if found and all(start <= o for start, o in zip(found[0].start, offsets, strict=False)):
+            break
+    return [window for window in latest(found) if window.trigger in UNREAD]
 
 
 def _with_older_parts(path: pathlib.Path) -> list[pathlib.Path]:

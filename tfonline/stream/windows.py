@@ -87,13 +87,13 @@ class Source(Protocol):
         """
 
 
-def no_labels(start: Sequence[int], stop: Sequence[int], new: Sequence[int]) -> Labels | None:
+def no_labels(start: Sequence[int], stop: Sequence[int], before: Labels | None) -> Labels | None:
     """Says which outcomes a window is joined with: of rows that have their labels, none. `labels.Ready` is another one.
 
     Args:
       start: the window's.
       stop: likewise.
-      new: the outcomes from here on no window has read; empty before the first window.
+      before: of the window before; None: it is the first one.
     """
     return None
 
@@ -119,7 +119,7 @@ class Planner:
       pass_over: the number of a journalled window that is not read (--skip_window); one below `number` is none.
       resolve_stop: asked while `policy.stop_at` is None: the stop offsets, once they can be known (--stop_at=timestamp:).
       labels: says which outcomes a window is joined with.
-      outcomes_next: the outcomes from here on no window before `number` has read.
+      labels_before: of the window before `number`; None: there is none, or it has none.
       stop: ends the plan.
       clock: seconds, monotonic.
       poll_secs: so long at least between two looks at the broker's offsets, except behind a window.
@@ -147,8 +147,8 @@ class Planner:
         replay: Sequence[Window] | None = None,
         pass_over: int = -1,
         resolve_stop: Callable[[], Sequence[int] | None] = lambda: None,
-        labels: Callable[[Sequence[int], Sequence[int], Sequence[int]], Labels | None] = no_labels,
-        outcomes_next: Sequence[int] = (),
+        labels: Callable[[Sequence[int], Sequence[int], Labels | None], Labels | None] = no_labels,
+        labels_before: Labels | None = None,
         stop: Stop,
         clock: Callable[[], float] = time.monotonic,
         poll_secs: float = 0.05,
@@ -159,7 +159,7 @@ class Planner:
         self.source, self._policy, self._log, self._stop, self._clock = source, policy, log, stop, clock
         self._position, self._number = list(position), number
         self._journalled, self._replay, self._resolve_stop = journalled, replay, resolve_stop
-        self._pass_over, self._labels, self._outcomes_next = pass_over, labels, tuple(outcomes_next)
+        self._pass_over, self._labels, self._labels_before = pass_over, labels, labels_before
         self._poll_secs, self._look_secs, self._compare_secs = poll_secs, look_secs, compare_secs
         self._tick_secs = tick_secs
         self._planned: dict[int, Window] = {}
@@ -235,7 +235,8 @@ class Planner:
                     self._position, self.ends, now - last_plan >= self._policy.window_secs
                 )
                 if planned:
-                    labels = self._labels(self._position, planned[0], self._outcomes_next)
+                    with self._asking:
+                        labels = self._labels(self._position, planned[0], self._labels_before)
                     window = Window(self._number, tuple(self._position), tuple(planned[0]), planned[1], labels)
                     self._log.append(window)
                     last_plan = last_row = last_tick = now
@@ -334,8 +335,7 @@ class Planner:
                 f"the journal's window {window.number} has {differs}. Use the flags by which its windows were planned.",
                 Exit.CONFIG,
             )
-        if window.labels:
-            self._outcomes_next = window.labels.stop
+        self._labels_before = window.labels
 
     def _widen(self, num_partitions: int) -> None:
         """Partitions that the topic has got since start at 0; a run that ends has its end before them."""

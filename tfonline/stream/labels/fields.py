@@ -69,11 +69,17 @@ class RowFields:
         self._columns = [_as_text(c) if c.name == settings.label_key else c for c in columns] if wanted else []
 
     def __call__(self, rows: Rows) -> Joined:
-        """The keys and times of rows; of one that is refused, those that its message has."""
-        if not self._columns:
-            return Joined(rows.offset, rows.key, rows.time_ms)
-        texts, _ = _decoded(self._form, [message or b"" for message in rows.message], self._columns)
-        return _joined(rows, texts, self._columns, self._settings)
+        """The keys and times of rows; of one that is refused, those that its message has. A tombstone has no key: nothing is joined
+        with it.
+        """
+        joined = Joined(rows.offset, rows.key, rows.time_ms)
+        if self._columns:
+            texts, _ = _decoded(self._form, [message or b"" for message in rows.message], self._columns)
+            joined = _joined(rows, texts, self._columns, self._settings)
+        if None in rows.message:
+            keys = [None if message is None else key for key, message in zip(joined.key, rows.message, strict=True)]
+            joined = joined._replace(key=keys)
+        return joined
 
 
 class OutcomeFields:

@@ -2,6 +2,7 @@
 
 import collections
 import contextlib
+import errno
 import itertools
 import os
 import pathlib
@@ -11,6 +12,12 @@ from typing import NamedTuple
 
 # SQLite takes 32,766 parameters at most.
 _KEYS_AT_ONCE = 10_000
+_OF_THE_DISK = {
+    sqlite3.SQLITE_FULL: errno.ENOSPC,
+    sqlite3.SQLITE_IOERR: errno.EIO,
+    sqlite3.SQLITE_CANTOPEN: errno.EACCES,
+    sqlite3.SQLITE_READONLY: errno.EROFS,
+}
 
 
 class Entry(NamedTuple):
@@ -35,6 +42,8 @@ class Held:
     Args:
       most: so many are held in memory; the file takes what comes when it is full.
       path: of the file. What another run has left there is removed: whoever fills this reads its topic again.
+
+    All of it raises OSError where the disk is full, for example.
     """
 
     def __init__(self, most: int, path: str | os.PathLike):
@@ -68,17 +77,20 @@ class Held:
             self._in_memory += 1
         rest = [(key, *entry) for key, entry in entries]
         if rest:
-            self._opened().executemany("insert into held values (?, ?, ?, ?, ?)", rest)
+            with self._on_disk():
+                self._opened().executemany("insert into held values (?, ?, ?, ?, ?)", rest)
             self._in_file += len(rest)
 
     def find(self, keys: Sequence[bytes]) -> list[list[Entry] | None]:
-        """The entries of each key, in the order in which they came; None where there are none."""
+        """The entries of each key, those in memory first; None where there are none."""
         found = list(map(self._by_key.get, keys))
         if self._in_file:
             more = collections.defaultdict(list)
-            for some in _by(keys, _KEYS_AT_ONCE):
+            for some in _by(list(dict.fromkeys(keys)), _KEYS_AT_ONCE):
                 marks = ", ".join("?" * len(some))
-                for key, *entry in self._file.execute(f"select * from held where key in ({marks}) order by rowid", some):
+                with self._on_disk():
+                    rows = self._file.execute(f"select * from held where key in ({marks}) order by rowid", some).fetchall()
+                for key, *entry in rows:
                     more[key].append(Entry(*entry))
             if more:
                 found = [[*(held or ()), *more[key]] if key in more else held for key, held in zip(keys, found, strict=True)]
@@ -91,12 +103,14 @@ class Held:
             while order and order[0][0] < offset:
                 before, key = order.popleft()
                 held = self._by_key[key]
-                held[:] = [e for e in held if e.partition != partition or e.offset != before]
+                # One of the first, whatever the key: they are dropped in the order in which they came.
+                del held[next(i for i, e in enumerate(held) if e.offset == before and e.partition == partition)]
                 if not held:
                     del self._by_key[key]
                 self._in_memory -= 1
             if self._in_file:
-                gone = self._file.execute("delete from held where partition = ? and offset < ?", (partition, offset))
+                with self._on_disk():
+                    gone = self._file.execute("delete from held where partition = ? and offset < ?", (partition, offset))
                 self._in_file -= gone.rowcount
 
     def close(self) -> None:
@@ -105,6 +119,17 @@ class Held:
             self._file.close()
             with contextlib.suppress(FileNotFoundError):
                 self._path.unlink()
+
+    @contextlib.contextmanager
+    def _on_disk(self) -> Iterator[None]:
+        """What SQLite says of the disk as an error of the disk."""
+        try:
+            yield
+        except sqlite3.OperationalError as e:
+            code = _OF_THE_DISK.get(e.sqlite_errorcode & 0xFF)
+            if code is None:
+                raise
+            raise OSError(code, os.strerror(code), str(self._path)) from e
 
     def _opened(self) -> sqlite3.Connection:
         if self._file is None:

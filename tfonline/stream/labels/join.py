@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tfonline.lifecycle import Exit, UserError
 from tfonline.stream.labels.fields import Joined, OutcomeFields, RowFields
 from tfonline.stream.labels.held import Entry, Held
 from tfonline.stream.raw import Outcome
@@ -42,7 +41,9 @@ class Join:
       times: which outcomes are those of a row.
       held_outcomes: outcomes that may be those of a row to come.
       held_rows: rows that an outcome may still come for; None as `earlier`.
-      gone: makes the error to end with, of what is no longer in the topic of outcomes; None: it is passed over, and that is said.
+      outcomes_gone: told what is no longer in the topic of outcomes, it ends the run, or gives where the partitions begin now.
+      rows_gone: likewise of the topic of rows.
+      unread: of offsets, windows, in order, of which nothing was learned: those that have passed over rows behind the offsets.
     """
 
     def __init__(
@@ -54,10 +55,13 @@ class Join:
         times: Times,
         held_outcomes: Held,
         held_rows: Held | None,
-        gone: Callable[[str], UserError | None],
+        outcomes_gone: "Gone",
+        rows_gone: "Gone",
+        unread: Callable[[Sequence[int]], Sequence[Window]] = lambda offsets: (),
     ):
         self._reader, self._earlier, self._rows_of, self._outcomes_of, self._times = outcomes, earlier, rows_of, outcomes_of, times
-        self._outcomes, self._rows, self._gone = held_outcomes, held_rows, gone
+        self._outcomes, self._rows = held_outcomes, held_rows
+        self._outcomes_gone, self._rows_gone, self._unread = outcomes_gone, rows_gone, unread
         self._positive: set[tuple[int, int]] = set()  # rows that are held and have had their outcome
         self._window: Window | None = None
         # Rows to be learned from once more: of windows before, of the rows handed out last, and of those before.
@@ -75,6 +79,7 @@ class Join:
 
         Raises:
           UserError: retention has removed some of them (exit 66).
+          OSError: the disk is full, for example.
         """
         labels = window.labels
         assert labels is not None
@@ -204,9 +209,10 @@ class Join:
             yield
         if self._rows is None:
             return
-        for partition, rows in _in_parts(self._earlier, self._ranges(labels.rows, start)):
-            self._wait(partition, rows, self._rows_of(rows))
-            yield
+        for ranges in _without(self._ranges(labels.rows, start), self._unread(labels.rows)):
+            for partition, rows in _in_parts(self._earlier, ranges, self._rows_gone):
+                self._wait(partition, rows, self._rows_of(rows))
+                yield
         for partition, joined, positive in self._read(self._ranges(labels.known, labels.new)):
             some = self._positives(partition, joined, positive)
             for (_, outcome), entries in zip(some, self._rows.find([key for key, _ in some]), strict=True):
@@ -230,21 +236,47 @@ class Join:
 
     def _read(self, ranges: Mapping[int, tuple[int, int]]) -> Iterator[tuple[int, Joined, list[bool | None]]]:
         """Outcomes of ranges, and what each says."""
+        for partition, rows in _in_parts(self._reader, ranges, self._outcomes_gone):
+            yield partition, *self._outcomes_of(rows)
+
+
+Gone = Callable[[str], Sequence[int]]
+
+
+def _in_parts(reader: RowReader, ranges: Mapping[int, tuple[int, int]], gone: Gone) -> Iterator[tuple[int, Rows]]:
+    """The rows of ranges that are there."""
+    left = dict(ranges)
+    reader.place(left)
+    while left:
+        partition, (_, stop) = next(iter(left.items()))
         try:
-            for partition, rows in _in_parts(self._reader, ranges):
-                yield partition, *self._outcomes_of(rows)
-        except RowsGone as e:
-            if error := self._gone(str(e)):
-                raise error from e
-
-
-def _in_parts(reader: RowReader, ranges: Mapping[int, tuple[int, int]]) -> Iterator[tuple[int, Rows]]:
-    reader.place(ranges)
-    for partition in ranges:
-        while len((rows := reader.take(partition, _AT_ONCE)).offset):
+            rows = reader.take(partition, _AT_ONCE)
+        except RowsGone as e:  # of any of the partitions
+            begins, at = gone(str(e)), left
+            left = {p: (max(start, begins[p]), stop) for p, (start, stop) in left.items()}
+            if left == at:
+                raise
+            reader.place(left)
+            continue
+        if rows.offset:
             yield partition, rows
-            if len(rows.offset) < _AT_ONCE:
-                break
+        if len(rows.offset) < _AT_ONCE:
+            del left[partition]
+        else:
+            left[partition] = rows.offset[-1] + 1, stop
+
+
+def _without(ranges: Mapping[int, tuple[int, int]], windows: Sequence[Window]) -> list[dict[int, tuple[int, int]]]:
+    """The same ranges without those of the windows, which are in order; of each partition one at a time."""
+    found: list[dict[int, tuple[int, int]]] = []
+    for p, (start, stop) in ranges.items():
+        of_windows = [(w.start[p], w.stop[p]) for w in windows if p < len(w.start)]
+        begins, ends = [start, *(e for _, e in of_windows)], [*(b for b, _ in of_windows), stop]
+        parts = [(max(b, start), min(e, stop)) for b, e in zip(begins, ends, strict=True)]
+        for i, part in enumerate(part for part in parts if part[0] < part[1]):
+            found += [{}] * (i == len(found))
+            found[i] = {**found[i], p: part}
+    return found
 
 
 def _spread(many: int, few: int) -> np.ndarray:
@@ -263,20 +295,3 @@ def _packed(rows: Sequence[Entry], outcome: np.ndarray, order: np.ndarray) -> tu
 def _batched(values: Sequence, most: int) -> Iterator[Sequence]:
     for start in range(0, len(values), most):
         yield values[start : start + most]
-
-
-def outcomes_gone(topic: str, on_lost: str, say: Callable[[str], None]) -> Callable[[str], UserError | None]:
-    """See Join.gone: as --on_lost_rows says."""
-
-    def gone(ranges: str) -> UserError | None:
-        text = f"outcomes that a window is joined with are no longer in {topic} ({ranges}). Retention removed them"
-        if on_lost == "fail":
-            return UserError(
-                f"{text}. Keep the topic's retention above the longest pause and --label_wait_secs; --on_lost_rows=skip goes on "
-                "without them: their rows count as negatives.",
-                Exit.NO_INPUT,
-            )
-        say(f"warning: {text}: their rows count as negatives")
-        return None
-
-    return gone

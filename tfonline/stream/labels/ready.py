@@ -1,5 +1,6 @@
 """Which rows are ready to be learned from, where their labels come later, and which outcomes a window is joined with."""
 
+import itertools
 import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
@@ -32,7 +33,7 @@ class Topic(Source, Protocol):
 
 
 class Ready:
-    """A Source of the rows that are old enough; see Source and windows.Labelled.
+    """A Source of the rows that are old enough; see Source; `labels` see windows.no_labels.
 
     Args:
       rows: the topic of rows.
@@ -69,6 +70,7 @@ class Ready:
         self._ready = list(position)
         self.waiting: list[int] = []
         self._latest = 0  # the time before which all rows are ready
+        self._asked = False  # for a window's outcomes
         self._looked, self._newest = float("-inf"), 0  # at the newest outcome, and its time
         self._behind = False
 
@@ -97,40 +99,68 @@ class Ready:
         stop.wait(min(secs, _POLL_SECS))
         return True
 
-    def labels(self, start: Sequence[int], stop: Sequence[int], new: Sequence[int]) -> Labels:
-        """See Labelled.
+    def labels(self, start: Sequence[int], stop: Sequence[int], before: Labels | None) -> Labels:
+        """See windows.no_labels.
 
         Raises:
-          UserError: retention has removed outcomes that no window has read (exit 66), and they are not to be passed over.
+          UserError: retention has removed outcomes or rows that are to be read, again or for the first time (exit 66), and they are
+            not to be passed over.
         """
+        outcomes, late = self._outcomes, self._late
+        begins = outcomes.begins()  # it may find new partitions, of which the others are then asked, too
         first_row = self._index.before(start, self._latest, self._within)
         last_row = self._index.behind(stop, self._latest, self._within)
         self._index.forget(first_row - self._wait - self._slack)
-        first = self._outcomes.at_timestamp(first_row - self._slack)
-        until = self._outcomes.at_timestamp(last_row + self._delay)
-        oldest = self._outcomes.begins()
-        new = [*new, *([0] * (len(first) - len(new)))] if new else first
-        if lost := [f"{p}: [{n}, {b})" for p, (n, b) in enumerate(zip(new, oldest, strict=True)) if n < b]:
-            self._lost(", ".join(lost))
-        new = [max(n, b) for n, b in zip(new, oldest, strict=True)]
-        until = [max(n, u) for n, u in zip(new, until, strict=True)]
-        first = [min(f, u) for f, u in zip(first, until, strict=True)]
-        if not self._late:
-            return Labels(tuple(first), tuple(new), tuple(until), tuple(start), tuple(new))
-        oldest_row = first_row + self._delay - self._wait - self._slack
-        rows = [min(r, s) for r, s in zip(self._index.offsets(oldest_row), start, strict=True)]
-        known = [min(k, n) for k, n in zip(self._outcomes.at_timestamp(oldest_row), new, strict=True)]
-        return Labels(tuple(first), tuple(new), tuple(until), tuple(rows), tuple(known))
+        first = outcomes.at_timestamp(first_row - self._slack)
+        # Rows that have waited get outcomes, too, that stand behind younger ones.
+        until = outcomes.at_timestamp(last_row + self._delay + (0 if late else self._slack))
+        new = list(before.stop) if before else first
+        rows, known = list(start), new  # a new model has learned from no row before
+        if late and before:
+            oldest_row = first_row + self._delay - self._wait - self._slack
+            rows, known = self._index.offsets(oldest_row)[: len(start)], outcomes.at_timestamp(oldest_row - self._slack)
+        if before:
+            # They never go back: what a run holds is then what one that is resumed reads again.
+            first, rows, known = _larger(first, before.first), _larger(rows, before.rows), _larger(known, before.known)
+            self._lost(outcomes.name, "outcomes that no window has read", _ranges(new, begins))
+        if not self._asked:
+            self._asked = True
+            self._look_back(first_row, _smaller(first, known), rows, begins, before)
+        new = _larger(new, begins)
+        until = _larger(new, until)
+        rows, known = (_smaller(rows, start), _smaller(known, new)) if late else (start, new)
+        return Labels(*map(tuple, (_smaller(first, until), new, until, rows, known)))
+
+    def _look_back(self, first_row: int, outcomes: list[int], rows: list[int], begins: list[int], before: Labels | None) -> None:
+        """Looks whether what a run reads again, or a new model for the first time, is still there.
+
+        Where a topic begins behind what is needed, Kafka gives its beginning for the time of it.
+        """
+        name = self._outcomes.name
+        if before is None:
+            found, ends = self._outcomes.at_timestamp(first_row), self._outcomes.ends()
+            if late := [p for p, (f, b, e) in enumerate(zip(found, begins, ends, strict=True)) if 0 < b == f < e]:
+                self._say(
+                    f"warning: retention has removed outcomes of {name}, and what is left in its partitions {late} is younger than "
+                    "the first rows: where an outcome is missing, a row counts as a negative. Begin with younger rows (--start)."
+                )
+            return
+        since = _smaller(before.first, before.known)
+        self._lost(name, "outcomes of rows that are to be learned from", _ranges(since, begins, outcomes))
+        if self._late:
+            found = _ranges(before.rows, self._rows.begins(), rows)
+            self._lost(self._rows.name, "rows that an outcome may still come for", found)
 
     def _not_behind(self, latest: int) -> int:
         """The same time, or an earlier one where outcomes have not come so far that its rows' labels could be settled."""
         needed = latest + self._wait - self._idle
         if self._newest < needed:
+            begins = self._outcomes.begins()  # it may find new partitions
             found, ends = self._outcomes.at_timestamp(needed), self._outcomes.ends()
-            if any(f < e for f, e in zip(found, ends, strict=True)):
+            if any(f < e for f, e in zip(found, ends, strict=False)):
                 self._newest = needed
             elif self._clock() >= self._looked + _LOOK_SECS:
-                newest = self._outcomes.newest_row_time(self._outcomes.begins(), ends)
+                newest = self._outcomes.newest_row_time(begins, ends)
                 self._looked, self._newest = self._clock(), max(self._newest, round(1000 * (newest or 0)))
         behind = self._newest < needed
         if behind != self._behind:
@@ -147,12 +177,39 @@ class Ready:
                 self._say(f"outcomes of {self._outcomes.name} have come, rows are learned from again")
         return min(latest, self._newest + self._idle - self._wait)
 
-    def _lost(self, ranges: str) -> None:
-        text = (
-            f"outcomes that no window has read are no longer in {self._outcomes.name} (partition: offsets): {ranges}. Retention "
-            "removed them. "
+    def _lost(self, topic: str, what: str, ranges: str) -> None:
+        if ranges:
+            lost(self._on_lost, self._say, topic, what, ranges)
+
+
+def lost(on_lost: str, say: Callable[[str], None], topic: str, what: str, ranges: str) -> None:
+    """Says what is no longer there, of which labels are made.
+
+    Raises:
+      UserError: it is not to be passed over (--on_lost_rows=fail, exit 66).
+    """
+    text = f"{what} are no longer in {topic} (partition: offsets): {ranges}. Retention removed them"
+    if on_lost == "fail":
+        raise UserError(
+            f"{text}. Keep the topic's retention above the longest pause and --label_wait_secs; --on_lost_rows=skip goes on "
+            "without them: where an outcome is missing, a row counts as a negative.",
+            Exit.NO_INPUT,
         )
-        if self._on_lost == "fail":
-            keep = "Keep the topic's retention above the longest pause and --label_wait_secs; --on_lost_rows=skip goes on without "
-            raise UserError(f"{text}{keep}them: their rows count as negatives.", Exit.NO_INPUT)
-        self._say(f"warning: {text}Their rows count as negatives.")
+    say(f"warning: {text}: where an outcome is missing, a row counts as a negative")
+
+
+def _ranges(wanted: Sequence[int], begins: Sequence[int], needed: Sequence[int] = ()) -> str:
+    """The ranges from wanted offsets to where partitions begin, as `partition: [wanted, begin)`: of those partitions of which all
+    before an offset behind that is not needed any more, none; '' for none.
+    """
+    of = itertools.zip_longest(wanted, begins, needed, fillvalue=0)
+    return ", ".join(f"{p}: [{w}, {b})" for p, (w, b, n) in enumerate(of) if w < b and n <= b)
+
+
+def _larger(offsets: Sequence[int], others: Sequence[int]) -> list[int]:
+    """A partition that one of the two does not know is at 0."""
+    return [max(of) for of in itertools.zip_longest(offsets, others, fillvalue=0)]
+
+
+def _smaller(offsets: Sequence[int], others: Sequence[int]) -> list[int]:
+    return [min(of) for of in itertools.zip_longest(offsets, others, fillvalue=0)]

@@ -22,7 +22,9 @@ class TimeIndex:
 
     def offsets(self, ms: int) -> list[int]:
         """The offsets of a time, asked for now."""
-        found, place = list(self._at_time(ms)), bisect.bisect_left(self._times, ms)
+        found = list(self._at_time(ms))
+        self._widen(len(found))
+        place = bisect.bisect_left(self._times, ms)
         if place < len(self._times) and self._times[place] == ms:
             self._offsets[place] = found
         else:
@@ -35,18 +37,26 @@ class TimeIndex:
 
         That holds where the times of a partition's messages rise.
         """
+        self._widen(len(offsets))
         return self._parted(lambda found: _all_least(found, offsets), latest, within_ms)[0]
 
     def behind(self, offsets: Sequence[int], latest: int, within_ms: int) -> int:
         """The first time whose offsets are these or higher ones, `within_ms` too late at most, and `latest` at most: what stands
         before them is older.
         """
+        self._widen(len(offsets))
         return self._parted(lambda found: not _all_least(offsets, found), latest, within_ms)[1]
 
     def forget(self, ms: int) -> None:
         """Of the times before this one only the last is kept."""
         place = max(0, bisect.bisect_left(self._times, ms) - 1)
         del self._times[:place], self._offsets[:place]
+
+    def _widen(self, num_partitions: int) -> None:
+        """Forgets what was said of fewer partitions: those that the topic has got since may hold messages of any time."""
+        if self._offsets and len(self._offsets[-1]) < num_partitions:
+            self._times.clear()
+            self._offsets.clear()
 
     def _parted(self, early: Callable[[Sequence[int]], bool], latest: int, within_ms: int) -> tuple[int, int]:
         """Two times, of which the first is early and the second is not, unless it is `latest`."""
