@@ -36,6 +36,7 @@ from tfonline.publish.versions import Versions
 
 _TOPIC = "tfonline_freshness"
 _ASKED_ROWS, _BATCH, _ROWS_A_REQUEST = 10_000, 250, 5
+_FRESH_SECS = 2.0
 _PAIRS = "model/cross_history/counts"
 
 
@@ -158,7 +159,7 @@ def _prepare(folder: pathlib.Path, bootstrap: str) -> list[str]:
 def _flags(folder: pathlib.Path, bootstrap: str, args: argparse.Namespace) -> list[str]:
     flags = {
         "flagfile": "configs/criteo.flags", "bootstrap_servers": bootstrap, "topic": _TOPIC, "model_dir": folder / "model",
-        "dictionary_dir": folder / "dictionaries", "export_dir": folder / "models", "window_rows": 100_000,
+        "dictionary_dir": folder / "dictionaries", "export_dir": folder / "models", "window_rows": 1000,
         "window_secs": args.window_secs, "checkpoint_secs": 10, "export_every_secs": args.export_every_secs,
         "keep_exports": 3, "gate_rows": 10_000, "gate_max_regression": 0.01, "gate_calibration": 0.3, "gate_min_auc": 0.5,
         "delta_every_secs": args.delta_every_secs, "monitor_port": args.monitor_port, "cross_buckets": args.cross_buckets,
@@ -178,27 +179,27 @@ def _story(
         for process, when in due.items():
             if when and time.monotonic() > when[-1]:
                 when.pop()
+                epoch = max(states.deltas, default=(0, 0))[0]
                 process.kill()
                 process.start()
                 # A probe tells how fresh a trainer is that runs; how soon it runs again is the matter of another benchmark.
                 process.wait_for(r"serving version \d+" if process is killed else r"resumed from")
                 if process is trainer:
-                    _wait_until_it_goes_on(states, args)
+                    _wait_until_it_goes_on(states, epoch)
         probes.append(probe(bootstrap, _TOPIC, port, states, rows[len(probes) % len(rows)], len(probes)))
         print(f"{len(probes)} probes, the last in {probes[-1].secs:.2f} s" if probes[-1] else "a probe was not served", flush=True)
         time.sleep(args.probe_every_secs)
     return probes, _stall(args)
 
 
-def _wait_until_it_goes_on(states: States, args: argparse.Namespace) -> None:
-    """Until the trainer has made the second delta of its new epoch, and has hardly a backlog; or a minute is over."""
-    before, deadline = max(states.deltas, default=(0, 0))[0], time.monotonic() + 60
+def _wait_until_it_goes_on(states: States, before: int) -> None:
+    """Until the trainer has worked off what came while it was away: a delta of a new epoch has new rows; or a minute is over."""
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
-        time.sleep(0.2)
-        if any(key.epoch > before and key.number > 1 for key in list(states.deltas)):
-            found = _metrics(args.monitor_port)
-            if sum(value for name, value in found.items() if "lag_rows" in name) < args.rows_per_sec:
-                return
+        time.sleep(0.1)
+        last = max(states.deltas, default=None)
+        if last and last.epoch > before and time.time() - (states.deltas[last].newest_row_time or 0) < _FRESH_SECS:
+            return
 
 
 def _stall(args: argparse.Namespace) -> str:
