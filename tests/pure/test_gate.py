@@ -162,3 +162,50 @@ def test_whether_any_row_is_compared():
     assert gate.any_compared
     gate.published()
     assert not gate.any_compared
+
+
+def test_rows_that_come_once_more_are_one_positive_more_and_one_negative_less():
+    """By hand: four rows at first sight, and then the outcome of the one with logit 2."""
+    gate = Gate(Limits(gate_rows=4, gate_max_regression=0.01, gate_min_auc=0.0, gate_calibration=0.0))
+    gate.add(np.zeros(4, np.float32), np.array([0, 0, 1, 2], np.float32), np.array([0, 0, 1, 1], np.float32))
+    once_more = (np.array([x], np.float32) for x in (1, 2, 1))
+    gate.add(*once_more, late=np.array([True]))
+    report = gate.report()
+    assert report["rows"] == report["served_rows"] == 4
+    assert gate.served()["rows"] == 4
+    # Negatives with logits 0, 0, 1, a positive with logit 2.
+    losses = 2 * math.log(2) + math.log1p(math.e) + math.log1p(math.exp(-2))
+    assert report["log_loss"] == pytest.approx(losses / 4)
+    assert report["auc"] == pytest.approx(1)
+    chances = [0.5, 0.5, 1 / (1 + math.exp(-1)), 1 / (1 + math.exp(-2))]
+    assert report["calibration"] == pytest.approx(sum(chances))
+    served = 2 * math.log(2) + math.log1p(math.e) + math.log1p(math.exp(-1))
+    assert report["served_log_loss"] == pytest.approx(served / 4)
+
+
+def test_rows_that_come_once_more_are_no_more_rows_to_judge_by():
+    gate, ten = Gate(Limits(gate_rows=15, gate_max_regression=1, gate_min_auc=0.0, gate_calibration=0.0)), np.zeros(10, np.float32)
+    gate.add(ten, ten)
+    gate.add(ten + 1, ten, late=np.ones(10, bool))
+    assert not gate.full
+    gate.add(ten, ten)
+    assert gate.full
+    assert gate.report()["rows"] == 20
+
+
+@pytest.mark.parametrize("gap", [300, 3000])
+def test_where_outcomes_come_at_a_steady_rate_a_calibrated_model_passes(gap):
+    """Rows are negatives first, and each positive comes again `gap` rows later: further back than the gate looks, too."""
+    labels, logits = rows(30_000, 0.0)
+    gate = Gate(Limits(gate_rows=2000, gate_max_regression=0.01, gate_min_auc=0.6, gate_calibration=0.2))
+    for start in range(0, 30_000, 100):
+        now, before = slice(start, start + 100), slice(start - gap, start - gap + 100)
+        again = labels[before] == 1 if start >= gap else np.zeros(100, bool)
+        of = np.concatenate([logits[now], logits[before][again] if start >= gap else logits[:0]])
+        late = np.arange(len(of)) >= 100
+        gate.add(late.astype(np.float32), of, of + np.float32(0.5), late=late)
+    report = gate.report()
+    assert gate.refusals(report) == []
+    assert report["calibration"] == pytest.approx(1, abs=0.15)
+    # The published version scores all rows half a logit higher, and is the worse one.
+    assert report["regression"] < -0.005

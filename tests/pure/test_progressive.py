@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfonline.evaluate.progressive import PREDICTION, Counts, ProgressiveMetrics, exact_auc, log_losses, sigmoid
+from tfonline.evaluate.progressive import PREDICTION, Counts, ProgressiveMetrics, exact_auc, log_losses, relabelled, sigmoid
 
 LN2, LN3 = math.log(2), math.log(3)
 
@@ -293,3 +293,90 @@ def test_rows_at_or_above_thresholds():
     assert others.tolist() == [2, 1, 0, 0, 0]
     clicks, others = Counts().at_thresholds(3)
     assert (clicks.tolist(), others.tolist()) == ([0, 0, 0], [0, 0, 0])
+
+
+# Labels that come late
+
+
+def late_stream(seed=3, n=4000):
+    """Logits, and true labels by which they are right: float32 [n]."""
+    random = np.random.default_rng(seed)
+    logits = random.normal(-1.5, 1, n).astype(np.float32)
+    return logits, (random.random(n) < sigmoid(logits)).astype(np.float32)
+
+
+def test_once_all_outcomes_have_come_the_total_is_that_of_the_true_labels():
+    logits, labels = late_stream()
+    late, true = ProgressiveMetrics(500, settled=True), ProgressiveMetrics(500)
+    for start in range(0, len(labels), 100):
+        part = slice(start, start + 100)
+        late.add(logits[part], np.zeros(100, np.float32))
+        true.add(logits[part], labels[part])
+        if start >= 1000:  # of rows a thousand rows ago
+            before = slice(start - 1000, start - 900)
+            late.relabel(logits[before][labels[before] == 1])
+            late.settle(logits[before], labels[before])
+    rest = slice(len(labels) - 1000, None)
+    late.relabel(logits[rest][labels[rest] == 1])
+    found, wanted = late.report("total"), true.report("total")
+    assert found["rows"] == wanted["rows"] == 4000
+    assert found["auc"] == pytest.approx(wanted["auc"], abs=1e-9)
+    for name in ("log_loss", "trivial_log_loss", "ne", "calibration"):
+        assert found[name] == pytest.approx(wanted[name], rel=1e-5)
+    # Settled are the rows from before the last thousand, as if they had been the last ones.
+    settled = ProgressiveMetrics(500)
+    for start in range(0, 3000, 100):
+        settled.add(logits[start : start + 100], labels[start : start + 100])
+    for name, value in settled.report("running").items():
+        assert late.report("settled")[name] == pytest.approx(value, rel=1e-6)
+
+
+def test_before_they_have_come_the_total_is_what_is_known():
+    metrics = ProgressiveMetrics(500, settled=True)
+    metrics.add(np.array([0.0, 0.0, 1.0, 2.0], np.float32), np.zeros(4, np.float32))
+    assert math.isnan(metrics.report("total")["calibration"])
+    metrics.relabel(np.array([2.0], np.float32))
+    report = metrics.report("total")
+    assert report["auc"] == 1.0
+    # ln 2 twice, ln(1 + e) and ln(1 + e^-2)
+    assert report["log_loss"] == pytest.approx((2 * math.log(2) + math.log1p(math.e) + math.log1p(math.exp(-2))) / 4)
+    assert math.isnan(metrics.report("settled")["auc"])
+
+
+def test_where_outcomes_come_at_a_steady_rate_the_running_metrics_are_right_on_average():
+    logits, labels = late_stream(n=60_000)
+    late, true = ProgressiveMetrics(5000, settled=True), ProgressiveMetrics(5000)
+    for start in range(0, len(labels), 100):
+        late.add(logits[start : start + 100], np.zeros(100, np.float32))
+        true.add(logits[start : start + 100], labels[start : start + 100])
+        if start >= 10_000:
+            before = slice(start - 10_000, start - 9900)
+            late.relabel(logits[before][labels[before] == 1])
+    found, wanted = late.report("running"), true.report("running")
+    assert found["log_loss"] == pytest.approx(wanted["log_loss"], rel=0.05)
+    assert found["calibration"] == pytest.approx(1, abs=0.05)
+    assert found["auc"] == pytest.approx(wanted["auc"], abs=0.02)
+
+
+def test_what_is_settled_goes_on_after_a_restart_and_a_model_from_before_has_none():
+    logits, labels = late_stream(n=300)
+    metrics = ProgressiveMetrics(500, settled=True)
+    metrics.add(logits, np.zeros(300, np.float32))
+    metrics.settle(logits[:100], labels[:100])
+    again = ProgressiveMetrics(500, settled=True)
+    again.set_state(metrics.get_state(), 1)
+    assert again.report("settled") == metrics.report("settled")
+    older = ProgressiveMetrics(500)
+    older.add(logits, labels)
+    again.set_state(older.get_state(), 1)
+    assert again.report("settled")["rows"] == 0
+    assert again.report("total") == older.report("total")
+
+
+def test_rows_that_are_relabelled_add_up_by_hand():
+    late = np.array([False, True, False])
+    labels, weights = np.array([0.0, 1.0, 1.0]), np.array([1.0, 2.0, 3.0])
+    found = relabelled(late, labels, weights, np.array([10.0, 20.0, 30.0]))
+    assert [x.tolist() for x in found] == [[0, 1, 1, 0], [1, 2, 3, -2], [10, 20, 30, 20]]
+    none = relabelled(np.zeros(3, bool), labels, weights)
+    assert [x.tolist() for x in none] == [[0, 1, 1], [1, 2, 3]]

@@ -63,3 +63,36 @@ def test_older_rows_than_the_longest_span_are_forgotten_and_so_are_other_version
     assert regression.worse() is None
     blocks(regression, 1000, 1.0)
     assert regression.worse().rows == 1000
+
+
+def test_rows_that_come_once_more_are_one_positive_more_and_one_negative_less():
+    """Two versions on a stream whose positives are known 500 rows later, against the same rows with their labels at once."""
+    random = np.random.default_rng(4)
+    true = random.normal(-1, 1, 20_000)
+    labels = (random.random(20_000) < 1 / (1 + np.exp(-true))).astype(np.float32)
+    before, newest = true.astype(np.float32), (true + random.normal(0, 1.2, 20_000)).astype(np.float32)
+    late, at_once = Regression(0.01, 50_000), Regression(0.01, 50_000)
+    for start in range(0, 20_000, 100):
+        now = slice(start, start + 100)
+        at_once.add(labels[now], newest[now], before[now])
+        again = np.arange(max(0, start - 500), max(0, start - 400))
+        again = again[labels[again] == 1]
+        of = np.concatenate([np.arange(start, start + 100), again])
+        is_late = np.arange(len(of)) >= 100
+        late.add(is_late.astype(np.float32), newest[of], before[of], late=is_late)
+    found, wanted = late.worse(), at_once.worse()
+    assert found.by == pytest.approx(wanted.by, rel=0.15)
+    assert found.error >= wanted.error  # a row that counts as three is no more sure for it
+
+
+def test_a_row_that_comes_once_more_takes_back_what_it_was_as_a_negative():
+    regression = Regression(0.0, 50_000)
+    for _ in range(10):  # by these alone the newest version would be the better one
+        regression.add(np.zeros(100, np.float32), np.full(100, -1, np.float32), np.zeros(100, np.float32))
+    assert regression.worse() is None
+    for _ in range(10):
+        ones = np.ones(100, np.float32)
+        regression.add(ones, np.full(100, -1, np.float32), np.zeros(100, np.float32), late=np.ones(100, bool))
+    worse = regression.worse()
+    # Logit -1 of a click costs log(1 + e), logit 0 ln 2: as if all had been clicks from the first.
+    assert worse.by == pytest.approx(math.log1p(math.e) - LOG_2, rel=1e-5)

@@ -40,6 +40,11 @@ class _Rows(NamedTuple):
     scores: np.ndarray
     kept: Any
 
+    @property
+    def number(self) -> int:
+        """How many rows: one that is here once more is not another one."""
+        return int((self.scores[4] == 0).sum())
+
 
 class Gate:
     """Keeps the scores of the last rows: the trainer's, and those of the published version beside them.
@@ -94,9 +99,9 @@ class Gate:
         weights = np.ones_like(logits) if weights is None else weights
         late = np.zeros_like(logits) if late is None else late
         self._rows.append(_Rows(np.stack([labels, logits, served, weights, late]), kept))
-        self._num_rows += len(labels)
-        while self._rows and self._num_rows - self._rows[0].scores.shape[1] >= self._limits.gate_rows:
-            self._num_rows -= self._rows.popleft().scores.shape[1]
+        self._num_rows += self._rows[-1].number
+        while self._rows and self._num_rows - self._rows[0].number >= self._limits.gate_rows:
+            self._num_rows -= self._rows.popleft().number
 
     def published(self) -> None:
         """From here on another version is the published one: its scores are compared, not those of the one before."""
@@ -140,7 +145,7 @@ class Gate:
           regression: how much greater the trainer's mean log loss is than the published version's on these rows, nats.
         """
         labels, logits, served, weights = self._joined()
-        both = ~np.isnan(served)
+        both, scores = ~np.isnan(served), self._scores()
         clicks = float(labels @ weights)
         of_auc = None if (weights == 1).all() else weights
         found = {
@@ -148,7 +153,7 @@ class Gate:
             "auc": exact_auc(logits, labels, of_auc),
             "log_loss": _mean(log_losses(logits, labels), weights),
             "calibration": float(sigmoid(logits) @ weights / clicks) if clicks else math.nan,
-            "served_rows": float(both.sum()),
+            "served_rows": float((~np.isnan(scores[2]) & (scores[4] == 0)).sum()),
             "served_auc": exact_auc(served[both], labels[both], of_auc if of_auc is None else of_auc[both]),
             "served_log_loss": _mean(log_losses(served[both], labels[both]), weights[both]),
         }

@@ -60,6 +60,7 @@ class Regression:
         """Rows: float32 [n] labels, 0 or 1, both versions' logits, how much each counts (None: 1), and late ones as in Gate.add."""
         rows, weights = len(labels), np.ones(len(labels)) if weights is None else weights.astype(np.float64)
         if late is not None:
+            rows -= int(late.sum())
             labels, weights, newest, before = relabelled(late, labels, weights, newest, before)
         difference = log_losses(newest, labels) - log_losses(before, labels)
         by_power = [weights, weights * difference, weights**2, weights**2 * difference, (weights * difference) ** 2]
@@ -82,7 +83,7 @@ class Regression:
         if self._num_rows < MIN_ROWS:
             return None
         n, w, wd, ww, wwd, wwdd = np.cumsum(np.array(self._blocks)[::-1], axis=0).T
-        w = np.maximum(w, 1e-300)
+        w = np.where(w > 0, w, np.inf)  # of late rows alone
         mean = wd / w
         error = np.sqrt(np.maximum(wwdd - 2 * mean * wwd + mean**2 * ww, 0)) / w
         surely = np.where(n >= MIN_ROWS, mean - _STANDARD_ERRORS * error, -np.inf)
