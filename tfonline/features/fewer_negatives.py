@@ -7,7 +7,7 @@ import tensorflow as tf
 from tfonline.features.cut import cut_anew
 from tfonline.features.negatives import Negatives
 from tfonline.features.parse import Parse
-from tfonline.stream.raw import RawBatch
+from tfonline.stream.raw import Outcome, RawBatch
 
 
 def make_kept(raw: tf.data.Dataset, parse: Parse, negatives: Negatives, batch_size: int, parallel: int) -> tf.data.Dataset:
@@ -15,16 +15,20 @@ def make_kept(raw: tf.data.Dataset, parse: Parse, negatives: Negatives, batch_si
 
     Args:
       raw: messages of one row each.
-      parse: says what a negative is.
+      parse: says what a negative is, where messages say their labels themselves.
       negatives: which are kept.
       batch_size: rows a batch.
       parallel: so many raw batches are looked at at a time.
     """
-    is_negative = _looks_at_label(parse)
+    joined = raw.element_spec[0].outcome != ()
+    says = _looks_at_label(parse) if not joined else None
+
+    def is_negative(rows: RawBatch) -> tf.Tensor:
+        return tf.equal(rows.outcome, Outcome.NEGATIVE) if joined else says(rows.message)
 
     @tf.autograph.experimental.do_not_convert
     def kept(raw_batch: RawBatch, window: tf.Tensor, last: tf.Tensor) -> tuple:
-        keep = negatives.keeps(raw_batch.origin) | raw_batch.tombstone | ~is_negative(raw_batch.message)
+        keep = negatives.keeps(raw_batch.origin) | raw_batch.tombstone | ~is_negative(raw_batch)
         return _each(lambda t: tf.boolean_mask(t, keep), raw_batch), window, last, tf.math.count_nonzero(~keep)
 
     return cut_anew(

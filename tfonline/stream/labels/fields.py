@@ -121,10 +121,10 @@ class OutcomeFields:
 
     def _of_label_alone(self, messages: Sequence[bytes | None]) -> list[bool | None]:
         """As there are few different ones, each is looked at once."""
+        if len(self._known) > 10_000:
+            self._known.clear()
         if new := list({*messages} - self._known.keys() - {None, b""}):
             texts, reasons = _decoded(self._form, new, self._columns)
-            if len(self._known) > 10_000:
-                self._known.clear()
             for message, (text,), reason in zip(new, texts, reasons, strict=True):
                 self._known[message] = None if reason else self._says(text.decode(errors="replace"))
         return [True if message == b"" else self._known.get(message) for message in messages]
