@@ -155,8 +155,8 @@ class ConsumerReader:
             raise RowsGone(", ".join(gone))
 
     def _is_event(self, message: Message, gone: list[str]) -> bool:
-        """Whether it is no row but the end of a partition, or an error. Of errors that nothing mends, rows that are gone are added to
-        the list, and the others raised.
+        """Whether it is no row but the end of a partition, or an error. Those that nothing mends are raised; rows that are gone are
+        added to the list.
         """
         error = message.error()
         if error is None:
