@@ -135,10 +135,11 @@ class ConsumerReader:
                 raise InterruptedError("the reader was closed")
             return
         messages += self._consumer.consume(_MOST_AT_ONCE, 0)
+        gone: list[str] = []
         for partition, run in itertools.groupby(messages, Message.partition):
             rows = list(run)
             if any(error is not None for error in map(Message.error, rows)):
-                rows = [message for message in rows if not self._is_event(message)]
+                rows = [message for message in rows if not self._is_event(message, gone)]
             at = self._partitions.get(partition)
             if at is None or not rows:
                 continue
@@ -150,9 +151,13 @@ class ConsumerReader:
             if partition != wanted and not at.paused and len(at.offset) > _MOST_HELD:
                 self._consumer.pause([TopicPartition(self._topic.name, partition)])
                 at.paused = True
+        if gone:  # now that all has been taken over: who goes on behind it places this partition anew, and no other one
+            raise RowsGone(", ".join(gone))
 
-    def _is_event(self, message: Message) -> bool:
-        """Whether it is no row but the end of a partition, or an error; raises those that nothing mends."""
+    def _is_event(self, message: Message, gone: list[str]) -> bool:
+        """Whether it is no row but the end of a partition, or an error. Those that nothing mends are raised; rows that are gone are
+        added to the list.
+        """
         error = message.error()
         if error is None:
             return False
@@ -160,7 +165,7 @@ class ConsumerReader:
             if at := self._partitions.get(message.partition()):
                 at.end = max(at.end, message.offset())
         elif error.code() in _GONE:
-            raise RowsGone(f"partition {message.partition()}: from {self._partitions[message.partition()].next}")
+            gone.append(f"partition {message.partition()}: from {self._partitions[message.partition()].next}")
         elif error.code() in _FATAL:
             raise self._topic.unreadable(error)
         else:
