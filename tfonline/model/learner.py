@@ -220,7 +220,7 @@ class Learner(tf.Module):
 
     def _seen(self, examples: Examples) -> Examples:
         """Without what the policy of late labels does not look at."""
-        return examples if self.late_labels.sees_late else examples._replace(late=())
+        return examples if self.late_labels.sees_late or isinstance(examples.late, tuple) else examples._replace(late=())
 
     @property
     def on_gpu(self) -> bool:
