@@ -120,7 +120,7 @@ def make_planner(
         stop_at=None if position.stop is None else tuple(position.stop),
         most_partitions=most_partitions,
     )
-    ready = labels.ready(position) if labels else None
+    ready = labels.ready(position.next) if labels else None
     before = Labels(*map(tuple, position.labels)) if position.labels else None
     return Planner(
         ready or source, policy, journal,

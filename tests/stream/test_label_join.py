@@ -98,7 +98,6 @@ def plan(draw, rows, outcomes, policy, number=14):
 
 def make_join(policy, rows, outcomes, tmp_path, most=1000, planned=(), on_lost="fail", say=lambda text: None):
     late = policy != "wait"
-    before = Window(-1, (0,) * len(planned[0].start), planned[0].start, "skip") if planned else None
 
     def gone(topic):
         def of(ranges):
@@ -118,7 +117,7 @@ def make_join(policy, rows, outcomes, tmp_path, most=1000, planned=(), on_lost="
         Held(most, tmp_path / "rows") if late else None,
         gone(outcomes),
         gone(rows),
-        lambda offsets: [w for w in (before, *planned) if w and w.trigger in UNREAD],
+        lambda offsets: [w for w in planned if w.trigger in UNREAD],
     )
 
 

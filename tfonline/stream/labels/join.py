@@ -43,7 +43,7 @@ class Join:
       held_rows: rows that an outcome may still come for; None as `earlier`.
       outcomes_gone: told what is no longer in the topic of outcomes, it ends the run, or gives where the partitions begin now.
       rows_gone: likewise of the topic of rows.
-      unread: of offsets, windows, in order, of which nothing was learned: those that have passed over rows behind the offsets.
+      unread: of offsets, the windows, in order, that have passed over rows behind them: of those nothing was learned.
     """
 
     def __init__(

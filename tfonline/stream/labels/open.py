@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from tfonline.settings.labels import LabelSettings
-from tfonline.state import Position
 from tfonline.stream.broker import KafkaTopic
 from tfonline.stream.journal import unread_since
 from tfonline.stream.labels.fields import OutcomeFields, RowFields, check_label_columns
@@ -13,7 +12,6 @@ from tfonline.stream.labels.held import Held
 from tfonline.stream.labels.join import Gone, Join, Times
 from tfonline.stream.labels.ready import Ready, lost
 from tfonline.stream.readers.consumer import ConsumerReader
-from tfonline.stream.windows import Window
 
 if TYPE_CHECKING:
     from tfonline.config import Config
@@ -75,7 +73,6 @@ class LateLabels:
     ):
         check_label_columns(schema, form, settings)
         self.outcomes = outcomes
-        self._folder, self._start = folder, [0] * rows.num_partitions
         self._settings, self._policy, self._rows, self._on_lost, self._say = settings, policy, rows, on_lost, say
         late, most = policy != "wait", settings.label_memory_rows
         wait_ms = round(1000 * settings.label_wait_secs)
@@ -90,18 +87,12 @@ class LateLabels:
             Held(most, os.path.join(folder, _ROWS_FILE)) if late else None,
             self._gone(outcomes, "outcomes that a window is joined with"),
             self._gone(rows, "rows that an outcome may still come for"),
-            self._not_learned_from,
+            lambda offsets: unread_since(folder, offsets),
         )
 
-    def ready(self, position: Position) -> Ready:
-        """The rows that may be learned from, as the planner asks for them."""
-        self._start = list(position.start)
-        return Ready(self._rows, self.outcomes, self._settings, self._policy, position.next, self._on_lost, self._say)
-
-    def _not_learned_from(self, offsets: Sequence[int]) -> list[Window]:
-        """See Join's `unread`: what lies before the model's first window, too."""
-        before_all = Window(-1, (0,) * len(self._start), tuple(self._start), "skip")
-        return [before_all, *unread_since(self._folder, offsets)]
+    def ready(self, position: Sequence[int]) -> Ready:
+        """The rows that may be learned from, as the planner asks for them; `position` is where it begins."""
+        return Ready(self._rows, self.outcomes, self._settings, self._policy, position, self._on_lost, self._say)
 
     def _gone(self, topic: KafkaTopic, what: str) -> Gone:
         """See Join."""
