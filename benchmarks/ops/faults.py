@@ -159,6 +159,31 @@ def _leak(stage: Stage) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def _no_delta_folder(stage: Stage) -> Iterator[None]:
+    """The trainer makes deltas, and then a file is in the place of their folder."""
+    deltas, away = stage.models / "deltas", stage.folder / "deltas-away"
+    stage.trainer.restart(delta_every_secs=1)
+    stage.wait(lambda: stage.learns() and bool(list(deltas.glob("*.delta"))), "the trainer makes deltas")
+    deltas.rename(away)
+    deltas.touch()
+    yield
+    deltas.unlink()
+    away.rename(deltas)
+    stage.trainer.restart(delta_every_secs=0)
+    stage.wait(stage.learns, "the trainer learns, without deltas")
+
+
+@contextlib.contextmanager
+def _damaged_delta(stage: Stage) -> Iterator[None]:
+    """One of a later epoch than any that there is."""
+    file = stage.models / "deltas" / "900000-000001.delta"
+    file.parent.mkdir(exist_ok=True)
+    file.write_bytes(b"cut")
+    yield
+    file.unlink()
+
+
+@contextlib.contextmanager
 def _no_server(stage: Stage) -> Iterator[None]:
     stage.server.stop()
     yield
@@ -214,6 +239,11 @@ FAULTS = (
         "a column tells the label for a while", ("TfonlineRolledBack",), _leak,
         (*_START, "TfonlineColumnDrift", "TfonlineModelDrift", "TfonlineMiscalibrated", "TfonlineWorseThanTrivial",
          "TfonlinePublicationsRefused", "TfonlinePublishingPaused", "TfonlineNothingPublished"),
+    ),
+    Fault("a delta is damaged", ("TfonlineDeltaProblems",), _damaged_delta),
+    Fault(
+        "the folder of deltas is gone", ("TfonlineDeltasHeldBack",), _no_delta_folder,
+        (*_START, "TfonlineDeltaProblems", "TfonlineExportsFail"),
     ),
     Fault("the vocabulary is too small", ("TfonlineVocabularyFull",), _small_vocabulary, (*_START, "TfonlineModelDrift")),
     Fault("retention is too short", ("TfonlineRowsLost",), _short_retention, _START),
