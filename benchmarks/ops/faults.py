@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import pathlib
-import shutil
 import time
 from collections.abc import Callable, Iterator
 
@@ -162,27 +161,26 @@ def _leak(stage: Stage) -> Iterator[None]:
 @contextlib.contextmanager
 def _no_delta_folder(stage: Stage) -> Iterator[None]:
     """The trainer makes deltas, and then a file is in the place of their folder."""
-    before = {"delta_every_secs": stage.trainer.flags.get("delta_every_secs", 0)}
+    deltas, away = stage.models / "deltas", stage.folder / "deltas-away"
     stage.trainer.restart(delta_every_secs=1)
-    folder = stage.models / "deltas"
-    stage.wait(lambda: any(folder.glob("*.delta")), "the trainer makes a delta")
-    shutil.rmtree(folder)
-    folder.touch()
+    stage.wait(lambda: stage.learns() and bool(list(deltas.glob("*.delta"))), "the trainer makes deltas")
+    deltas.rename(away)
+    deltas.touch()
     yield
-    folder.unlink()
-    stage.trainer.restart(**before)
-    stage.wait(stage.learns, "the trainer learns without deltas")
+    deltas.unlink()
+    away.rename(deltas)
+    stage.trainer.restart(delta_every_secs=0)
+    stage.wait(stage.learns, "the trainer learns, without deltas")
 
 
 @contextlib.contextmanager
 def _damaged_delta(stage: Stage) -> Iterator[None]:
-    """A file that is no delta lies among them."""
-    folder = stage.models / "deltas"
-    folder.mkdir(exist_ok=True)
-    damaged = folder / "999999-000001.delta"
-    damaged.write_bytes(b"no delta")
+    """One of a later epoch than any that there is."""
+    file = stage.models / "deltas" / "900000-000001.delta"
+    file.parent.mkdir(exist_ok=True)
+    file.write_bytes(b"cut")
     yield
-    damaged.unlink()
+    file.unlink()
 
 
 @contextlib.contextmanager
@@ -242,10 +240,11 @@ FAULTS = (
         (*_START, "TfonlineColumnDrift", "TfonlineModelDrift", "TfonlineMiscalibrated", "TfonlineWorseThanTrivial",
          "TfonlinePublicationsRefused", "TfonlinePublishingPaused", "TfonlineNothingPublished"),
     ),
-    Fault(
-        "deltas cannot be written", ("TfonlineDeltasHeldBack",), _no_delta_folder, (*_START, "TfonlineDeltaProblems"),
-    ),
     Fault("a delta is damaged", ("TfonlineDeltaProblems",), _damaged_delta),
+    Fault(
+        "the folder of deltas is gone", ("TfonlineDeltasHeldBack",), _no_delta_folder,
+        (*_START, "TfonlineDeltaProblems", "TfonlineExportsFail"),
+    ),
     Fault("the vocabulary is too small", ("TfonlineVocabularyFull",), _small_vocabulary, (*_START, "TfonlineModelDrift")),
     Fault("retention is too short", ("TfonlineRowsLost",), _short_retention, _START),
     Fault(

@@ -139,7 +139,7 @@ class DeltaPublisher:
             self._chain.root_version = number
         elif self._chain and "state" not in self._versions.manifest(number):
             self._chain = None  # begun anew, from this version
-        with contextlib.suppress(UserError, IndexError):  # there is none before it, or it has just been removed
+        with contextlib.suppress(UserError, IndexError, OSError):  # none before it, or removed just now
             state = self._versions.manifest(self._versions.numbers[-2]).get("state") or {}
             self._folder.remove_up_to(Key(state.get("epoch", 0), state.get("number", 0)))
 
