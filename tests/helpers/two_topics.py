@@ -47,7 +47,7 @@ class TwoTopics:
             topic_tool.create(Connection(bootstrap, {}), name, partitions=partitions, replication=1)
         self._settings = {"bootstrap.servers": bootstrap, "linger.ms": 1, "log_level": 0}
         self._producer = Producer(self._settings)
-        self._random, self._offsets = np.random.default_rng(7), collections.Counter()
+        self.random, self._offsets = np.random.default_rng(7), collections.Counter()
         self.rows: dict[bytes, tuple[int, int, int]] = {}
         self.outcomes: list[tuple[bytes, int, int, int]] = []
 
@@ -60,9 +60,9 @@ class TwoTopics:
             keys.append(b"row%d" % len(self.rows))
             place = self._produce(
                 self.topic,
-                messages[n] if messages else b"i%d\tu%d" % (self._random.integers(20), self._random.integers(50)),
+                messages[n] if messages else b"i%d\tu%d" % (self.random.integers(20), self.random.integers(50)),
                 keys[-1] if key else None,
-                int(self._random.integers(self.row_partitions)),
+                int(self.random.integers(self.row_partitions)),
                 begin + n * apart_secs,
             )
             self.rows[keys[-1]] = place
@@ -72,9 +72,9 @@ class TwoTopics:
     def add_outcomes(self, keys, most_secs: float = 20.0, value: bytes = b"1") -> None:
         """Appends an outcome of each row, so long after it at most; in the order of time."""
         keys = list(keys)
-        secs = self._random.uniform(0, most_secs, len(keys))
+        secs = self.random.uniform(0, most_secs, len(keys))
         for at, key in sorted((self.rows[key][2] / 1000 + s, key) for key, s in zip(keys, secs, strict=True)):
-            partition = int(self._random.integers(self.label_partitions))
+            partition = int(self.random.integers(self.label_partitions))
             self.outcomes.append((key, *self._produce(self.label_topic, value, key, partition, at)))
         self._producer.flush(60)
 
@@ -87,7 +87,7 @@ class TwoTopics:
     def fill(self, number: int = 600, share: float = 0.3) -> "TwoTopics":
         """Rows from an hour ago on, and the outcomes of some of them."""
         keys = self.add_rows(number)
-        self.add_outcomes(key for key in keys if self._random.random() < share)
+        self.add_outcomes(key for key in keys if self.random.random() < share)
         return self
 
     @property

@@ -201,3 +201,20 @@ def test_a_partition_costs_nothing_before_it_has_rows(broker, topic):
     reader.place({0: (0, 10)})
     reader.place({0: (20, 20)})
     assert reader.take(0, 100).offset == []
+
+
+def test_where_rows_of_one_partition_are_gone_none_of_another_is_lost(broker, topic):
+    """Who goes on behind them places that partition anew; the others stand where they stood."""
+    lines = [numbered(3000), numbered(3000)]
+    name = topic(lines)
+    gone = [TopicPartition(name, 0, 1000)]
+    admin = AdminClient({"bootstrap.servers": broker.bootstrap})
+    admin.delete_records(gone)[TopicPartition(name, 0)].result()
+    for _ in range(5):
+        reader = ConsumerReader(open_topic(broker, name))
+        reader.place({0: (0, 3000), 1: (0, 3000)})
+        with pytest.raises(RowsGone, match="partition 0: from 0"):
+            reader.take(0, 3000)
+        reader.place({0: (1000, 3000), 1: (0, 3000)})
+        assert reader.take(1, 3000).message == lines[1]
+        assert reader.take(0, 3000).message == lines[0][1000:]
