@@ -208,7 +208,8 @@ def test_where_rows_of_one_partition_are_gone_none_of_another_is_lost(broker, to
     lines = [numbered(3000), numbered(3000)]
     name = topic(lines)
     gone = [TopicPartition(name, 0, 1000)]
-    AdminClient({"bootstrap.servers": broker.bootstrap}).delete_records(gone)[TopicPartition(name, 0)].result()
+    admin = AdminClient({"bootstrap.servers": broker.bootstrap})
+    admin.delete_records(gone)[TopicPartition(name, 0)].result()
     for _ in range(5):
         reader = ConsumerReader(open_topic(broker, name))
         reader.place({0: (0, 3000), 1: (0, 3000)})
