@@ -1,6 +1,5 @@
 """Why a run could not go on, for the person who has to mend it: the errors that the training loop ends with."""
 
-import dataclasses
 import json
 import pathlib
 from collections.abc import Callable, Sequence
@@ -117,7 +116,7 @@ def rows_lost(lost: str, on_lost_rows: str) -> UserError | None:
 def not_finite(what: str, windows: Sequence[Window], model_dir: str, step: int, last_saved: str) -> UserError:
     """The loss or a weight is NaN or infinite. Writes the windows that it may come from to failed_windows.json."""
     path = pathlib.Path(model_dir) / "failed_windows.json"
-    record = {"what": what, "step": step, "windows": [dataclasses.asdict(w) for w in windows]}
+    record = {"what": what, "step": step, "windows": [w.data for w in windows]}
     path.write_text(json.dumps(record, indent=2) + "\n")
     numbers = f"window {windows[0].number}" + (f" to {windows[-1].number}" if len(windows) > 1 else "")
     return UserError(

@@ -62,18 +62,8 @@ class Journal:
         Raises:
           OSError: the disk is full, for example.
         """
-        line = (
-            {
-                "number": window.number,
-                "start": window.start,
-                "stop": window.stop,
-                "trigger": window.trigger,
-                "rows": window.rows,
-                "time": self._now(),
-            }
-            | ({"labels": window.labels._asdict()} if window.labels else {})
-            | ({} if self._named else {"files": self._files})
-        )
+        files = {} if self._named else {"files": self._files}
+        line = window.data | {"rows": window.rows, "time": self._now()} | files
         data, length = json.dumps(line, separators=(",", ":")).encode() + b"\n", self._file.tell()
         try:
             if self._file.write(data) < len(data):

@@ -5,7 +5,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from tfonline.lifecycle import Exit, Stop, UserError
 from tfonline.stream.window_policy import Policy
@@ -57,6 +57,12 @@ class Window:
     def rows(self) -> int:
         """Offsets in the window: the rows, or more where a transactional topic has gaps."""
         return sum(self.stop) - sum(self.start)
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """As JSON can hold it."""
+        about = {"number": self.number, "start": self.start, "stop": self.stop, "trigger": self.trigger}
+        return about | ({"labels": self.labels._asdict()} if self.labels else {})
 
     @property
     def read(self) -> list[int]:
