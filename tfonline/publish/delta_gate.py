@@ -1,15 +1,11 @@
 """The gate between two versions: whether the model may be served as it is now. Imports no TensorFlow."""
 
-from collections import deque
-
 import numpy as np
 
 from tfonline.evaluate.progressive import relabelled, sigmoid
 from tfonline.publish.gate import Limits
-from tfonline.publish.regression import MIN_ROWS, Regression
-
-_STANDARD_ERRORS = 5.0
-_BLOCK_ROWS = 100
+from tfonline.publish.regression import Regression
+from tfonline.publish.spans import MIN_ROWS, STANDARD_ERRORS, Spans
 
 
 class DeltaGate:
@@ -25,10 +21,8 @@ class DeltaGate:
     def __init__(self, limits: Limits):
         self._limits = limits
         self._regression = Regression(limits.gate_max_regression, limits.gate_rows)
-        self._rows = max(limits.gate_rows, MIN_ROWS)
-        # float64 [4]: rows, the sums of w p, of w y, and of w^2 p (1 - p), with a row's weight w, prediction p and label y.
-        self._blocks: deque[np.ndarray] = deque()
-        self._num_rows = 0
+        # The sums of w p, of w y, and of w^2 p (1 - p), with a row's weight w, prediction p and label y.
+        self._spans = Spans(limits.gate_rows)
 
     def add(
         self,
@@ -45,14 +39,7 @@ class DeltaGate:
         if late is not None:
             labels, w, logits = relabelled(late, labels, w, logits)
         p = sigmoid(logits).astype(np.float64)
-        block = np.array([rows, w @ p, w @ labels, (w**2) @ (p * (1 - p))])
-        if self._blocks and self._blocks[-1][0] < _BLOCK_ROWS:
-            self._blocks[-1] += block
-        else:
-            self._blocks.append(block)
-        self._num_rows += rows
-        while self._num_rows - self._blocks[0][0] >= self._rows:
-            self._num_rows -= int(self._blocks.popleft()[0])
+        self._spans.add(rows, w @ p, w @ labels, (w**2) @ (p * (1 - p)))
 
     def other_version(self) -> None:
         """From here on the scores of another version are compared."""
@@ -66,10 +53,10 @@ class DeltaGate:
                 f"--gate_max_regression={self._limits.gate_max_regression:g}"
             )
         limit = self._limits.gate_calibration
-        if not limit or not self._blocks:
+        if not limit or not len(self._spans):
             return ""
-        rows, predicted, clicks, variance = np.cumsum(np.array(self._blocks)[::-1], axis=0).T
-        excess = np.abs(predicted - clicks) - _STANDARD_ERRORS * np.sqrt(variance) - limit * clicks
+        rows, predicted, clicks, variance = self._spans.sums()
+        excess = np.abs(predicted - clicks) - STANDARD_ERRORS * np.sqrt(variance) - limit * clicks
         excess = np.where(rows >= MIN_ROWS, excess / np.maximum(rows, 1), -np.inf)
         span = int(np.argmax(excess))
         if not excess[span] > 0:

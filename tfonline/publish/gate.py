@@ -130,7 +130,7 @@ class Gate:
         """Of the rows that the published version scored, too: how many, its auc (to about 1e-5), log_loss, ne and calibration, NaN
         where not defined. A fraction of what `report` costs.
         """
-        labels, _, served, weights = self._joined()
+        labels, _, served, weights = _counted(self._scores())
         both, counts = ~np.isnan(served), Counts()
         counts.add(served[both], labels[both], weights=weights[both])
         report = counts.report()
@@ -144,8 +144,9 @@ class Gate:
           served_rows: the rows that the published version scored, too; served_auc, served_log_loss: its metrics on them.
           regression: how much greater the trainer's mean log loss is than the published version's on these rows, nats.
         """
-        labels, logits, served, weights = self._joined()
-        both, scores = ~np.isnan(served), self._scores()
+        scores = self._scores()
+        labels, logits, served, weights = _counted(scores)
+        both = ~np.isnan(served)
         clicks = float(labels @ weights)
         of_auc = None if (weights == 1).all() else weights
         found = {
@@ -180,11 +181,12 @@ class Gate:
         """`scores` of all rows, float32 [5, n]."""
         return np.concatenate([*(rows.scores for rows in self._rows), np.zeros([5, 0], np.float32)], axis=1)
 
-    def _joined(self) -> list[np.ndarray]:
-        """Labels, logits, the published version's, and how much each counts, so that sums over them are right: [n] each."""
-        labels, logits, served, weights, late = self._scores()
-        labels, weights, logits, served = relabelled(late == 1, labels, weights, logits, served)
-        return [labels, logits, served, weights]
+
+def _counted(scores: np.ndarray) -> list[np.ndarray]:
+    """Labels, logits, the published version's, and how much each counts, so that sums over them are right: [n] each."""
+    labels, logits, served, weights, late = scores
+    labels, weights, logits, served = relabelled(late == 1, labels, weights, logits, served)
+    return [labels, logits, served, weights]
 
 
 def _mean(numbers: np.ndarray, weights: np.ndarray) -> float:

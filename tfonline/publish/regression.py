@@ -1,17 +1,11 @@
 """Whether the newest version scores the stream worse than the version before it. Imports no TensorFlow."""
 
-from collections import deque
 from typing import NamedTuple
 
 import numpy as np
 
 from tfonline.evaluate.progressive import log_losses, relabelled
-
-# A span is judged from so many rows on, and where its mean is above the limit by so many standard errors of it.
-MIN_ROWS = 1000
-_STANDARD_ERRORS = 5.0
-# Sums are kept for blocks of so many rows at least: spans begin where a block does.
-_BLOCK_ROWS = 100
+from tfonline.publish.spans import MIN_ROWS, STANDARD_ERRORS, Spans
 
 
 class Worse(NamedTuple):
@@ -44,10 +38,9 @@ class Regression:
     """
 
     def __init__(self, limit: float, rows: int):
-        self.limit, self._rows = limit, max(rows, MIN_ROWS)
-        # float64 [6]: rows, the sums of w, w d, w^2, w^2 d and w^2 d^2, with a row's weight w and difference d.
-        self._blocks: deque[np.ndarray] = deque()
-        self._num_rows = 0
+        self.limit = limit
+        # The sums of w, w d, w^2, w^2 d and w^2 d^2, with a row's weight w and difference d.
+        self._spans = Spans(rows)
 
     def add(
         self,
@@ -64,28 +57,20 @@ class Regression:
             labels, weights, newest, before = relabelled(late, labels, weights, newest, before)
         difference = log_losses(newest, labels) - log_losses(before, labels)
         by_power = [weights, weights * difference, weights**2, weights**2 * difference, (weights * difference) ** 2]
-        block = np.array([rows, *(x.sum() for x in by_power)])
-        if self._blocks and self._blocks[-1][0] < _BLOCK_ROWS:
-            self._blocks[-1] += block
-        else:
-            self._blocks.append(block)
-        self._num_rows += rows
-        while self._num_rows - self._blocks[0][0] >= self._rows:
-            self._num_rows -= int(self._blocks.popleft()[0])
+        self._spans.add(rows, *(x.sum() for x in by_power))
 
     def forget(self) -> None:
         """Other versions are compared from here on."""
-        self._blocks.clear()
-        self._num_rows = 0
+        self._spans.forget()
 
     def worse(self) -> Worse | None:
         """The span over which the newest version is worse most clearly; None: there is none."""
-        if self._num_rows < MIN_ROWS:
+        if len(self._spans) < MIN_ROWS:
             return None
-        n, w, wd, ww, wwd, wwdd = np.cumsum(np.array(self._blocks)[::-1], axis=0).T
+        n, w, wd, ww, wwd, wwdd = self._spans.sums()
         w = np.where(w > 0, w, np.inf)  # of late rows alone
         mean = wd / w
         error = np.sqrt(np.maximum(wwdd - 2 * mean * wwd + mean**2 * ww, 0)) / w
-        surely = np.where(n >= MIN_ROWS, mean - _STANDARD_ERRORS * error, -np.inf)
+        surely = np.where(n >= MIN_ROWS, mean - STANDARD_ERRORS * error, -np.inf)
         span = int(np.argmax(surely))
         return Worse(int(n[span]), float(mean[span]), float(error[span])) if surely[span] > self.limit else None
