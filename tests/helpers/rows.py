@@ -17,6 +17,14 @@ SMALL_SCHEMA = Schema.model_validate(
         ],
     }
 )
+# Three columns, for whole runs that bring rows of their own.
+CLICKS_YAML = """
+name: t
+columns:
+  - {name: click, kind: label}
+  - {name: item, kind: category}
+  - {name: user, kind: category}
+"""
 NUM_VALUES = 20  # of a category column that the dictionaries know; rows hold a few more
 
 

@@ -9,19 +9,13 @@ import topic as topic_tool
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewPartitions
 from kafka_cli import Connection
+from rows import CLICKS_YAML
 
 from tfonline.config import of_flags
 from tfonline.evaluate.progressive import PREDICTION
 from tfonline.stream.journal import read_journal
 from tfonline.train import run
 
-COLUMNS = """
-name: t
-columns:
-  - {name: click, kind: label}
-  - {name: item, kind: category}
-  - {name: user, kind: category}
-"""
 WAIT_SECS = 60
 FLAGS = {
     "vocabulary_rows": 256, "admit_after": 2, "admit_counters": 1024, "oov_buckets": 20, "window_rows": 100, "window_secs": 0.2,
@@ -52,20 +46,35 @@ class TwoTopics:
         self.outcomes: list[tuple[bytes, int, int, int]] = []
 
     def add_rows(
-        self, number: int, secs_ago: float = 3600.0, apart_secs: float = 0.1, messages: list | tuple = (), key: bool = True
+        self,
+        number: int,
+        secs_ago: float = 3600.0,
+        apart_secs: float = 0.1,
+        messages: list | tuple = (),
+        key: bool = True,
+        outcome_every: int = 0,
     ) -> list[bytes]:
-        """Appends rows of that age; returns their keys."""
-        keys, begin = [], time.time() - secs_ago
+        """Appends rows of that age; returns their keys.
+
+        Args:
+          number: of rows.
+          secs_ago: when the first one was.
+          apart_secs: the rows.
+          messages: theirs; (): made ones.
+          key: whether they have one.
+          outcome_every: one of every so many rows has an outcome, which is there before the rows are: a run that goes on meanwhile
+            might else learn from a row first. 0: they get none here.
+        """
+        keys, rows, begin = [], [], time.time() - secs_ago
         for n in range(number):
             keys.append(b"row%d" % len(self.rows))
-            place = self._produce(
-                self.topic,
-                messages[n] if messages else b"i%d\tu%d" % (self.random.integers(20), self.random.integers(50)),
-                keys[-1] if key else None,
-                int(self.random.integers(self.row_partitions)),
-                begin + n * apart_secs,
-            )
-            self.rows[keys[-1]] = place
+            message = messages[n] if messages else b"i%d\tu%d" % (self.random.integers(20), self.random.integers(50))
+            self.rows[keys[-1]] = self._place(self.topic, int(self.random.integers(self.row_partitions)), begin + n * apart_secs)
+            rows.append((message, keys[-1] if key else None, self.rows[keys[-1]]))
+        if outcome_every:
+            self.add_outcomes(keys[::outcome_every])
+        for row in rows:
+            self._send(self.topic, *row)
         self._producer.flush(60)
         return keys
 
@@ -100,7 +109,7 @@ class TwoTopics:
 
     def flags(self, name: str = "model", **more) -> dict:
         """Flags of a run by both topics; `name` of its model folder."""
-        (self.folder / "columns.yaml").write_text(COLUMNS)
+        (self.folder / "columns.yaml").write_text(CLICKS_YAML)
         return {
             "bootstrap_servers": self.bootstrap, "topic": self.topic, "label_topic": self.label_topic,
             "columns": f"{self.folder}/columns.yaml", "model_dir": f"{self.folder}/{name}", **FLAGS, **more,
@@ -136,8 +145,17 @@ class TwoTopics:
         self._producer = Producer(self._settings)  # it knows the partitions of before
 
     def _produce(self, topic: str, value: bytes | None, key: bytes | None, partition: int, secs: float) -> tuple[int, int, int]:
-        self._producer.produce(topic, value, key, partition=partition, timestamp=round(1000 * secs))
-        self._producer.poll(0)
+        place = self._place(topic, partition, secs)
+        self._send(topic, value, key, place)
+        return place
+
+    def _place(self, topic: str, partition: int, secs: float) -> tuple[int, int, int]:
+        """Where the next message of a partition will stand: partition, offset, and time in milliseconds."""
         offset = self._offsets[topic, partition]
         self._offsets[topic, partition] += 1
         return partition, offset, round(1000 * secs)
+
+    def _send(self, topic: str, value: bytes | None, key: bytes | None, place: tuple[int, int, int]) -> None:
+        partition, _, ms = place
+        self._producer.produce(topic, value, key, partition=partition, timestamp=ms)
+        self._producer.poll(0)

@@ -14,9 +14,9 @@ from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
 from kafka_helpers import read_messages
 from kafka_readers import KAFKA_READERS
 from rows import make_rows
+from run_helpers import in_processes, in_threads
 
 from benchmarks.chaos.poison import MUTATIONS
-from benchmarks.chaos.trainer import Trainer, command_of
 from tfonline import hangs, train
 from tfonline.lifecycle import Stop, UserError
 from tfonline.model.learner import Learner
@@ -47,40 +47,16 @@ def admin(broker):
 
 @pytest.fixture
 def in_a_thread(start):
-    """Starts a run that ends when the fixture's stop is asked for; gives (stop, result), which holds the summary or the error."""
-    threads = []
-
-    def begin(**settings):
-        stop, result = Stop(), []
-
-        def work():
-            try:
-                result.append(start(stop, stop_at="never", **settings))
-            except UserError as e:
-                result.append(e)
-
-        threads.append((stop, threading.Thread(target=work)))
-        threads[-1][1].start()
-        return stop, result, threads[-1][1]
-
-    yield begin
-    for stop, thread in threads:
-        stop.request("the test's end")
-        thread.join()
+    """Starts a run that ends when the fixture's stop is asked for; gives (stop, result, thread): the summary, or the error."""
+    with in_threads(lambda stop, **settings: start(stop, stop_at="never", **settings)) as begin:
+        yield begin
 
 
 @pytest.fixture
 def in_a_process(small_run, tmp_path):
     """Starts the trainer as a process of its own: a read that is broken hangs in C++, where a test could not end it."""
-    trainers = []
-
-    def begin(**settings):
-        trainers.append(Trainer(command_of(""), {**small_run, **settings}, tmp_path / "trainer.log"))
-        return trainers[-1]
-
-    yield begin
-    for trainer in trainers:
-        trainer.kill()
+    with in_processes(lambda **settings: {**small_run, **settings}, tmp_path / "trainer.log") as begin:
+        yield begin
 
 
 def wait_until(done, secs=30):

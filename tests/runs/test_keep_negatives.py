@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 from checkpoint_helpers import saved
 from publisher_helpers import AtOnce
+from rows import CLICKS_YAML
 
 from tfonline.config import parse
 from tfonline.evaluate.progressive import PREDICTION
@@ -15,13 +16,6 @@ from tfonline.publish import publisher
 from tfonline.publish.versions import Versions
 from tfonline.train import run
 
-COLUMNS = """
-name: t
-columns:
-  - {name: click, kind: label}
-  - {name: item, kind: category}
-  - {name: user, kind: category}
-"""
 NUMBER = 6000
 FLAGS = [
     "--vocabulary_rows=256", "--admit_after=2", "--admit_counters=1024", "--oov_buckets=20",
@@ -43,7 +37,7 @@ def rows(number: int) -> list[str]:
 
 def trained(folder: pathlib.Path, lines: list[str], *more: str) -> dict:
     folder.mkdir(exist_ok=True)
-    (folder / "columns.yaml").write_text(COLUMNS)
+    (folder / "columns.yaml").write_text(CLICKS_YAML)
     (folder / "rows").write_text("\n".join(lines) + "\n")
     files = [f"--columns={folder}/columns.yaml", f"--input_files={folder}/rows", f"--model_dir={folder}/model"]
     return run(parse(["", *files, f"--export_dir={folder}/models", *FLAGS, *more])).summary

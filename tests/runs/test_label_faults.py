@@ -9,10 +9,11 @@ import pytest
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 from process_helpers import wait_until
+from run_helpers import in_processes, in_threads
 from two_topics import TwoTopics
 
 from benchmarks.chaos.trainer import Trainer, command_of
-from tfonline.lifecycle import Stop, UserError
+from tfonline.lifecycle import UserError
 from tfonline.stream import metadata
 from tfonline.stream.journal import read_journal
 
@@ -30,38 +31,14 @@ def topics(broker, tmp_path):
 @pytest.fixture
 def in_a_thread():
     """Starts a run that ends when the fixture's stop is asked for; gives (stop, result, thread): the summary, or the error."""
-    threads = []
-
-    def begin(topics, **flags):
-        stop, result = Stop(), []
-
-        def work():
-            try:
-                result.append(topics.train(stop=stop, **{"stop_at": "never", **flags}))
-            except UserError as e:
-                result.append(e)
-
-        threads.append((stop, threading.Thread(target=work)))
-        threads[-1][1].start()
-        return stop, result, threads[-1][1]
-
-    yield begin
-    for stop, thread in threads:
-        stop.request("the test's end")
-        thread.join()
+    with in_threads(lambda stop, topics, **flags: topics.train(stop=stop, **{"stop_at": "never", **flags})) as begin:
+        yield begin
 
 
 @pytest.fixture
 def in_a_process(tmp_path):
-    trainers = []
-
-    def begin(topics, **flags):
-        trainers.append(Trainer(command_of(""), topics.flags(**flags), tmp_path / "trainer.log"))
-        return trainers[-1]
-
-    yield begin
-    for trainer in trainers:
-        trainer.kill()
+    with in_processes(lambda topics, **flags: topics.flags(**flags), tmp_path / "trainer.log") as begin:
+        yield begin
 
 
 def learned_rows(topics):
@@ -245,7 +222,7 @@ def test_a_broker_that_is_away_for_a_moment(tmp_path, tmp_path_factory):
             os.kill(broker.pid, signal.SIGSTOP)
             threading.Event().wait(4)
             os.kill(broker.pid, signal.SIGCONT)
-            topics.add_outcomes(topics.add_rows(100, secs_ago=300)[::2])
+            topics.add_rows(100, secs_ago=300, outcome_every=2)
             wait_until(lambda: learned_rows(topics) == 400)
             trainer.terminate()
             trainer.wait_for_exit(0, 60, "SIGTERM")
@@ -266,10 +243,10 @@ def test_partitions_that_either_topic_gets_while_it_runs(topics, in_a_thread, mo
     stop, result, thread = in_a_thread(topics)
     wait_until(lambda: learned_rows(topics) == 200)
     topics.add_partitions(2, 4)
-    topics.add_outcomes(topics.add_rows(100, secs_ago=1000)[::2])
+    topics.add_rows(100, secs_ago=1000, outcome_every=2)
     wait_until(lambda: learned_rows(topics) == 300)
     topics.add_partitions(5, 4)
-    topics.add_outcomes(topics.add_rows(100, secs_ago=500)[::2])
+    topics.add_rows(100, secs_ago=500, outcome_every=2)
     wait_until(lambda: learned_rows(topics) == 400)
     stop.request("the test")
     thread.join()
@@ -279,7 +256,7 @@ def test_partitions_that_either_topic_gets_while_it_runs(topics, in_a_thread, mo
     assert f"topic {topics.label_topic} has 4 partitions now" in said
     assert f"topic {topics.topic} has 5 partitions now" in said
     # And another run goes on from there.
-    topics.add_outcomes(topics.add_rows(50, secs_ago=300)[::2])
+    topics.add_rows(50, secs_ago=300, outcome_every=2)
     assert topics.train()["rows"] == 450
     assert topics.learned() == topics.labels
 

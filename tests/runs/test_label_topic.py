@@ -9,18 +9,12 @@ import pytest
 import topic as topic_tool
 from confluent_kafka import Producer
 from kafka_cli import Connection
+from rows import CLICKS_YAML
 
 from tfonline.config import parse
 from tfonline.evaluate.progressive import PREDICTION
 from tfonline.train import run
 
-COLUMNS = """
-name: t
-columns:
-  - {name: click, kind: label}
-  - {name: item, kind: category}
-  - {name: user, kind: category}
-"""
 NUMBER, WAIT_SECS = 3000, 60
 FLAGS = [
     "--vocabulary_rows=256", "--admit_after=2", "--admit_counters=1024", "--oov_buckets=20", "--window_rows=400",
@@ -81,7 +75,7 @@ class Stream:
         return {(p, o): int(any(0 <= at - ms <= 1000 * WAIT_SECS for at in positive[key])) for key, (p, o, ms) in self.rows.items()}
 
     def flags(self, folder, *more: str) -> list[str]:
-        (folder / "columns.yaml").write_text(COLUMNS)
+        (folder / "columns.yaml").write_text(CLICKS_YAML)
         return [
             "", f"--bootstrap_servers={self.bootstrap}", f"--topic={self.topic}", f"--label_topic={self.label_topic}",
             f"--columns={folder}/columns.yaml", f"--model_dir={folder}/model", *FLAGS, *more,
