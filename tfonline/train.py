@@ -176,6 +176,7 @@ def _train(
     from tfonline.report.first_rows import check as check_first_rows
     from tfonline.report.first_rows import describe, read_first_rows
     from tfonline.state import Position
+    from tfonline.stream.labels.fields import check_label_columns
     from tfonline.stream.labels.open import make_late_labels
     from tfonline.stream.order import make_raw_batches
 
@@ -203,8 +204,9 @@ def _train(
     source, reader = open_stream(config, schema, topic, saved, chief, num_workers, liveness, console)
 
     f, form, vocabulary = config.features, open_format(config, schema, stop, console), config.vocabulary
-    labels = make_late_labels(config, topic, outcomes, schema, form, console)
-    features = make_features(schema, dictionaries, f, vocabulary, form, config.model.vocab_size, labelled=not labels)
+    if outcomes:
+        check_label_columns(schema, form, config.labels)
+    features = make_features(schema, dictionaries, f, vocabulary, form, config.model.vocab_size, labelled=not outcomes)
     made_by = of_features(schema, dictionaries, vocabulary)
     contract = make_contract(
         f, config.model, config.optimizers, schema, made_by, features.spec.num_ids, source, vocabulary, outcomes
@@ -238,6 +240,7 @@ def _train(
     if config.serving.export_dir and chief:
         features.keep_in(model_dir)  # what is published takes the lookup table along, as a file
 
+    labels = make_late_labels(config, topic, outcomes, schema, form, console)
     dead_letters = open_dead_letters(config.stream, f.dead_letter_topic, stop, console) if f.dead_letter_topic else None
     console.say(f"making the model: {features.spec.num_ids:,} ids, {strategy.num_replicas_in_sync} replica(s)", "start")
     learner = make_learner(

@@ -10,7 +10,9 @@ from collections.abc import Callable, Iterator
 from produce_messages import Message, Messages
 from produce_rows import Rows
 
-_POSITIVE = (b"1", b"true")
+from tfonline.features.kinds.label import POSITIVE
+
+_POSITIVE = [text.encode() for text in POSITIVE]
 
 
 class Unlabelled(Messages):

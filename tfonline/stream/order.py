@@ -58,7 +58,7 @@ def make_raw_batches(
     """
     read_here = range(groups) if own is None else [own]
     if hasattr(reader, "take"):
-        return _from_python(planner, reader, batch_size // groups, groups, read_here, join)
+        return _from_python(lambda: _packs(planner, reader, batch_size // groups, groups, read_here, join), reader, bool(join))
     return _from_graph(planner, reader, batch_size // groups, groups, read_here)
 
 
@@ -144,20 +144,13 @@ class _Pack(NamedTuple):
     last: np.ndarray
 
 
-def _from_python(
-    planner: Iterable[Window | None],
-    reader: RowReader,
-    part_rows: int,
-    groups: int,
-    read_here: Sequence[int],
-    join: Join | None,
-) -> tf.data.Dataset:
+def _from_python(begin: Callable[[], Iterator[_Pack]], reader: RowReader, joined: bool) -> tf.data.Dataset:
     packs: Iterator[_Pack] = iter(())
 
     def read(index: np.int64) -> tuple[np.ndarray, ...]:
         nonlocal packs
         if index == 0:
-            packs = _packs(planner, reader, part_rows, groups, read_here, join)
+            packs = begin()
         try:
             return (*next(packs, _END),)
         except InterruptedError:  # closed: the run is over
@@ -173,7 +166,7 @@ def _from_python(
         message = tf.io.parse_tensor(tf.ensure_shape(message, []), tf.string)
         pack = _Pack(*(tf.ensure_shape(column, [None]) for column in (message, *others)))
         raw = RawBatch(
-            pack.message, pack.tombstone, Origin(pack.partition, pack.offset, pack.time_ms), pack.outcome if join else ()
+            pack.message, pack.tombstone, Origin(pack.partition, pack.offset, pack.time_ms), pack.outcome if joined else ()
         )
         stop = tf.cumsum(pack.num_rows)
         ranges = tf.data.Dataset.from_tensor_slices((stop - pack.num_rows, stop, pack.window, pack.last))

@@ -10,6 +10,8 @@ from tfonline.features.column import ANY_TEXT, Column, Texts
 if TYPE_CHECKING:
     import tensorflow as tf
 
+# What a label is where the column does not say which texts are positive.
+POSITIVE, NEGATIVE = ("1", "true"), ("0", "false")
 _TEXTS = Texts("(?:[01]|true|false)", "0", "0", "0 or 1, true or false")
 
 
@@ -42,7 +44,7 @@ class Label:
         """See Kind: float32 [b, k]."""
         import tensorflow as tf
 
-        of_columns = [_is_one_of(text[:, i], column.positive or ("1", "true")) for i, column in enumerate(columns)]
+        of_columns = [_is_one_of(text[:, i], column.positive or POSITIVE) for i, column in enumerate(columns)]
         return tf.cast(tf.stack(of_columns, axis=1), tf.float32)
 
 

@@ -20,6 +20,8 @@ _DATE, _HOUR = "[0-9]{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])", "(?:[01]
 _ZONE = f"(?:Z|[+-]{_HOUR}:[0-5][0-9])"
 _ISO = f"(?:{_DATE}[T ]{_HOUR}:[0-5][0-9](?::[0-5][0-9](?:[.][0-9]{{1,9}})?)?{_ZONE}?)?"
 _YYMMDDHH = f"(?:[0-9]{{2}}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01]){_HOUR})?"
+# Of the units that are numbers.
+UNITS_A_SECOND = {"s": 1, "ms": 1000, "us": 1_000_000}
 _TEXTS = {
     "s": _EPOCH._replace(expected=_EPOCH.expected.format("seconds")),
     "ms": _EPOCH._replace(expected=_EPOCH.expected.format("milliseconds")),

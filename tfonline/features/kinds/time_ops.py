@@ -6,11 +6,10 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from tfonline.features.kinds.time import Times
+from tfonline.features.kinds.time import UNITS_A_SECOND, Times
 from tfonline.features.spec import Inputs
 
 _HOUR, _DAY = 3600, 86_400
-_UNITS_A_SECOND = {"s": 1, "ms": 1000, "us": 1_000_000}
 # Of a part, the length of a step in seconds, the steps of a cycle, and where the first one of 1970 stands: it was a Thursday.
 _PARTS = {"hour": (_HOUR, 24, 0), "weekday": (_DAY, 7, 3)}
 # Two digits of a year below this are of the 21st century, as in POSIX.
@@ -54,8 +53,8 @@ class TimeOp:
 
 def seconds(text: tf.Tensor, unit: str) -> tf.Tensor:
     """Texts that a TimeColumn of this unit takes, string [b], none missing, to seconds since 1970, int64 [b]."""
-    if unit in _UNITS_A_SECOND:
-        return tf.math.floordiv(tf.strings.to_number(text, tf.int64), _UNITS_A_SECOND[unit])
+    if unit in UNITS_A_SECOND:
+        return tf.math.floordiv(tf.strings.to_number(text, tf.int64), UNITS_A_SECOND[unit])
     if unit == "yymmddhh":
         year, month, day, hour = (_digits(text, at, 2) for at in (0, 2, 4, 6))
         year = tf.where(year < _PIVOT, year + 2000, year + 1900)

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from tfonline.features.kinds.category import CategoryColumn
-from tfonline.features.kinds.time import TimeColumn
+from tfonline.features.kinds.label import NEGATIVE, POSITIVE
+from tfonline.features.kinds.time import UNITS_A_SECOND, TimeColumn
 from tfonline.lifecycle import Exit, UserError
 from tfonline.settings.labels import LabelSettings
 from tfonline.stream.readers import Rows
@@ -13,9 +14,6 @@ if TYPE_CHECKING:
     from tfonline.features.column import Column
     from tfonline.features.schema import Schema
     from tfonline.formats import Format
-
-_A_SECOND = {"s": 1, "ms": 1000, "us": 1_000_000}
-_TRUE, _FALSE = ("1", "true"), ("0", "false")
 
 
 class Joined(NamedTuple):
@@ -134,7 +132,7 @@ class OutcomeFields:
             return True
         if self._label.positive:
             return text in self._label.positive
-        return True if text in _TRUE else False if text in _FALSE else None
+        return True if text in POSITIVE else False if text in NEGATIVE else None
 
 
 def _as_text(column: "Column") -> CategoryColumn:
@@ -162,8 +160,8 @@ def _joined(rows: Rows, texts: Sequence[Sequence[bytes]], columns: "Sequence[Col
 
 def _times(texts: Sequence[bytes], column: TimeColumn, instead: Sequence[int]) -> list[int]:
     """Milliseconds since 1970; where the value is missing, what stands in its place."""
-    if column.unit in _A_SECOND:
-        a_second = _A_SECOND[column.unit]
+    if column.unit in UNITS_A_SECOND:
+        a_second = UNITS_A_SECOND[column.unit]
         return [int(text) * 1000 // a_second if text else ms for text, ms in zip(texts, instead, strict=True)]
     import tensorflow as tf
 

@@ -96,8 +96,9 @@ class Held:
                 found = [[*(held or ()), *more[key]] if key in more else held for key, held in zip(keys, found, strict=True)]
         return found
 
-    def drop_below(self, offsets: Sequence[int]) -> None:
-        """Forgets what stands before these offsets, one a partition."""
+    def drop_below(self, offsets: Sequence[int]) -> list[tuple[int, int]]:
+        """Forgets what stands before these offsets, one a partition; gives partition and offset of each."""
+        dropped: list[tuple[int, int]] = []
         for partition, offset in enumerate(offsets):
             order = self._in_order.get(partition, ())
             while order and order[0][0] < offset:
@@ -108,10 +109,14 @@ class Held:
                 if not held:
                     del self._by_key[key]
                 self._in_memory -= 1
+                dropped.append((partition, before))
             if self._in_file:
                 with self._on_disk():
-                    gone = self._file.execute("delete from held where partition = ? and offset < ?", (partition, offset))
-                self._in_file -= gone.rowcount
+                    delete = "delete from held where partition = ? and offset < ? returning partition, offset"
+                    gone = self._file.execute(delete, (partition, offset)).fetchall()
+                self._in_file -= len(gone)
+                dropped += gone
+        return dropped
 
     def close(self) -> None:
         """Removes the file."""

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tfonline.stream.labels import COUNTED
 from tfonline.stream.labels.fields import Joined, OutcomeFields, RowFields
 from tfonline.stream.labels.held import Entry, Held
 from tfonline.stream.raw import Outcome
@@ -28,6 +29,12 @@ class Times(NamedTuple):
 
     wait_ms: int
     first_sight_ms: int
+
+    def fate(self, age_ms: int) -> str:
+        """What becomes of an outcome that is so much younger than its row, see labels.COUNTED: `joined` where it is in time."""
+        if age_ms < 0:
+            return "before"
+        return "late" if age_ms > self.wait_ms else "joined"
 
 
 class Join:
@@ -84,7 +91,7 @@ class Join:
         labels = window.labels
         assert labels is not None
         first = self._window is None
-        self._window, counts, new = window, collections.Counter(), []
+        self._window, counts, new = window, collections.Counter(dict.fromkeys(COUNTED, 0)), []
         self._counts[window.number] = counts
         if first:
             yield from self._go_on(window.start, labels)
@@ -93,12 +100,12 @@ class Join:
             counts["read"] += len(positive)
             counts["unreadable"] += positive.count(None)
             counts["negative"] += positive.count(False)
-            self._hold(partition, joined, positive)
-            new += self._positives(partition, joined, positive)
+            some = _positives(partition, joined, positive)
+            self._outcomes.add(partition, some)
+            new += some
             yield
         if self._rows is not None:
-            self._rows.drop_below(labels.rows)
-            self._positive = {(p, o) for p, o in self._positive if o >= labels.rows[p]}
+            self._positive.difference_update(self._rows.drop_below(labels.rows))
             self._left = sum(window.stop[p] - window.start[p] for p in window.read)
             self._earlier_late = collections.deque(self._late_of_earlier_windows(new))
 
@@ -143,13 +150,16 @@ class Join:
             if not entries or joined.key[i] is None:
                 continue
             ages = [entry.time_ms - joined.time_ms[i] for entry in entries]
-            if self._count(ages, counts):
+            fates = collections.Counter(map(self._times.fate, ages))
+            if in_time := fates.pop("joined", 0):
+                fates["joined"], fates["twice"] = 1, in_time - 1
                 at_once = any(0 <= age <= self._times.first_sight_ms for age in ages)
                 outcome[i] = Outcome.POSITIVE if at_once else Outcome.NEGATIVE
                 if self._rows is not None:
                     self._positive.add((partition, rows.offset[i]))
                     if not at_once:
                         self._late.append(Entry(partition, rows.offset[i], joined.time_ms[i], rows.message[i] or b""))
+            counts.update(fates)
         self._wait(partition, rows, joined)
         return outcome
 
@@ -167,25 +177,18 @@ class Join:
                 for row in entries or ():
                     if row.partition >= len(start) or row.offset >= start[row.partition]:
                         continue  # the window's own are looked at when they come
-                    age, place = outcome.time_ms - row.time_ms, row[:2]
-                    if not 0 <= age <= self._times.wait_ms:
-                        counts["before" if age < 0 else "late"] += 1
-                    elif place in self._positive:
-                        counts["twice"] += 1
-                    else:
-                        counts["joined"] += 1
+                    fate, place = self._times.fate(outcome.time_ms - row.time_ms), row[:2]
+                    if fate == "joined" and place in self._positive:
+                        fate = "twice"
+                    elif fate == "joined":
                         self._positive.add(place)
                         late.append(row)
+                    counts[fate] += 1
         return sorted(late, key=lambda row: row[:2])
 
     def take(self, number: int) -> Mapping[str, int]:
         """What was counted of a window, by labels.COUNTED; forgotten afterwards."""
         return self._counts.pop(number, {})
-
-    @property
-    def held(self) -> int:
-        """How many outcomes and rows are held."""
-        return len(self._outcomes) + (len(self._rows) if self._rows is not None else 0)
 
     def close(self) -> None:
         """Ends a wait for outcomes."""
@@ -193,19 +196,10 @@ class Join:
         if self._earlier:
             self._earlier.close()
 
-    def _count(self, ages: Sequence[int], counts: collections.Counter[str]) -> bool:
-        """Counts outcomes of a row by how much younger they are; whether one of them is in time."""
-        in_time = sum(0 <= age <= self._times.wait_ms for age in ages)
-        counts["before"] += sum(age < 0 for age in ages)
-        counts["late"] += sum(age > self._times.wait_ms for age in ages)
-        counts["twice"] += max(0, in_time - 1)
-        counts["joined"] += min(1, in_time)
-        return in_time > 0
-
     def _go_on(self, start: Sequence[int], labels: Labels) -> Iterator[None]:
         """Holds what the windows before have left: it is read again, and nothing of it is counted."""
         for partition, joined, positive in self._read(self._ranges(labels.first, labels.new)):
-            self._hold(partition, joined, positive)
+            self._outcomes.add(partition, _positives(partition, joined, positive))
             yield
         if self._rows is None:
             return
@@ -214,21 +208,11 @@ class Join:
                 self._wait(partition, rows, self._rows_of(rows))
                 yield
         for partition, joined, positive in self._read(self._ranges(labels.known, labels.new)):
-            some = self._positives(partition, joined, positive)
+            some = _positives(partition, joined, positive)
             for (_, outcome), entries in zip(some, self._rows.find([key for key, _ in some]), strict=True):
-                self._positive.update(row[:2] for row in entries or () if 0 <= outcome.time_ms - row.time_ms <= self._times.wait_ms)
+                in_time = (row for row in entries or () if self._times.fate(outcome.time_ms - row.time_ms) == "joined")
+                self._positive.update(row[:2] for row in in_time)
             yield
-
-    def _hold(self, partition: int, joined: Joined, positive: Sequence[bool | None]) -> None:
-        self._outcomes.add(partition, self._positives(partition, joined, positive))
-
-    @staticmethod
-    def _positives(partition: int, joined: Joined, positive: Sequence[bool | None]) -> list[tuple[bytes, Entry]]:
-        return [
-            (key, Entry(partition, offset, ms))
-            for key, offset, ms, is_one in zip(joined.key, joined.offset, joined.time_ms, positive, strict=True)
-            if is_one
-        ]
 
     @staticmethod
     def _ranges(start: Sequence[int], stop: Sequence[int]) -> dict[int, tuple[int, int]]:
@@ -241,6 +225,15 @@ class Join:
 
 
 Gone = Callable[[str], Sequence[int]]
+
+
+def _positives(partition: int, joined: Joined, positive: Sequence[bool | None]) -> list[tuple[bytes, Entry]]:
+    """The positive ones of some outcomes, by key."""
+    return [
+        (key, Entry(partition, offset, ms))
+        for key, offset, ms, is_one in zip(joined.key, joined.offset, joined.time_ms, positive, strict=True)
+        if is_one
+    ]
 
 
 def _in_parts(reader: RowReader, ranges: Mapping[int, tuple[int, int]], gone: Gone) -> Iterator[tuple[int, Rows]]:

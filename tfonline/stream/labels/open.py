@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from tfonline.settings.labels import LabelSettings
 from tfonline.stream.broker import KafkaTopic
 from tfonline.stream.journal import unread_since
-from tfonline.stream.labels.fields import OutcomeFields, RowFields, check_label_columns
+from tfonline.stream.labels.fields import OutcomeFields, RowFields
 from tfonline.stream.labels.held import Held
 from tfonline.stream.labels.join import Gone, Join, Times
 from tfonline.stream.labels.ready import Ready, lost
@@ -45,18 +45,14 @@ class LateLabels:
       policy: --late_labels.
       rows: the topic of rows.
       outcomes: that of outcomes.
-      schema: the columns.
+      schema: the columns; see check_label_columns.
       form: the messages' format.
       folder: the model folder.
       on_lost: --on_lost_rows.
       say: where lines for people go.
 
     Attributes:
-      outcomes: the topic of outcomes.
       join: says the rows' labels.
-
-    Raises:
-      UserError: rows and outcomes cannot be joined so (exit 64).
     """
 
     def __init__(
@@ -71,9 +67,8 @@ class LateLabels:
         on_lost: str,
         say: Callable[[str], None],
     ):
-        check_label_columns(schema, form, settings)
-        self.outcomes = outcomes
-        self._settings, self._policy, self._rows, self._on_lost, self._say = settings, policy, rows, on_lost, say
+        self._settings, self._policy, self._rows, self._outcomes = settings, policy, rows, outcomes
+        self._on_lost, self._say = on_lost, say
         late, most = policy != "wait", settings.label_memory_rows
         wait_ms = round(1000 * settings.label_wait_secs)
         first_sight_ms = {"wait": wait_ms, "es_dfm": round(1000 * settings.label_elapsed_secs)}.get(policy, -1)
@@ -92,7 +87,7 @@ class LateLabels:
 
     def ready(self, position: Sequence[int]) -> Ready:
         """The rows that may be learned from, as the planner asks for them; `position` is where it begins."""
-        return Ready(self._rows, self.outcomes, self._settings, self._policy, position, self._on_lost, self._say)
+        return Ready(self._rows, self._outcomes, self._settings, self._policy, position, self._on_lost, self._say)
 
     def _gone(self, topic: KafkaTopic, what: str) -> Gone:
         """See Join."""
