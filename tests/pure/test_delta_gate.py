@@ -78,3 +78,14 @@ def test_without_the_published_versions_scores_calibration_alone_is_looked_at(se
     g = gate()
     add(g, 20, RIGHT, served)
     assert g.refusal() == ""
+
+
+def test_a_row_that_is_here_once_more_is_not_another_row_to_judge_by():
+    g, none = gate(), np.zeros(100, np.float32)
+    add(g, 9, 3.0, labels=none)
+    for _ in range(3):
+        g.add(none + 1, none + 3.0, None, None, late=np.ones(100, bool))
+    assert g.refusal() == ""  # 900 rows, of which 300 have had a click
+    add(g, 1, 3.0, labels=none)
+    # 952.57 clicks are predicted and 300 came: of the pairs of late rows nothing is predicted
+    assert g.refusal() == "its calibration is 3.175 on the last 1,000 rows; --gate_calibration=0.1 from 1"

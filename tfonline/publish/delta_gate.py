@@ -37,6 +37,7 @@ class DeltaGate:
             self._regression.add(labels, logits, served, weights, late)
         rows, w = len(labels), np.ones(len(labels)) if weights is None else weights.astype(np.float64)
         if late is not None:
+            rows -= int(late.sum())  # one that is here once more is not another one
             labels, w, logits = relabelled(late, labels, w, logits)
         p = sigmoid(logits).astype(np.float64)
         self._spans.add(rows, w @ p, w @ labels, (w**2) @ (p * (1 - p)))
