@@ -95,7 +95,16 @@ def test_messages_for_a_published_model_are_the_rows_as_tsv():
     assert canonical(find("tsv"), messages, FLAT.columns) == messages
 
 
-scalars = st.none() | st.booleans() | st.integers(-(10**20), 10**20) | st.floats(allow_nan=False, allow_infinity=False) | st.text()
+# What a list in JSON has between and around its values, and what it writes in another way than a row.
+signs = st.sampled_from(["null", "a,b", ",null", "[null", "]", '"', "\\", "\u2028", "\x7f", "true"])
+scalars = (
+    signs
+    | st.none()
+    | st.booleans()
+    | st.integers(-(10**20), 10**20)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text()
+)
 values = st.recursive(
     scalars, lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from("ab"), inner), max_leaves=4
 )

@@ -184,7 +184,7 @@ class Cursor:
     def put(self, columns: Iterable[int], rows: Rows, start: np.ndarray, length: np.ndarray) -> None:
         """The texts of rows in these columns: places in `data` or of what `add` has taken, and bytes."""
         for column in columns:
-            self._start[column, rows], self._length[column, rows] = start, length
+            self._start[column][rows], self._length[column][rows] = start, length
 
     def put_integers(self, columns: Sequence[int], rows: Rows, values: np.ndarray) -> None:
         """Whole numbers, int64 or uint64 [k], as texts."""

@@ -138,15 +138,20 @@ class Type:
 
     def _next_tags(self, cursor: Cursor, rows: np.ndarray, last: int) -> np.ndarray:
         """The next tags, int64 [k]; _NO_TAG where there is none. Rows whose tag is no larger than the last one are refused."""
-        at, end = cursor.at[rows], cursor.end[rows]
-        first, second = cursor.data[at].astype(np.int64), cursor.data[at + 1].astype(np.int64)
+        at = cursor.at[rows]
+        goes_on, first = at < cursor.end[rows], cursor.data[at]
         more = first > 127
-        goes_on = at < end
-        if (more & (second > 127) & goes_on).any():  # a number of 2048 or more
-            return self._next_long_tags(cursor, rows, last)
-        tag = np.where(more, (first & 127) | (second << 7), first)
-        cursor.move(rows, at + np.where(goes_on, 1 + more, 0), "a field")
-        return self._checked(cursor, rows, np.where(goes_on, tag, _NO_TAG), last)
+        if not more.any():
+            tag, to = first.astype(np.int64), at + goes_on
+        else:
+            second = cursor.data[at + 1].astype(np.int64)
+            if (more & (second > 127) & goes_on).any():  # a number of 2048 or more
+                return self._next_long_tags(cursor, rows, last)
+            tag = (first & 127) + (second << 7) if more.all() else np.where(more, (first & 127) + (second << 7), first)
+            to = at + goes_on * (1 + more)
+        cursor.move(rows, to, "a field")
+        tag[~goes_on] = _NO_TAG
+        return self._checked(cursor, rows, tag, last)
 
     def _next_long_tags(self, cursor: Cursor, rows: np.ndarray, last: int) -> np.ndarray:
         tag = np.full(len(rows), _NO_TAG)
