@@ -45,22 +45,38 @@ def test_what_is_written_is_read(path):
 def test_another_program_reads_it_as_the_document_says(path):
     content = path.read_bytes()
     assert (content[:8], content[8:40]) == (b"tfdelta\n", hashlib.sha256(content[40:]).digest())
-    table = pa.ipc.open_file(content[40:]).read_all()
-    about = json.loads(table.schema.metadata[b"tfonline_delta"])
-    tensors = {}
-    for row in table.to_pylist():
-        item = np.dtype(row["dtype"]).itemsize
-        content = np.frombuffer(row["planes"], np.uint8).reshape(item, -1).T.tobytes()
-        tensors[row["name"]] = np.frombuffer(content, row["dtype"]).reshape(row["shape"])
-    assert (about["format"], about["epoch"], about["number"], about["root_version"]) == (1, 1, 1, 3)
-    assert list(about["variables"]) == list(CHANGES)
-    of_wide, of_embedding = (about["variables"][name] for name in ("model/wide/table", "model/embedding/table"))
-    assert of_wide == {"rows": "rows/0", "shape": [100_000, 1]}
-    assert of_embedding["rows"] == "rows/0"  # the same rows stand there once
-    assert np.cumsum(tensors["rows/0"]).tolist() == [0, 3, 300, 70_000]
-    assert tensors["values/1"].tolist() == [[0, 1], [2, 3], [4, 5], [6, 7]]
-    assert about["variables"]["model/bias"] == {"rows": None, "shape": []}
-    assert float(tensors["values/4"]) == 0.25
+    file = pa.ipc.open_file(content[40:])
+    about = json.loads(file.schema.metadata[b"tfonline_delta"])
+    found = {}
+    for i in range(file.num_record_batches):
+        tensors = {}
+        for row in file.get_batch(i).to_pylist():
+            item = np.dtype(row["dtype"]).itemsize
+            content = np.frombuffer(row["planes"], np.uint8).reshape(item, -1).T.tobytes()
+            tensors[row["name"]] = np.frombuffer(content, row["dtype"]).reshape(row["shape"])
+        rows = np.cumsum(tensors.pop("")).tolist() if "" in tensors else None
+        found |= {name: (rows, values.tolist()) for name, values in tensors.items()}
+    assert (about["format"], about["epoch"], about["number"], about["root_version"]) == (2, 1, 1, 3)
+    assert about["variables"] == {name: list(change.shape) for name, change in CHANGES.items()}
+    assert found["model/embedding/table"] == ([0, 3, 300, 70_000], [[0, 1], [2, 3], [4, 5], [6, 7]])
+    assert found["model/bias"] == (None, 0.25)
+    assert found.keys() == CHANGES.keys()
+
+
+def test_a_large_change_comes_in_parts(tmp_path):
+    rows = np.arange(0, 3_000_000, 3)
+    values = np.arange(2_000_000, dtype=np.float32).reshape(-1, 2)
+    wide = np.arange(3_000_000, dtype=np.float32).reshape(-1, 1)
+    changes = {"table": Change(values, rows, (3_000_000, 2)), "wide": Change(wide, None, wide.shape)}
+    write(tmp_path / "a.delta", HEADER, changes | {"counts": Change(values[:, :1], rows, (3_000_000, 1))})
+    parts = list(read(tmp_path / "a.delta").parts())
+    assert max(sum(c.values.nbytes for c in part.values()) for part in parts) <= 2**22
+    assert {tuple(part) for part in parts} == {("table", "counts"), ("wide",)}
+    found = read(tmp_path / "a.delta").changes
+    assert np.array_equal(found["table"].values, values)
+    assert np.array_equal(found["counts"].rows, rows)
+    assert np.array_equal(found["wide"].rows, np.arange(3_000_000))  # all of it, by numbers
+    assert np.array_equal(found["wide"].values, wide)
 
 
 def test_a_file_that_is_cut_anywhere_is_none(path):
@@ -81,11 +97,11 @@ def test_a_byte_that_changes_is_found_before_anything_is_made_of_the_content(pat
 
 
 def test_a_newer_format_is_refused_with_both_numbers(path, monkeypatch):
-    monkeypatch.setattr("tfonline.deltas.file.FORMAT", 2)
+    monkeypatch.setattr("tfonline.deltas.file.FORMAT", 3)
     path.unlink()
     write(path, HEADER, {})
     monkeypatch.undo()
-    with pytest.raises(Unreadable, match="its format is 2, this tfonline reads 1"):
+    with pytest.raises(Unreadable, match="its format is 3, this tfonline reads 2"):
         read(path)
 
 

@@ -50,6 +50,26 @@ def test_deltas_are_applied_in_order_as_they_come(chain, models):
     assert (models.loads, models.deltas.applied, models.deltas.why) == (1, 3, "")
 
 
+def test_a_delta_that_is_large_is_not_kept_and_applied_all_the_same(chain, models, monkeypatch):
+    monkeypatch.setattr("tfonline.deltas.weights._KEPT_BYTES", 0)
+    chain.make({"_factor": 2.0})
+    models.look()
+    assert served(models) == (1, "1.1", 6)
+    assert models.current.weights.computed() == chain.checksum
+
+
+def test_one_whose_parts_are_of_no_variable_changes_nothing(chain, models, monkeypatch):
+    def of_another_program(changes):
+        yield {"_other": np.zeros(3, np.float32)}
+
+    monkeypatch.setattr("tfonline.deltas.file._parts", of_another_program)
+    chain.make({"_factor": 2.0})
+    models.look()
+    assert served(models) == (1, "0", 3)
+    assert models.deltas.problems["unreadable"] == 1
+    assert "not what is expected of a delta" in models.deltas.why
+
+
 def test_a_version_that_deltas_have_led_to_is_not_loaded(chain, models, tmp_path, said):
     models.look()
     before = models.current

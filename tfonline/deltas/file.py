@@ -1,25 +1,35 @@
 """The format of a delta: a digest, and then an Arrow IPC file, a row a tensor, with a header in JSON. Imports no TensorFlow.
 
 docs/serving.md describes it for other programs. A reader finds a file that is cut, changed, or written by a newer tfonline. The
-digest is held against all that follows before Arrow reads it: Arrow ends the process at some damages.
+digest is held against all that follows before Arrow reads it: Arrow ends the process at some damages. What has changed is written
+and read in parts, so that a delta of all rows of a large table takes little memory.
 """
 
+import contextlib
 import dataclasses
+import functools
 import hashlib
+import io
 import json
 import os
 import pathlib
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from tfonline.lifecycle import flush_to_disk
 
-FORMAT = 1
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+FORMAT = 2
 _MAGIC = b"tfdelta\n"
 _HEADER = b"tfonline_delta"
 _COMPRESSION = "zstd"
+_TO_READ_IT = "Update the older one of server and trainer; until then full versions are served"
+_ROWS = ""  # the name of the rows' numbers, among the variables' names
+_PART_BYTES = 1 << 22
 
 
 class Unreadable(Exception):
@@ -75,18 +85,46 @@ class Change(NamedTuple):
     shape: tuple[int, ...]
 
 
-class Delta(NamedTuple):
+class Delta:
     """A whole delta.
+
+    Args:
+      batches: of the file's table.
 
     Attributes:
       header: what it is.
-      changes: by the variable's name.
       digest: SHA-256 in hex of the file behind it.
     """
 
-    header: Header
-    changes: dict[str, Change]
-    digest: str
+    def __init__(self, header: Header, digest: str, shapes: Mapping[str, list[int]], batches: "pa.RecordBatchFileReader"):
+        self.header, self.digest, self._shapes, self._batches = header, digest, shapes, batches
+
+    def parts(self) -> Iterator[dict[str, Change]]:
+        """What has changed, by the variable's name: some of it after the other, each row once.
+
+        Raises:
+          Unreadable: the file's parts do not belong together.
+        """
+        for i in range(self._batches.num_record_batches):
+            with _of_another_program():
+                tensors = {row["name"]: of_planes(row) for row in self._batches.get_batch(i).to_pylist()}
+                steps = tensors.pop(_ROWS, None)
+                rows = None if steps is None else np.cumsum(steps, dtype=np.int64)
+                part = {name: Change(values, rows, tuple(self._shapes[name])) for name, values in tensors.items()}
+            yield part
+
+    @functools.cached_property
+    def changes(self) -> dict[str, Change]:
+        """All that has changed, by the variable's name.
+
+        Raises:
+          Unreadable: the file's parts do not belong together.
+        """
+        found: dict[str, list[Change]] = {name: [] for name in self._shapes}
+        for part in self.parts():
+            for name, change in part.items():
+                found[name].append(change)
+        return {name: _joined(changes) for name, changes in found.items()}
 
 
 def write(path: pathlib.Path, header: Header, changes: Mapping[str, Change]) -> tuple[str, int]:
@@ -102,27 +140,26 @@ def write(path: pathlib.Path, header: Header, changes: Mapping[str, Change]) -> 
     """
     import pyarrow as pa
 
-    tensors, index = _tensors(changes)
-    about = {"format": FORMAT, **dataclasses.asdict(header), "variables": index}
-    columns = {
-        "name": pa.array(tensors, pa.string()),
-        "dtype": pa.array([t.dtype.str for t in tensors.values()], pa.string()),
-        "shape": pa.array([list(t.shape) for t in tensors.values()], pa.list_(pa.int64())),
-        "planes": pa.array([planes(t) for t in tensors.values()], pa.large_binary()),
-    }
-    table = pa.table(columns).replace_schema_metadata({_HEADER: json.dumps(about).encode()})
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_file(sink, table.schema, options=pa.ipc.IpcWriteOptions(compression=_COMPRESSION)) as writer:
-        writer.write_table(table)
-    content = sink.getvalue()
-    digest = hashlib.sha256(content)
+    about = {"format": FORMAT, **dataclasses.asdict(header), "variables": {name: c.shape for name, c in changes.items()}}
+    schema = pa.schema(
+        [("name", pa.string()), ("dtype", pa.string()), ("shape", pa.list_(pa.int64())), ("planes", pa.large_binary())],
+        {_HEADER: json.dumps(about).encode()},
+    )
     beside = path.with_name(f".{path.name}.tmp")
     with beside.open("wb") as file:
-        file.writelines((_MAGIC, digest.digest(), content))
+        behind = _Digested(file, len(_MAGIC) + hashlib.sha256().digest_size)
+        with pa.ipc.new_file(behind, schema, options=pa.ipc.IpcWriteOptions(compression=_COMPRESSION)) as writer:
+            for part in _parts(changes):
+                rows = [(name, t.dtype.str, list(t.shape), planes(t)) for name, t in part.items()]
+                columns = [pa.array(column, of.type) for column, of in zip(zip(*rows, strict=True), schema, strict=True)]
+                writer.write_batch(pa.record_batch(columns, schema))
+        size = file.tell()
+        file.seek(0)
+        file.write(_MAGIC + behind.digest.digest())
     flush_to_disk(beside)
     os.rename(beside, path)
     flush_to_disk(path.parent)
-    return digest.hexdigest(), len(_MAGIC) + digest.digest_size + len(content)
+    return behind.digest.hexdigest(), size
 
 
 def read_header(path: pathlib.Path) -> tuple[Header, str]:
@@ -142,15 +179,7 @@ def read(path: pathlib.Path) -> Delta:
       Unreadable: it is none, or is not as it was written.
       OSError: it is gone, or cannot be read.
     """
-    header, digest, about, tensors = _parsed(path, whole=True)
-    changes = {}
-    try:
-        for i, (name, of_variable) in enumerate(about["variables"].items()):
-            rows = None if of_variable["rows"] is None else np.cumsum(tensors[of_variable["rows"]], dtype=np.int64)
-            changes[name] = Change(tensors[f"values/{i}"], rows, tuple(of_variable["shape"]))
-    except (KeyError, TypeError) as e:
-        raise Unreadable(f"its header and its tensors do not belong together ({e!r})") from e
-    return Delta(header, changes, digest)
+    return Delta(*_parsed(path))
 
 
 def planes(tensor: np.ndarray) -> bytes:
@@ -158,44 +187,89 @@ def planes(tensor: np.ndarray) -> bytes:
     return np.ascontiguousarray(tensor).reshape(-1, 1).view(np.uint8).T.tobytes()
 
 
-def of_planes(content: bytes, dtype: np.dtype, shape: list[int]) -> np.ndarray:
-    """The tensor of such bytes."""
-    return np.frombuffer(content, np.uint8).reshape(dtype.itemsize, -1).T.copy().view(dtype).reshape(shape)
+def of_planes(row: Mapping[str, Any]) -> np.ndarray:
+    """The tensor of a row of the table."""
+    dtype = np.dtype(row["dtype"])
+    return np.frombuffer(row["planes"], np.uint8).reshape(dtype.itemsize, -1).T.copy().view(dtype).reshape(row["shape"])
 
 
-def _tensors(changes: Mapping[str, Change]) -> tuple[dict[str, np.ndarray], dict[str, dict[str, Any]]]:
-    """The tensors of a file by name, and what the header says of each variable."""
-    tensors: dict[str, np.ndarray] = {}
-    names: dict[int, str] = {}  # of rows that variables share
-    index = {}
-    for i, (name, change) in enumerate(changes.items()):
-        rows = None
-        if change.rows is not None:
-            rows = names.setdefault(id(change.rows), f"rows/{len(names)}")
-            if rows not in tensors:  # the steps from each to the next one: most fit in a byte
-                tensors[rows] = np.diff(change.rows, prepend=0).astype("<u4")
-        tensors[f"values/{i}"] = change.values
-        index[name] = {"rows": rows, "shape": list(change.shape)}
-    return tensors, index
+class _Digested(io.RawIOBase):
+    """What is written behind the begin of a file, with its digest."""
+
+    def __init__(self, file: io.BufferedWriter, begin: int):
+        self._file, self._begin, self.digest = file, begin, hashlib.sha256()
+        file.seek(begin)
+
+    def writable(self) -> bool:
+        """See io.IOBase."""
+        return True
+
+    def tell(self) -> int:
+        """See io.IOBase: of what is behind the begin."""
+        return self._file.tell() - self._begin
+
+    def write(self, content: Any) -> int:
+        """See io.RawIOBase."""
+        self.digest.update(content)
+        return self._file.write(content)
 
 
-def _parsed(path: pathlib.Path, whole: bool = False) -> tuple[Header, str, dict[str, Any], dict[str, np.ndarray]]:
+def _parts(changes: Mapping[str, Change]) -> Iterator[dict[str, np.ndarray]]:
+    """Tensors by the variable's name, and before them the steps between their rows' numbers, where they are not of all rows."""
+    whole = {name: change.values for name, change in changes.items() if not _is_large(change)}
+    if whole:
+        yield whole
+    groups: dict[int, list[str]] = {}
+    for name, change in changes.items():
+        if name not in whole:
+            groups.setdefault(id(change.rows) if change.rows is not None else id(change), []).append(name)
+    for names in groups.values():
+        values = {name: changes[name].values for name in names}
+        n = len(values[names[0]])
+        numbers = changes[names[0]].rows
+        size = max(1, _PART_BYTES // max(1, sum(v[:1].nbytes for v in values.values())))
+        for begin in range(0, max(n, 1), size):
+            some = slice(begin, min(begin + size, n))
+            rows = np.arange(some.start, some.stop) if numbers is None else numbers[some]
+            # Most steps fit in a byte, and so they compress well.
+            yield {_ROWS: np.diff(rows, prepend=0).astype("<u4")} | {name: v[some] for name, v in values.items()}
+
+
+def _is_large(change: Change) -> bool:
+    return change.rows is not None or change.values.nbytes > _PART_BYTES
+
+
+def _joined(changes: list[Change]) -> Change:
+    if len(changes) == 1:
+        return changes[0]
+    parts = [np.concatenate(arrays) for arrays in zip(*((c.values, c.rows) for c in changes), strict=True)]
+    return Change(parts[0], parts[1], changes[0].shape)
+
+
+def _parsed(path: pathlib.Path) -> "tuple[Header, str, dict[str, list[int]], pa.RecordBatchFileReader]":
     import pyarrow as pa
 
-    content = path.read_bytes()
+    content = memoryview(path.read_bytes())
     begin = len(_MAGIC) + hashlib.sha256().digest_size
-    digest = hashlib.sha256(memoryview(content)[begin:])
+    digest = hashlib.sha256(content[begin:])
     if content[: len(_MAGIC)] != _MAGIC or content[len(_MAGIC) : begin] != digest.digest():
         raise Unreadable("it is cut or damaged, or no delta: its digest is another")
-    try:
-        reader = pa.ipc.open_file(memoryview(content)[begin:])
-        about = json.loads(reader.schema.metadata[_HEADER])
+    with _of_another_program():
+        batches = pa.ipc.open_file(content[begin:])
+        about = json.loads(batches.schema.metadata[_HEADER])
         if about["format"] != FORMAT:
-            raise Unreadable(f"its format is {about['format']}, this tfonline reads {FORMAT}. Update the reader")
+            raise Unreadable(f"its format is {about['format']}, this tfonline reads {FORMAT}. {_TO_READ_IT}")
         names = {field.name for field in dataclasses.fields(Header)}
         header = Header(**{name: about[name] for name in names} | {"next": tuple(about["next"])})
-        rows = reader.read_all().to_pylist() if whole else []
-        tensors = {row["name"]: of_planes(row["planes"], np.dtype(row["dtype"]), row["shape"]) for row in rows}
-    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as e:  # another program's
+        return header, digest.hexdigest(), about["variables"], batches
+
+
+@contextlib.contextmanager
+def _of_another_program() -> Iterator[None]:
+    """What is within reads a file whose digest is right, though whoever wrote it may have had another mind."""
+    import pyarrow as pa
+
+    try:
+        yield
+    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError, AttributeError) as e:
         raise Unreadable(f"it is not what is expected of a delta: {e!r}") from e
-    return header, digest.hexdigest(), about, tensors

@@ -1,5 +1,6 @@
 """Makes deltas beside training: what the training thread copies, and what a thread makes of it."""
 
+import contextlib
 import dataclasses
 import time
 from collections.abc import Iterable, Mapping
@@ -200,13 +201,12 @@ def _rows_since(folder: DeltaFolder, chain: Chain) -> dict[str, np.ndarray]:
     """The rows by variable that a server may have from deltas after the chain's version."""
     found: dict[str, list[np.ndarray]] = {}
     for key in folder.keys:
-        try:
+        with contextlib.suppress(Unreadable, OSError):  # of such a one nobody can have applied the rest
             delta = read(folder.file(key))
-        except (Unreadable, OSError):  # then nobody can have applied it
-            continue
-        for name, change in delta.changes.items() if delta.header.to_window > chain.window else ():
-            rows = np.arange(change.shape[0] if change.shape else 1) if change.rows is None else change.rows
-            found.setdefault(name, []).append(rows)
+            for part in delta.parts() if delta.header.to_window > chain.window else ():
+                for name, change in part.items():
+                    rows = np.arange(change.shape[0] if change.shape else 1) if change.rows is None else change.rows
+                    found.setdefault(name, []).append(rows)
     return {name: np.unique(np.concatenate(rows)) for name, rows in found.items()}
 
 

@@ -12,6 +12,10 @@ from tfonline.deltas.checksum import moved, row_hashes, total
 from tfonline.deltas.file import Change, Delta
 from tfonline.keep.variables import named_variables
 
+# What a delta changes is read twice where it is more: before it is known to fit, and when it is written. So a large one takes no
+# memory beside that of the weights.
+_KEPT_BYTES = 32 << 20
+
 
 class DoesNotFit(Exception):
     """A delta does not lead to what it says, for the reason in the text: nothing was changed."""
@@ -73,20 +77,26 @@ class Weights:
 
         Raises:
           DoesNotFit: it is not of this model, or not of what it is now.
+          Unreadable: its parts do not belong together.
         """
         if self.checksum is None:
             raise DoesNotFit("the version does not say its checksum")
-        before = after = 0
-        for name, change in delta.changes.items():
-            old = self._rows(name, change)
-            before += total(row_hashes(name, old, change.rows))
-            after += total(row_hashes(name, change.values, change.rows))
+        before = after = size = 0
+        kept = []
+        for part in delta.parts():
+            for name, change in part.items():
+                before += total(row_hashes(name, self._rows(name, change), change.rows))
+                after += total(row_hashes(name, change.values, change.rows))
+                size += change.values.nbytes
+            if size <= _KEPT_BYTES:
+                kept.append(part)
         checksum = moved(self.checksum, before, after)
         if f"{checksum:016x}" != delta.header.checksum:
             raise DoesNotFit("it leads elsewhere than it says: it is another model's, or one before it is missing")
         with self._turns.alone():
-            for name, change in delta.changes.items():
-                self._write(name, change)
+            for part in kept if size <= _KEPT_BYTES else delta.parts():
+                for name, change in part.items():
+                    self._write(name, change)
             self.at, self.checksum = at, checksum
 
     def relabel(self, at: At) -> None:

@@ -146,6 +146,9 @@ class Deltas:
         except DoesNotFit as e:
             self._problem("foreign", key, file, f"{file.name} does not fit: {e}")
             return False
+        except Unreadable as e:
+            self._problem("unreadable", key, file, f"{file.name} cannot be read: {e}")
+            return False
         if at.epoch and key.epoch != at.epoch:
             self._say(f"epoch {key.epoch}: the trainer went on from window {delta.header.to_window}, and so do the scores")
         self._passed[key], self._digest = delta.header.checksum, delta.digest
