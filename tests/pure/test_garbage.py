@@ -1,6 +1,8 @@
 """When garbage is collected: not at first, and never what a run began with."""
 
 import gc
+import pathlib
+import re
 import weakref
 
 import pytest
@@ -56,3 +58,20 @@ def test_an_error_leaves_the_collector_as_it_was(enabled):
         raise ValueError("wrong")
     assert gc.isenabled() == enabled
     assert gc.get_freeze_count() == 0
+
+
+def resident_mb():
+    return int(re.search(r"VmRSS:\s+(\d+)", pathlib.Path("/proc/self/status").read_text())[1]) / 1000
+
+
+def test_free_memory_goes_back_to_the_system_though_what_was_made_last_stays():
+    blocks = [bytes([i % 256]) * 100_000 for i in range(4000)]
+    last = blocks.pop()
+    seen, held = make_garbage(), resident_mb()
+    del blocks
+    kept = resident_mb()
+    garbage.give_back()
+    assert seen() is None
+    assert kept > held - 100  # the C library has it, as its last block is in use
+    assert resident_mb() < held - 300
+    assert len(last) == 100_000

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from tfonline import garbage
 from tfonline.deltas.checksum import moved, row_hashes, total
 from tfonline.deltas.file import Change, Delta
 from tfonline.keep.variables import named_variables
@@ -98,6 +99,8 @@ class Weights:
                 for name, change in part.items():
                     self._write(name, change)
             self.at, self.checksum = at, checksum
+        if size > _KEPT_BYTES:
+            garbage.give_back()
 
     def relabel(self, at: At) -> None:
         """Says of the weights as they are that they are there."""

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any, NamedTuple
 
+from tfonline import garbage
 from tfonline.deltas.folder import DeltaFolder, Key
 from tfonline.deltas.maker import Chain, Cut, NotMade, Served, make
 from tfonline.lifecycle import Every, UserError
@@ -201,6 +202,8 @@ class DeltaPublisher:
                 raise
             finally:
                 self.secs += time.monotonic() - began
+                if cut.touched is None:  # of all rows
+                    garbage.give_back()
 
         made = self._thread.submit(work)
         self._tasks.append((made, cut))

@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 import tfonline
+from tfonline import garbage
 from tfonline.deltas.folder import DeltaFolder
 from tfonline.features.batch import Batch, Element
 from tfonline.features.pipeline import Features
@@ -313,6 +314,7 @@ class Publisher:
             return self._export(checkpoint, job, self._newest.take_spare)
         finally:
             self.exports.end()
+            garbage.give_back()
 
     def _collect(self) -> None:
         """Takes up what the thread has done."""

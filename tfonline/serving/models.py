@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfonline import garbage
 from tfonline.deltas import weights as of_weights
 from tfonline.deltas.folder import DeltaFolder
 from tfonline.deltas.weights import At, Weights
@@ -153,8 +154,11 @@ class Models:
         """Takes up the newest version that is whole, if it is newer than what is served, and the deltas that lead on from it."""
         if self.current:
             self.deltas.follow(self.current.weights)
+        loads = self.loads
         if self._look_for_version():
             self.deltas.follow(self.current.weights)  # those that have come while it was loaded
+        if self.loads > loads:
+            garbage.give_back()  # the model before, and what the load took
 
     def _look_for_version(self) -> bool:
         """Loads it, where deltas have not led to it; says whether there is another one now."""
