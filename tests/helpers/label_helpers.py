@@ -28,6 +28,10 @@ class Topic:
             for first, times in zip(firsts, self.times, strict=False)
         ]
 
+    def wait_for_rows(self, ends, stop, secs):
+        stop.wait(secs)
+        return list(ends) != self.ends()
+
     def newest_row_time(self, start, stop):
         assert len(start) == len(stop)
         newest = [t for times, s, e in zip(self.times, start, stop, strict=True) for t in times[s:e]]

@@ -223,3 +223,31 @@ def test_a_new_model_whose_outcomes_begin_behind_its_rows_is_warned():
         at.ready.labels([0], [4], None)
         assert bool(at.said) == warned
     assert at.said[0].startswith("warning: retention has removed outcomes of outcomes")
+
+
+class Waits(list):
+    """A stop that nobody asks for, and how long it was waited for."""
+
+    def wait(self, secs):
+        self.append(secs)
+
+
+@pytest.mark.parametrize(
+    ("settings", "waits"),
+    [
+        ({"label_wait_secs": 86_400}, [1.0]),  # rows get ready by the clock: a second more is nothing beside a day
+        ({"label_wait_secs": 50}, [0.5]),
+        ({"label_wait_secs": 5}, [0.2]),
+        ({"policy": "fnw"}, [0.2, 1.0]),  # rows are ready as they come
+    ],
+)
+def test_the_broker_is_asked_as_often_as_the_wait_needs(settings, waits):
+    at, stop = At(Topic("r", secs(500)), Topic("o", secs(1)), **settings), Waits()
+    ends = at.ready.ends()
+    assert at.ready.wait_for_rows(ends, stop, 60)
+    assert stop == waits
+    if len(waits) > 1:
+        stop.clear()
+        at.rows.times[0].append(secs(0)[0])  # has come meanwhile
+        assert at.ready.wait_for_rows(ends, stop, 60)
+        assert stop == [0.2]

@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 IDS = "ids"  # the input by which all tables are looked up
+_FEW = 0.05  # of the rows: so many marks are taken off one by one
 
 
 class Touched:
@@ -34,8 +35,11 @@ class Touched:
         """The marked rows by input, int64 [n] each, ascending; afterwards none is marked."""
         found = {}
         for name, marks in self.marks.items():
-            found[name] = np.flatnonzero(marks.numpy())
-            marks.assign(tf.zeros_like(marks))
+            rows = found[name] = np.flatnonzero(np.asarray(marks.value()))  # numpy() would copy them once more
+            if len(rows) < _FEW * marks.shape[0]:
+                _set(marks, tf.constant(rows), False)
+            else:
+                marks.assign(tf.zeros_like(marks))
         return found
 
     def give_back(self, rows: Mapping[str, np.ndarray]) -> None:
@@ -44,5 +48,5 @@ class Touched:
             _set(self.marks[name], tf.constant(of_input, tf.int64))
 
 
-def _set(marks: tf.Variable, rows: tf.Tensor) -> None:
-    tf.raw_ops.ResourceScatterUpdate(resource=marks.handle, indices=rows, updates=tf.constant(True))
+def _set(marks: tf.Variable, rows: tf.Tensor, to: bool = True) -> None:
+    tf.raw_ops.ResourceScatterUpdate(resource=marks.handle, indices=rows, updates=tf.constant(to))

@@ -16,7 +16,8 @@ _MOST_SLACK_MS = 600_000
 # its rows need. Where rows are learned from before their outcomes come, what it reads is also what it knows.
 _PRECISION, _LATE_PRECISION = 1 / 16, 1 / 256
 _LEAST_PRECISION_MS = 10
-_POLL_SECS = 0.2
+# How often rows are looked at that get ready by the clock: a look asks the broker for some eight things.
+_LEAST_POLL_SECS, _MOST_POLL_SECS, _POLLS_A_WAIT = 0.2, 1.0, 100
 _LOOK_SECS = 5.0
 
 
@@ -66,8 +67,10 @@ class Ready:
         self._idle = round(1000 * settings.label_idle_secs)
         self._slack = min(self._wait, _MOST_SLACK_MS)
         self._within = max(round(self._wait * (_LATE_PRECISION if self._late else _PRECISION)), _LEAST_PRECISION_MS)
+        polls = self._delay / 1000 / _POLLS_A_WAIT if self._delay else _MOST_POLL_SECS
+        self._poll_secs = min(max(polls, _LEAST_POLL_SECS), _MOST_POLL_SECS)
         self._index = TimeIndex(rows.at_timestamp)
-        self._ready = list(position)
+        self._ready, self._ends = list(position), list(position)
         self.waiting: list[int] = []
         self._latest = 0  # the time before which all rows are ready
         self._asked = False  # for a window's outcomes
@@ -84,7 +87,7 @@ class Ready:
         latest = now - self._delay
         if not self._late:
             latest = self._not_behind(latest)
-        ends = self._rows.ends()
+        ends = self._ends = self._rows.ends()
         self._ready += [0] * (len(ends) - len(self._ready))
         if latest > self._latest:
             self._latest = latest
@@ -95,8 +98,13 @@ class Ready:
         return ready
 
     def wait_for_rows(self, ends: Sequence[int], stop: Stop, secs: float) -> bool:
-        """See Source. Rows get ready by the clock."""
-        stop.wait(min(secs, _POLL_SECS))
+        """See Source. Rows get ready by the clock; where they are as soon as they come, it is they that are waited for."""
+        if self._delay:
+            stop.wait(min(secs, self._poll_secs))
+        else:
+            stop.wait(min(secs, _LEAST_POLL_SECS))
+            if self._rows.ends() == self._ends:
+                self._rows.wait_for_rows(self._ends, stop, min(secs, self._poll_secs))
         return True
 
     def labels(self, start: Sequence[int], stop: Sequence[int], before: Labels | None) -> Labels:
