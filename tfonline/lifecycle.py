@@ -183,6 +183,11 @@ class Every:
         by_steps = bool(self._steps) and step - self._last_step >= self._steps
         return by_steps or (bool(self._secs) and self._clock() - self._last_time >= self._secs)
 
+    @property
+    def left(self) -> float:
+        """Seconds until it is due by time; infinite where it is not by time."""
+        return self._secs - (self._clock() - self._last_time) if self._secs else float("inf")
+
     def done(self, step: int) -> None:
         """It was done at `step`: the next period begins."""
         self._last_step, self._last_time = step, self._clock()

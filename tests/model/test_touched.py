@@ -75,6 +75,32 @@ def test_marks_are_taken_once_and_can_be_given_back():
     assert learner.touched.take()[IDS].tolist() == sorted(both)
 
 
+def test_a_number_of_a_generation_that_comes_again_hides_no_row():
+    learner = make_learner(num_ids=30)
+    learner.mark_touched()
+    first, second = list(random_batches(2))
+    learner.train(first)
+    of_first, of_second = ({int(i) for i in b.features["ids"].numpy().ravel()} for b in (first, second))
+    for _ in range(255):
+        learner.touched.take()
+    learner.train(second)
+    found = set(learner.touched.take()[IDS].tolist())
+    assert found == of_first | of_second  # those of the first batch bear the same number
+    assert learner.touched.take()[IDS].tolist() == []
+
+
+def test_rows_of_several_generations_are_found_and_of_each_the_last_one_counts():
+    learner = make_learner(num_ids=30)
+    learner.mark_touched()
+    batches, ended = list(random_batches(3)), []
+    for batch in batches:
+        learner.train(batch)
+        ended.append(learner.touched.next_generation())
+    ids = [{int(i) for i in b.features["ids"].numpy().ravel()} for b in batches]
+    assert learner.touched.rows(ended)[IDS].tolist() == sorted(ids[0] | ids[1] | ids[2])
+    assert learner.touched.rows(ended[:1])[IDS].tolist() == sorted(ids[0] - ids[1] - ids[2])
+
+
 def test_pairs_that_are_counted_are_marked():
     strategy = make_strategy(1, "cpu")
     with strategy.scope():

@@ -13,7 +13,7 @@ from tfonline.deltas.file import read
 from tfonline.deltas.folder import DeltaFolder, Key
 from tfonline.deltas.weights import Weights, of_manifest
 from tfonline.keep.variables import named_variables
-from tfonline.lifecycle import UserError
+from tfonline.lifecycle import Every, UserError
 from tfonline.publish import delta_publisher
 from tfonline.publish.versions import Versions
 
@@ -72,6 +72,42 @@ def test_from_a_version_on_they_lead_to_the_next_one_to_the_bit(train, model):
     assert weights.at.number > versions.manifest(before)["state"]["number"] + 2
     moved_on(weights, folder)  # what came after the newest version, up to the end of the stream
     assert read(folder.file(folder.keys[-1])).header.rows == len(ROWS)
+    assert weights.computed() == int(read(folder.file(folder.keys[-1])).header.checksum, 16)
+
+
+class EachSecondTime(Every):
+    """Due at each second window: at the others it is soon."""
+
+    left = 0.0
+
+    def due(self, step):
+        self.asked = getattr(self, "asked", 0) + 1
+        return self.asked % 2 == 0
+
+
+@pytest.mark.parametrize("model", [MODELS["dictionaries"], MODELS["growing"]], ids=["dictionaries", "growing"])
+def test_rows_that_are_copied_before_it_is_time_are_as_they_are_then(train, model, monkeypatch):
+    early, cut = [], maker.Served.cut
+
+    def with_early(self, position, whole=False, early_part=None):
+        found = cut(self, position, whole, early_part)
+        if found.early:
+            pairs = [(before, found.touched[group]) for group, before in found.early.rows.items()]
+            alone, both = (sum(len(f(*pair)) for pair in pairs) for f in (np.setdiff1d, np.intersect1d))
+            early.append((alone, both))
+        return found
+
+    monkeypatch.setattr(maker.Served, "cut", with_early)
+    monkeypatch.setattr(delta_publisher, "Every", EachSecondTime)
+    _, _, versions, folder = train(**model)
+    assert len(early) > 5
+    assert sum(alone for alone, _ in early) > 0  # rows that only the early part has
+    assert sum(both for _, both in early) > 0  # and rows that were touched again since
+    variables, weights = loaded(versions, versions.numbers[-2])
+    state = versions.manifest(versions.numbers[-1])["state"]
+    moved_on(weights, folder, Key(state["epoch"], state["number"]))
+    assert bits(variables) == bits(loaded(versions, versions.numbers[-1])[0])
+    moved_on(weights, folder)
     assert weights.computed() == int(read(folder.file(folder.keys[-1])).header.checksum, 16)
 
 
@@ -234,8 +270,8 @@ def test_after_a_version_that_no_delta_leads_to_an_epoch_begins(train, monkeypat
 def test_numbers_that_are_not_finite_are_held_back(train, monkeypatch):
     whole, spoiled = maker.Served.cut, []
 
-    def cut(self, position, whole_=False):
-        found = whole(self, position, whole_)
+    def cut(self, position, *args):
+        found = whole(self, position, *args)
         if position.window == 8:
             spoiled.append(position.window)
             bias = tf.fill(found.values["model/tower/dense_1/bias"].shape, np.nan)

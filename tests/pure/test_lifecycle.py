@@ -125,6 +125,7 @@ def test_due_by_time():
     every = Every(secs=5.0, clock=clock)
     clock.now += 4.5
     assert not every.due(10**9)
+    assert every.left == 0.5
     clock.now += 0.5
     assert every.due(0)
     every.done(0)
@@ -151,6 +152,7 @@ def test_neither_steps_nor_seconds_is_never_due(never):
     every = Every(**never, clock=clock)
     clock.now += 1e9
     assert not every.due(10**9)
+    assert every.left == float("inf")
 
 
 # FolderLock

@@ -2,8 +2,9 @@
 
 import contextlib
 import dataclasses
+import functools
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,6 +21,7 @@ from tfonline.state import Position
 
 # Variables with fewer rows are written whole: those of dense layers change in all their rows.
 _FEW_ROWS = 4096
+_ROWS_AT_ONCE = 1 << 15
 # So many deltas since the last version are kept; who makes more without one has something else to mend.
 MOST = 10_000
 
@@ -28,14 +30,27 @@ class NotMade(Exception):
     """A delta is not published, for the reason in the text; the next one has its rows."""
 
 
+class Early(NamedTuple):
+    """Rows that were touched up to some step, copied while training goes on: what is touched since may be of a later step.
+
+    Attributes:
+      rows: by input, int64 [n] each, ascending.
+      values: by the variable's name, those rows of it.
+    """
+
+    rows: dict[str, np.ndarray]
+    values: dict[str, np.ndarray]
+
+
 class Cut(NamedTuple):
     """The model between two windows, as far as it may have changed.
 
     Attributes:
-      touched: the rows that were marked, by input, int64 [n] each; None: all of the model was copied.
+      touched: the rows that were touched, by input, int64 [n] each, ascending; None: all of the model was copied.
       values: by the variable's name, those rows of it, or all of it.
       position: where it was, as Position.get_state has it.
       made: seconds since 1970.
+      early: rows that were touched before, and copied; of those that are in `touched`, too, its values count.
       newest_row_time: see Header.
     """
 
@@ -43,6 +58,7 @@ class Cut(NamedTuple):
     values: dict[str, tf.Tensor]
     position: Mapping[str, Any]
     made: float
+    early: Early | None = None
     newest_row_time: float | None = None
 
 
@@ -65,20 +81,55 @@ class Served:
             group = IDS if id(variable) in of_ids else of_inputs.get(id(variable), name)
             self.groups.setdefault(group, []).append(name)
 
-    def cut(self, position: Position, whole: bool = False) -> Cut:
-        """What was touched since the last cut, or all; the training thread waits for it."""
-        touched: dict[str, np.ndarray] | None = self._marks.take()
-        rows = {} if whole else {name: touched[group] for group in touched for name in self.groups.get(group, ())}
-        values = {}
-        for name, variable in self._variables.items():
-            of_first = tf.distribute.get_strategy().experimental_local_results(variable)[0]
-            values[name] = tf.gather(of_first, rows[name]) if name in rows else read_first(variable)
-        return Cut(None if whole else touched, values, position.get_state(), time.time())
+        self._ended: list[int] = []  # generations of marks that are in no cut so far
+
+    def early(self) -> Callable[[], Early]:
+        """Begins a cut while training goes on: what it gives is to be called in another thread, and its rows need not be copied
+        while training waits.
+        """
+        self._ended.append(self._marks.next_generation())
+        return functools.partial(self._copy, list(self._ended))
+
+    def cut(self, position: Position, whole: bool = False, early: Early | None = None) -> Cut:
+        """What was touched since the last cut, or all; the training thread waits for it.
+
+        Args:
+          position: of the learner.
+          whole: all.
+          early: of the last call of `early`, where that was after the last cut.
+        """
+        ended = self._marks.next_generation()
+        touched = None if whole else self._marks.rows([ended] if early else [*self._ended, ended])
+        self._ended = []
+        rows = self._by_name(touched or {})
+        values = {
+            name: tf.gather(_first(variable), rows[name]) if name in rows else read_first(variable)
+            for name, variable in self._variables.items()
+        }
+        return Cut(touched, values, position.get_state(), time.time(), None if whole else early)
 
     def give_back(self, cut: Cut) -> None:
         """Has the next cut hold what this one does, too."""
-        if cut.touched:
-            self._marks.give_back(cut.touched)
+        for rows in (cut.touched, cut.early and cut.early.rows):
+            if rows:
+                self._marks.give_back(rows)
+
+    def _copy(self, generations: Sequence[int]) -> Early:
+        """In another thread. A few rows at once, as a step that writes a variable waits for who reads it."""
+        touched = self._marks.rows(generations)
+        values = {}
+        for name, rows in self._by_name(touched).items():
+            parts = np.array_split(rows, max(1, len(rows) // _ROWS_AT_ONCE))
+            values[name] = np.concatenate([tf.gather(_first(self._variables[name]), part).numpy() for part in parts])
+        return Early(touched, values)
+
+    def _by_name(self, touched: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return {name: touched[group] for group in touched for name in self.groups.get(group, ())}
+
+
+def _first(variable: Any) -> tf.Variable:
+    """The first replica's copy."""
+    return tf.distribute.get_strategy().experimental_local_results(variable)[0]
 
 
 @dataclasses.dataclass
@@ -146,10 +197,10 @@ def make(chain: Chain, cut: Cut, folder: DeltaFolder, newest_row_time: float | N
 
 
 def _make(chain: Chain, cut: Cut, folder: DeltaFolder, newest_row_time: float | None, void: Mapping[str, np.ndarray]) -> int | None:
-    values = {name: _bits(tensor.numpy()) for name, tensor in cut.values.items()}
+    touched, values = _joined(chain.groups, cut)
     changes, new, before, after = {}, {}, 0, 0
     for group, names in chain.groups.items():
-        rows = None if cut.touched is None else cut.touched.get(group)
+        rows = touched.get(group)
         hashes = _sum_of_hashes(names, values, rows)
         old = chain.hashes[group] if rows is None else chain.hashes[group][rows]
         different = hashes != old
@@ -175,6 +226,22 @@ def _make(chain: Chain, cut: Cut, folder: DeltaFolder, newest_row_time: float | 
         chain.hashes[group][slice(None) if rows is None else rows] = hashes
     chain.checksum, chain.number, chain.window, chain.digest = checksum, header.number, header.to_window, digest
     return size
+
+
+def _joined(groups: Mapping[str, list[str]], cut: Cut) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """The rows that a cut has by group, those of its early part, too, and its values by name."""
+    touched, values = dict(cut.touched or {}), {name: _bits(tensor.numpy()) for name, tensor in cut.values.items()}
+    for group, early in cut.early.rows.items() if cut.early else ():
+        rows = touched[group]
+        place = np.searchsorted(rows, early)
+        place[place == len(rows)] = 0
+        kept = rows[place] != early if len(rows) else np.ones(len(early), bool)
+        both = np.concatenate([rows, early[kept]])
+        order = np.argsort(both, kind="stable")
+        touched[group] = both[order]
+        for name in groups.get(group, ()):
+            values[name] = np.concatenate([values[name], _bits(cut.early.values[name])[kept]])[order]
+    return touched, values
 
 
 def _changes(

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from tfonline import garbage
 from tfonline.deltas.folder import DeltaFolder, Key
-from tfonline.deltas.maker import Chain, Cut, NotMade, Served, make
+from tfonline.deltas.maker import Chain, Cut, Early, NotMade, Served, make
 from tfonline.lifecycle import Every, UserError
 from tfonline.model.learner import Learner
 from tfonline.publish.delta_gate import DeltaGate
@@ -79,6 +79,8 @@ class DeltaPublisher:
         self._cadence = Every(secs=secs)
         self._thread = ThreadPoolExecutor(1, "deltas")
         self._tasks: deque[tuple[Future[_Made], Cut]] = deque()
+        self._early: Future[Early] | None = None  # of the next cut
+        self._looked = time.monotonic()  # whether it is time
         self._failed = False  # since the tasks were empty last: those behind have not all that has changed
         self._chain: Chain | None = None
         self._begun: Chain | None = None  # of a version that is being exported, where there is no chain
@@ -95,8 +97,16 @@ class DeltaPublisher:
     def between_windows(self) -> None:
         """Makes a delta where it is time, and nothing keeps it from being published."""
         self._collect()
-        if not self._tasks and self._cadence.due(0):
-            self._next()
+        now = time.monotonic()
+        since, self._looked = now - self._looked, now
+        if self._tasks:
+            return
+        if self._cadence.due(0):
+            if not self._early or self._early.done():
+                self._next()
+        elif self._chain and not self._early and self._cadence.left <= since:
+            # It is likely to be due at the next call. What was touched by then is found and copied meanwhile.
+            self._early = self._thread.submit(self._timed(self._served.early()))
 
     def _next(self) -> None:
         self._cadence.done(0)
@@ -184,7 +194,11 @@ class DeltaPublisher:
 
     def _cut(self, whole: bool = False) -> Cut:
         began = time.monotonic()
-        cut = self._served.cut(self._position, whole)._replace(newest_row_time=self._newest_row())
+        early = None
+        if self._early and self._early.done() and not self._early.exception():
+            early = self._early.result()
+        self._early = None
+        cut = self._served.cut(self._position, whole, early)._replace(newest_row_time=self._newest_row())
         self._cut_at = self._position.step
         self.stall_secs += time.monotonic() - began
         return cut
@@ -193,7 +207,6 @@ class DeltaPublisher:
         def work() -> _Made:
             if self._failed:
                 raise NotMade("the one before it was not made")
-            began = time.monotonic()
             try:
                 before()
                 return _Made(make(chain, cut, self._folder, self._time_of(cut)), chain.state)
@@ -201,13 +214,24 @@ class DeltaPublisher:
                 self._failed = True
                 raise
             finally:
-                self.secs += time.monotonic() - began
                 if cut.touched is None:  # of all rows
                     garbage.give_back()
 
-        made = self._thread.submit(work)
+        made = self._thread.submit(self._timed(work))
         self._tasks.append((made, cut))
         return made
+
+    def _timed(self, work: Callable[[], Any]) -> Callable[[], Any]:
+        """The same, whose time counts as the thread's."""
+
+        def timed() -> Any:
+            began = time.monotonic()
+            try:
+                return work()
+            finally:
+                self.secs += time.monotonic() - began
+
+        return timed
 
     def _time_of(self, cut: Cut) -> float | None:
         """In the thread. None where it cannot be asked for, too: a delta is none the worse."""
