@@ -29,7 +29,8 @@ from tfonline.stream.broker import KafkaTopic
 from tfonline.stream.journal import Journal
 from tfonline.stream.labels.open import LateLabels
 from tfonline.stream.offsets_in_words import short
-from tfonline.stream.windows import Planner, Window
+from tfonline.stream.planner import Planner
+from tfonline.stream.window import Window
 
 
 class CheckpointParts(NamedTuple):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tfonline.stream.windows import Window
+from tfonline.stream.window import Window
 
 if TYPE_CHECKING:
     from tfonline.features.batch import Element, Examples

@@ -9,7 +9,7 @@ import tensorflow as tf
 from tfonline.lifecycle import Exit, UserError
 from tfonline.settings.learning import LearningSettings
 from tfonline.state import Position
-from tfonline.stream.windows import Window
+from tfonline.stream.window import Window
 
 
 class Failures:

@@ -17,7 +17,7 @@ from tfonline.lifecycle import DRAIN_SHARE, Stop
 from tfonline.model.learner import Learner
 from tfonline.report.status import Status
 from tfonline.state import Position
-from tfonline.stream.windows import Window
+from tfonline.stream.window import Window
 
 
 class Plan(Protocol):

@@ -10,8 +10,9 @@ from tfonline.lifecycle import Exit, Stop, UserError
 from tfonline.report.console import Console
 from tfonline.settings.stream import WindowSettings, timestamp_ms
 from tfonline.stream.journal import Journal
+from tfonline.stream.planner import Planner, no_labels
+from tfonline.stream.window import Labels, Window
 from tfonline.stream.window_policy import Policy
-from tfonline.stream.windows import Labels, Planner, Window, no_labels
 
 if TYPE_CHECKING:
     from tfonline.stream.labels.open import LateLabels

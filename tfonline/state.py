@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from tfonline.stream.windows import UNREAD, Window
+from tfonline.stream.window import UNREAD, Window
 
 NEGATIVES = "negatives"
 

@@ -38,7 +38,7 @@ from tfonline.settings.model import OptimizerSettings
 from tfonline.start_and_stop import add_new_partitions, resolve_start
 from tfonline.stream.broker import KafkaTopic
 from tfonline.stream.journal import read_journal
-from tfonline.stream.windows import Window
+from tfonline.stream.window import Window
 
 _CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EFBIG, errno.ENOTDIR}
 

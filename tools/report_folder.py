@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 from tfonline.lifecycle import Exit, UserError
 from tfonline.publish.versions import Versions
 from tfonline.stream.journal import latest
-from tfonline.stream.windows import UNREAD
+from tfonline.stream.window import UNREAD
 
 T = TypeVar("T")
 
@@ -24,7 +24,7 @@ class Planned(NamedTuple):
     Attributes:
       number: counted from 0.
       rows: offsets in it.
-      trigger: what closed it, see stream.windows.Window.
+      trigger: what closed it, see stream.window.Window.
       time: when it was planned, seconds since 1970.
     """
 

@@ -64,7 +64,7 @@ def read_alone(bootstrap: str, processes: str) -> float:
     """Rows/s from the topic to RawBatch by the consumer, in so many processes; 0: in this one."""
     from benchmarks.speed.reading import read_rows_per_sec
     from tfonline.stream.broker import KafkaTopic
-    from tfonline.stream.windows import Window
+    from tfonline.stream.window import Window
 
     topic = KafkaTopic(bootstrap, _TOPIC, "benchmark", {}, 10, None, print)
     ends = topic.ends()

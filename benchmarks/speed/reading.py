@@ -97,7 +97,7 @@ def topic_of(context: dict, name: str, partitions: int, rows: int, used: int = 0
 
 def cut(ends: list[int], rows: int) -> list:
     """Windows of so many rows, alike in all partitions."""
-    from tfonline.stream.windows import Window
+    from tfonline.stream.window import Window
 
     count = max(1, sum(ends) // rows)
     bounds = [tuple(end * i // count for end in ends) for i in range(count + 1)]

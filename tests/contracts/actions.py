@@ -16,7 +16,7 @@ from typing import Any
 from contracts.world import TRIGGERS, Place, World, a_run
 from tfonline.actions import Action
 from tfonline.events import Dropped, Ended, Saved, Saving, Tick, WindowEnd
-from tfonline.stream.windows import Window
+from tfonline.stream.window import Window
 
 _WINDOWS = len(TRIGGERS)
 

@@ -7,7 +7,7 @@ import tensorflow as tf
 from tfonline.stream.order import make_raw_batches
 from tfonline.stream.readers import Rows
 from tfonline.stream.readers.packed import messages
-from tfonline.stream.windows import Window
+from tfonline.stream.window import Window
 
 _SEED, _NUM_WINDOWS = 7, 8
 

@@ -23,7 +23,7 @@ from tfonline.report.console import Console
 from tfonline.report.files import SideFiles
 from tfonline.report.status import Status
 from tfonline.state import FileLengths, Position
-from tfonline.stream.windows import Window
+from tfonline.stream.window import Window
 
 # Where an action stands among the others, as in actions/make.py; it may also be the one that notes, or the one that saves, there
 # where all are saved or as a worker does that is not the chief.

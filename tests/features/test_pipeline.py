@@ -20,7 +20,7 @@ from tfonline.stream.order import make_raw_batches
 from tfonline.stream.raw import Origin
 from tfonline.stream.readers.generated import generated_rows
 from tfonline.stream.readers.memory import MemorySource
-from tfonline.stream.windows import Window
+from tfonline.stream.window import Window
 
 DICTIONARIES = Dictionaries(
     max={"I1": 10, "I2": 4},

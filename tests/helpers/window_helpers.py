@@ -1,8 +1,8 @@
 """A topic that is none, and plans over it: its clock and its stop are fakes."""
 
 from tfonline.lifecycle import UserError
+from tfonline.stream.planner import Planner
 from tfonline.stream.window_policy import Policy
-from tfonline.stream.windows import Planner
 
 POLL = 0.25
 

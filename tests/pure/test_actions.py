@@ -23,7 +23,7 @@ from tfonline.report.console import Console
 from tfonline.report.files import SideFiles
 from tfonline.report.status import Status
 from tfonline.state import FileLengths, Position
-from tfonline.stream.windows import Window
+from tfonline.stream.window import Window
 
 
 class Told:

@@ -4,7 +4,7 @@ import pytest
 
 from tfonline.cluster import plan
 from tfonline.lifecycle import Stop
-from tfonline.stream.windows import Window
+from tfonline.stream.window import Window
 
 WINDOWS = [Window(n, (n, 0), (n + 1, 0), "rows") for n in range(4)]
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tfonline.lifecycle import Exit, UserError
 from tfonline.stream.journal import Journal, read_journal
-from tfonline.stream.windows import Window
+from tfonline.stream.window import Window
 
 NOW = "2024-05-01T00:00:00.000+00:00"
 

@@ -20,7 +20,7 @@ from tfonline.publish.exports import Exports
 from tfonline.report.status import Status
 from tfonline.report.writers import Latest
 from tfonline.state import Position
-from tfonline.stream.windows import Window
+from tfonline.stream.window import Window
 
 
 class Clock:

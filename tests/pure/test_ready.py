@@ -6,7 +6,7 @@ import pytest
 from label_helpers import WAIT, At, Topic, secs, windows
 
 from tfonline.lifecycle import UserError
-from tfonline.stream.windows import Labels
+from tfonline.stream.window import Labels
 
 
 @pytest.mark.parametrize(("policy", "ready"), [("wait", 2), ("es_dfm", 3), ("fnw", 4), ("fnc", 4)])

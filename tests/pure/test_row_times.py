@@ -6,7 +6,7 @@ import numpy as np
 
 from tfonline.actions.row_times import RowTimes
 from tfonline.events import Rows, Saved, Saving, WindowEnd
-from tfonline.stream.windows import Window
+from tfonline.stream.window import Window
 
 
 def rows(*times_ms):

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from tfonline.stream.window import Window
 from tfonline.stream.window_policy import Policy, share
-from tfonline.stream.windows import Window
 
 # share
 

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from window_helpers import Topic, planner_of
 
-from tfonline.stream.windows import Window
+from tfonline.stream.window import Window
 
 
 def test_a_journal_from_before_a_topic_got_partitions_is_followed():

@@ -12,7 +12,7 @@ from tfonline.features.negatives import Negatives
 from tfonline.lifecycle import Stop
 from tfonline.report.status import Status
 from tfonline.state import Position
-from tfonline.stream.windows import Window
+from tfonline.stream.window import Window
 
 
 @dataclasses.dataclass

@@ -17,7 +17,7 @@ from tfonline.stream.readers import consumer as consumer_module
 from tfonline.stream.readers.consumer import ConsumerReader
 from tfonline.stream.readers.tfio import TfioReader
 from tfonline.stream.records import RowsGone
-from tfonline.stream.windows import Window
+from tfonline.stream.window import Window
 
 
 def open_topic(broker, name):

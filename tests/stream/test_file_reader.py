@@ -9,7 +9,7 @@ from stream_helpers import good_rows, raw_rows
 from tfonline.lifecycle import Exit, UserError
 from tfonline.stream.file_source import FileSource
 from tfonline.stream.readers.memory import MemorySource
-from tfonline.stream.windows import Window
+from tfonline.stream.window import Window
 
 LINES = [good_rows(1300, 0), good_rows(5, 1), good_rows(700, 2)]
 CHAIN = [

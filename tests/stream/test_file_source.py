@@ -10,7 +10,7 @@ from tfonline.lifecycle import UserError
 from tfonline.state import Position
 from tfonline.stream.file_source import FileSource, InputFile, open_files
 from tfonline.stream.journal import Journal, files_in_journal
-from tfonline.stream.windows import Window
+from tfonline.stream.window import Window
 
 # printf '1\n2\n' | sha256sum
 HEAD = "a6e2b7a040683432de03a18fd8a1939a2fdf82585b364bfc874bdd4095c4cae1"

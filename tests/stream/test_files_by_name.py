@@ -11,7 +11,7 @@ from tfonline.features.schema import Schema
 from tfonline.lifecycle import UserError
 from tfonline.stream.file_source import FileSource
 from tfonline.stream.messages import Wanted, form_of_lines
-from tfonline.stream.windows import Window
+from tfonline.stream.window import Window
 
 SCHEMA = Schema.model_validate(
     {

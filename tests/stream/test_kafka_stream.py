@@ -16,7 +16,7 @@ from tfonline.start_and_stop import make_resolve_stop, read_offsets_file, resolv
 from tfonline.stream.broker import KafkaTopic
 from tfonline.stream.readers.tfio import TfioReader
 from tfonline.stream.records import RowsGone
-from tfonline.stream.windows import Window
+from tfonline.stream.window import Window
 
 
 def open_topic(broker, name):

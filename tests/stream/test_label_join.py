@@ -17,7 +17,7 @@ from tfonline.stream.order import make_raw_batches
 from tfonline.stream.raw import Outcome
 from tfonline.stream.readers import Rows
 from tfonline.stream.records import RowsGone
-from tfonline.stream.windows import UNREAD, Labels, Window
+from tfonline.stream.window import UNREAD, Labels, Window
 
 ELAPSED = 10
 POLICIES = {"wait": WAIT, "fnw": -1, "es_dfm": ELAPSED}

@@ -10,8 +10,9 @@ from tfonline.lifecycle import Stop
 from tfonline.stream import new_rows
 from tfonline.stream.broker import KafkaTopic
 from tfonline.stream.new_rows import LONG_POLL, NewRows
+from tfonline.stream.planner import Planner
+from tfonline.stream.window import Window
 from tfonline.stream.window_policy import Policy
-from tfonline.stream.windows import Planner, Window
 
 
 class Told(Topic):

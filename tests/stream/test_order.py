@@ -8,7 +8,7 @@ from contracts.readers import chain
 from tfonline.stream.order import CHUNK_ROWS, make_raw_batches
 from tfonline.stream.readers import Rows
 from tfonline.stream.readers.memory import MemorySource
-from tfonline.stream.windows import Window
+from tfonline.stream.window import Window
 
 
 class InPython:

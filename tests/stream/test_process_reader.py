@@ -25,7 +25,7 @@ from tfonline.stream.order import make_raw_batches
 from tfonline.stream.readers import processes, worker
 from tfonline.stream.readers.consumer import ConsumerReader
 from tfonline.stream.records import RowsGone
-from tfonline.stream.windows import Window
+from tfonline.stream.window import Window
 
 SECS = 120
 

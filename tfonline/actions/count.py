@@ -12,7 +12,7 @@ from tfonline.lifecycle import UserError
 from tfonline.report.files import SideFile, loss_line
 from tfonline.report.writers import Writer
 from tfonline.state import Position
-from tfonline.stream.windows import Window
+from tfonline.stream.window import Window
 
 if TYPE_CHECKING:
     from tfonline.features.batch import Element

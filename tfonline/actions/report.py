@@ -14,7 +14,7 @@ from tfonline.report.reports import Reports
 from tfonline.report.summary import Run, make_summary, summary_table
 from tfonline.report.writers import Scalars
 from tfonline.state import NEGATIVES, Position
-from tfonline.stream.windows import UNREAD
+from tfonline.stream.window import UNREAD
 
 _VOCABULARY = "vocabulary/"  # the scalars of report.vocabulary
 

@@ -11,7 +11,7 @@ from tfonline.report.status import Status
 from tfonline.state import Position
 from tfonline.stream.journal import Journal
 from tfonline.stream.offsets_in_words import short
-from tfonline.stream.windows import Window
+from tfonline.stream.window import Window
 
 
 class Checkpoints(Protocol):

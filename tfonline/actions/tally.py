@@ -7,9 +7,9 @@ from tfonline.events import Event, Rows, Saved, Saving, Seen, Tick, WindowEnd
 from tfonline.formats.reasons import REASONS
 from tfonline.state import NEGATIVES
 from tfonline.stream.labels import COUNTED
-from tfonline.stream.windows import UNREAD
+from tfonline.stream.window import UNREAD
 
-# What closes a window that is read, see stream.windows.Window.
+# What closes a window that is read, see stream.window.Window.
 _READ = ("rows", "secs", "end")
 
 

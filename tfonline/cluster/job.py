@@ -20,7 +20,7 @@ from tfonline.lifecycle import Exit, Stop, UserError
 from tfonline.settings.learning import LearningSettings
 from tfonline.state import Stateful
 from tfonline.stream.journal import Journal
-from tfonline.stream.windows import Planner
+from tfonline.stream.planner import Planner
 
 # Flags that need not be the same on all workers: addresses, and paths of a machine.
 _OF_ONE_WORKER = {

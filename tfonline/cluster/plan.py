@@ -13,7 +13,7 @@ from typing import Any
 
 from tfonline.lifecycle import Stop
 from tfonline.stream.journal import Journal, window_of
-from tfonline.stream.windows import Window
+from tfonline.stream.window import Window
 
 _FOLDER = "cluster/plan"
 _FILES = "files.json"

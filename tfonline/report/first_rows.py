@@ -11,8 +11,8 @@ from tfonline.formats import Format
 from tfonline.formats.reasons import IN_WORDS, REASONS
 from tfonline.formats.recognise import guess, shown
 from tfonline.lifecycle import Exit, UserError
+from tfonline.stream.planner import Source
 from tfonline.stream.records import RowsGone
-from tfonline.stream.windows import Source
 
 _ROWS = 100
 _PARTITIONS = 4  # that share them: each is a question to its broker

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol, TypeVar
 
 from tfonline.lifecycle import Exit, UserError, flush_to_disk
-from tfonline.stream.windows import UNREAD, Labels, Window
+from tfonline.stream.window import UNREAD, Labels, Window
 
 
 class _Window(Protocol):

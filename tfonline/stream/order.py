@@ -19,7 +19,7 @@ from tfonline.stream.raw import Origin, RawBatch, raw_batch_spec
 from tfonline.stream.readers import NO_TIME, Reader, RowReader, Rows
 from tfonline.stream.readers.packed import TOMBSTONE, PackedRows, join, pack, string_tensor
 from tfonline.stream.records import RowsGone
-from tfonline.stream.windows import Window
+from tfonline.stream.window import Window
 
 # Part of the order of rows: partitions take turns by chunks, so another size trains the same rows in another order.
 CHUNK_ROWS = 512

@@ -14,7 +14,7 @@ from tfonline.stream.raw import Outcome
 from tfonline.stream.readers import RowReader, Rows
 from tfonline.stream.readers.packed import PackedRows, pack
 from tfonline.stream.records import RowsGone
-from tfonline.stream.windows import Labels, Window
+from tfonline.stream.window import Labels, Window
 
 _AT_ONCE = 4096
 

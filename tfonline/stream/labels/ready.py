@@ -8,7 +8,8 @@ from typing import Protocol
 from tfonline.lifecycle import Exit, Stop, UserError
 from tfonline.settings.labels import LabelSettings
 from tfonline.stream.labels.time_index import TimeIndex
-from tfonline.stream.windows import Labels, Source
+from tfonline.stream.planner import Source
+from tfonline.stream.window import Labels
 
 # Messages of the two topics may be so much out of order, and rows so much older than those before them in their partition.
 _MOST_SLACK_MS = 600_000
@@ -34,7 +35,7 @@ class Topic(Source, Protocol):
 
 
 class Ready:
-    """A Source of the rows that are old enough; see Source; `labels` see windows.no_labels.
+    """A Source of the rows that are old enough; see Source; `labels` see planner.no_labels.
 
     Args:
       rows: the topic of rows.
@@ -108,7 +109,7 @@ class Ready:
         return True
 
     def labels(self, start: Sequence[int], stop: Sequence[int], before: Labels | None) -> Labels:
-        """See windows.no_labels.
+        """See planner.no_labels.
 
         Raises:
           UserError: retention has removed outcomes or rows that are to be read, again or for the first time (exit 66), and they are

@@ -6,7 +6,7 @@ import pytest
 from window_helpers import Topic, error_of, planner_of, windows_of
 
 from tfonline.lifecycle import Exit, UserError
-from tfonline.stream.windows import Window
+from tfonline.stream.window import Window
 
 # Planner
 
