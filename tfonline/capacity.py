@@ -15,6 +15,8 @@ from tfonline.settings.keeping import KeepingSettings, ServingSettings
 
 # The publisher's two models, between which it changes, and the one that it loads back to look at.
 _MODELS_OF_PUBLISHER = 3
+# Of a row, where deltas are made: a hash of what is published of it, and a mark.
+_DELTA_ROW_BYTES = 9
 _ASK_GPU = ["nvidia-smi", "--query-gpu=memory.free", "--format=csv,noheader,nounits"]  # MiB
 
 
@@ -38,8 +40,9 @@ def needs(keeping: KeepingSettings, serving: ServingSettings, sizes: Sizes, repl
     """What this process needs.
 
     Each replica has a whole copy with its slots. --background_save keeps one more in the machine's memory; publishing holds three
-    models without slots. On disk there are --keep_checkpoints and the one that is being written, and with --export_dir
-    --keep_exports more of each, which stay as long as their versions; so many versions, and the one that is being written.
+    models without slots, and --delta_every_secs one more and some bytes a row. On disk there are --keep_checkpoints and the one
+    that is being written, and with --export_dir --keep_exports more of each, which stay as long as their versions; so many
+    versions, and the one that is being written.
 
     Args:
       keeping: how many checkpoints stay, and how they are written.
@@ -52,9 +55,10 @@ def needs(keeping: KeepingSettings, serving: ServingSettings, sizes: Sizes, repl
     background = sizes.checkpoint * (chief and keeping.background_save)
     published = chief and bool(serving.export_dir)
     models = sizes.version * _MODELS_OF_PUBLISHER * published
+    deltas = (sizes.version + _DELTA_ROW_BYTES * sizes.rows) * (published and bool(serving.delta_every_secs))
     kept = keeping.keep_checkpoints + 1 + serving.keep_exports * published
     return Needs(
-        memory=background + (0 if on_gpu else replicas * sizes.checkpoint + models),
+        memory=background + deltas + (0 if on_gpu else replicas * sizes.checkpoint + models),
         gpu=sizes.checkpoint + models if on_gpu else 0,
         model_dir=chief * (kept * sizes.checkpoint + sizes.table * published),
         export_dir=(serving.keep_exports + 1) * (sizes.version + sizes.table) * published,

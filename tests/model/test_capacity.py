@@ -28,10 +28,12 @@ PLENTY = 10**13  # more memory, and a larger file's size, than any machine has t
 def test_the_formula_by_hand():
     # R = 10. Three fields of 2 numbers, layers 4 and 1: T = (6 + 1) 4 + (4 + 1) = 33, L = 10 (1 + 2) + 1 + 33 = 64.
     small = of_flags(embedding_dim=2, deep_layers="4")
-    assert reckon(Spec.of(9, 3), small.model) == Sizes(checkpoint=4 * 3 * 64 + 8, version=4 * 64, table=29 * 9)
+    assert reckon(Spec.of(9, 3), small.model) == Sizes(checkpoint=4 * 3 * 64 + 8, version=4 * 64, table=29 * 9, rows=9)
     # 3 (2 + 2 + 1) = 15 inputs: T = 16 * 4 + 5 = 69, L = 30 + 1 + 69 = 100, C = (2 * 10 + 2) + (2 * 6 + 2) + (69 + 3) = 108.
     all_of_it = of_flags(embedding_dim=2, deep_layers="4", **ALL)
-    assert reckon(Spec.of(9, 3, cross_buckets=5), all_of_it.model) == Sizes(checkpoint=4 * 408 + 8, version=4 * 208, table=29 * 9)
+    assert reckon(Spec.of(9, 3, cross_buckets=5), all_of_it.model) == Sizes(
+        checkpoint=4 * 408 + 8, version=4 * 208, table=29 * 9, rows=14
+    )
 
 
 @pytest.mark.parametrize(
@@ -69,6 +71,11 @@ def test_what_a_process_needs():
     assert needs(*publishes, sizes, 1, on_gpu=False, chief=True) == Needs(3200, 0, 8030, 2150)
     assert needs(*publishes, sizes, 4, on_gpu=True, chief=True) == Needs(1000, 2200, 8030, 2150)
     assert needs(*publishes, sizes, 1, on_gpu=False, chief=False) == Needs(1000, 0, 0, 0)
+    # Deltas take one more version, and nine bytes a row.
+    deltas = KeepingSettings(keep_checkpoints=3), ServingSettings(export_dir="x", keep_exports=4, delta_every_secs=5)
+    rows = sizes._replace(rows=50)
+    assert needs(*deltas, rows, 1, on_gpu=False, chief=True) == Needs(3200 + 400 + 450, 0, 8030, 2150)
+    assert needs(*deltas, rows, 1, on_gpu=False, chief=False) == Needs(1000, 0, 0, 0)
 
 
 def test_a_model_that_memory_does_not_hold_is_refused():

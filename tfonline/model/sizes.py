@@ -24,11 +24,13 @@ class Sizes(NamedTuple):
       checkpoint: weights, slots, and what is counted or averaged; on disk some ten to a hundred kilobytes more (metrics, names).
       version: what scores depend on, without slots; on disk about a megabyte more (the graph).
       table: of the lookup table as a file, at most.
+      rows: no bytes: the rows that deltas look after, of ids and of pairs.
     """
 
     checkpoint: int
     version: int
     table: int
+    rows: int = 0
 
 
 def reckon(spec: "Spec", settings: ModelSettings, vocabulary: VocabularySettings | None = None) -> Sizes:
@@ -59,4 +61,5 @@ def reckon(spec: "Spec", settings: ModelSettings, vocabulary: VocabularySettings
         checkpoint=_FLOAT_BYTES * (3 * learned + counted + counters) + _STEP_BYTES + round((_KEY_BYTES + _PLACE_BYTES) * rows),
         version=_FLOAT_BYTES * (learned + counted) + _KEY_BYTES * rows,
         table=0 if rows else _TABLE_LINE_BYTES * spec.num_ids,
+        rows=spec.num_ids + spec.cross_buckets,
     )
