@@ -41,14 +41,19 @@ _PAIRS = "model/cross_history/counts"
 
 
 class _Process:
-    """A command of Python that may be killed and started again; `log` has what it said in all its lives."""
+    """A command of Python that may be killed and started again.
+
+    Attributes:
+      log: what it said in all its lives.
+      said: bytes of that before this one.
+    """
 
     def __init__(self, log: pathlib.Path, *command: object):
         self.log, self._command = log, [sys.executable, *map(str, command)]
         self.start()
 
     def start(self) -> None:
-        self._said = self.log.stat().st_size if self.log.exists() else 0
+        self.said = self.log.stat().st_size if self.log.exists() else 0
         with self.log.open("ab") as out:
             self.process = subprocess.Popen(self._command, cwd=ROOT, stdout=out, stderr=subprocess.STDOUT)
 
@@ -64,7 +69,7 @@ class _Process:
 
     def wait_for(self, pattern: str) -> re.Match:
         """The first match of a pattern in what this life of it has said."""
-        while not (found := re.search(pattern, self.log.read_bytes()[self._said :].decode())):
+        while not (found := re.search(pattern, self.log.read_bytes()[self.said :].decode())):
             if self.process.poll() is not None:
                 sys.exit(f"{self.log.name}: ended with exit code {self.process.returncode}\n{self.log.read_text()[-2000:]}")
             time.sleep(0.1)
@@ -108,13 +113,15 @@ def main() -> int:
         trainer.stop()
         last = _Process(
             folder / "trainer.log", "-m", "tfonline.train", *_flags(folder, bootstrap, args), "--stop_at=latest",
-            "--export_every_windows=1", "--checkpoint_secs=3600", "--gate_rows=1000",
+            "--export_every_windows=1", "--checkpoint_secs=3600", "--gate_rows=1000", "--gate_max_regression=1",
         )  # fmt: skip
         running.append(last)
         _last_rows(folder, bootstrap)
         if last.process.wait(300):
             sys.exit((folder / "trainer.log").read_text()[-2000:])
         newest = Versions(models).numbers[-1]
+        if f"published version {newest} " not in last.log.read_bytes()[last.said :].decode():
+            sys.exit(f"the last version was not published\n{last.log.read_text()[-2000:]}")
         for server in (asked, killed):
             server.wait_for(rf"serving version {newest} ")
         clients.stop()

@@ -15,9 +15,12 @@ import pytest
 import tensorflow as tf
 from checkpoint_helpers import saved
 from kafka_helpers import ROOT
+from published_deltas import bits, loaded, moved_on
 from rows import make_rows
 
+from tfonline.deltas.folder import DeltaFolder, Key
 from tfonline.evaluate.progressive import PREDICTION
+from tfonline.publish.versions import Versions
 
 # Partitions of different lengths, one of them without a row, and rows that are refused.
 PARTITIONS = [make_rows(700, 1), [], [*make_rows(300, 2), b"bad", *make_rows(200, 3), b""], make_rows(100, 4) + [b"bad"]]
@@ -167,6 +170,20 @@ def test_ids_that_come_with_the_stream_are_the_same_whoever_reads_the_rows(flags
     assert [name for name in names if not np.array_equal(alone[name], together[name])] == []
     (tally,) = (alone[name] for name in names if "tally" in name)
     assert tally[2] > 10  # rows have changed hands
+
+
+def test_deltas_that_the_chief_makes_lead_from_one_version_to_the_next(flags, tmp_path):
+    export = tmp_path / "export"
+    gate = {"gate_rows": 50, "gate_min_auc": 0, "gate_calibration": 0, "gate_max_regression": 10}
+    publish = {"export_dir": export, "export_every_windows": 2, "delta_every_secs": 1e-9, "window_rows": 60}
+    launch = Launch({**flags, **publish, **gate}, tmp_path)
+    assert launch.end() == 0, launch.out()
+    versions, folder = Versions(export), DeltaFolder(export / "deltas")
+    before, newest = versions.numbers[-2:]
+    variables, weights = loaded(versions, before)
+    at_first, state = bits(variables), versions.manifest(newest)["state"]
+    moved_on(weights, folder, Key(state["epoch"], state["number"]))
+    assert bits(variables) == bits(loaded(versions, newest)[0]) != at_first
 
 
 def test_killed_and_hanging_workers_lose_nothing(flags, alone, tmp_path):

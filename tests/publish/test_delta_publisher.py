@@ -5,14 +5,14 @@ import shutil
 import numpy as np
 import pytest
 import tensorflow as tf
+from published_deltas import bits, loaded, moved_on
 from publisher_helpers import ROWS, AtOnce, trainer
 from rows import make_rows
 
 from tfonline.deltas import maker
 from tfonline.deltas.file import read
 from tfonline.deltas.folder import DeltaFolder, Key
-from tfonline.deltas.weights import Weights, of_manifest
-from tfonline.keep.variables import named_variables
+from tfonline.deltas.weights import of_manifest
 from tfonline.lifecycle import Every, UserError
 from tfonline.publish import delta_publisher
 from tfonline.publish.versions import Versions
@@ -38,24 +38,6 @@ def train(dictionary_dir, tmp_path, capsys, monkeypatch):
         return config, said, versions, DeltaFolder(config.serving.deltas)
 
     return train
-
-
-def loaded(versions, number):
-    """A version's variables by name, and its weights."""
-    of_version = tf.saved_model.load(str(versions.path(number)))
-    return named_variables(of_version), Weights(of_version, *of_manifest(versions.manifest(number)))
-
-
-def bits(variables):
-    return {name: v.numpy().tobytes() for name, v in variables.items()}
-
-
-def moved_on(weights, folder, last=None):
-    """Applies all deltas that follow, up to one; those of a later epoch as a server does."""
-    for key in folder.keys:
-        follows = key.epoch > weights.at.epoch or key.number > weights.at.number
-        if follows and key.epoch >= weights.at.epoch and (last is None or key <= last):
-            weights.apply(read(folder.file(key)), weights.at._replace(epoch=key.epoch, number=key.number))
 
 
 @pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
