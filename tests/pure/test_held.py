@@ -61,6 +61,17 @@ def test_a_key_may_be_asked_for_any_number_of_times_at_once(tmp_path, monkeypatc
     kept.close()
 
 
+def test_the_file_goes_though_another_thread_is_at_work_on_it(tmp_path):
+    kept = Held(0, tmp_path / "held")
+    kept.remove()  # nothing is there so far
+    kept.add(0, [(b"a", Entry(0, 1, 5))])
+    kept.remove()
+    assert list(tmp_path.iterdir()) == []
+    kept.add(0, [(b"a", Entry(0, 2, 5))])
+    assert kept.find([b"a"]) == [[Entry(0, 1, 5), Entry(0, 2, 5)]]
+    kept.close()
+
+
 def test_no_key_finds_nothing(tmp_path):
     for most in (0, 10):
         kept = Held(most, tmp_path / "held")

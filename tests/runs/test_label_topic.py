@@ -109,7 +109,8 @@ def test_each_row_has_the_label_that_its_outcomes_say(stream, tmp_path):
 
 
 def test_every_positive_is_learned_from_once_more_where_rows_do_not_wait(stream, tmp_path):
-    summary = stream.train(tmp_path, "--late_labels=fnw")
+    summary = stream.train(tmp_path, "--late_labels=fnw", "--label_memory_rows=50")
+    assert [p for p in (tmp_path / "model").iterdir() if "waiting" in p.name] == []  # what was on disk is gone at the end
     assert set(learned(tmp_path).values()) == {0}
     # An outcome is learned from with the window that reaches its time; those behind the last row's time have no window yet.
     newest = max(ms for *_, ms in stream.rows.values())

@@ -119,11 +119,14 @@ class Held:
         return dropped
 
     def close(self) -> None:
-        """Removes the file."""
+        """Closes the file, and removes it."""
         if self._file:
             self._file.close()
-            with contextlib.suppress(FileNotFoundError):
-                self._path.unlink()
+            self.remove()
+
+    def remove(self) -> None:
+        """Removes the file's name: another thread may be at work on it, and it is gone when that ends."""
+        self._path.unlink(missing_ok=True)
 
     @contextlib.contextmanager
     def _on_disk(self) -> Iterator[None]:

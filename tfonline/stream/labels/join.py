@@ -191,10 +191,13 @@ class Join:
         return self._counts.pop(number, {})
 
     def close(self) -> None:
-        """Ends a wait for outcomes."""
+        """Ends a wait for outcomes, and removes what is on disk of them."""
         self._reader.close()
         if self._earlier:
             self._earlier.close()
+        self._outcomes.remove()
+        if self._rows is not None:
+            self._rows.remove()
 
     def _go_on(self, start: Sequence[int], labels: Labels) -> Iterator[None]:
         """Holds what the windows before have left: it is read again, and nothing of it is counted."""
