@@ -2,8 +2,8 @@
 
 Much of what a week does in half an hour, once by each reader: short windows one after the other on a real broker, as many a second
 as the machine manages, with ids that come and go, so that rows of the vocabulary change hands; a checkpoint and a published version
-every ten seconds, and the metrics asked ten times a second. Memory is the least resident set of a tenth of the run, so that garbage
-that waits to be collected does not count.
+every five seconds, and the metrics asked ten times a second. Memory is the least resident set of a tenth of the run, so that
+garbage that waits to be collected does not count.
 """
 
 import argparse
@@ -35,9 +35,9 @@ _SCRAPE_EVERY_SECS = 0.1
 _MOST_GROWTH = 0.02  # of resident memory
 _FLAGS = {
     "vocabulary_rows": 4096, "oov_buckets": 1000, "admit_after": 2, "expire_rows": 5000, "admit_counters": 65_536,
-    "window_rows": _WINDOW_ROWS, "window_secs": 60, "batch_size": _WINDOW_ROWS, "checkpoint_secs": 10, "report_secs": 10,
+    "window_rows": _WINDOW_ROWS, "window_secs": 60, "batch_size": _WINDOW_ROWS, "checkpoint_secs": 5, "report_secs": 10,
     "max_rejected_ratio": 1, "history": True, "average_rows": 10_000, "metrics_by": "C9", "rollback_on_regression": 10,
-    "export_every_secs": 10, "gate_rows": 2000, "gate_max_regression": 10, "gate_min_auc": 0, "gate_calibration": 0,
+    "export_every_secs": 3, "gate_rows": 2000, "gate_max_regression": 10, "gate_min_auc": 0, "gate_calibration": 0,
 }  # fmt: skip
 
 
