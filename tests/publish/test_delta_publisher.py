@@ -67,8 +67,7 @@ class EachSecondTime(Every):
         return self.asked % 2 == 0
 
 
-@pytest.mark.parametrize("model", [MODELS["dictionaries"], MODELS["growing"]], ids=["dictionaries", "growing"])
-def test_rows_that_are_copied_before_it_is_time_are_as_they_are_then(train, model, monkeypatch):
+def test_rows_that_are_copied_before_it_is_time_are_as_they_are_then(train, monkeypatch):
     early, cut = [], maker.Served.cut
 
     def with_early(self, position, whole=False, early_part=None):
@@ -81,7 +80,7 @@ def test_rows_that_are_copied_before_it_is_time_are_as_they_are_then(train, mode
 
     monkeypatch.setattr(maker.Served, "cut", with_early)
     monkeypatch.setattr(delta_publisher, "Every", EachSecondTime)
-    _, _, versions, folder = train(**model)
+    _, _, versions, folder = train(**MODELS["dictionaries"])
     assert len(early) > 5
     assert sum(alone for alone, _ in early) > 0  # rows that only the early part has
     assert sum(both for _, both in early) > 0  # and rows that were touched again since
