@@ -1,5 +1,6 @@
 """Which rows of the tables a run has touched: marks beside the model, in no checkpoint."""
 
+import functools
 from collections.abc import Iterable, Mapping
 
 import numpy as np
@@ -44,7 +45,7 @@ class Touched:
         found = {}
         for name, marks in self.marks.items():
             values = np.asarray(marks.value())  # numpy() would copy them once more
-            found[name] = np.flatnonzero(np.logical_or.reduce([values == g for g in generations]))
+            found[name] = np.flatnonzero(functools.reduce(np.logical_or, (values == g for g in generations)))
         return found
 
     def take(self) -> dict[str, np.ndarray]:
