@@ -81,6 +81,8 @@ class Served:
             group = IDS if id(variable) in of_ids else of_inputs.get(id(variable), name)
             self.groups.setdefault(group, []).append(name)
 
+        # The first replica's copies: in another thread a strategy does not say which they are.
+        self._first = {name: tf.distribute.get_strategy().experimental_local_results(v)[0] for name, v in self._variables.items()}
         self._ended: list[int] = []  # generations of marks that are in no cut so far
 
     def early(self) -> Callable[[], Early]:
@@ -103,7 +105,7 @@ class Served:
         self._ended = []
         rows = self._by_name(touched or {})
         values = {
-            name: tf.gather(_first(variable), rows[name]) if name in rows else read_first(variable)
+            name: tf.gather(self._first[name], rows[name]) if name in rows else read_first(variable)
             for name, variable in self._variables.items()
         }
         return Cut(touched, values, position.get_state(), time.time(), None if whole else early)
@@ -120,16 +122,11 @@ class Served:
         values = {}
         for name, rows in self._by_name(touched).items():
             parts = np.array_split(rows, max(1, len(rows) // _ROWS_AT_ONCE))
-            values[name] = np.concatenate([tf.gather(_first(self._variables[name]), part).numpy() for part in parts])
+            values[name] = np.concatenate([tf.gather(self._first[name], part).numpy() for part in parts])
         return Early(touched, values)
 
     def _by_name(self, touched: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         return {name: touched[group] for group in touched for name in self.groups.get(group, ())}
-
-
-def _first(variable: Any) -> tf.Variable:
-    """The first replica's copy."""
-    return tf.distribute.get_strategy().experimental_local_results(variable)[0]
 
 
 @dataclasses.dataclass
