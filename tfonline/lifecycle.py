@@ -181,7 +181,7 @@ class Every:
     def due(self, step: int) -> bool:
         """Whether the cadence is due at `step`."""
         by_steps = bool(self._steps) and step - self._last_step >= self._steps
-        return by_steps or (bool(self._secs) and self._clock() - self._last_time >= self._secs)
+        return by_steps or self.left <= 0
 
     @property
     def left(self) -> float:

@@ -45,7 +45,6 @@ class _Process:
 
     Attributes:
       log: what it said in all its lives.
-      said: bytes of that before this one.
     """
 
     def __init__(self, log: pathlib.Path, *command: object):
@@ -53,9 +52,13 @@ class _Process:
         self.start()
 
     def start(self) -> None:
-        self.said = self.log.stat().st_size if self.log.exists() else 0
+        self._before = self.log.stat().st_size if self.log.exists() else 0
         with self.log.open("ab") as out:
             self.process = subprocess.Popen(self._command, cwd=ROOT, stdout=out, stderr=subprocess.STDOUT)
+
+    def said(self) -> str:
+        """In this life."""
+        return self.log.read_bytes()[self._before :].decode()
 
     def kill(self) -> None:
         self.process.kill()
@@ -69,7 +72,7 @@ class _Process:
 
     def wait_for(self, pattern: str) -> re.Match:
         """The first match of a pattern in what this life of it has said."""
-        while not (found := re.search(pattern, self.log.read_bytes()[self.said :].decode())):
+        while not (found := re.search(pattern, self.said())):
             if self.process.poll() is not None:
                 sys.exit(f"{self.log.name}: ended with exit code {self.process.returncode}\n{self.log.read_text()[-2000:]}")
             time.sleep(0.1)
@@ -120,7 +123,7 @@ def main() -> int:
         if last.process.wait(300):
             sys.exit((folder / "trainer.log").read_text()[-2000:])
         newest = Versions(models).numbers[-1]
-        if f"published version {newest} " not in last.log.read_bytes()[last.said :].decode():
+        if f"published version {newest} " not in last.said():
             sys.exit(f"the last version was not published\n{last.log.read_text()[-2000:]}")
         for server in (asked, killed):
             server.wait_for(rf"serving version {newest} ")

@@ -19,6 +19,11 @@ def rows_of(learner):
     return [np.array(read_first(v)).reshape(v.shape[0], -1) for v in learner.rows_of_ids]
 
 
+def taken(learner):
+    """The rows that were touched in this generation; begins another one."""
+    return learner.touched.rows([learner.touched.next_generation()])
+
+
 def changed(before, after):
     """The numbers of the rows that differ in any of the variables."""
     return sorted({int(r) for b, a in zip(before, after, strict=True) for r in np.flatnonzero((b != a).any(axis=1))})
@@ -35,7 +40,7 @@ def test_every_row_that_changes_is_marked_also_one_that_changes_hands(num_replic
         learner.train(batch)
         of_keys = np.flatnonzero(keys.ravel() != np.array(read_first(learner.model.vocabulary.keys)).ravel())
         moved += len(of_keys)
-        marked = learner.touched.take()[IDS].tolist()
+        marked = taken(learner)[IDS].tolist()
         assert set(changed(before, rows_of(learner))) <= set(marked)
         assert {learner.model.vocabulary.spec.first_id + int(place) for place in of_keys} <= set(marked)
         assert len(marked) < 25  # not all of them
@@ -56,7 +61,7 @@ def test_several_steps_a_call_mark_the_rows_of_all():
     batches = list(random_batches(3))
     learner.train_steps(tf.constant(3), tf.constant([0, 1, 2]), as_one(batches))
     expected = sorted({int(i) for b in batches for i in b.features["ids"].numpy().ravel()})
-    assert learner.touched.take()[IDS].tolist() == expected
+    assert taken(learner)[IDS].tolist() == expected
     plain.train_steps(tf.constant(3), tf.constant([0, 1, 2]), as_one(batches))
     for marked, other in zip(learner.variables, plain.variables, strict=True):
         assert np.array_equal(marked.numpy(), other.numpy())
@@ -67,12 +72,12 @@ def test_marks_are_taken_once_and_can_be_given_back():
     learner.mark_touched()
     first, second = list(random_batches(2))
     learner.train(first)
-    taken = learner.touched.take()
-    assert len(learner.touched.take()[IDS]) == 0
+    rows = taken(learner)
+    assert len(taken(learner)[IDS]) == 0
     learner.train(second)
-    learner.touched.give_back(taken)
+    learner.touched.give_back(rows)
     both = {int(i) for b in (first, second) for i in b.features["ids"].numpy().ravel()}
-    assert learner.touched.take()[IDS].tolist() == sorted(both)
+    assert taken(learner)[IDS].tolist() == sorted(both)
 
 
 def test_a_number_of_a_generation_that_comes_again_hides_no_row():
@@ -82,11 +87,11 @@ def test_a_number_of_a_generation_that_comes_again_hides_no_row():
     learner.train(first)
     of_first, of_second = ({int(i) for i in b.features["ids"].numpy().ravel()} for b in (first, second))
     for _ in range(255):
-        learner.touched.take()
+        taken(learner)
     learner.train(second)
-    found = set(learner.touched.take()[IDS].tolist())
+    found = set(taken(learner)[IDS].tolist())
     assert found == of_first | of_second  # those of the first batch bear the same number
-    assert learner.touched.take()[IDS].tolist() == []
+    assert taken(learner)[IDS].tolist() == []
 
 
 def test_rows_of_several_generations_are_found_and_of_each_the_last_one_counts():
@@ -108,7 +113,7 @@ def test_pairs_that_are_counted_are_marked():
     learner = Learner(strategy, network, SEED_RATES)
     learner.mark_touched()
     learner.train(examples([[0, 1, 2], [0, 1, 3]], [1, 0], crosses=np.array([[7, 8, 9], [7, 11, 49]], np.int32)))
-    assert learner.touched.take()["crosses"].tolist() == [7, 8, 9, 11, 49]
+    assert taken(learner)["crosses"].tolist() == [7, 8, 9, 11, 49]
 
 
 def test_marks_are_no_part_of_the_model():

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 FORMAT = 2
 _MAGIC = b"tfdelta\n"
+_BEGIN = len(_MAGIC) + hashlib.sha256().digest_size  # of what the digest is of
 _HEADER = b"tfonline_delta"
 _COMPRESSION = "zstd"
 _TO_READ_IT = "Update the older one of server and trainer; until then full versions are served"
@@ -147,7 +148,7 @@ def write(path: pathlib.Path, header: Header, changes: Mapping[str, Change]) -> 
     )
     beside = path.with_name(f".{path.name}.tmp")
     with beside.open("wb") as file:
-        behind = _Digested(file, len(_MAGIC) + hashlib.sha256().digest_size)
+        behind = _Digested(file)
         with pa.ipc.new_file(behind, schema, options=pa.ipc.IpcWriteOptions(compression=_COMPRESSION)) as writer:
             for part in _parts(changes):
                 rows = [(name, t.dtype.str, list(t.shape), planes(t)) for name, t in part.items()]
@@ -194,19 +195,19 @@ def of_planes(row: Mapping[str, Any]) -> np.ndarray:
 
 
 class _Digested(io.RawIOBase):
-    """What is written behind the begin of a file, with its digest."""
+    """What is written behind the place of the digest, with that."""
 
-    def __init__(self, file: io.BufferedWriter, begin: int):
-        self._file, self._begin, self.digest = file, begin, hashlib.sha256()
-        file.seek(begin)
+    def __init__(self, file: io.BufferedWriter):
+        self._file, self.digest = file, hashlib.sha256()
+        file.seek(_BEGIN)
 
     def writable(self) -> bool:
         """See io.IOBase."""
         return True
 
     def tell(self) -> int:
-        """See io.IOBase: of what is behind the begin."""
-        return self._file.tell() - self._begin
+        """See io.IOBase."""
+        return self._file.tell() - _BEGIN
 
     def write(self, content: Any) -> int:
         """See io.RawIOBase."""
@@ -216,27 +217,22 @@ class _Digested(io.RawIOBase):
 
 def _parts(changes: Mapping[str, Change]) -> Iterator[dict[str, np.ndarray]]:
     """Tensors by the variable's name, and before them the steps between their rows' numbers, where they are not of all rows."""
-    whole = {name: change.values for name, change in changes.items() if not _is_large(change)}
+    whole = {name: c.values for name, c in changes.items() if c.rows is None and c.values.nbytes <= _PART_BYTES}
     if whole:
         yield whole
     groups: dict[int, list[str]] = {}
     for name, change in changes.items():
         if name not in whole:
-            groups.setdefault(id(change.rows) if change.rows is not None else id(change), []).append(name)
+            groups.setdefault(id(change if change.rows is None else change.rows), []).append(name)
     for names in groups.values():
         values = {name: changes[name].values for name in names}
-        n = len(values[names[0]])
-        numbers = changes[names[0]].rows
+        n, numbers = len(values[names[0]]), changes[names[0]].rows
         size = max(1, _PART_BYTES // max(1, sum(v[:1].nbytes for v in values.values())))
         for begin in range(0, max(n, 1), size):
             some = slice(begin, min(begin + size, n))
             rows = np.arange(some.start, some.stop) if numbers is None else numbers[some]
             # Most steps fit in a byte, and so they compress well.
             yield {_ROWS: np.diff(rows, prepend=0).astype("<u4")} | {name: v[some] for name, v in values.items()}
-
-
-def _is_large(change: Change) -> bool:
-    return change.rows is not None or change.values.nbytes > _PART_BYTES
 
 
 def _joined(changes: list[Change]) -> Change:
@@ -250,12 +246,11 @@ def _parsed(path: pathlib.Path) -> "tuple[Header, str, dict[str, list[int]], pa.
     import pyarrow as pa
 
     content = memoryview(path.read_bytes())
-    begin = len(_MAGIC) + hashlib.sha256().digest_size
-    digest = hashlib.sha256(content[begin:])
-    if content[: len(_MAGIC)] != _MAGIC or content[len(_MAGIC) : begin] != digest.digest():
+    digest = hashlib.sha256(content[_BEGIN:])
+    if content[: len(_MAGIC)] != _MAGIC or content[len(_MAGIC) : _BEGIN] != digest.digest():
         raise Unreadable("it is cut or damaged, or no delta: its digest is another")
     with _of_another_program():
-        batches = pa.ipc.open_file(content[begin:])
+        batches = pa.ipc.open_file(content[_BEGIN:])
         about = json.loads(batches.schema.metadata[_HEADER])
         if about["format"] != FORMAT:
             raise Unreadable(f"its format is {about['format']}, this tfonline reads {FORMAT}. {_TO_READ_IT}")

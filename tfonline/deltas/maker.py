@@ -80,7 +80,6 @@ class Served:
         for name, variable in self._variables.items():
             group = IDS if id(variable) in of_ids else of_inputs.get(id(variable), name)
             self.groups.setdefault(group, []).append(name)
-
         # The first replica's copies: in another thread a strategy does not say which they are.
         self._first = {name: tf.distribute.get_strategy().experimental_local_results(v)[0] for name, v in self._variables.items()}
         self._ended: list[int] = []  # generations of marks that are in no cut so far

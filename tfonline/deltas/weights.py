@@ -89,13 +89,14 @@ class Weights:
                 before += total(row_hashes(name, self._rows(name, change), change.rows))
                 after += total(row_hashes(name, change.values, change.rows))
                 size += change.values.nbytes
-            if size <= _KEPT_BYTES:
-                kept.append(part)
+            kept.append(part)
+            if size > _KEPT_BYTES:
+                kept.clear()
         checksum = moved(self.checksum, before, after)
         if f"{checksum:016x}" != delta.header.checksum:
             raise DoesNotFit("it leads elsewhere than it says: it is another model's, or one before it is missing")
         with self._turns.alone():
-            for part in kept if size <= _KEPT_BYTES else delta.parts():
+            for part in kept or delta.parts():
                 for name, change in part.items():
                     self._write(name, change)
             self.at, self.checksum = at, checksum

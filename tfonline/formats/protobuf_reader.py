@@ -147,7 +147,8 @@ class Type:
             second = cursor.data[at + 1].astype(np.int64)
             if (more & (second > 127) & goes_on).any():  # a number of 2048 or more
                 return self._next_long_tags(cursor, rows, last)
-            tag = (first & 127) + (second << 7) if more.all() else np.where(more, (first & 127) + (second << 7), first)
+            of_two = (first & 127) + (second << 7)
+            tag = of_two if more.all() else np.where(more, of_two, first)
             to = at + goes_on * (1 + more)
         cursor.move(rows, to, "a field")
         tag[~goes_on] = _NO_TAG

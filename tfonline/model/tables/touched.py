@@ -48,12 +48,8 @@ class Touched:
             found[name] = np.flatnonzero(functools.reduce(np.logical_or, (values == g for g in generations)))
         return found
 
-    def take(self) -> dict[str, np.ndarray]:
-        """The rows by input that were touched in this generation, int64 [n] each, ascending; begins another one."""
-        return self.rows([self.next_generation()])
-
     def give_back(self, rows: Mapping[str, np.ndarray]) -> None:
-        """Marks rows that were taken."""
+        """Marks rows, as of this generation."""
         for name, of_input in rows.items():
             self._set(name, tf.constant(of_input, tf.int64))
 

@@ -104,8 +104,7 @@ class Ready:
             stop.wait(min(secs, self._poll_secs))
         else:
             stop.wait(min(secs, _LEAST_POLL_SECS))
-            if self._rows.ends() == self._ends:
-                self._rows.wait_for_rows(self._ends, stop, min(secs, self._poll_secs))
+            self._rows.wait_for_rows(self._ends, stop, min(secs, self._poll_secs))
         return True
 
     def labels(self, start: Sequence[int], stop: Sequence[int], before: Labels | None) -> Labels:
