@@ -18,6 +18,7 @@ import broker
 _TOPIC, _PARTITIONS, _PRODUCERS = "tfonline_gpu", 32, 8
 _FILE_ROWS = 1_000_000
 _READ_SECS = 10
+_SHOWN = 12  # threads, to standard error
 # rows a batch, batches a call, compiled
 _CASES = ((65_536, 1, False), (65_536, 1, True), (16_384, 1, False), (1000, 16, True))
 
@@ -117,7 +118,10 @@ def _threads(process: subprocess.Popen, status: pathlib.Path) -> dict[str, float
     if not first or last[0] == first[0]:
         return {}
     busy = {n: (secs - first[1].get(n, 0.0)) / (last[0] - first[0]) for n, secs in last[1].items()}
-    others = sorted((cores for name, cores in busy.items() if name.startswith("thread")), reverse=True)
+    threads = {name: cores for name, cores in busy.items() if name.startswith("thread")}
+    others = sorted(threads.values(), reverse=True)
+    busiest = sorted(threads, key=threads.__getitem__, reverse=True)[:_SHOWN]
+    print("".join(f"{name}: {threads[name]:.2f} cores\n" for name in busiest), file=sys.stderr)
     found = {n: busy[n] for n in ("broker", "Python", "its processes")} | {"the other threads together": sum(others)}
     return found | {"the busiest other thread": max(others, default=0.0), "others above 0.05": float(sum(c > 0.05 for c in others))}
 
@@ -132,7 +136,7 @@ def _cpu_secs(pid: int) -> dict[str, float]:
             continue
         fields = rest.split()
         if stat.parents[1].name == "task":
-            name = "Python" if stat.parent.name == str(pid) else f"thread {stat.parent.name}"
+            name = "Python" if stat.parent.name == str(pid) else f"thread {stat.parent.name} {head.partition('(')[2]}"
         elif head.endswith("(java"):
             name = "broker"
         elif fields[1] == str(pid):  # its parent
