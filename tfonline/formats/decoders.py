@@ -37,16 +37,16 @@ def decoded(form: "ByPython", message: "tf.Tensor", work: Work, given: tuple, ty
 
     task = pickle.dumps((work, given))
 
-    def elsewhere(sizes: "np.ndarray", content: bytes) -> tuple:
+    def elsewhere(sizes: "np.ndarray", content: "np.ndarray") -> tuple:
         with keeping_error(form):
-            return _as_arrays(form.decoders.decode(task, sizes, content))
+            return _as_arrays(form.decoders.decode(task, sizes, content[0]))
 
     # AutoGraph would make a slow copy of all Python that it is let near.
     plain = tf.autograph.experimental.do_not_convert
     if form.decoders is None:
         return tf.numpy_function(plain(here), [message], types, stateful=False)
-    # One text, and not an object of Python's for each message.
-    parts = [tf.strings.length(message), tf.strings.reduce_join(message)]
+    # One text, and not an object of Python's for each message. A text by itself would be bytes here, and an array there.
+    parts = [tf.strings.length(message), tf.strings.reduce_join(message, keepdims=True)]
     return tf.numpy_function(plain(elsewhere), parts, types, stateful=False)
 
 
