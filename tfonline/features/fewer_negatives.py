@@ -34,8 +34,9 @@ def make_kept(raw: tf.data.Dataset, parse: Parse, negatives: Negatives, batch_si
     return cut_anew(
         raw.map(kept, num_parallel_calls=parallel, deterministic=True),
         batch_size,
-        count=lambda rows: tf.size(rows.message),
-        joined=lambda rows, more: _each(lambda a, b: tf.concat([a, b], axis=0), rows, more),
+        parallel,
+        count=lambda sizes: sizes.message,
+        behind=lambda rows, sizes: rows,
         part=lambda rows, start, stop: _each(lambda t: t[start:stop], rows),
     )
 

@@ -76,8 +76,9 @@ def make_pieces(
     return cut_anew(
         raw.map(parsed, num_parallel_calls=parallel, deterministic=True),
         batch_size,
-        count=lambda rows: tf.size(rows[0].reason),
-        joined=lambda rows, more: _joined(*rows, *more),
+        parallel,
+        count=lambda sizes: sizes[0].reason,
+        behind=lambda rows, sizes: (_behind(rows[0], num_messages=sizes[1]), rows[1]),
         part=lambda rows, start, stop: _part(*rows, start, stop),
     ).map(lambda rows, window, last, left_out: Piece(*rows, window, last, left_out))
 
@@ -109,10 +110,9 @@ def _without_negatives(rows: Parsed, negatives: Negatives) -> tuple[Parsed, tf.T
     return tf.nest.map_structure(lambda t: tf.boolean_mask(t, keep), rows), tf.math.count_nonzero(~keep)
 
 
-def _joined(rows: Parsed, message: tf.Tensor, more: Parsed, further: tf.Tensor) -> tuple[Parsed, tf.Tensor]:
-    """The rows of two parts as those of one."""
-    more = more._replace(place=more.place._replace(message=more.place.message + tf.size(message)))
-    return tf.nest.map_structure(lambda a, b: tf.concat([a, b], axis=0), (rows, message), (more, further))
+def _behind(rows: Parsed, num_messages: tf.Tensor) -> Parsed:
+    """The rows of messages that stand behind so many others."""
+    return rows._replace(place=rows.place._replace(message=rows.place.message + num_messages))
 
 
 def _part(rows: Parsed, message: tf.Tensor, start: tf.Tensor | int, stop: tf.Tensor) -> tuple[Parsed, tf.Tensor]:
