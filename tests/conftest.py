@@ -16,6 +16,8 @@ settings.register_profile("untimed", deadline=None, suppress_health_check=[Healt
 settings.load_profile("untimed")
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # read when TensorFlow is imported
+# A broker of a test lives for seconds. Java's second compiler would take as long, for code that nobody runs again.
+os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
 
 # First, where several processes share the files: the last one to be taken is worked on alone. They must find the same tests, so
 # that no parameter may hold time or chance, as the head of gzip.compress does without mtime.

@@ -40,6 +40,8 @@ from tfonline.stream.broker import KafkaTopic
 from tfonline.stream.journal import read_journal
 from tfonline.stream.window import Window
 
+# Who waits for Python's lock gets it after so long. By itself Python takes 5 ms, longer than a GPU for a step, and the GPU waits.
+_SWITCH_SECS = 0.0002
 _CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EFBIG, errno.ENOTDIR}
 
 if TYPE_CHECKING:
@@ -246,6 +248,8 @@ def _train(
     learner = make_learner(
         strategy, features.spec, config.model, config.optimizers, cluster, learning.jit_compile, vocabulary, f.keep_negatives
     )
+    if learner.on_gpu:
+        sys.setswitchinterval(_SWITCH_SECS)
     if chief and not saved and vocabulary.vocabulary_from == "dictionaries":
         begin_vocabulary(learner, dictionaries, schema, console)
     parts = CheckpointParts.make(learner, schema, config.reporting, config.drift_rows, config.model.late_labels != "wait")
