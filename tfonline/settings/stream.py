@@ -31,7 +31,7 @@ class StreamSettings:
                                  "Python process (some 0.3 million rows a second) keeps a GPU waiting. 0: the trainer's "
                                  "own. The rows and their order are the same. Needs --reader=consumer or auto.", lower=0)
     decoder_processes: int = flag(0, "Processes that decode messages for this trainer, where one Python process (some 0.2 million "
-                                  "rows a second) keeps a GPU waiting: of json_objects, avro, protobuf and arrow. 0: the "
+                                  "rows a second) keeps a GPU waiting: of csv, json_objects, avro, protobuf and arrow. 0: the "
                                   "trainer's own. What is learned is the same.", lower=0)
     input_files: str = flag("", "Train from these files (comma separated, globs) and not from Kafka; each is a partition. "
                             "Lines of the --message_format, plain or .gz, with a header or without, or Parquet. New files may "
