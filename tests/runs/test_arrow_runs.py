@@ -65,13 +65,14 @@ def train(tmp_path, broker):
     return start
 
 
-@pytest.mark.parametrize("reader", ["auto", "consumer"])
-def test_it_is_the_model_of_the_same_rows_one_by_one(train, broker, tmp_path, reader):
+@pytest.mark.parametrize(("reader", "decoders"), [("auto", 0), ("consumer", 2)])
+def test_it_is_the_model_of_the_same_rows_one_by_one(train, broker, tmp_path, reader, decoders):
     of_partitions = [make_rows(210, 1), make_rows(140, 2)]
     plain = [[TSV.encode(row, train.columns) for row in rows] for rows in of_partitions]
     of_tsv = train(make_topic(broker.bootstrap, plain), "tsv", TSV, "--window_rows=350")
     topic = make_topic(broker.bootstrap, [together(rows, 7, train.columns) for rows in of_partitions])
-    of_arrow = train(topic, "arrow", ARROW, "--window_rows=50", f"--reader={reader}")
+    processes = f"--decoder_processes={decoders}"
+    of_arrow = train(topic, "arrow", ARROW, "--window_rows=50", f"--reader={reader}", processes)
 
     assert (of_arrow["rows"], of_arrow["steps"]) == (of_tsv["rows"], of_tsv["steps"]) == (350, 7)
     wanted = np.fromfile(tmp_path / "tsv" / "predictions.bin", PREDICTION)
@@ -122,3 +123,11 @@ def test_a_topic_of_something_else_is_told_at_once(train, broker):
     with pytest.raises(UserError, match="--partition_groups is for messages of one row each") as e:
         train(name, "model", ARROW, "--partition_groups=2")
     assert e.value.code == 64
+
+
+def test_processes_that_decode_are_refused_where_tensorflow_decodes(train, broker):
+    topic = make_topic(broker.bootstrap, [[TSV.encode(row, train.columns) for row in make_rows(50, 5)]])
+    with pytest.raises(
+        UserError, match="--decoder_processes=2 is for messages that Python decodes, and those of tsv are decoded by"
+    ):
+        train(topic, "model", TSV, "--decoder_processes=2")
