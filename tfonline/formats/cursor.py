@@ -17,7 +17,8 @@ ALL = slice(None)
 
 _PAD = bytes(16)  # behind the last message, so that a value which is cut short is read without an error, and refused afterwards
 _VARINT_BITS = 64
-_TAB, _LF, _CR = b"\t\n\r"
+_TAB, _LF = b"\t\n"
+_UNWRITABLE = tuple(b"\t\n\r")  # in a text of a column
 _TEN, _ZERO = np.uint64(10), np.uint64(48)
 # The texts of 0 to 9999, of the same width each, with zeros before them; and how many of the digits count.
 _SMALL_WIDTH = 4
@@ -252,35 +253,71 @@ class Cursor:
         self._source_bytes += len(source)
         return begin
 
-    def rows(self, names: Sequence[str]) -> list[bytes]:
-        """The columns' texts with a tab between them, of each message; b'' of a refused one.
+    def texts_of_rows(self, names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """The columns' texts, '' in all columns of a refused message.
 
         Args:
           names: of the columns, for the words about a text that holds a tab or a line end: its message is refused.
+
+        Returns:
+          size: int64 [b * n], the bytes of each, message by message.
+          content: uint8, all texts one behind the other.
         """
-        if not len(self.at):
-            return []
-        # Each text, and one place more for the tab behind it.
-        length = np.where(self.reason > 0, 0, self._length).T.reshape(-1) + 1
-        start, stop = self._start.T.reshape(-1), np.cumsum(length)
-        # Where each byte is taken from: one place on from the one before it, but for the first of a text.
-        place = np.ones(int(stop[-1]), np.int64)
-        place[0], place[stop[:-1]] = start[0], start[1:] - (start[:-1] + length[:-1] - 1)
-        np.cumsum(place, out=place)
-        # Of an empty text this is the byte at its place, which may be the one behind the last.
-        source = np.concatenate([*self._sources, np.zeros(1, np.uint8)])
-        text = source[place]
-        text[stop - 1] = 0
-        unwritable = ((text == _TAB) | (text == _LF) | (text == _CR)).nonzero()[0]
-        if len(unwritable):
-            for field in np.unique(np.searchsorted(stop, unwritable, side="right")).tolist():
-                row, column = divmod(field, len(names))
-                why = f"{names[column]} holds a tab or a line end, which no text of a column may"
-                self.refuse_all(np.array([row]), "type", why)
-        text[stop - 1] = _TAB
-        lines, stops = text.tobytes(), stop[len(names) - 1 :: len(names)].tolist()
-        starts = [0, *stops[:-1]]
-        if not self.reason.any():
-            return [lines[start : stop - 1] for start, stop in zip(starts, stops, strict=True)]
-        refused = self.reason.tolist()
-        return [b"" if bad else lines[start : stop - 1] for start, stop, bad in zip(starts, stops, refused, strict=True)]
+        columns = range(len(names))
+        size, content = self._cut(columns)
+        if content.min(initial=255) > max(_UNWRITABLE):  # the usual case
+            return size, content
+        unwritable = np.isin(content, _UNWRITABLE).nonzero()[0]
+        if not len(unwritable):
+            return size, content
+        for field in np.unique(np.searchsorted(np.cumsum(size), unwritable, side="right")).tolist():
+            row, column = divmod(field, len(names))
+            self.refuse_all(np.array([row]), "type", f"{names[column]} holds a tab or a line end, which no text of a column may")
+        return self._cut(columns)
+
+    def lines(self, columns: Sequence[int]) -> bytes:
+        """The texts of these columns with a line feed behind each, message by message."""
+        return _with_ends(*self._cut(columns), _LF)[0]
+
+    def rows(self, names: Sequence[str]) -> list[bytes]:
+        """The columns' texts with a tab between them, of each message; b'' of a refused one. `names`: as above."""
+        lines, stops = _with_ends(*self.texts_of_rows(names), _TAB)
+        stops = stops[len(names) - 1 :: len(names)].tolist()
+        spans = zip([0, *stops], stops, self.reason.tolist(), strict=False)
+        return [b"" if refused else lines[start : stop - 1] for start, stop, refused in spans]
+
+    def _cut(self, columns: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+        """See texts_of_rows."""
+        length = self._length[list(columns)]
+        if self.reason.any():
+            length[:, self.reason > 0] = 0
+        size, start = length.T.reshape(-1), self._start[list(columns)].T.reshape(-1)
+        # Where each byte is taken from.
+        place = np.repeat(start - (np.cumsum(size) - size), size)
+        place += np.arange(len(place))
+        return size, (self.data if len(self._sources) == 1 else np.concatenate(self._sources))[place]
+
+
+def _with_ends(size: np.ndarray, content: np.ndarray, end: int) -> tuple[bytes, np.ndarray]:
+    """Texts with a byte behind each, and the place behind that."""
+    stop = np.cumsum(size + 1)
+    text = np.full(len(content) + len(size), end, np.uint8)
+    inside = np.ones(len(text), bool)
+    inside[stop - 1] = False
+    text[inside] = content
+    return text.tobytes(), stop
+
+
+def is_utf8(size: np.ndarray, content: np.ndarray) -> bool:
+    """Whether texts are UTF-8, each by itself. Args: as texts_of_rows has them."""
+    if content.max(initial=0) < 128:  # the usual case
+        return True
+    # Of one text alone that begins with a byte that continues a character, the whole could be UTF-8 though.
+    first = content[(np.cumsum(size) - size)[size > 0]]
+    if (first & 0xC0 == 0x80).any():
+        return False
+    try:
+        content.tobytes().decode()
+    except UnicodeDecodeError:
+        return False
+    return True

@@ -4,20 +4,25 @@ Imports no numpy until it decodes: numpy starts threads, which the trainer must 
 """
 
 import abc
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from tfonline.formats.by_python import ByPython, Refused
+from tfonline.formats.by_python import ByPython, Refused, keeping_error
 from tfonline.formats.fields import Field, merged
+from tfonline.formats.patterns import line_patterns
 from tfonline.formats.reasons import REASONS
 from tfonline.formats.schemas import Schemas
 from tfonline.formats.writing import example_fields
 
 if TYPE_CHECKING:
+    import numpy as np
+    import tensorflow as tf
+
     from tfonline.features.column import Column
     from tfonline.features.schema import Schema
     from tfonline.formats.avro_reader import Read
     from tfonline.formats.cursor import Cursor, Rows
+    from tfonline.formats.separated import Decoded
 
 
 class OfBatches(ByPython):
@@ -65,9 +70,27 @@ class OfBatches(ByPython):
           Refused: such messages cannot be read.
         """
 
+    def decode(self, message: "tf.Tensor", columns: "Sequence[Column]") -> "Decoded":
+        """See Format. Texts get to the graph without an object of Python for each, and are not cut from rows there."""
+        import tensorflow as tf
+
+        from tfonline.formats.separated import Decoded, check
+
+        patterns = line_patterns(columns)
+        # AutoGraph would make a slow copy of all Python that it is let near.
+        plain = tf.autograph.experimental.do_not_convert
+        read = plain(plain(_of_arrays)(self, tuple(columns), list(patterns.values())))
+        types = [tf.string, tf.int32, tf.bool, *[tf.string] * len(patterns)]
+        text, refused, is_utf8, *lines = tf.numpy_function(read, [message], types, stateful=False)
+        text = tf.reshape(tf.io.parse_tensor(text, tf.string), [-1, len(columns)])
+        refused = tf.reshape(refused, tf.shape(message))
+        fits = [is_utf8, *(tf.strings.regex_full_match(line, pattern) for line, pattern in zip(lines, patterns, strict=True))]
+        found = check(text, (refused > 0) | (message == ""), tf.reduce_all(tf.reshape(tf.stack(fits), [-1])), columns)
+        return Decoded(found.text, tf.where(refused > 0, refused, found.reason))
+
     def canonical(self, messages: Sequence[bytes], columns: "tuple[Column, ...]") -> tuple[list[bytes], list[int]]:
         """See ByPython."""
-        cursor, rows = self._decoded(messages, columns)
+        cursor, rows = self._rows(messages, columns)
         return rows, cursor.reason.tolist()
 
     def fields(self, messages: Sequence[bytes]) -> dict[str, Field]:
@@ -85,7 +108,7 @@ class OfBatches(ByPython):
 
     def texts(self, message: bytes, columns: "Sequence[Column]") -> list[str]:
         """See Format."""
-        cursor, [row] = self._decoded([message], tuple(columns))
+        cursor, [row] = self._rows([message], tuple(columns))
         if cursor.why:
             raise Refused(REASONS[cursor.reason[0]], cursor.why[0])
         return [_decoded_text(text, column) for text, column in zip(row.split(b"\t"), columns, strict=True)]
@@ -120,7 +143,8 @@ class OfBatches(ByPython):
                 f"warning: schema {number} has no field for {', '.join(paths)}: a missing value in each of its messages"
             )
 
-    def _decoded(self, messages: Sequence[bytes], columns: "tuple[Column, ...]") -> "tuple[Cursor, list[bytes]]":
+    def read(self, messages: Sequence[bytes], columns: "tuple[Column, ...]") -> "Cursor":
+        """What reads the texts of the columns in messages, and has read them."""
         from tfonline.formats import framing
         from tfonline.formats.cursor import Cursor
 
@@ -128,11 +152,12 @@ class OfBatches(ByPython):
         rows = framing.not_empty(cursor)
         for number, some in framing.by_id(cursor, rows) if self.framing == "confluent" else [(0, rows)]:
             self._read(cursor, some, number, columns)
-        made = cursor.rows([column.key for column in columns])
-        if not isinstance(rows, slice):
-            for row in sorted({*range(len(messages))} - {*rows.tolist()}):
-                made[row] = b""
-        return cursor, made
+        return cursor
+
+    def _rows(self, messages: Sequence[bytes], columns: "tuple[Column, ...]") -> "tuple[Cursor, list[bytes]]":
+        cursor = self.read(messages, columns)
+        rows = cursor.rows([column.key for column in columns])
+        return cursor, [row if message else b"" for row, message in zip(rows, messages, strict=True)]
 
     def _read(self, cursor: "Cursor", rows: "Rows", number: int, columns: "tuple[Column, ...]") -> None:
         if not len(cursor.numbers(rows)):
@@ -144,6 +169,26 @@ class OfBatches(ByPython):
             cursor.refuse_all(rows, "framing", str(e))
             return
         self._readers[number, columns](cursor, rows)
+
+
+def _of_arrays(form: OfBatches, columns: "tuple[Column, ...]", checked: "list[list[int]]") -> "Callable[[np.ndarray], tuple]":
+    """What `decode` asks of Python. `checked`: numbers of columns whose texts it looks at."""
+    import numpy as np
+
+    from tfonline.formats.cursor import is_utf8
+    from tfonline.string_tensor import serialized
+
+    names = [column.key for column in columns]
+
+    def read(messages: np.ndarray) -> tuple:
+        with keeping_error(form):
+            cursor = form.read(messages.tolist(), columns)
+            size, content = cursor.texts_of_rows(names)
+            made = [serialized(size, content.data), *(cursor.lines(some) for some in checked)]
+        text, *lines = (np.array(each, object) for each in made)
+        return text, cursor.reason, np.array(is_utf8(size, content)), *lines
+
+    return read
 
 
 def _decoded_text(text: bytes, column: "Column") -> str:
