@@ -61,8 +61,9 @@ class Cursor:
         self._sources, self._source_bytes = [self.data], len(self.data)
         self._small_begin = -1
         self._numbers = np.arange(len(messages))
-        self._start = np.zeros((num_columns, len(messages)), np.int64)
-        self._length = np.zeros((num_columns, len(messages)), np.int64)
+        # The last is for texts that no column wants.
+        self._start = np.zeros((num_columns + 1, len(messages)), np.int64)
+        self._length = np.zeros((num_columns + 1, len(messages)), np.int64)
 
     def numbers(self, rows: Rows) -> np.ndarray:
         """The numbers of rows, int64 [k]."""
@@ -99,8 +100,8 @@ class Cursor:
         """All texts of a row, which something else has read."""
         raw = [text.encode() for text in texts]
         length = np.fromiter(map(len, raw), np.int64, len(raw))
-        self._start[:, row] = self.add(np.frombuffer(b"".join(raw), np.uint8)) + np.cumsum(length) - length
-        self._length[:, row] = length
+        self._start[:-1, row] = self.add(np.frombuffer(b"".join(raw), np.uint8)) + np.cumsum(length) - length
+        self._length[:-1, row] = length
 
     def move(self, rows: Rows, to: np.ndarray, path: str) -> None:
         """Moves rows behind a value; refuses those that do not have all of it.
@@ -186,6 +187,27 @@ class Cursor:
         """The texts of rows in these columns: places in `data` or of what `add` has taken, and bytes."""
         for column in columns:
             self._start[column][rows], self._length[column][rows] = start, length
+
+    def put_all(self, column: np.ndarray, rows: np.ndarray, start: np.ndarray, length: np.ndarray) -> None:
+        """As `put`, of many texts of a row.
+
+        Args:
+          column: int64 [s, k], for which each is; -1: for none.
+          rows: int64 [k].
+          start: int64 [s, k].
+          length: likewise, of any type.
+        """
+        place = column * len(self.end) + rows  # of column -1 it is negative, and counts from the end
+        self._start.reshape(-1)[place], self._length.reshape(-1)[place] = start, length
+
+    def copy(self, column: int, others: Sequence[int], rows: Rows) -> None:
+        """The texts of rows in a column, in other columns, too."""
+        for other in others:
+            self.put([other], rows, self._start[column][rows], self._length[column][rows])
+
+    def take_back(self, rows: np.ndarray) -> None:
+        """As if nothing had been put of these rows."""
+        self._length[:, rows] = 0
 
     def put_integers(self, columns: Sequence[int], rows: Rows, values: np.ndarray) -> None:
         """Whole numbers, int64 or uint64 [k], as texts."""
@@ -277,35 +299,30 @@ class Cursor:
 
     def lines(self, columns: Sequence[int]) -> bytes:
         """The texts of these columns with a line feed behind each, message by message."""
-        return _with_ends(*self._cut(columns), _LF)[0]
+        return self._cut(columns, _LF)[1].tobytes()
 
     def rows(self, names: Sequence[str]) -> list[bytes]:
         """The columns' texts with a tab between them, of each message; b'' of a refused one. `names`: as above."""
-        lines, stops = _with_ends(*self.texts_of_rows(names), _TAB)
-        stops = stops[len(names) - 1 :: len(names)].tolist()
+        self.texts_of_rows(names)  # refuses what cannot be written so
+        size, text = self._cut(range(len(names)), _TAB)
+        lines, stops = text.tobytes(), np.cumsum(size)[len(names) - 1 :: len(names)].tolist()
         spans = zip([0, *stops], stops, self.reason.tolist(), strict=False)
         return [b"" if refused else lines[start : stop - 1] for start, stop, refused in spans]
 
-    def _cut(self, columns: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-        """See texts_of_rows."""
-        length = self._length[list(columns)]
+    def _cut(self, columns: Sequence[int], end: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """See texts_of_rows; with a byte behind each text, which counts."""
+        size, start = self._length[list(columns)], self._start[list(columns)].T.reshape(-1)
         if self.reason.any():
-            length[:, self.reason > 0] = 0
-        size, start = length.T.reshape(-1), self._start[list(columns)].T.reshape(-1)
-        # Where each byte is taken from.
-        place = np.repeat(start - (np.cumsum(size) - size), size)
+            size[:, self.reason > 0] = 0
+        size = size.T.reshape(-1) + (end is not None)
+        stop = np.cumsum(size)
+        # Where each byte is taken from. Behind a text this may be the one behind the last.
+        place = np.repeat(start - (stop - size), size)
         place += np.arange(len(place))
-        return size, (self.data if len(self._sources) == 1 else np.concatenate(self._sources))[place]
-
-
-def _with_ends(size: np.ndarray, content: np.ndarray, end: int) -> tuple[bytes, np.ndarray]:
-    """Texts with a byte behind each, and the place behind that."""
-    stop = np.cumsum(size + 1)
-    text = np.full(len(content) + len(size), end, np.uint8)
-    inside = np.ones(len(text), bool)
-    inside[stop - 1] = False
-    text[inside] = content
-    return text.tobytes(), stop
+        text = (self.data if len(self._sources) == 1 else np.concatenate([*self._sources, np.zeros(1, np.uint8)]))[place]
+        if end is not None:
+            text[stop - 1] = end
+        return size, text
 
 
 def is_utf8(size: np.ndarray, content: np.ndarray) -> bool:
