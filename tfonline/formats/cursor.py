@@ -35,7 +35,8 @@ class Cursor:
     it afterwards means nothing, and is read within the bounds of the buffer.
 
     Args:
-      messages: as they came.
+      messages: as they came, one behind the other.
+      size: the bytes of each, whole numbers [b].
       num_columns: n.
       malformed: the reason, one of REASONS, of a message whose bytes make no sense.
 
@@ -48,22 +49,21 @@ class Cursor:
       why: of refused messages, by number: what is wrong, in words.
     """
 
-    def __init__(self, messages: Sequence[bytes], num_columns: int, malformed: str):
+    def __init__(self, messages: bytes, size: np.ndarray, num_columns: int, malformed: str):
         self._malformed = malformed
-        self.data = np.frombuffer(b"".join([*messages, _PAD]), np.uint8)
-        lengths = np.fromiter(map(len, messages), np.int64, len(messages))
-        self.end = np.cumsum(lengths)
-        self._begin = self.end - lengths
+        self.data = np.frombuffer(messages + _PAD, np.uint8)
+        self.end = np.cumsum(size, dtype=np.int64)
+        self._begin = self.end - size
         self.at = self._begin.copy()
-        self.reason, self.depth = np.zeros(len(messages), np.int32), 0
+        self.reason, self.depth = np.zeros(len(size), np.int32), 0
         self.why: dict[int, str] = {}
         # What the texts are cut from: the messages, and what was made of numbers.
         self._sources, self._source_bytes = [self.data], len(self.data)
         self._small_begin = -1
-        self._numbers = np.arange(len(messages))
+        self._numbers = np.arange(len(size))
         # The last is for texts that no column wants.
-        self._start = np.zeros((num_columns + 1, len(messages)), np.int64)
-        self._length = np.zeros((num_columns + 1, len(messages)), np.int64)
+        self._start = np.zeros((num_columns + 1, len(size)), np.int64)
+        self._length = np.zeros((num_columns + 1, len(size)), np.int64)
 
     def numbers(self, rows: Rows) -> np.ndarray:
         """The numbers of rows, int64 [k]."""
@@ -99,7 +99,7 @@ class Cursor:
     def put_row(self, row: int, texts: Sequence[str]) -> None:
         """All texts of a row, which something else has read."""
         raw = [text.encode() for text in texts]
-        length = np.fromiter(map(len, raw), np.int64, len(raw))
+        length = sizes(raw)
         self._start[:-1, row] = self.add(np.frombuffer(b"".join(raw), np.uint8)) + np.cumsum(length) - length
         self._length[:-1, row] = length
 
@@ -249,7 +249,7 @@ class Cursor:
         """Texts that Python has made, one a row."""
         if columns:
             raw = [text.encode(errors="surrogateescape") for text in texts]
-            length = np.fromiter(map(len, raw), np.int64, len(raw))
+            length = sizes(raw)
             self.put(columns, rows, self.add(np.frombuffer(b"".join(raw), np.uint8)) + np.cumsum(length) - length, length)
 
     def texts(self, column: int, rows: Rows) -> list[str]:
@@ -264,7 +264,7 @@ class Cursor:
         """Texts out of a few, by their index [k]."""
         if columns:
             raw = [name.encode() for name in names]
-            length = np.fromiter(map(len, raw), np.int64, len(raw))
+            length = sizes(raw)
             start = self.add(np.frombuffer(b"".join(raw), np.uint8)) + np.cumsum(length) - length
             self.put(columns, rows, start[index], length[index])
 
@@ -323,6 +323,11 @@ class Cursor:
         if end is not None:
             text[stop - 1] = end
         return size, text
+
+
+def sizes(messages: Sequence[bytes]) -> np.ndarray:
+    """The bytes of each, int64."""
+    return np.fromiter(map(len, messages), np.int64, len(messages))
 
 
 def is_utf8(size: np.ndarray, content: np.ndarray) -> bool:

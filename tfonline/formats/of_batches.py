@@ -80,8 +80,9 @@ class OfBatches(ByPython):
         # AutoGraph would make a slow copy of all Python that it is let near.
         plain = tf.autograph.experimental.do_not_convert
         read = plain(plain(_of_arrays)(self, tuple(columns), list(patterns.values())))
+        whole, size = tf.strings.reduce_join(message, axis=0, keepdims=True), tf.strings.length(message)
         types = [tf.string, tf.int32, tf.bool, *[tf.string] * len(patterns)]
-        text, refused, is_utf8, *lines = tf.numpy_function(read, [message], types, stateful=False)
+        text, refused, is_utf8, *lines = tf.numpy_function(read, [whole, size], types, stateful=False)
         text = tf.reshape(tf.io.parse_tensor(text, tf.string), [-1, len(columns)])
         refused = tf.reshape(refused, tf.shape(message))
         fits = [is_utf8, *(tf.strings.regex_full_match(line, pattern) for line, pattern in zip(lines, patterns, strict=True))]
@@ -100,9 +101,9 @@ class OfBatches(ByPython):
           UserError: the registry does not know a schema or does not answer (exit 75), or refuses to (77).
         """
         from tfonline.formats import framing
-        from tfonline.formats.cursor import Cursor
+        from tfonline.formats.cursor import Cursor, sizes
 
-        cursor = Cursor(messages, 0, malformed=self.name)
+        cursor = Cursor(b"".join(messages), sizes(messages), 0, malformed=self.name)
         ids = [number for number, _ in framing.by_id(cursor, framing.not_empty(cursor))] if self.framing == "confluent" else [0]
         return merged(map(self.fields_of, ids))
 
@@ -143,19 +144,21 @@ class OfBatches(ByPython):
                 f"warning: schema {number} has no field for {', '.join(paths)}: a missing value in each of its messages"
             )
 
-    def read(self, messages: Sequence[bytes], columns: "tuple[Column, ...]") -> "Cursor":
-        """What reads the texts of the columns in messages, and has read them."""
+    def read(self, messages: bytes, size: "np.ndarray", columns: "tuple[Column, ...]") -> "Cursor":
+        """What reads the texts of the columns in messages, and has read them. `messages`, `size`: as Cursor has them."""
         from tfonline.formats import framing
         from tfonline.formats.cursor import Cursor
 
-        cursor = Cursor(messages, len(columns), malformed=self.name)
+        cursor = Cursor(messages, size, len(columns), malformed=self.name)
         rows = framing.not_empty(cursor)
         for number, some in framing.by_id(cursor, rows) if self.framing == "confluent" else [(0, rows)]:
             self._read(cursor, some, number, columns)
         return cursor
 
     def _rows(self, messages: Sequence[bytes], columns: "tuple[Column, ...]") -> "tuple[Cursor, list[bytes]]":
-        cursor = self.read(messages, columns)
+        from tfonline.formats.cursor import sizes
+
+        cursor = self.read(b"".join(messages), sizes(messages), columns)
         rows = cursor.rows([column.key for column in columns])
         return cursor, [row if message else b"" for row, message in zip(rows, messages, strict=True)]
 
@@ -171,7 +174,9 @@ class OfBatches(ByPython):
         self._readers[number, columns](cursor, rows)
 
 
-def _of_arrays(form: OfBatches, columns: "tuple[Column, ...]", checked: "list[list[int]]") -> "Callable[[np.ndarray], tuple]":
+def _of_arrays(
+    form: OfBatches, columns: "tuple[Column, ...]", checked: "list[list[int]]"
+) -> "Callable[[bytes, np.ndarray], tuple]":
     """What `decode` asks of Python. `checked`: numbers of columns whose texts it looks at."""
     import numpy as np
 
@@ -180,9 +185,9 @@ def _of_arrays(form: OfBatches, columns: "tuple[Column, ...]", checked: "list[li
 
     names = [column.key for column in columns]
 
-    def read(messages: np.ndarray) -> tuple:
+    def read(messages: np.ndarray, size: np.ndarray) -> tuple:
         with keeping_error(form):
-            cursor = form.read(messages.tolist(), columns)
+            cursor = form.read(messages[0], size, columns)
             size, content = cursor.texts_of_rows(names)
             made = [serialized(size, content.data), *(cursor.lines(some) for some in checked)]
         text, *lines = (np.array(each, object) for each in made)
