@@ -2,7 +2,7 @@
 
 import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, timestamp_pb2
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tfonline.features.schema import Schema
@@ -215,16 +215,19 @@ TEXT = st.one_of(st.just(""), st.text(st.sampled_from("aé\x02\x12"), max_size=3
 def damaged(draw):
     """A message of a few texts, most of which are as a serializer writes it."""
     _, messages = OF_TEXTS._of(TEXTS[:20])
-    row = messages._class()
-    for name in draw(st.lists(st.sampled_from([f"t{i}" for i in range(20)]), max_size=6)):
-        setattr(row, name, draw(TEXT))
-    raw = row.SerializeToString()
+    texts = st.dictionaries(st.sampled_from([f"t{i}" for i in range(20)]), TEXT, max_size=6)
+    raw, again = (messages._class(**draw(texts)).SerializeToString() for _ in range(2))
     cut, noise = draw(st.integers(0, 3)), draw(st.binary(max_size=4))
     unknown = draw(st.sampled_from([b"", b"\xaa\x06\x01k", b"\xa8\x06\x05", b"\xaa\xa3\x05\x01k"]))  # of numbers 101 and 11333
-    return draw(st.sampled_from([raw, raw, raw, raw + unknown, raw[: len(raw) - cut], raw + noise, noise + raw, raw + raw]))
+    return draw(st.sampled_from([raw, raw, raw, raw + unknown, raw[: len(raw) - cut], raw + noise, noise + raw, raw + again]))
+
+
+# A length of two bytes of which the first were taken for all of it: what follows would be a field, too.
+LONG = b"\x0a\x80\x01" + b"x" * 127 + b"\x12" + b"\x12\x11" + b"y" * 17
 
 
 @given(st.lists(damaged(), min_size=1, max_size=6))
+@example([LONG])
 def test_texts_are_read_as_the_library_does_each_message_by_itself(raw):
     _, messages = OF_TEXTS._of(TEXTS[:20])
     for message, row, reason in zip(raw, *OF_TEXTS.canonical(raw, TEXTS), strict=True):

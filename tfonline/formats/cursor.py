@@ -189,7 +189,7 @@ class Cursor:
             self._start[column][rows], self._length[column][rows] = start, length
 
     def put_all(self, column: np.ndarray, rows: np.ndarray, start: np.ndarray, length: np.ndarray) -> None:
-        """As `put`, of many texts of a row.
+        """As `put`, of many texts of a row. Of several for one column the last one counts.
 
         Args:
           column: int64 [s, k], for which each is; -1: for none.

@@ -44,8 +44,8 @@ class Texts:
         """Reads rows up to their ends.
 
         Returns:
-          int64 [k], those of rows that have to be read otherwise: a field twice or out of order, a text of 128 bytes or more, or
-          bytes that make no sense. The cursor stands where it stood in them.
+          int64 [k], those of rows that have to be read otherwise: a text of 128 bytes or more, more fields, or bytes that make no
+          sense. The cursor stands where it stood in them.
         """
         end, data = cursor.end[rows], cursor.data
         two = data[1:].astype(np.uint16) << 8 | data[:-1]
@@ -64,8 +64,8 @@ class Texts:
             steps += 1
         there, tag, length = at[:steps] < end, _TAG.take(field[:steps]), length[:steps]
         wrong = (tag == 0) | (length > _MOST_LENGTH) | (stop[:steps] > end)
-        wrong[1:] |= tag[1:] <= tag[:-1]
         odd = (wrong & there).any(axis=0) | (at[steps] < end)
+        # Of a field that is there twice the last text counts, as the specification says.
         cursor.put_all(np.where(there, self._column.take(tag), -1), rows, start[:steps], length)
         for first, others in self._others:
             cursor.copy(first, others, rows)
