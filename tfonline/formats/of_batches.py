@@ -4,10 +4,10 @@ Imports no numpy until it decodes: numpy starts threads, which the trainer must 
 """
 
 import abc
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from tfonline.formats.by_python import ByPython, Refused, keeping_error
+from tfonline.formats.by_python import ByPython, Refused
 from tfonline.formats.fields import Field, merged
 from tfonline.formats.patterns import line_patterns
 from tfonline.formats.reasons import REASONS
@@ -74,19 +74,19 @@ class OfBatches(ByPython):
         """See Format. Texts get to the graph without an object of Python for each, and are not cut from rows there."""
         import tensorflow as tf
 
+        from tfonline.formats.decoders import decoded
         from tfonline.formats.separated import Decoded, check
 
         patterns = line_patterns(columns)
-        # AutoGraph would make a slow copy of all Python that it is let near.
-        plain = tf.autograph.experimental.do_not_convert
-        read = plain(plain(_of_arrays)(self, tuple(columns), list(patterns.values())))
-        whole, size = tf.strings.reduce_join(message, axis=0, keepdims=True), tf.strings.length(message)
         types = [tf.string, tf.int32, tf.bool, *[tf.string] * len(patterns)]
-        text, refused, is_utf8, *lines = tf.numpy_function(read, [whole, size], types, stateful=False)
-        text = tf.reshape(tf.io.parse_tensor(text, tf.string), [-1, len(columns)])
+        given = (tuple(columns), list(patterns.values()))
+        text, refused, is_utf8, *lines = decoded(self, message, _texts_and_lines, given, types)
+        text = tf.reshape(tf.io.parse_tensor(tf.ensure_shape(text, []), tf.string), [-1, len(columns)])
         refused = tf.reshape(refused, tf.shape(message))
-        fits = [is_utf8, *(tf.strings.regex_full_match(line, pattern) for line, pattern in zip(lines, patterns, strict=True))]
-        found = check(text, (refused > 0) | (message == ""), tf.reduce_all(tf.reshape(tf.stack(fits), [-1])), columns)
+        fits = tf.ensure_shape(is_utf8, [])
+        for line, pattern in zip(lines, patterns, strict=True):
+            fits &= tf.strings.regex_full_match(tf.ensure_shape(line, []), pattern)
+        found = check(text, (refused > 0) | (message == ""), fits, columns)
         return Decoded(found.text, tf.where(refused > 0, refused, found.reason))
 
     def canonical(self, messages: Sequence[bytes], columns: "tuple[Column, ...]") -> tuple[list[bytes], list[int]]:
@@ -174,26 +174,23 @@ class OfBatches(ByPython):
         self._readers[number, columns](cursor, rows)
 
 
-def _of_arrays(
-    form: OfBatches, columns: "tuple[Column, ...]", checked: "list[list[int]]"
-) -> "Callable[[bytes, np.ndarray], tuple]":
-    """What `decode` asks of Python. `checked`: numbers of columns whose texts it looks at."""
+def _texts_and_lines(
+    form: OfBatches, sizes: "np.ndarray", content: bytes, columns: "tuple[Column, ...]", checked: list[list[int]]
+) -> tuple:
+    """What `decode` asks of Python. `checked`: numbers of columns whose texts it looks at, in groups.
+
+    Returns:
+      The texts as string_tensor.serialized has them; the reasons, int32 [m]; whether all is UTF-8; of each group the texts as lines.
+    """
     import numpy as np
 
     from tfonline.formats.cursor import is_utf8
     from tfonline.string_tensor import serialized
 
-    names = [column.key for column in columns]
-
-    def read(messages: np.ndarray, size: np.ndarray) -> tuple:
-        with keeping_error(form):
-            cursor = form.read(messages[0], size, columns)
-            size, content = cursor.texts_of_rows(names)
-            made = [serialized(size, content.data), *(cursor.lines(some) for some in checked)]
-        text, *lines = (np.array(each, object) for each in made)
-        return text, cursor.reason, np.array(is_utf8(size, content)), *lines
-
-    return read
+    cursor = form.read(content, sizes, columns)
+    size, texts = cursor.texts_of_rows([column.key for column in columns])
+    lines = (cursor.lines(some) for some in checked)
+    return serialized(size, texts.data), cursor.reason, np.array(is_utf8(size, texts)), *lines
 
 
 def _decoded_text(text: bytes, column: "Column") -> str:
