@@ -180,7 +180,7 @@ def _texts_and_lines(
     """What `decode` asks of Python. `checked`: numbers of columns whose texts it looks at, in groups.
 
     Returns:
-      The texts as string_tensor.serialized has them; the reasons, int32 [m]; whether all is UTF-8; of each group its texts as lines.
+      The texts as string_tensor.serialized has them; reasons, int32 [m]; whether all is UTF-8; and each group's texts as lines.
     """
     import numpy as np
 
