@@ -222,12 +222,14 @@ def damaged(draw):
     return draw(st.sampled_from([raw, raw, raw, raw + unknown, raw[: len(raw) - cut], raw + noise, noise + raw, raw + again]))
 
 
-# A length of two bytes of which the first were taken for all of it: what follows would be a field, too.
-LONG = b"\x0a\x80\x01" + b"x" * 127 + b"\x12" + b"\x12\x11" + b"y" * 17
+# A length of two bytes of which the first could be taken for all of it: what follows would be a text of t2, which is not there.
+LONG = b"\x0a\x80\x01" + b"x" * 127 + b"\x1a" + b"\x12\x11" + b"y" * 17
+# More fields than the type has.
+MANY = b"\x0a\x01a" * 20 + b"\x0a\x01b"
 
 
 @given(st.lists(damaged(), min_size=1, max_size=6))
-@example([LONG])
+@example([LONG, MANY])
 def test_texts_are_read_as_the_library_does_each_message_by_itself(raw):
     _, messages = OF_TEXTS._of(TEXTS[:20])
     for message, row, reason in zip(raw, *OF_TEXTS.canonical(raw, TEXTS), strict=True):
