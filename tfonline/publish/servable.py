@@ -9,7 +9,9 @@ from tfonline.features.kinds import feature_kinds
 from tfonline.features.parse import Fields, Parse, parse_served
 from tfonline.features.pipeline import Features
 from tfonline.features.schema import Schema
+from tfonline.keep import packed_counts
 from tfonline.keep.plain_path import plain_path
+from tfonline.keep.variables import named_variables
 from tfonline.model.networks.find import make_network
 from tfonline.publish import warmup
 from tfonline.settings.model import ModelSettings
@@ -62,10 +64,8 @@ class Servable(tf.Module):
         Raises:
           tf.errors.OpError: it is damaged.
         """
-        learner = tf.train.Checkpoint(model=self.model)
         with plain_path(checkpoint) as path:
-            # Not `restore`, which wants a save_counter that the trainer's checkpoints do not have.
-            tf.train.Checkpoint(learner=learner).read(path).assert_existing_objects_matched().expect_partial()
+            packed_counts.read(path, {f"learner/model/{name}": v for name, v in named_variables(self.model).items()})
 
     def write(self, folder: str | pathlib.Path) -> None:
         """Writes a SavedModel, and what TensorFlow Serving warms it up with, into a folder that is not there yet.
