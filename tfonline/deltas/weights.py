@@ -12,6 +12,7 @@ from tfonline import garbage
 from tfonline.deltas.checksum import moved, row_hashes, total
 from tfonline.deltas.file import Change, Delta
 from tfonline.keep.variables import named_variables
+from tfonline.model.tables.served_counts import LoadedCounts
 
 # What a delta changes is read twice where it is more: before it is known to fit, and when it is written. So a large one takes no
 # memory beside that of the weights.
@@ -128,13 +129,15 @@ class Weights:
             return variable.numpy()
         if len(change.rows) and not 0 <= change.rows[-1] < change.shape[0]:
             raise DoesNotFit(f"it has a row {change.rows[-1]} of {name}, which has {change.shape[0]}")
-        return tf.gather(variable, change.rows).numpy()
+        return variable.gather(change.rows) if isinstance(variable, LoadedCounts) else tf.gather(variable, change.rows).numpy()
 
     def _write(self, name: str, change: Change) -> None:
         variable = self._variables[name]
         values = change.values.view(variable.dtype.as_numpy_dtype)
         if change.rows is None:
             variable.assign(values)
+        elif isinstance(variable, LoadedCounts):
+            variable.scatter(change.rows, values)
         else:
             tf.raw_ops.ResourceScatterUpdate(resource=variable.handle, indices=change.rows, updates=values)
 

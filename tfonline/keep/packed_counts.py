@@ -10,10 +10,11 @@ import tensorflow as tf
 
 from tfonline.keep.variables import as_objects
 from tfonline.model.tables import small_counts
+from tfonline.model.tables.served_counts import ServedCounts
 from tfonline.model.tables.small_counts import Part
 
-# Behind the name of a variable that was written in this way; others have `/.ATTRIBUTES/VARIABLE_VALUE`.
-KEY = "/.ATTRIBUTES/py_state"
+# Behind the name of a variable in a checkpoint: packed, and as it is.
+KEY, _KEY_AS_IT_IS = "/.ATTRIBUTES/py_state", "/.ATTRIBUTES/VARIABLE_VALUE"
 # Smaller ones gain little.
 _FEW_BYTES = 1 << 20
 
@@ -60,12 +61,20 @@ def read(checkpoint: str, variables: Mapping[str, Any]) -> None:
     """
     reader = tf.train.load_checkpoint(checkpoint)
     packed = {name for name in variables if reader.has_tensor(name + KEY)}
+    served = {name for name, v in variables.items() if isinstance(v, ServedCounts)}
+    as_they_are = {name: v for name, v in variables.items() if name not in packed | served}
     # Not `restore`, which wants a save_counter. Only format 1 has one: it stays unread, and nobody is warned of that.
     # Made anew: a tf.train.Checkpoint that failed to read does not read another.
-    others = tf.train.Checkpoint(**as_objects({name: v for name, v in variables.items() if name not in packed})).read(checkpoint)
-    others.assert_existing_objects_matched().expect_partial()
-    for name in packed:
-        unpack_into(variables[name], reader.get_tensor(name + KEY))
+    read = tf.train.Checkpoint(**as_objects(as_they_are)).read(checkpoint)
+    read.assert_existing_objects_matched().expect_partial()
+    for name in packed | served:
+        parts = (
+            unpack(reader.get_tensor(name + KEY)) if name in packed else [reader.get_tensor(f"{name}/.ATTRIBUTES/VARIABLE_VALUE")]
+        )
+        if name in served:
+            variables[name].assign(parts)
+        else:
+            _assign(variables[name], parts)
 
 
 def unpacked(reader: Any) -> dict[str, np.ndarray]:
@@ -82,9 +91,7 @@ def pack(parts: Iterable[Part]) -> bytes:
     """A line of JSON with the sizes, and then each part's codes, compressed, its rows beside and their values."""
     sizes, content = [], []
     for part in parts:
-        # Counts of hashed values have no pattern that repeats: only that some are frequent.
-        squeeze = zlib.compressobj(1, zlib.DEFLATED, zlib.MAX_WBITS, zlib.DEF_MEM_LEVEL, zlib.Z_HUFFMAN_ONLY)
-        codes = squeeze.compress(np.ascontiguousarray(part.codes)) + squeeze.flush()
+        codes = small_counts.compress(part.codes)
         sizes.append([*part.codes.shape, part.codes.dtype.str, len(codes), len(part.rows)])
         content += [codes, part.rows.astype("<i4").tobytes(), part.values.astype("<f4").tobytes()]
     return b"\n".join([json.dumps(sizes).encode(), b"".join(content)])
@@ -110,21 +117,21 @@ def unpack(packed: bytes) -> Iterator[np.ndarray]:
         yield small_counts.decode(Part(codes, rows, np.frombuffer(next_bytes(4 * beside * columns), "<f4").reshape(-1, columns)))
 
 
-def unpack_into(table: Any, packed: bytes) -> None:
-    """Gives a variable, all replicas' copies of it, the rows that were packed.
+def _assign(table: Any, parts: Iterable[np.ndarray]) -> None:
+    """Gives a variable, all replicas' copies of it, its rows.
 
     Raises:
       ValueError: they are those of another shape.
     """
     copies, begin = table.values if isinstance(table, tf.distribute.DistributedValues) else [table], 0
-    for values in unpack(packed):
+    for values in parts:
         if begin + len(values) > table.shape[0] or values.shape[1:] != tuple(table.shape[1:]):
             raise ValueError(f"it has other counts: rows of {values.shape[1:]}, {begin + len(values)} at least, for {table.shape}")
         for copy in copies:
             small_counts.write(copy, begin, values)
         begin += len(values)
     if begin != table.shape[0]:
-        raise ValueError(f"it has {begin} rows of counts, for {table.shape[0]}")
+        raise ValueError(f"it has {begin} rows of counts, for {table.shape}")
 
 
 def _given_up(parts: list[Part]) -> Iterator[Part]:

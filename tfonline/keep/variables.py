@@ -6,11 +6,14 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tfonline.model.tables.served_counts import LoadedCounts, is_served_counts
+
 
 def named_variables(module: tf.Module) -> dict[str, Any]:
     """All tf.Variables that a module holds, by the path of attributes to each, such as `model/wide/table`; each once.
 
-    Of a Keras variable, the tf.Variable within.
+    Of a Keras variable, the tf.Variable within. Counts to score by are one variable: a ServedCounts or, of a SavedModel that was
+    loaded, LoadedCounts.
     """
     found: dict[str, Any] = {}
     _collect(module, "", found, set())
@@ -24,7 +27,11 @@ def _collect(node: Any, path: str, found: dict[str, Any], seen: set[int]) -> Non
     if hasattr(node, "assign"):
         found[path] = node.value if isinstance(node, keras.Variable) else node
         return
-    for name, child in tf.train.TrackableView.children(node).items():
+    children = tf.train.TrackableView.children(node)
+    if is_served_counts(children):
+        found[path] = LoadedCounts(node)
+        return
+    for name, child in children.items():
         _collect(child, f"{path}/{name}" if path else name, found, seen)
 
 

@@ -13,6 +13,7 @@ from tfonline.keep import packed_counts
 from tfonline.keep.plain_path import plain_path
 from tfonline.keep.variables import named_variables
 from tfonline.model.networks.find import make_network
+from tfonline.model.tables.served_counts import ServedCounts
 from tfonline.publish import warmup
 from tfonline.settings.model import ModelSettings
 
@@ -42,6 +43,7 @@ class Servable(tf.Module):
         self._parse = Parse(schema, self._form)
         self._parse_unlabelled = Parse(schema, self._form, labelled=False)
         self.model = make_network(features.spec, model)
+        self.model.only_score()
         self.model.build()
         self.signatures = {
             "serving_default": self.score.get_concrete_function(),
@@ -76,7 +78,12 @@ class Servable(tf.Module):
         # Not self: a SavedModel keeps every function and attribute that it can reach.
         served = tf.Module()
         served.model, served.features = self.model, self._features
+        counts = [v for v in named_variables(self.model).values() if isinstance(v, ServedCounts)]
+        for table in counts:
+            table.pack()
         tf.saved_model.save(served, str(folder), self.signatures)
+        for table in counts:
+            table.unpack()
         warmup.write(pathlib.Path(folder), self._schema, self._form)
 
     @tf.function(autograph=False, input_signature=[tf.TensorSpec([None], tf.string, "message")])

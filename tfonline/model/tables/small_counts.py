@@ -3,6 +3,7 @@
 A number takes 1, 2 or 4 bytes: an unsigned whole number, or all of the float32. Rows that so few bytes do not hold stand beside.
 """
 
+import zlib
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -39,6 +40,13 @@ class Part(NamedTuple):
 
 def encode(values: np.ndarray, width: int = 1) -> Part:
     """float32 [n, w] in as few bytes as hold it, from a width on: exact to the bit, whatever the numbers are."""
+    part = encode_by(values, width)
+    # With twice the width, the codes alone would take less.
+    return encode(values, 2 * width) if part.nbytes > 2 * part.codes.nbytes else part
+
+
+def encode_by(values: np.ndarray, width: int) -> Part:
+    """float32 [n, w] by so many bytes a number, however many rows are beside then."""
     if width == 4:
         return Part(values, np.zeros([0], np.int32), np.zeros([0, values.shape[1]], np.float32))
     most = np.iinfo(_TYPES[width]).max
@@ -48,9 +56,6 @@ def encode(values: np.ndarray, width: int = 1) -> Part:
     if values.view(np.int32).min(initial=0) < 0:  # -0 equals 0
         other |= np.signbit(values)
     rows = np.unique(np.flatnonzero(other) // values.shape[1]).astype(np.int32)  # other.any(axis=1) takes ten times as long
-    # With twice the width, the codes alone would take less.
-    if rows.size * (4 + 4 * values.shape[1]) > codes.nbytes:
-        return encode(values, 2 * width)
     codes[rows] = most
     return Part(codes, rows, values[rows])
 
@@ -60,6 +65,12 @@ def decode(part: Part) -> np.ndarray:
     values = part.codes.astype(np.float32)
     values[part.rows] = part.values
     return values
+
+
+def compress(codes: np.ndarray) -> bytes:
+    """Codes as a zlib stream. Counts of hashed values have no pattern that repeats: only that some are frequent."""
+    stream = zlib.compressobj(1, zlib.DEFLATED, zlib.MAX_WBITS, zlib.DEF_MEM_LEVEL, zlib.Z_HUFFMAN_ONLY)
+    return stream.compress(np.ascontiguousarray(codes)) + stream.flush()
 
 
 def parts_of(table: tf.Variable) -> Iterator[Part]:
