@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-import keras
 import tensorflow as tf
 
 from tfonline.model.tables.served_counts import LoadedCounts, is_served_counts
@@ -25,7 +24,10 @@ def _collect(node: Any, path: str, found: dict[str, Any], seen: set[int]) -> Non
         return
     seen.add(id(node))
     if hasattr(node, "assign"):
-        found[path] = node.value if isinstance(node, keras.Variable) else node
+        # A tf.Variable has a method `value`, a Keras variable has the tf.Variable there. Keras is not loaded for that: who serves
+        # has no use for it.
+        value = getattr(node, "value", node)
+        found[path] = node if callable(value) else value
         return
     children = tf.train.TrackableView.children(node)
     if is_served_counts(children):

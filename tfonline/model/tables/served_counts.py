@@ -98,9 +98,26 @@ class _Codes(tf.saved_model.experimental.TrackableResource):
     def _create_resource(self) -> tf.Tensor:
         return tf.raw_ops.VarHandleOp(dtype=tf.uint8, shape=[self._num_rows, None], shared_name=self._shared_name)
 
+    def _destroy_resource(self) -> None:
+        tf.raw_ops.DestroyResourceOp(resource=self.resource_handle, ignore_lookup_error=True)
+
     def _initialize(self) -> None:
-        codes = tf.io.decode_raw(tf.strings.reduce_join(tf.io.decode_compressed(self._packed.read_value(), "ZLIB")), tf.uint8)
-        tf.raw_ops.AssignVariableOp(resource=self.resource_handle, value=tf.reshape(codes, [self._num_rows, -1]))
+        # Part by part, so that it takes little memory beside the codes.
+        packed, handle, first = self._packed.read_value(), self.resource_handle, min(ROWS_AT_ONCE, self._num_rows)
+
+        def of_part(i: int | tf.Tensor) -> tf.Tensor:
+            return tf.io.decode_raw(tf.io.decode_compressed(packed[i], "ZLIB"), tf.uint8)
+
+        size = tf.size(of_part(0)) // first
+        tf.raw_ops.AssignVariableOp(resource=handle, value=tf.zeros([self._num_rows, size], tf.uint8))
+
+        def write_part(i: tf.Tensor) -> tuple[tf.Tensor]:
+            codes = tf.reshape(of_part(i), [-1, size])
+            ids = i * ROWS_AT_ONCE + tf.range(tf.shape(codes)[0])
+            tf.raw_ops.ResourceScatterUpdate(resource=handle, indices=ids, updates=codes)
+            return (i + 1,)
+
+        tf.while_loop(lambda i: i < tf.size(packed), write_part, [tf.constant(0)], parallel_iterations=1)
 
 
 class LoadedCounts:
@@ -145,7 +162,8 @@ class LoadedCounts:
 def as_stored(values: np.ndarray) -> dict[str, np.ndarray]:
     """The variables of a SavedModel by name that hold counts, float32 [R, w]."""
     part = small_counts.encode(values)
-    return {"packed": np.array([small_counts.compress(part.codes)], object), "rows": part.rows, "values": part.values}
+    packed = [small_counts.compress(part.codes[ids]) for ids in _ids(len(values))]
+    return {"packed": np.array(packed, object), "rows": part.rows, "values": part.values}
 
 
 def is_served_counts(children: Iterable[str]) -> bool:
