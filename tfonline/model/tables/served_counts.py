@@ -98,9 +98,6 @@ class _Codes(tf.saved_model.experimental.TrackableResource):
     def _create_resource(self) -> tf.Tensor:
         return tf.raw_ops.VarHandleOp(dtype=tf.uint8, shape=[self._num_rows, None], shared_name=self._shared_name)
 
-    def _destroy_resource(self) -> None:
-        tf.raw_ops.DestroyResourceOp(resource=self.resource_handle, ignore_lookup_error=True)
-
     def _initialize(self) -> None:
         # Part by part, so that it takes little memory beside the codes.
         packed, handle, first = self._packed.read_value(), self.resource_handle, min(ROWS_AT_ONCE, self._num_rows)
@@ -139,6 +136,10 @@ class LoadedCounts:
     def gather(self, ids: np.ndarray) -> np.ndarray:
         """float32 [n, w], of ids, int64 [n]."""
         return _read(self._handle, self._rows, self._values, tf.constant(ids, tf.int32)).numpy()
+
+    def release(self) -> None:
+        """Gives the codes' memory back; rows are scored by the SavedModel no more. By itself TensorFlow keeps it for good."""
+        tf.raw_ops.DestroyResourceOp(resource=self._handle, ignore_lookup_error=True)
 
     def numpy(self) -> np.ndarray:
         """All of it."""
