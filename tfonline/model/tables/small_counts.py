@@ -3,6 +3,7 @@
 A number takes 1, 2 or 4 bytes: an unsigned whole number, or all of the float32. Rows that so few bytes do not hold stand beside.
 """
 
+import functools
 import zlib
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -69,8 +70,18 @@ def decode(part: Part) -> np.ndarray:
 
 def compress(codes: np.ndarray) -> bytes:
     """Codes as a zlib stream. Counts of hashed values have no pattern that repeats: only that some are frequent."""
+    return _compressed(np.ascontiguousarray(codes)) if codes.any() else _zeros(codes.nbytes)
+
+
+@functools.cache
+def _zeros(num_bytes: int) -> bytes:
+    """Of a new model's counts, one for all parts."""
+    return _compressed(np.zeros(num_bytes, np.uint8))
+
+
+def _compressed(codes: np.ndarray) -> bytes:
     stream = zlib.compressobj(1, zlib.DEFLATED, zlib.MAX_WBITS, zlib.DEF_MEM_LEVEL, zlib.Z_HUFFMAN_ONLY)
-    return stream.compress(np.ascontiguousarray(codes)) + stream.flush()
+    return stream.compress(codes) + stream.flush()
 
 
 def parts_of(table: tf.Variable) -> Iterator[Part]:
