@@ -12,6 +12,7 @@ import argparse
 import json
 import os
 import pathlib
+import zlib
 from typing import Any
 
 from command_line import Parser, run
@@ -84,7 +85,7 @@ def _read(name: str) -> tuple[str, dict[str, Any], dict[str, Any], dict[str, Any
     import tensorflow as tf
 
     from tfonline.evaluate.progressive import ProgressiveMetrics, without_nan
-    from tfonline.keep import checkpoint_files
+    from tfonline.keep import checkpoint_files, packed_counts
     from tfonline.keep.checkpoints import read_contents
     from tfonline.keep.plain_path import plain_path
 
@@ -105,7 +106,8 @@ def _read(name: str) -> tuple[str, dict[str, Any], dict[str, Any], dict[str, Any
             position = {"contract": held.contract, **parts["position"], **parts["learner"], "files": parts["files"]}
             variables = (n for n in reader.get_variable_to_shape_map() if n.endswith("/.ATTRIBUTES/VARIABLE_VALUE"))
             tensors = {n: reader.get_tensor(n) for n in variables if "save_counter" not in n}
-    except (tf.errors.OpError, ValueError, IndexError, KeyError) as e:
+            tensors |= {f"{n}/.ATTRIBUTES/VARIABLE_VALUE": counts for n, counts in packed_counts.unpacked(reader).items()}
+    except (tf.errors.OpError, ValueError, IndexError, KeyError, zlib.error) as e:
         raise UserError(f"{path} is damaged, or was not written by the trainer: {str(e).splitlines()[0]}", Exit.DATA) from e
     metrics = {scope: without_nan(counted.report(scope)) for scope in ("total", "running")}
     return path, position, metrics, tensors

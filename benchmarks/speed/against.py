@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from typing import NamedTuple
 
 from benchmarks.commands import ROOT, tool
 
@@ -19,6 +20,13 @@ TURNS = 5
 _FLAG_FILES = ("mindrec", "criteo")
 _SECS = 1.5
 _ROWS, _FIRST = 30_000, 200
+# Of the tuned flags, what the closing line tells as this / other: by the figure's name.
+_CLOSING = {
+    "checkpoint_bytes": "checkpoint, criteo, MB",
+    "folder_gb": "folder of a run that publishes, criteo, MB",
+    "memory": "memory at most, criteo, MB",
+    "start": f"a run of {_FIRST} rows, criteo, s",
+}
 
 
 def main(rival: str, folder: pathlib.Path) -> None:
@@ -35,12 +43,15 @@ def main(rival: str, folder: pathlib.Path) -> None:
                 found[side].append(_measure(sides[side], temporary))
                 print(f"turn {turn + 1}, {side}: {json.dumps(found[side][-1])}", flush=True)
     lines = [f"| median of {TURNS} turns | this | other | this / other |", "|---|---|---|---|"]
+    medians: dict[str, float] = {}
     for name in found["this"][0]:
         this, other = (statistics.median(turn[name] for turn in found[side]) for side in ("this", "other"))
-        ratio = other / this if name.endswith(", s") else this / other  # seconds: fewer are better
+        ratio = this / other if name.endswith("/s") else other / this  # seconds and bytes: fewer are better
+        medians[name] = this / other
         lines.append(f"| {name} | {this:,.2f} | {other:,.2f} | {ratio:.3f} |")
     (folder / "against.md").write_text("\n".join(lines) + "\n")
-    print("\n".join(lines))
+    closing = " ".join(f"{short}={medians[name]:.3f}" for short, name in _CLOSING.items())
+    print("\n".join([*lines, "", f"speed: {closing} (this / other)"]))
 
 
 def _measure(checkout: str, folder: str) -> dict[str, float]:
@@ -51,22 +62,47 @@ def _measure(checkout: str, folder: str) -> dict[str, float]:
     )
     found = json.loads(done.stdout.splitlines()[-1])
     for flags in _FLAG_FILES:
-        summary, _ = _run(checkout, environment, folder, flags, "rows.tsv")
-        found[f"end to end, {flags}, rows/s"] = summary["rows_per_sec"]
-        _, secs = _run(checkout, environment, folder, flags, "first.tsv")
-        found[f"a run of {_FIRST} rows, {flags}, s"] = secs
-    return found
+        done = _run(checkout, environment, folder, flags, "rows.tsv")
+        found[f"end to end, {flags}, rows/s"] = done.rows_per_sec
+        found[f"memory at most, {flags}, MB"] = done.memory_mb
+        found[f"checkpoint, {flags}, MB"] = done.checkpoint_mb
+        found[f"a run of {_FIRST} rows, {flags}, s"] = _run(checkout, environment, folder, flags, "first.tsv").secs
+    published = _run(checkout, environment, folder, "criteo", "rows.tsv", publish=True)
+    return found | {"folder of a run that publishes, criteo, MB": published.folder_mb}
 
 
-def _run(checkout: str, environment: dict[str, str], folder: str, flags: str, rows: str) -> tuple[dict, float]:
-    """The summary of a run from files, and the seconds from its start to its end."""
+class _Done(NamedTuple):
+    """A run from files: from its start to its end; of memory, what it held at most; of the folder, what it left."""
+
+    rows_per_sec: float
+    secs: float
+    memory_mb: float
+    checkpoint_mb: float
+    folder_mb: float
+
+
+def _run(checkout: str, environment: dict[str, str], folder: str, flags: str, rows: str, publish: bool = False) -> _Done:
+    """Trains the rows of a file. To publish, a version and a checkpoint a window, of which there are more than are kept."""
     with tempfile.TemporaryDirectory(dir=folder) as model_dir:
         command = [sys.executable, "-m", "tfonline.train", f"--flagfile=configs/{flags}.flags", f"--input_files={folder}/{rows}"]
         command += [f"--dictionary_dir={folder}/dictionaries", f"--model_dir={model_dir}", "--stop_at=latest", "--batch_size=1000"]
-        command += ["--checkpoint_every_steps=0", "--checkpoint_secs=3600", "--report_secs=3600", "--window_rows=20000"]
+        if publish:
+            command += ["--checkpoint_every_steps=1", "--window_rows=3000", f"--export_dir={model_dir}/models", "--gate_min_auc=0"]
+            command += ["--export_every_windows=1", "--gate_rows=3000", "--gate_calibration=0", "--gate_max_regression=9"]
+        else:
+            command += ["--checkpoint_every_steps=0", "--checkpoint_secs=3600", "--window_rows=20000"]
         began = time.perf_counter()
-        subprocess.run(command, cwd=checkout, env=environment, stdout=subprocess.DEVNULL, check=True)
-        return json.loads((pathlib.Path(model_dir) / "summary.json").read_text()), time.perf_counter() - began
+        process = subprocess.Popen([*command, "--report_secs=3600"], cwd=checkout, env=environment, stdout=subprocess.DEVNULL)
+        _, status, usage = os.wait4(process.pid, 0)
+        secs = time.perf_counter() - began
+        if status:
+            raise subprocess.CalledProcessError(status, command)
+        summary = json.loads((pathlib.Path(model_dir) / "summary.json").read_text())
+        checkpoint = summary["checkpoint"]
+        newest = sum(f.stat().st_size for f in pathlib.Path(checkpoint).parent.glob(f"{pathlib.Path(checkpoint).name}.*"))
+        # A file of two names is there once.
+        sizes = {f.stat().st_ino: f.stat().st_size for f in pathlib.Path(model_dir).rglob("*") if f.is_file()}
+        return _Done(summary["rows_per_sec"], secs, usage.ru_maxrss / 1e3, newest / 1e6, sum(sizes.values()) / 1e6)
 
 
 def _in_this_process(folder: str) -> dict[str, float]:

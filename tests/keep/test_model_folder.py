@@ -246,12 +246,12 @@ def test_the_forms_before_are_read(tmp_path, learner, form, background):
     position.window = 4
     checkpoints.begin(contextlib.nullcontext())
     checkpoints.finished(wait=True)
-    assert saved_contents(str(tmp_path)).format == FORMAT == 3
+    assert saved_contents(str(tmp_path)).format == FORMAT == 4
 
 
 def test_an_older_version_finds_a_form_above_its_own_where_it_looks(tmp_path, learner):
     path = save(checkpoints_of(tmp_path, learner, position := Position(next=[0], start=[0])), 1, position)
-    assert json.loads(tf.train.load_checkpoint(path).get_tensor("position/.ATTRIBUTES/py_state"))["format"] == 3
+    assert json.loads(tf.train.load_checkpoint(path).get_tensor("position/.ATTRIBUTES/py_state"))["format"] == 4
 
 
 def test_a_variable_that_a_checkpoint_would_leave_out_is_an_error():
@@ -287,7 +287,7 @@ def test_a_newer_form_is_refused_with_both_numbers(tmp_path, learner, monkeypatc
     monkeypatch.undo()
     before = contents(tmp_path)
     for read in (checkpoints.restore, lambda: saved_contents(str(tmp_path))):
-        with pytest.raises(UserError, match="ckpt-1 has format 9; this version of tfonline reads formats 1 to 3") as e:
+        with pytest.raises(UserError, match="ckpt-1 has format 9; this version of tfonline reads formats 1 to 4") as e:
             read()
         assert e.value.code == 78
         assert contents(tmp_path) == before

@@ -2,12 +2,13 @@
 
 import pathlib
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 import tensorflow as tf
 
 from tfonline.keep.plain_path import plain_path
+from tfonline.model.tables.served_counts import as_stored
 
 _VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"  # of a variable, behind its name
 _FINGERPRINT = "fingerprint.pb"  # says of the variables' files what would be wrong here; who loads does without
@@ -28,6 +29,7 @@ def write(source: pathlib.Path, target: pathlib.Path, values: Mapping[str, np.nd
     with plain_path(source) as plain:
         saved = tf.train.load_checkpoint(f"{plain}/variables/variables")
         names = sorted(saved.get_variable_to_shape_map())
+        values = _as_stored(values, names)
         if {name.removesuffix(_VALUE) for name in names if name.endswith(_VALUE)} != values.keys():
             raise ValueError(f"{source} has variables that no attribute leads to: it was not written by tfonline")
         tensors = [values[n.removesuffix(_VALUE)] if n.endswith(_VALUE) else saved.get_tensor(n) for n in names]
@@ -37,3 +39,14 @@ def write(source: pathlib.Path, target: pathlib.Path, values: Mapping[str, np.nd
         tf.raw_ops.SaveV2(
             prefix=f"{plain}/variables", tensor_names=names, shape_and_slices=[""] * len(names), tensors=tensors,
         )  # fmt: skip
+
+
+def _as_stored(values: Mapping[str, np.ndarray], names: Collection[str]) -> dict[str, np.ndarray]:
+    """Values by the names of a SavedModel's variables: counts are several there."""
+    stored = {}
+    for name, value in values.items():
+        if f"{name}/packed{_VALUE}" in names:
+            stored |= {f"{name}/{part}": of_part for part, of_part in as_stored(value).items()}
+        else:
+            stored[name] = value
+    return stored

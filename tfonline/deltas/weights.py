@@ -12,6 +12,7 @@ from tfonline import garbage
 from tfonline.deltas.checksum import moved, row_hashes, total
 from tfonline.deltas.file import Change, Delta
 from tfonline.keep.variables import named_variables
+from tfonline.model.tables.served_counts import LoadedCounts
 
 # What a delta changes is read twice where it is more: before it is known to fit, and when it is written. So a large one takes no
 # memory beside that of the weights.
@@ -54,12 +55,13 @@ class Weights:
       checksum: of its weights, see checksum; None: not known, and no delta can be applied.
 
     Attributes:
+      variables: by name, as keep.variables has them.
       at: where they are; it changes only between readings.
       checksum: where they are.
     """
 
     def __init__(self, loaded: Any, at: At, checksum: int | None):
-        self._variables = named_variables(loaded)
+        self.variables = named_variables(loaded)
         self._turns = _Turns()
         self.at, self.checksum = at, checksum
 
@@ -110,15 +112,15 @@ class Weights:
 
     def values(self) -> dict[str, np.ndarray]:
         """All variables by name, as they are."""
-        return {name: variable.numpy() for name, variable in self._variables.items()}
+        return {name: variable.numpy() for name, variable in self.variables.items()}
 
     def computed(self) -> int:
         """The checksum of all variables as they are, from scratch."""
-        return sum(total(row_hashes(name, v.numpy())) for name, v in self._variables.items()) % 2**64
+        return sum(total(row_hashes(name, v.numpy())) for name, v in self.variables.items()) % 2**64
 
     def _rows(self, name: str, change: Change) -> np.ndarray:
         """What a variable has in place of a change."""
-        variable, values = self._variables.get(name), change.values
+        variable, values = self.variables.get(name), change.values
         expected = change.shape if change.rows is None else (len(change.rows), *change.shape[1:])
         if variable is None or tuple(variable.shape) != change.shape or variable.dtype.size != values.dtype.itemsize:
             raise DoesNotFit(f"it is for other variables: {name} {list(change.shape)} {values.dtype}")
@@ -128,13 +130,15 @@ class Weights:
             return variable.numpy()
         if len(change.rows) and not 0 <= change.rows[-1] < change.shape[0]:
             raise DoesNotFit(f"it has a row {change.rows[-1]} of {name}, which has {change.shape[0]}")
-        return tf.gather(variable, change.rows).numpy()
+        return variable.gather(change.rows) if isinstance(variable, LoadedCounts) else tf.gather(variable, change.rows).numpy()
 
     def _write(self, name: str, change: Change) -> None:
-        variable = self._variables[name]
+        variable = self.variables[name]
         values = change.values.view(variable.dtype.as_numpy_dtype)
         if change.rows is None:
             variable.assign(values)
+        elif isinstance(variable, LoadedCounts):
+            variable.scatter(change.rows, values)
         else:
             tf.raw_ops.ResourceScatterUpdate(resource=variable.handle, indices=change.rows, updates=values)
 

@@ -1,7 +1,8 @@
 """What a checkpoint holds beside the variables, as text: its format, what the model was made for, and each part's plain data.
 
-Format 3 is one JSON object under the name `state`. Formats 1 and 2 had the position, with all else in it, under `position` and
-the metrics under `metrics`. Imports no TensorFlow.
+Format 4 is one JSON object under the name `state`. So was format 3, whose variables were all as they are, and none packed (see
+packed_counts). Formats 1 and 2 had the position, with all else in it, under `position` and the metrics under `metrics`. Imports no
+TensorFlow.
 """
 
 import json
@@ -12,7 +13,7 @@ from typing import Any, NamedTuple
 from tfonline.lifecycle import Exit, UserError
 from tfonline.state import Position, Stateful
 
-FORMAT = 3
+FORMAT = 4
 STATE = "state"
 # Where older versions of tfonline look. They find a format above theirs and say so.
 OLDER_LOOK_HERE = "position"

@@ -9,6 +9,7 @@ read: the one before it is used, and then the damaged one is put aside as `damag
 
 import concurrent.futures
 import pathlib
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
@@ -16,7 +17,9 @@ from typing import Any, TypeVar
 
 import tensorflow as tf
 
-from tfonline.keep import checkpoint_contents, checkpoint_files
+from tfonline.keep import checkpoint_contents, checkpoint_files, packed_counts
+from tfonline.keep.learner import KeptLearner
+from tfonline.keep.packed_counts import PackedCounts
 from tfonline.keep.plain_path import plain_path
 from tfonline.keep.snapshot import Snapshot
 from tfonline.keep.variables import as_objects
@@ -52,13 +55,11 @@ class Checkpoints:
     def __init__(self, folder: str, keep: int, parts: Sequence[Stateful], contract: Mapping[str, Any], background: bool = False):
         self._folder, self._keep, self._parts, self._contract = pathlib.Path(folder), keep, parts, contract
         (self._position,) = (part for part in parts if isinstance(part, Position))
-        variables = _variables(parts)
-        self._snapshot = Snapshot(variables) if background else None
-        self._written = self._snapshot.copies if self._snapshot else variables
+        self._background, self._snapshot = background, None
         self._writer = ThreadPoolExecutor(1, "checkpoint")
         self._writing: Future[str] | None = None
         self._texts = {name: _Text() for name in (checkpoint_contents.STATE, checkpoint_contents.OLDER_LOOK_HERE)}
-        self._checkpoint = tf.train.Checkpoint(**as_objects(self._written), **self._texts)
+        self._checkpoint: tf.train.Checkpoint | None = None  # made with the first save, with the copies that it is written from
         checkpoint_files.remove_leftovers(self._folder)
         self._latest = ""
 
@@ -82,10 +83,9 @@ class Checkpoints:
         """
         for name, text in checkpoint_contents.write(self._contract, self._parts).items():
             self._texts[name].value = text
-        if self._snapshot:
-            self._snapshot.take()
+        self._take()
         self._writing = self._writer.submit(self._write, self._position.window, undisturbed)
-        if not self._snapshot:
+        if not self._background:
             self.wait()
 
     @property
@@ -116,6 +116,18 @@ class Checkpoints:
         """Waits for what is being written."""
         self._writer.shutdown()
 
+    def _take(self) -> None:
+        """Copies the model in memory, where it is written in the background."""
+        if not self._checkpoint:
+            variables = {
+                name: PackedCounts(v) if name in _counts(self._parts) else v for name, v in _variables(self._parts).items()
+            }
+            self._snapshot = Snapshot(variables) if self._background else None
+            written = self._snapshot.copies if self._snapshot else variables
+            self._checkpoint = tf.train.Checkpoint(**as_objects(written), **self._texts)
+        if self._snapshot:
+            self._snapshot.take()
+
     def _write(self, window: int, undisturbed: AbstractContextManager) -> str:
         path = self._folder / f"ckpt-{window}"
         try:
@@ -145,14 +157,9 @@ class Checkpoints:
             they are.
         """
 
-        def take_over_all(path: pathlib.Path) -> None:
-            _take_over(path, self._written, self._parts)
-
-        path, _, damaged = _newest_whole(self._folder, take_over_all)
+        path, _, damaged = _newest_whole(self._folder, lambda path: _take_over(path, self._parts))
         if path is None:
             raise _none_whole(self._folder, list(damaged.values()))
-        if self._snapshot:
-            self._snapshot.give_back()
         self._latest = str(path)
         for each in damaged:
             checkpoint_files.mark_damaged(each)
@@ -161,7 +168,7 @@ class Checkpoints:
 
 def take_over(path: str, parts: Sequence[Stateful]) -> checkpoint_contents.Contents:
     """Takes over everything from a checkpoint that is known to be whole and to fit; returns what it holds beside the variables."""
-    return _take_over(pathlib.Path(path), _variables(parts), parts)
+    return _take_over(pathlib.Path(path), parts)
 
 
 def saved_contents(folder: str, new_model: bool = False) -> checkpoint_contents.Contents | None:
@@ -223,13 +230,15 @@ def _variables(parts: Sequence[Stateful]) -> dict[str, Any]:
     return {f"{part.name}/{name}": variable for part in parts for name, variable in part.variables().items()}
 
 
-def _take_over(path: pathlib.Path, variables: Mapping[str, Any], parts: Sequence[Stateful]) -> checkpoint_contents.Contents:
+def _counts(parts: Sequence[Stateful]) -> set[str]:
+    """The names of those variables that are written packed."""
+    return {f"{part.name}/{name}" for part in parts if isinstance(part, KeptLearner) for name in part.counts}
+
+
+def _take_over(path: pathlib.Path, parts: Sequence[Stateful]) -> checkpoint_contents.Contents:
     held = read_contents(path)
     with plain_path(path) as plain:
-        # Not `restore`, which wants a save_counter. Only format 1 has one: it stays unread, and nobody is warned of that.
-        # Made anew: a tf.train.Checkpoint that failed to read does not read another.
-        read = tf.train.Checkpoint(**as_objects(variables)).read(plain)
-        read.assert_existing_objects_matched().expect_partial()
+        packed_counts.read(plain, _variables(parts))
     for part in parts:
         held.give(part)
     return held
@@ -250,7 +259,7 @@ def _newest_whole(
     for path in checkpoint_files.paths(folder):
         try:
             return path, read(path), damaged
-        except (tf.errors.OpError, OSError, IndexError, ValueError, TypeError, KeyError, AssertionError) as e:
+        except (tf.errors.OpError, OSError, IndexError, ValueError, TypeError, KeyError, AssertionError, zlib.error) as e:
             if not checkpoint_files.is_damage(e, path):
                 raise _unreadable(path, e) from e
             damaged[path] = _first_line(e)

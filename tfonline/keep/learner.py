@@ -5,6 +5,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from tfonline.keep.packed_counts import is_packed
 from tfonline.keep.variables import named_variables
 from tfonline.model.learner import Learner
 
@@ -38,6 +39,12 @@ class KeptLearner:
     def variables(self) -> dict[str, tf.Variable]:
         """See Stateful."""
         return named_variables(self._learner)
+
+    @property
+    def counts(self) -> set[str]:
+        """The names of large tables of counts, which checkpoints hold packed."""
+        counted = {id(v) for of_input in self._learner.model.statistics_of_inputs.values() for v in of_input}
+        return {name for name, v in self.variables().items() if id(v) in counted and is_packed(v)}
 
     def get_state(self) -> dict[str, Any]:
         """See Stateful."""

@@ -5,11 +5,12 @@ from typing import Any
 
 import tensorflow as tf
 
+from tfonline.keep.packed_counts import PackedCounts
 from tfonline.model.tables.replicas import read_first
 
 
 class Snapshot:
-    """Copies of variables, outside of any strategy.
+    """Copies of variables, outside of any strategy. What is written packed is copied packed.
 
     Args:
       variables: by name.
@@ -19,16 +20,15 @@ class Snapshot:
     """
 
     def __init__(self, variables: Mapping[str, Any]):
-        self._variables = dict(variables)
+        self._variables = {name: v for name, v in variables.items() if not isinstance(v, PackedCounts)}
         with tf.device("CPU:0"):
-            self.copies = {name: tf.Variable(read_first(v), trainable=False) for name, v in variables.items()}
+            copies = {name: tf.Variable(read_first(v), trainable=False) for name, v in self._variables.items()}
+        self.copies = {**variables, **copies}
 
     def take(self) -> None:
         """Makes the copies equal to the variables. What is learned afterwards does not reach them."""
-        for name, variable in self._variables.items():
-            self.copies[name].assign(read_first(variable))
-
-    def give_back(self) -> None:
-        """Makes the variables equal to the copies."""
-        for name, variable in self._variables.items():
-            variable.assign(self.copies[name])
+        for name, copy in self.copies.items():
+            if isinstance(copy, PackedCounts):
+                copy.take()
+            else:
+                copy.assign(read_first(self._variables[name]))

@@ -3,18 +3,31 @@
 from collections.abc import Mapping
 from typing import Any
 
-import keras
 import tensorflow as tf
+
+from tfonline.model.tables.served_counts import LoadedCounts, is_served_counts
 
 
 def named_variables(module: tf.Module) -> dict[str, Any]:
     """All tf.Variables that a module holds, by the path of attributes to each, such as `model/wide/table`; each once.
 
-    Of a Keras variable, the tf.Variable within.
+    Of a Keras variable, the tf.Variable within. Counts to score by are one variable: a ServedCounts or, of a SavedModel that was
+    loaded, LoadedCounts.
     """
     found: dict[str, Any] = {}
     _collect(module, "", found, set())
     return found
+
+
+def release(variables: Mapping[str, Any]) -> None:
+    """Gives back what TensorFlow would keep for good of a SavedModel that was loaded; no row is scored by it any more.
+
+    Args:
+      variables: all of the SavedModel's, by name.
+    """
+    for variable in variables.values():
+        if isinstance(variable, LoadedCounts):
+            variable.release()
 
 
 def _collect(node: Any, path: str, found: dict[str, Any], seen: set[int]) -> None:
@@ -22,9 +35,16 @@ def _collect(node: Any, path: str, found: dict[str, Any], seen: set[int]) -> Non
         return
     seen.add(id(node))
     if hasattr(node, "assign"):
-        found[path] = node.value if isinstance(node, keras.Variable) else node
+        # A tf.Variable has a method `value`, a Keras variable has the tf.Variable there. Keras is not loaded for that: who serves
+        # has no use for it.
+        value = getattr(node, "value", node)
+        found[path] = node if callable(value) else value
         return
-    for name, child in tf.train.TrackableView.children(node).items():
+    children = tf.train.TrackableView.children(node)
+    if is_served_counts(children):
+        found[path] = LoadedCounts(node)
+        return
+    for name, child in children.items():
         _collect(child, f"{path}/{name}" if path else name, found, seen)
 
 

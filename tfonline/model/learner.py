@@ -19,6 +19,7 @@ from tfonline.model.tables.lookup import Lookup
 from tfonline.model.tables.optimizers import KINDS, Ftrl, Gradient, LazyAdam, make_optimizer, times
 from tfonline.model.tables.packed import Learned
 from tfonline.model.tables.replicas import Replicas, this_replica
+from tfonline.model.tables.small_counts import all_finite
 from tfonline.model.tables.steps import Halves
 from tfonline.model.tables.touched import IDS, Touched
 from tfonline.model.tables.xla import try_xla
@@ -230,7 +231,7 @@ class Learner(tf.Module):
     @tf.function(autograph=False)
     def all_finite(self) -> tf.Tensor:
         """Whether no weight and no slot is NaN or infinite, bool []; looks at all of them."""
-        return tf.reduce_all([tf.reduce_all(tf.math.is_finite(v)) for v in self.variables if v.dtype.is_floating])
+        return tf.reduce_all([all_finite(v) for v in self.variables if v.dtype.is_floating])
 
     def _forward_backward(self, total: tf.Tensor, part: Examples) -> tuple[tf.Tensor, Learned]:
         """One replica's scores, and its share of the loss and of the gradients.

@@ -11,6 +11,7 @@ import tensorflow as tf
 from tfonline.evaluate.progressive import without_nan
 from tfonline.features.parse import Parse
 from tfonline.keep.plain_path import plain_path
+from tfonline.keep.variables import named_variables, release
 from tfonline.lifecycle import UserError
 from tfonline.publish import score_by_version
 from tfonline.publish.gate import Gate
@@ -163,9 +164,10 @@ class Export:
         """
         servable.write(beside)
         with plain_path(beside) as plain:
-            signature = tf.saved_model.load(plain).signatures[score_by_version.signature_for(self._parse)]
+            loaded = tf.saved_model.load(plain)
         rows = job.rows.canonical(self._parse.form, self._parse.columns)
-        logits = signature(message=tf.constant(rows))["logit"].numpy()
+        logits = loaded.signatures[score_by_version.signature_for(self._parse)](message=tf.constant(rows))["logit"].numpy()
+        release(named_variables(loaded))
         good = ~np.isnan(job.logits)
         if not np.allclose(logits[good], job.logits[good], rtol=0, atol=_PROBE_TOLERANCE):
             furthest = np.nanmax(np.abs(logits[good] - job.logits[good]), initial=0)

@@ -1,6 +1,6 @@
 """Scores rows by a published version as those who serve it do: through its SavedModel, of whichever model it is."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -10,6 +10,7 @@ from tfonline import formats
 from tfonline.features.parse import Parse, Place
 from tfonline.formats import Format
 from tfonline.keep.plain_path import plain_path
+from tfonline.keep.variables import named_variables, release
 from tfonline.lifecycle import UserError
 from tfonline.publish.versions import Versions
 
@@ -96,6 +97,15 @@ def _score(versions: Versions, number: int, rows: Sequence[Kept], about: Mapping
             raise CannotScore(f"it is damaged: {'; '.join(problems)}")
     with plain_path(versions.path(number)) as plain:
         loaded = tf.saved_model.load(plain)
+    try:
+        return _score_by(loaded.signatures.get(signature_for(parse)), rows, parse)
+    finally:
+        release(named_variables(loaded))
+
+
+def _score_by(signature: Callable[..., dict[str, tf.Tensor]] | None, rows: Sequence[Kept], parse: Parse) -> np.ndarray:
+    if signature is None:
+        raise CannotScore(f"it has no signature {signature_for(parse)}")
     canonical = [kept.canonical(parse.form, parse.columns) for kept in rows]
     messages = [
         row
@@ -103,9 +113,6 @@ def _score(versions: Versions, number: int, rows: Sequence[Kept], about: Mapping
         for row, good in zip(lines, kept.good.tolist(), strict=True)
         if good
     ]
-    signature = loaded.signatures.get(signature_for(parse))
-    if signature is None:
-        raise CannotScore(f"it has no signature {signature_for(parse)}")
     found = [signature(message=tf.constant(messages[i : i + _BATCH_ROWS])) for i in range(0, len(messages), _BATCH_ROWS)]
     if "logit" not in found[0]:
         raise CannotScore("it gives no logit")

@@ -9,8 +9,11 @@ from tfonline.features.kinds import feature_kinds
 from tfonline.features.parse import Fields, Parse, parse_served
 from tfonline.features.pipeline import Features
 from tfonline.features.schema import Schema
+from tfonline.keep import packed_counts
 from tfonline.keep.plain_path import plain_path
+from tfonline.keep.variables import named_variables
 from tfonline.model.networks.find import make_network
+from tfonline.model.tables.served_counts import ServedCounts
 from tfonline.publish import warmup
 from tfonline.settings.model import ModelSettings
 
@@ -40,6 +43,7 @@ class Servable(tf.Module):
         self._parse = Parse(schema, self._form)
         self._parse_unlabelled = Parse(schema, self._form, labelled=False)
         self.model = make_network(features.spec, model)
+        self.model.only_score()
         self.model.build()
         self.signatures = {
             "serving_default": self.score.get_concrete_function(),
@@ -62,10 +66,8 @@ class Servable(tf.Module):
         Raises:
           tf.errors.OpError: it is damaged.
         """
-        learner = tf.train.Checkpoint(model=self.model)
         with plain_path(checkpoint) as path:
-            # Not `restore`, which wants a save_counter that the trainer's checkpoints do not have.
-            tf.train.Checkpoint(learner=learner).read(path).assert_existing_objects_matched().expect_partial()
+            packed_counts.read(path, {f"learner/model/{name}": v for name, v in named_variables(self.model).items()})
 
     def write(self, folder: str | pathlib.Path) -> None:
         """Writes a SavedModel, and what TensorFlow Serving warms it up with, into a folder that is not there yet.
@@ -76,7 +78,12 @@ class Servable(tf.Module):
         # Not self: a SavedModel keeps every function and attribute that it can reach.
         served = tf.Module()
         served.model, served.features = self.model, self._features
+        counts = [v for v in named_variables(self.model).values() if isinstance(v, ServedCounts)]
+        for table in counts:
+            table.pack()
         tf.saved_model.save(served, str(folder), self.signatures)
+        for table in counts:
+            table.unpack()
         warmup.write(pathlib.Path(folder), self._schema, self._form)
 
     @tf.function(autograph=False, input_signature=[tf.TensorSpec([None], tf.string, "message")])

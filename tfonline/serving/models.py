@@ -5,6 +5,7 @@ import dataclasses
 import functools
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -21,6 +22,7 @@ from tfonline.formats.by_python import ByPython
 from tfonline.formats.json_objects import JsonObjects
 from tfonline.keep.contract import schema_of
 from tfonline.keep.plain_path import plain_path
+from tfonline.keep.variables import release
 from tfonline.lifecycle import Exit, UserError
 from tfonline.publish.versions import Versions
 from tfonline.serving.deltas import Deltas
@@ -235,9 +237,9 @@ class Models:
         for name, f in signatures.items():
             specs = f.structured_input_signature[1]
             inputs[name] = {key: specs[key].dtype == tf.string for key in sorted(specs, key=lambda key: place.get(key, 0))}
-        model = Model(
-            number, manifest, inputs, _decoding(manifest), Weights(loaded, *of_weights.of_manifest(manifest)), dict(signatures)
-        )
+        weights = Weights(loaded, *of_weights.of_manifest(manifest))
+        weakref.finalize(weights, release, weights.variables).atexit = False  # once no request is scored by it
+        model = Model(number, manifest, inputs, _decoding(manifest), weights, dict(signatures))
         for rows in _WARM_ROWS:
             for signature, types in inputs.items():
                 found = model.score(signature, {name: [b"" if string else np.nan] * rows for name, string in types.items()})

@@ -91,6 +91,9 @@ class Network(keras.Model):
         """In which dense gradients and tables' sums travel between GPUs that XLA compiles for: float32 or bfloat16."""
         return "float32"
 
+    def only_score(self) -> None:
+        """Before `build`: rows will be scored, and nothing learned or counted. So what is large may take less (ServedCounts)."""
+
     def build(self, _=None) -> None:
         """Makes all variables; call it inside the strategy's scope."""
         self.build_tables()

@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 
 from tfonline.model.tables.replicas import own
+from tfonline.model.tables.served_counts import ServedCounts
 
 Initializer = Callable[[Sequence[int]], tf.Tensor]
 
@@ -35,12 +36,12 @@ def normal(stddev: float, seed: int) -> Initializer:
 
 
 def read_rows(table: tf.Variable, ids: tf.Tensor) -> tf.Tensor:
-    """int [...] to float32 [..., width], from this replica's copy of the table; the gradient is IndexedSlices.
+    """int [...] to float32 [..., width], from this replica's copy of the table; the gradient is IndexedSlices. Or of ServedCounts.
 
     On a mirrored variable tf.gather would read, and after a sparse write copy, the whole table: its sparse read fails, and that is
     caught without a word.
     """
-    return tf.gather(own(table), ids)
+    return table.read_rows(ids) if isinstance(table, ServedCounts) else tf.gather(own(table), ids)
 
 
 class Table(keras.layers.Layer):

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from tfonline.features.spec import Spec
 from tfonline.model.tables.replicas import own
+from tfonline.model.tables.served_counts import ServedCounts
 from tfonline.model.tables.table import read_rows
 
 # A share of clicks is smoothed as if the id had been seen so often more, with everybody's share.
@@ -32,10 +33,12 @@ class _Shares(keras.layers.Layer):
     def __init__(self, num_ids: int, padded: bool = False, **kwargs):
         super().__init__(**kwargs)
         self._num_ids, self._padded = num_ids, padded
+        self.only_scores = False  # whether nothing is counted, before it is built
 
     def build(self, _) -> None:
         """Makes the counts; under a strategy's scope, they are mirrored."""
-        self.counts = tf.Variable(tf.zeros([self._num_ids + 1, 2]), trainable=False, name="counts")  # rows, clicks
+        shape = self._num_ids + 1, 2  # rows, clicks
+        self.counts = ServedCounts(*shape) if self.only_scores else tf.Variable(tf.zeros(shape), trainable=False, name="counts")
         self.total = tf.Variable([4.0, 1.0], trainable=False, name="total")  # of all rows; the start is a guess that soon fades
 
     def lift(self, ids: tf.Tensor, counted: tf.Tensor | None = None) -> tuple[tf.Tensor, tf.Tensor]:

@@ -63,6 +63,11 @@ class WideDeep(Network):
         self.tower = Tower(*dense, name="tower")
         self.average = AverageTower(average_rows, *dense, name="average") if average_rows else None
 
+    def only_score(self) -> None:
+        """See Network."""
+        if self.cross_history:
+            self.cross_history.only_scores = True
+
     def build(self, _=None) -> None:
         """Makes all variables; call it inside the strategy's scope."""
         self.build_tables()
