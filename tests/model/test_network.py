@@ -21,21 +21,40 @@ from tfonline.lifecycle import UserError
 from tfonline.model.networks import wide_deep
 from tfonline.model.networks.find import make_network
 from tfonline.model.networks.network import Network
+from tfonline.model.tables.optimizers import make_optimizer
 from tfonline.model.tables.replicas import make_strategy
 from tfonline.model.tables.table import TableSpec, normal
 from tfonline.publish.servable import Servable
-from tfonline.settings.model import ModelSettings
+from tfonline.settings.model import ModelSettings, OptimizerSettings
 from tfonline.train import run
 
 ROWS = make_rows(400)
-ALL = ModelSettings(embedding_dim=3, deep_layers="8,4", history=True, average_rows=50)
+SMALL = {"embedding_dim": 3, "deep_layers": "8,4"}
+ALL = ModelSettings(**SMALL, history=True, average_rows=50)
 SCALED = Spec.of(NUM_IDS, num_fields=4, scaled_fields=2)
+LISTED = Spec.of(NUM_IDS, num_fields=4, lists=(3,), scaled_fields=0)
 
 
 @pytest.mark.parametrize(
     "arguments",
-    [(wide_deep.make,), (wide_deep.make, ALL), (wide_deep.make, None, SCALED), (Logistic,), (Logistic, None, SCALED)],
-    ids=["wide_deep", "wide_deep with all", "wide_deep, scaled", "logistic", "logistic, scaled"],
+    [
+        (wide_deep.make,),
+        (wide_deep.make, ALL),
+        (wide_deep.make, None, SCALED),
+        (Logistic,),
+        (Logistic, None, SCALED),
+        (
+            make_network,
+            ModelSettings(**SMALL, network="dcn_v2", history=True, dcn_rank=2, table_optimizers="embedding:adagrad"),
+            LISTED,
+        ),
+        (
+            make_network,
+            ModelSettings(**SMALL, network="deepfm", table_optimizers="embedding:rowwise_adagrad,linear:adagrad"),
+            SCALED,
+        ),
+    ],
+    ids=["wide_deep", "wide_deep with all", "wide_deep, scaled", "logistic", "logistic, scaled", "dcn_v2, lists", "deepfm, scaled"],
 )
 def test_a_network_holds_the_contract(arguments):
     check_network(*arguments)
@@ -141,6 +160,36 @@ def test_a_network_that_is_not_there_is_said(name, problem):
     with pytest.raises(UserError, match=f"--network={name}.*{problem}") as e:
         make_network(SCALED, ModelSettings(network=name))
     assert e.value.code == 64
+
+
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [
+        ({"network": "deepfm", "table_optimizers": "wide:adam"}, "names a table wide, and --network=deepfm has linear, embedding"),
+        ({"network": "dcn_v2", "average_rows": 9}, "--average_rows goes with --network=wide_deep alone"),
+        ({"table_optimizers": "wide=adam"}, "--table_optimizers=wide=adam: 'wide=adam' is wrong. Expected a table's name, a colon"),
+    ],
+)
+def test_what_a_network_cannot_do_is_said(settings, problem):
+    with pytest.raises(UserError, match=problem):
+        make_network(SCALED, ModelSettings(**settings))
+
+
+def test_adagrad_by_hand_whole_and_by_row():
+    start, g = np.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]], np.float32), np.array([[0.3, 0.4], [0.0, 1.0]], np.float32)
+    settings = OptimizerSettings(adagrad_learning_rate=0.1, adagrad_initial_accumulator=0.5, l2=0.01)
+    for kind, squares in (("adagrad", np.square), ("rowwise_adagrad", lambda x: np.square(x).mean(axis=1, keepdims=True))):
+        table, dense = tf.Variable(start), tf.Variable(start[:2])
+        optimizer = make_optimizer(kind, [table, dense], settings, jit_compile=False)
+        rows, n, of_dense, n_dense = start[[2, 0]], 0.5, start[:2], 0.5
+        for _ in range(2):
+            optimizer.apply([table, dense], [tf.IndexedSlices(g, [2, 0]), tf.constant(g)])
+            sums = g + 0.01 * rows
+            n, n_dense = n + squares(sums), n_dense + squares(g)
+            rows, of_dense = rows - 0.1 * sums / np.sqrt(n), of_dense - 0.1 * g / np.sqrt(n_dense)
+        np.testing.assert_allclose(table, [rows[1], start[1], rows[0]], rtol=1e-6)
+        np.testing.assert_allclose(dense, of_dense, rtol=1e-6)
+        assert optimizer.accumulators[0].shape == ([3, 2] if kind == "adagrad" else [3, 1])
 
 
 def test_the_contracts_example_is_the_network_that_is_tested():

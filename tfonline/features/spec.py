@@ -1,6 +1,7 @@
 """What a network gets of a batch: its inputs by name. Imports no TensorFlow."""
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
@@ -136,6 +137,12 @@ class Spec:
     def num_single(self) -> int:
         """The fields that are no lists: the first ones, with an id each."""
         return self.inputs["ids"].width - sum(self.lists)
+
+    @property
+    def list_places(self) -> tuple[slice, ...]:
+        """Which places of `ids` each of the lists has, in order."""
+        ends = itertools.accumulate(self.lists, initial=self.num_single)
+        return tuple(slice(first, past) for first, past in itertools.pairwise(ends))
 
     def by_field(self, places: "tf.Tensor") -> "tf.Tensor":
         """Rows of places, each times its value, to those of fields: of a list the sum. [B, P, width] to [B, F, width].

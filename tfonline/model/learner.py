@@ -16,7 +16,7 @@ from tfonline.model.networks.network import Network
 from tfonline.model.tables.admission import Admission
 from tfonline.model.tables.exchange import Exchange
 from tfonline.model.tables.lookup import Lookup
-from tfonline.model.tables.optimizers import KINDS, Ftrl, Gradient, LazyAdam, make_optimizer, times
+from tfonline.model.tables.optimizers import KINDS, Adagrad, Ftrl, Gradient, LazyAdam, make_optimizer, times
 from tfonline.model.tables.packed import Learned
 from tfonline.model.tables.replicas import Replicas, this_replica
 from tfonline.model.tables.steps import Halves
@@ -34,7 +34,7 @@ class StepResult(NamedTuple):
       logits: float32 [B], by the weights (or their average) from before the step: the progressive scores.
       losses: float32 [] each, by the network's names for them: the weighted mean of the sigmoid cross entropy over the global
         batch, by the weights that learn; and the same + l2 / 2 times the sum of squares of the rows that the batch touches, of the
-        tables that learn by Adam.
+        tables that learn by Adam or Adagrad.
     """
 
     logits: tf.Tensor
@@ -106,7 +106,7 @@ class Learner(tf.Module):
             self.late_labels = POLICIES[network.late_labels](network.spec, [t.spec.width for t in network.tables.values()])
             for kind in KINDS:
                 if variables := self.learned_by(kind):
-                    setattr(self, network.optimizer_names[kind], make_optimizer(kind, variables, optimizers, jit_compile))
+                    setattr(self, network.optimizer_names.get(kind, kind), make_optimizer(kind, variables, optimizers, jit_compile))
             self.admission = None
             if network.vocabulary:
                 settings = vocabulary or VocabularySettings()
@@ -137,9 +137,9 @@ class Learner(tf.Module):
         return [[t.table for t in tables if t.spec.optimizer == kind] for kind in KINDS], [dense.get(kind, []) for kind in KINDS]
 
     @property
-    def _optimizers(self) -> dict[str, Ftrl | LazyAdam]:
+    def _optimizers(self) -> dict[str, Ftrl | LazyAdam | Adagrad]:
         """Those that there are, by kind."""
-        return {kind: getattr(self, self.model.optimizer_names[kind]) for kind in KINDS if self.learned_by(kind)}
+        return {kind: getattr(self, self.model.optimizer_names.get(kind, kind)) for kind in KINDS if self.learned_by(kind)}
 
     def carry_over(self, rates: Mapping[str, float]) -> bool:
         """Makes what was learned by other rates go on by those of today; says whether anything was converted.

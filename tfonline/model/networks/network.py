@@ -32,9 +32,10 @@ class Network(keras.Model):
       vocabulary: which ids belong to which values of the stream; None where the spec has none.
       late_labels: how it learns of labels that come late, one of late_labels.POLICIES. What `call` gives hangs on it; `score` does
         not: the probability is always that of a row's being positive at last.
-      optimizer_names: under which name of the learner's an optimizer's slots stand in checkpoints.
-      loss_names: of the loss, and of the loss with `l2 / 2` times the sum of squares of the touched rows that learn by Adam; in
-        loss.log, on the console and in TensorBoard.
+      optimizer_names: under which name of the learner's an optimizer's slots stand in checkpoints; if none is told,
+        under its own.
+      loss_names: of the loss, and of it with `l2 / 2` times the sum of squares of the touched rows that learn by Adam or Adagrad;
+        in loss.log, on the console and in TensorBoard.
     """
 
     optimizer_names: ClassVar[Mapping[str, str]] = {"ftrl": "ftrl", "adam": "adam"}

@@ -1,0 +1,104 @@
+"""What the networks of this package share: embeddings, and the inputs that are counted and not learned."""
+
+from collections.abc import Mapping
+
+import tensorflow as tf
+
+from tfonline.features.batch import Examples
+from tfonline.features.spec import Spec
+from tfonline.model.networks.network import Logits, Network
+from tfonline.model.networks.wide_deep.history import CrossHistory, IdHistory, Standardise
+from tfonline.model.tables.lookup import Rows
+from tfonline.model.tables.table import TableSpec
+
+
+class Deep(Network):
+    """A network over one embedding a field, ids' and pairs' pasts and standardised numbers.
+
+    Args:
+      spec: the inputs. With `crosses`, it sees the past of pairs of columns (history.CrossHistory), too.
+      tables: as of Network; one is `embedding`.
+      name: of the Keras model.
+      history: whether it sees each id's past (history.IdHistory).
+
+    Attributes:
+      embedding_dim: width of an embedding.
+      width: of `flat`.
+    """
+
+    def __init__(self, spec: Spec, tables: Mapping[str, TableSpec], name: str, history: bool):
+        super().__init__(spec, tables, name=name)
+        self.embedding_dim = tables["embedding"].width
+        self._any_values = spec.scaled_fields is None or bool(spec.lists)
+        self.history = IdHistory(spec, name="history") if history else None
+        crosses = spec.cross_buckets
+        self.cross_history = CrossHistory(crosses, spec.num_crossed, name="cross_history") if crosses else None
+        self.standardise = Standardise(spec.width("numeric"), name="standardise") if spec.width("numeric") else None
+        self.width = spec.num_fields * (self.embedding_dim + 2 * history) + spec.num_crossed + 2 * spec.width("numeric")
+
+    @property
+    def parts(self) -> list:
+        """The layers, those that there are, in the order in which they are built."""
+        return [part for part in (self.history, self.cross_history, self.standardise) if part]
+
+    def build(self, _=None) -> None:
+        """Makes all variables; call it inside the strategy's scope."""
+        self.build_tables()
+        for part in self.parts:
+            part.build(None)
+        self.built = True
+
+    @property
+    def statistics(self) -> list[tf.Variable]:
+        """What `observe` counts: nothing that is learned by gradients."""
+        counted = [v for h in (self.history, self.cross_history) if h for v in (h.counts, h.total)]
+        return counted + ([self.standardise.sums] if self.standardise else [])
+
+    @property
+    def statistics_of_ids(self) -> list[tf.Variable]:
+        """The ids' pasts."""
+        return [self.history.counts] if self.history else []
+
+    @property
+    def statistics_of_inputs(self) -> dict[str, list[tf.Variable]]:
+        """The pairs' pasts."""
+        return {"crosses": [self.cross_history.counts]} if self.cross_history else {}
+
+    @property
+    def observed_features(self) -> list[str]:
+        """The features that `observe` looks at."""
+        parts = {"ids": self.history, "crosses": self.cross_history, "numeric": self.standardise}
+        return [name for name, part in parts.items() if part]
+
+    def fields(self, rows: Rows, inputs: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        """A table's rows by field, each times its value, of a list the sum: float32 [B, F, width]."""
+        if not self._any_values and not self.spec.scaled_fields:  # all values are 1
+            return rows.each
+        return self.spec.by_field(rows.times(inputs["values"]))
+
+    def counted(self, inputs: Mapping[str, tf.Tensor]) -> list[tf.Tensor]:
+        """The inputs that are counted and not learned, float32 [B, n] each."""
+        found = []
+        if self.history:
+            found.append(self.history(inputs["ids"], inputs.get("counted")))
+        if self.cross_history:
+            found.append(self.cross_history(inputs["crosses"], inputs.get("counted")))
+        if self.standardise:
+            found.append(self.standardise(inputs["numeric"]))
+        return found
+
+    def flat(self, embeddings: tf.Tensor, inputs: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        """Embeddings by field, [B, F, embedding_dim], and what is counted side by side: [B, width] of the embeddings' dtype."""
+        flat = tf.reshape(embeddings, [tf.shape(embeddings)[0], embeddings.shape[1] * self.embedding_dim])
+        return tf.concat([flat, *(tf.cast(x, flat.dtype) for x in self.counted(inputs))], axis=1)
+
+    def observe(self, examples: Examples, logits: Logits) -> None:
+        """Counts a global batch that was scored with `logits` and learned from: this replica's copies."""
+        (label,) = examples.label.values()
+        weight, features, first = examples.weight, examples.features, examples.first_weight
+        if self.history:
+            self.history.count(features["ids"], label, weight, first)
+        if self.cross_history:
+            self.cross_history.count(features["crosses"], label, weight, first)
+        if self.standardise:
+            self.standardise.count(features["numeric"], first)
