@@ -33,6 +33,7 @@ SMALL = {"embedding_dim": 3, "deep_layers": "8,4"}
 ALL = ModelSettings(**SMALL, history=True, average_rows=50)
 SCALED = Spec.of(NUM_IDS, num_fields=4, scaled_fields=2)
 LISTED = Spec.of(NUM_IDS, num_fields=4, lists=(3,), scaled_fields=0)
+TWO_LABELS = Spec.of(NUM_IDS, num_fields=4, lists=(3,), scaled_fields=0, cross_buckets=50, heads=("click", "conversion"))
 
 
 @pytest.mark.parametrize(
@@ -43,6 +44,7 @@ LISTED = Spec.of(NUM_IDS, num_fields=4, lists=(3,), scaled_fields=0)
         (wide_deep.make, None, SCALED),
         (Logistic,),
         (Logistic, None, SCALED),
+        (make_network, ModelSettings(**SMALL, network="esmm", history=True), TWO_LABELS),
         (
             make_network,
             ModelSettings(**SMALL, network="dcn_v2", history=True, dcn_rank=2, table_optimizers="embedding:adagrad"),
@@ -54,7 +56,16 @@ LISTED = Spec.of(NUM_IDS, num_fields=4, lists=(3,), scaled_fields=0)
             SCALED,
         ),
     ],
-    ids=["wide_deep", "wide_deep with all", "wide_deep, scaled", "logistic", "logistic, scaled", "dcn_v2, lists", "deepfm, scaled"],
+    ids=[
+        "wide_deep",
+        "wide_deep with all",
+        "wide_deep, scaled",
+        "logistic",
+        "logistic, scaled",
+        "esmm",
+        "dcn_v2, lists",
+        "deepfm, scaled",
+    ],
 )
 def test_a_network_holds_the_contract(arguments):
     check_network(*arguments)

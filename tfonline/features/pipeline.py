@@ -94,7 +94,7 @@ class Features(tf.Module):
             scaled_fields=_scaled_fields(list(ops.values())),
             cross_buckets=cross_buckets,
             most_crossed=most_crossed,
-            heads=(schema.label,),
+            heads=schema.labels,
             vocabulary=vocabulary,
             lists=tuple(length for op in ops.values() for length in op.lists),
         )
@@ -180,7 +180,7 @@ def make_batches(raw: tf.data.Dataset, features: Features, batch_size: int, nega
     """
     parallel = max(2, _CORES)
     negatives = negatives or Negatives()
-    (head,), joined = features.spec.heads, raw.element_spec[0].outcome != ()
+    head, joined = features.spec.heads[0], raw.element_spec[0].outcome != ()
 
     @tf.autograph.experimental.do_not_convert  # nothing here needs converting, which takes a second
     def of_messages(raw_batch: RawBatch, window, last, left_out=_NONE) -> Element:

@@ -23,7 +23,7 @@ AnyColumn = Annotated[functools.reduce(operator.or_, (k.column for k in KINDS.va
 
 
 class Schema(pydantic.BaseModel):
-    """The columns of a row in the order of the message: one label, a weight or none, a feature at least, no name twice.
+    """The columns of a row in the order of the message: a label at least, a weight or none, a feature at least, no name twice.
 
     Attributes:
       name: the data set's, for error texts.
@@ -52,9 +52,11 @@ class Schema(pydantic.BaseModel):
         twice = sorted({n for n in names if names.count(n) > 1})
         if twice:
             raise ValueError(f"column names stand twice: {', '.join(twice)}; every column needs a name of its own")
-        labels = [c.name for c in expanded if c.kind == "label"]
-        if len(labels) != 1:
-            raise ValueError(f"expected exactly one column of kind label, found {len(labels)} {labels}")
+        labels = [c for c in expanded if c.kind == "label"]
+        if not labels:
+            raise ValueError("expected at least one column of kind label, found none")
+        if labels[0].optional:
+            raise ValueError(f"the label {labels[0].name} is optional; expected is that the first label of a row is always known")
         weights = [c.name for c in expanded if c.kind == "weight"]
         if len(weights) > 1:
             raise ValueError(f"expected at most one column of kind weight, found {len(weights)} {weights}")
@@ -77,8 +79,13 @@ class Schema(pydantic.BaseModel):
 
     @property
     def label(self) -> str:
-        """The label's name."""
-        return next(c.name for c in self.columns if c.kind == "label")
+        """The first label's name: the one by which rows are counted where there are several."""
+        return self.labels[0]
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels' names, in order."""
+        return self.of_kind("label")
 
     @property
     def ranged(self) -> tuple[str, ...]:
@@ -92,12 +99,12 @@ class Schema(pydantic.BaseModel):
 
     @property
     def unlabelled(self) -> tuple[Column, ...]:
-        """The columns of a message without the label's field, in order."""
+        """The columns of a message without the labels' fields, in order."""
         return tuple(c for c in self.columns if c.kind != "label")
 
     @property
     def without_label(self) -> "Schema":
-        """The schema of messages that have no field for the label."""
+        """The schema of messages that have no field for a label."""
         return self.model_copy(update={"columns": self.unlabelled})
 
     @property

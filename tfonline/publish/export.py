@@ -13,6 +13,7 @@ from tfonline.features.parse import Parse
 from tfonline.keep.plain_path import plain_path
 from tfonline.lifecycle import UserError
 from tfonline.publish import score_by_version
+from tfonline.publish.by_label import GateByLabel
 from tfonline.publish.gate import Gate
 from tfonline.publish.pins import Pins
 from tfonline.publish.score_by_version import Kept
@@ -42,7 +43,7 @@ class Job:
     scored: bool
     manifest: dict[str, Any]
     start: list[int]
-    gate: Gate
+    gate: Gate | GateByLabel
     features: dict[str, tf.Tensor]
     rows: Kept
     logits: np.ndarray
@@ -165,7 +166,7 @@ class Export:
         with plain_path(beside) as plain:
             signature = tf.saved_model.load(plain).signatures[score_by_version.signature_for(self._parse)]
         rows = job.rows.canonical(self._parse.form, self._parse.columns)
-        logits = signature(message=tf.constant(rows))["logit"].numpy()
+        logits = score_by_version.logits_of(signature(message=tf.constant(rows)), self._parse.schema.labels)
         good = ~np.isnan(job.logits)
         if not np.allclose(logits[good], job.logits[good], rtol=0, atol=_PROBE_TOLERANCE):
             furthest = np.nanmax(np.abs(logits[good] - job.logits[good]), initial=0)

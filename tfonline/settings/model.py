@@ -1,6 +1,7 @@
 """What the model is, and how it learns."""
 
 import dataclasses
+import re
 
 from tfonline import flags
 from tfonline.flags import flag, wrong
@@ -79,10 +80,24 @@ class OptimizerSettings:
     adagrad_learning_rate: float = flag(0.01, "Learning rate of Adagrad and row-wise Adagrad (--table_optimizers).", lower=1e-12)
     adagrad_initial_accumulator: float = flag(0.0, "Their initial accumulator.", lower=0)
     l2: float = flag(0.0, "l2 of the embeddings; acts on the rows that a batch touches.", lower=0)
+    label_weights: str = flag("", "Of several labels, how much the loss of each counts, such as click:1,conversion:0.5. "
+                              "What is not named counts 1.")
     # fmt: on
 
     def __post_init__(self) -> None:
         flags.check(self)
+        for part in filter(None, self.label_weights.split(",")):
+            if not re.fullmatch(r"\w+:\d+(\.\d+)?", part):
+                raise wrong(
+                    f"--label_weights={self.label_weights}: {part!r} is wrong. Expected a label's name, a colon and a number, "
+                    "such as conversion:0.5."
+                )
+
+    @property
+    def weight_of_label(self) -> dict[str, float]:
+        """`label_weights` by the label's name."""
+        parts = (part.split(":") for part in self.label_weights.split(",") if part)
+        return {label: float(weight) for label, weight in parts}
 
     @property
     def units(self) -> dict[str, float]:

@@ -67,15 +67,16 @@ class DcnV2(Deep):
             layer = Cross(s.dcn_rank, keras.initializers.GlorotUniform(seed=s.seed + 100 + i), name=f"cross_{i}")
             self._cross_layers.append(layer)
             setattr(self, f"cross_{i}", layer)  # Keras 3 leaves what is only in a list out of a tf.train.Checkpoint
-        self.tower = Tower(
-            self.width, (0, s.embedding_dim), s.layers, s.dense_init, s.init_stddev, s.seed, s.precision, name="tower"
-        )
+        dense = (self.width, (0, s.embedding_dim), s.layers, s.dense_init, s.init_stddev, s.seed, s.precision, len(spec.heads))
+        self.tower = Tower(*dense, name="tower")
 
     def build(self, _=None) -> None:
         """Makes all variables; call it inside the strategy's scope."""
         for layer in self._cross_layers:
             layer.build((None, self.width))
-        self.last = self.add_weight(name="last", shape=(self.width, 1), initializer=keras.initializers.GlorotUniform(seed=1))
+        self.last = self.add_weight(
+            name="last", shape=(self.width, len(self.spec.heads)), initializer=keras.initializers.GlorotUniform(seed=1)
+        )
         super().build()
 
     @property
@@ -88,9 +89,10 @@ class DcnV2(Deep):
         x0 = x = self.flat(self.fields(rows["embedding"], inputs), inputs)
         for layer in self._cross_layers:
             x = layer(x0, x)
-        crossed = tf.squeeze(tf.matmul(x, self.last), 1)
+        crossed = tf.matmul(x, self.last)
+        crossed = tf.squeeze(crossed, 1) if crossed.shape[1] == 1 else crossed
         deep = self.tower(DeepInput(x0, inputs["values"][:, :0], rows["embedding"].scaled[:0]))
-        return dict.fromkeys(self.spec.heads, deep + crossed)
+        return self.sum_by_head(deep, crossed)
 
 
 make = DcnV2

@@ -113,6 +113,25 @@ class Network(keras.Model):
         logits = self(Lookup(self.tables, self.spec.scaled_fields).rows(inputs["ids"]), inputs)
         return {head: POLICIES[self.late_labels].scores(x) for head, x in logits.items()}
 
+    def stacked(self, logits: Logits) -> tf.Tensor:
+        """Logits by head to float32 [B], or of H > 1 heads to [B, H] in the order of the labels."""
+        of_heads = [logits[head] for head in self.spec.heads]
+        return tf.stack(of_heads, axis=1) if len(of_heads) > 1 else of_heads[0]
+
+    def by_head(self, logits: tf.Tensor) -> Logits:
+        """What `stacked` gives, back to logits by head."""
+        heads = self.spec.heads
+        return dict(zip(heads, tf.unstack(logits, axis=1), strict=True)) if len(heads) > 1 else {heads[0]: logits}
+
+    def sum_by_head(self, one: tf.Tensor, other: tf.Tensor) -> Logits:
+        """The sum of two of what `by_head` takes.
+
+        Added up by head: TensorFlow would do the sum of several heads in one with the product before it where it knows the batch
+        size, and change the last bit of a score.
+        """
+        ones, others = self.by_head(one), self.by_head(other)
+        return {head: ones[head] + others[head] for head in ones}
+
     def logits_and_scores(self, rows: dict[str, Rows], inputs: dict[str, tf.Tensor]) -> tuple[Logits, Logits]:
         """The logits that the loss is taken of, by the weights that learn; and what `call` gives."""
         logits = self(rows, inputs)

@@ -24,22 +24,39 @@ class Deep(Network):
     Attributes:
       embedding_dim: width of an embedding.
       width: of `flat`.
+
+    With several labels each has a past of its own.
     """
 
     def __init__(self, spec: Spec, tables: Mapping[str, TableSpec], name: str, history: bool):
         super().__init__(spec, tables, name=name)
         self.embedding_dim = tables["embedding"].width
         self._any_values = spec.scaled_fields is None or bool(spec.lists)
-        self.history = IdHistory(spec, name="history") if history else None
+        # Of the first label under these names, as when there was one; of each other one with its name behind.
+        self._behind = {head: f"_{head}" if i else "" for i, head in enumerate(spec.heads)}
         crosses = spec.cross_buckets
-        self.cross_history = CrossHistory(crosses, spec.num_crossed, name="cross_history") if crosses else None
+        for behind in self._behind.values():
+            setattr(self, f"history{behind}", IdHistory(spec, name=f"history{behind}") if history else None)
+            pairs = CrossHistory(crosses, spec.num_crossed, name=f"cross_history{behind}") if crosses else None
+            setattr(self, f"cross_history{behind}", pairs)
         self.standardise = Standardise(spec.width("numeric"), name="standardise") if spec.width("numeric") else None
-        self.width = spec.num_fields * (self.embedding_dim + 2 * history) + spec.num_crossed + 2 * spec.width("numeric")
+        self.width = spec.num_fields * self.embedding_dim + 2 * spec.width("numeric")
+        self.width += len(spec.heads) * (spec.num_fields * 2 * history + spec.num_crossed)
 
     @property
     def parts(self) -> list:
         """The layers, those that there are, in the order in which they are built."""
-        return [part for part in (self.history, self.cross_history, self.standardise) if part]
+        return [part for part in (*self._histories, *self._cross_histories, self.standardise) if part]
+
+    @property
+    def _histories(self) -> list[IdHistory]:
+        """By label; none without --history."""
+        return [history for behind in self._behind.values() if (history := getattr(self, f"history{behind}"))]
+
+    @property
+    def _cross_histories(self) -> list[CrossHistory]:
+        """By label; none without --cross_buckets."""
+        return [history for behind in self._behind.values() if (history := getattr(self, f"cross_history{behind}"))]
 
     def build(self, _=None) -> None:
         """Makes all variables; call it inside the strategy's scope."""
@@ -51,18 +68,19 @@ class Deep(Network):
     @property
     def statistics(self) -> list[tf.Variable]:
         """What `observe` counts: nothing that is learned by gradients."""
-        counted = [v for h in (self.history, self.cross_history) if h for v in (h.counts, h.total)]
+        counted = [v for h in (*self._histories, *self._cross_histories) for v in (h.counts, h.total)]
         return counted + ([self.standardise.sums] if self.standardise else [])
 
     @property
     def statistics_of_ids(self) -> list[tf.Variable]:
         """The ids' pasts."""
-        return [self.history.counts] if self.history else []
+        return [history.counts for history in self._histories]
 
     @property
     def statistics_of_inputs(self) -> dict[str, list[tf.Variable]]:
         """The pairs' pasts."""
-        return {"crosses": [self.cross_history.counts]} if self.cross_history else {}
+        counts = [history.counts for history in self._cross_histories]
+        return {"crosses": counts} if counts else {}
 
     @property
     def observed_features(self) -> list[str]:
@@ -78,11 +96,8 @@ class Deep(Network):
 
     def counted(self, inputs: Mapping[str, tf.Tensor]) -> list[tf.Tensor]:
         """The inputs that are counted and not learned, float32 [B, n] each."""
-        found = []
-        if self.history:
-            found.append(self.history(inputs["ids"], inputs.get("counted")))
-        if self.cross_history:
-            found.append(self.cross_history(inputs["crosses"], inputs.get("counted")))
+        found = [history(inputs["ids"], inputs.get("counted")) for history in self._histories]
+        found += [history(inputs["crosses"], inputs.get("counted")) for history in self._cross_histories]
         if self.standardise:
             found.append(self.standardise(inputs["numeric"]))
         return found
@@ -94,11 +109,15 @@ class Deep(Network):
 
     def observe(self, examples: Examples, logits: Logits) -> None:
         """Counts a global batch that was scored with `logits` and learned from: this replica's copies."""
-        (label,) = examples.label.values()
         weight, features, first = examples.weight, examples.features, examples.first_weight
-        if self.history:
-            self.history.count(features["ids"], label, weight, first)
-        if self.cross_history:
-            self.cross_history.count(features["crosses"], label, weight, first)
+        for head, behind in self._behind.items():
+            label, of_label, of_first = examples.label[head], weight, first
+            if len(self._behind) > 1:  # where it is missing, the row is none of this label
+                known = ~tf.math.is_nan(label)
+                label, of_label, of_first = (tf.where(known, x, 0.0) for x in (label, weight, first))
+            if history := getattr(self, f"history{behind}"):
+                history.count(features["ids"], label, of_label, of_first)
+            if history := getattr(self, f"cross_history{behind}"):
+                history.count(features["crosses"], label, of_label, of_first)
         if self.standardise:
             self.standardise.count(features["numeric"], first)

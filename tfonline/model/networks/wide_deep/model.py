@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from tfonline.features.batch import Examples
 from tfonline.features.spec import Spec
+from tfonline.flags import wrong
 from tfonline.model.networks.network import Logits
 from tfonline.model.networks.wide_deep.deep import Deep
 from tfonline.model.networks.wide_deep.tower import AverageTower, DeepInput, Tower, bias_add
@@ -48,13 +49,15 @@ class WideDeep(Deep):
         initializer, any_values = normal(stddev, seed), spec.scaled_fields is None or bool(spec.lists)
         # Without values to multiply them by, the first thing done with embeddings is to round them for the dense layers.
         embedding = TableSpec(embedding_dim, "adam", initializer, "float32" if any_values else precision)
-        tables = {"wide": TableSpec(1, "ftrl", initializer), "embedding": embedding}
+        outputs = len(spec.heads)
+        if average_rows and outputs > 1:
+            raise wrong("--average_rows goes with one label, and the columns have several. Expected 0.")
+        tables = {"wide": TableSpec(outputs, "ftrl", initializer), "embedding": embedding}
         super().__init__(spec, tables, name="wide_deep", history=history)
         self._scaled_fields = spec.scaled_fields or 0
-        (self._head,) = spec.heads
         # A plain variable, as the tables are: it learns by FTRL with the wide side and is no concern of the deep one.
-        self.bias = tf.Variable(0.0, trainable=True, name="wide_bias")
-        dense = (self.width, (self._scaled_fields, embedding_dim), layers, dense_init, stddev, seed, precision)
+        self.bias = tf.Variable([0.0] * outputs if outputs > 1 else 0.0, trainable=True, name="wide_bias")
+        dense = (self.width, (self._scaled_fields, embedding_dim), layers, dense_init, stddev, seed, precision, outputs)
         self.tower = Tower(*dense, name="tower")
         self.average = AverageTower(average_rows, *dense, name="average") if average_rows else None
 
@@ -81,16 +84,16 @@ class WideDeep(Deep):
     def call(self, rows: dict[str, Rows], inputs: dict[str, tf.Tensor]) -> Logits:
         """The scores: by the dense layers' average, or by the newest."""
         wide, deep = self.sides(rows, inputs)
-        return {self._head: wide + (self.average or self.tower)(deep)}
+        return self.sum_by_head(wide, (self.average or self.tower)(deep))
 
     def logits_and_scores(self, rows: dict[str, Rows], inputs: dict[str, tf.Tensor]) -> tuple[Logits, Logits]:
         """The logits by the newest dense layers, and the scores."""
         wide, deep = self.sides(rows, inputs)
-        logits = {self._head: wide + self.tower(deep)}
-        return logits, {self._head: wide + self.average(deep)} if self.average else logits
+        logits = self.sum_by_head(wide, self.tower(deep))
+        return logits, self.sum_by_head(wide, self.average(deep)) if self.average else logits
 
     def sides(self, rows: dict[str, Rows], inputs: dict[str, tf.Tensor]) -> tuple[tf.Tensor, DeepInput]:
-        """The wide side's logits, float32 [B], and what the deep side's dense layers get."""
+        """The wide side's logits, float32 [B] or of H > 1 labels [B, H], and what the deep side's dense layers get."""
         (wide, scaled_wide), (deep, scaled_deep), values = rows["wide"], rows["embedding"], inputs["values"]
         if self._any_values:
             of_each = values[:, self._scaled_fields :, None]
@@ -100,11 +103,13 @@ class WideDeep(Deep):
         if self._scaled_fields:
             wide += tf.matmul(scaled, scaled_wide)
         # Not `+`: TensorFlow changes the order of several additions where it knows the batch size, and so the last bit of a score.
-        wide = tf.squeeze(bias_add(wide, tf.reshape(self.bias, [1])), 1)
+        wide = bias_add(wide, tf.reshape(self.bias, [wide.shape[1]]))
+        wide = tf.squeeze(wide, 1) if wide.shape[1] == 1 else wide
         return wide, DeepInput(self.flat(deep, inputs), scaled, scaled_deep)
 
     def observe(self, examples: Examples, logits: Logits) -> None:
         """Counts a global batch that was scored with `logits` and learned from, and moves the average: this replica's copies."""
         super().observe(examples, logits)
         if self.average:
-            self.average.move(self.tower, logits[self._head], examples.label[self._head], examples.weight, examples.first_weight)
+            (logit,), (label,) = logits.values(), examples.label.values()
+            self.average.move(self.tower, logit, label, examples.weight, examples.first_weight)
