@@ -11,6 +11,7 @@ from kafka_helpers import ROOT
 from learner_helpers import learner_by_flags
 from logistic import Logistic
 from rows import SCHEMA, make_dictionaries, make_rows
+from shared_bottom import SharedBottom
 
 from tfonline.config import parse
 from tfonline.features.dictionaries import load_dictionaries
@@ -44,7 +45,8 @@ TWO_LABELS = Spec.of(NUM_IDS, num_fields=4, lists=(3,), scaled_fields=0, cross_b
         (wide_deep.make, None, SCALED),
         (Logistic,),
         (Logistic, None, SCALED),
-        (make_network, ModelSettings(**SMALL, network="esmm", history=True), TWO_LABELS),
+        (SharedBottom, None, TWO_LABELS),
+        (make_network, ModelSettings(**SMALL, network="wide_deep", history=True), TWO_LABELS),
         (
             make_network,
             ModelSettings(**SMALL, network="dcn_v2", history=True, dcn_rank=2, table_optimizers="embedding:adagrad"),
@@ -62,7 +64,8 @@ TWO_LABELS = Spec.of(NUM_IDS, num_fields=4, lists=(3,), scaled_fields=0, cross_b
         "wide_deep, scaled",
         "logistic",
         "logistic, scaled",
-        "esmm",
+        "shared bottom, two labels",
+        "wide_deep, two labels",
         "dcn_v2, lists",
         "deepfm, scaled",
     ],
@@ -211,9 +214,11 @@ def test_the_contracts_example_is_the_network_that_is_tested():
     assert indented in text
 
 
-def test_the_documented_network_is_the_one_that_is_tested():
+@pytest.mark.parametrize(("name", "file"), [("Logistic", "logistic"), ("SharedBottom", "shared_bottom")])
+def test_the_documented_networks_are_those_that_are_tested(name, file):
     def the_class(text):
-        return re.search(r"class Logistic.*?make = Logistic\n", text, re.DOTALL)[0]
+        return re.search(rf"class {name}.*?make = {name}\n", text, re.DOTALL)[0]
 
-    documented, tested = (ROOT / name for name in ("docs/models.md", "tests/helpers/logistic.py"))
+    documented, tested = (ROOT / name for name in ("docs/models.md", f"tests/helpers/{file}.py"))
     assert the_class(documented.read_text()) == the_class(tested.read_text())
+    assert the_class(documented.read_text()).count("\n") <= 60

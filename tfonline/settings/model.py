@@ -16,7 +16,8 @@ class ModelSettings:
 
     # fmt: off
     network: str = flag("wide_deep", "The network above the tables: wide_deep, dcn_v2 (Wang et al., WWW 2021), deepfm (Guo et al., "
-                        "IJCAI 2017), or a function of yours as package.module:make; see docs/models.md.")
+                        "IJCAI 2017), esmm (Ma et al., SIGIR 2018; labels click and conversion), or a function of yours as "
+                        "package.module:make; see docs/models.md.")
     table_optimizers: str = flag("", "By which optimizers tables learn, where by others than the network says, such as "
                                  "embedding:rowwise_adagrad,wide:adagrad. Optimizers: ftrl, adam, adagrad, rowwise_adagrad.")
     dcn_layers: int = flag(2, "Cross layers of --network=dcn_v2.", lower=1)

@@ -143,6 +143,7 @@ class Network(keras.Model):
         A row that is late (examples.late) was counted as a row before: only its click is new.
 
         Args:
-          examples: label, weight and late, and of the features those of `observed_features`, [B, ...] each.
+          examples: label (NaN where an optional one is missing), weight and late, and of the features those of
+            `observed_features`, [B, ...] each.
           logits: by head, float32 [B], the scores.
         """
