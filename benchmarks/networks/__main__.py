@@ -8,6 +8,9 @@ line; each row is scored before it is learned from. Dictionaries are from the fi
 without pasts of ids and pairs, and once with them. The speed is the median over the turns, in which the networks take turns; "of
 wide_deep" is relative to the default network. The table is written to <folder>/table.md. Exit code 1 where a network breaks the
 contract.
+
+Lists and several labels, which such rows have not, are measured on made sessions (sessions.py): how far the log loss is above that
+of the true probabilities. They have a table of their own.
 """
 
 import argparse
@@ -20,6 +23,7 @@ import time
 import numpy as np
 
 from benchmarks.commands import ROOT, emptied
+from benchmarks.networks import made
 from benchmarks.quality import report
 from benchmarks.quality.scores import dictionaries_of_head, labels_of, plain_rows, scores
 
@@ -31,6 +35,7 @@ _NETWORKS = {
     "wide_deep, embedding by adagrad": ["--network=wide_deep", "--table_optimizers=embedding:adagrad"],
     "wide_deep, embedding by rowwise_adagrad": ["--network=wide_deep", "--table_optimizers=embedding:rowwise_adagrad"],
 }
+_OF_LISTS_AND_LABELS = {"din": ["--network=din"], "esmm": ["--network=esmm"]}
 _INPUTS = {"columns alone": ["--nohistory", "--cross_buckets=0"], "with pasts of ids and pairs": []}
 
 
@@ -45,7 +50,8 @@ def main() -> int:
     dictionaries_of_head(rows, len(labels), folder)
     networks = {name: flags for name, flags in _NETWORKS.items() if not args.only or flags[0].partition("=")[2] in args.only}
 
-    broken = {name: problem for name, flags in networks.items() if (problem := _breaks_the_contract(name, flags))}
+    checked = networks | _OF_LISTS_AND_LABELS
+    broken = {name: problem for name, flags in checked.items() if (problem := _breaks_the_contract(name, flags))}
     found: dict[tuple[str, str], dict[str, float]] = {}
     speeds: dict[tuple[str, str], list[float]] = {}
     for turn in range(1, args.turns + 1):
@@ -57,7 +63,7 @@ def main() -> int:
                 speeds.setdefault((inputs, name), []).append(speed)
                 print(f"turn {turn}, {inputs}, {name}: auc {found[inputs, name]['auc']:.4f}, {speed:,.0f} rows/s", flush=True)
 
-    lines = _table(found, speeds, broken)
+    lines = [*_table(found, speeds, broken), "", *made.measure(folder, args.made_rows, args.turns)]
     (folder / "table.md").write_text("\n".join(lines) + "\n")
     print("\n".join(lines))
     aucs = " ".join(
@@ -98,6 +104,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--rows", required=True, help="rows in Criteo's format, in time order, TSV, plain or .gz")
     parser.add_argument("--folder", default=str(ROOT / "runs" / "networks"), help="of scores and table (default runs/networks)")
     parser.add_argument("--only", default="", help="networks, comma separated, such as wide_deep,dcn_v2 (default: all)")
+    parser.add_argument("--made_rows", type=int, default=200_000, help="of made sessions (default 200,000)")
     parser.add_argument("--turns", type=int, default=3, help="in which speed is measured (default 3)")
     args = parser.parse_args()
     args.only = args.only.split(",") if args.only else []

@@ -13,15 +13,19 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 
 def main() -> None:
-    """Checks the network on two specs: single values, some of them scaled; and a list."""
+    """Checks the network on two specs: single values, some of them scaled; and lists, with two labels."""
     from contracts.networks import NUM_IDS, SPEC, check_network
 
     from tfonline.config import parse
-    from tfonline.features.spec import Spec
+    from tfonline.features.spec import Attended, Spec
     from tfonline.model.networks.find import make_network
 
     model = dataclasses.replace(parse(sys.argv).model, embedding_dim=3, deep_layers="8,4")
-    for spec in (SPEC, Spec.of(NUM_IDS, num_fields=4, scaled_fields=0, lists=(3,))):
+    lists = Spec.of(
+        NUM_IDS, num_fields=5, scaled_fields=0, lists=(3, 3), heads=("click", "conversion"),
+        attended=(Attended((3, 6), 1, ((6, 9),)),),
+    )  # fmt: skip
+    for spec in (lists,) if model.network in ("din", "esmm") else (SPEC, lists):
         check_network(make_network, model, spec)
 
 

@@ -16,7 +16,7 @@ from shared_bottom import SharedBottom
 from tfonline.config import parse
 from tfonline.features.dictionaries import load_dictionaries
 from tfonline.features.pipeline import Features
-from tfonline.features.spec import Spec
+from tfonline.features.spec import Attended, Spec
 from tfonline.keep.contract import check_contract
 from tfonline.lifecycle import UserError
 from tfonline.model.networks import wide_deep
@@ -34,6 +34,7 @@ SMALL = {"embedding_dim": 3, "deep_layers": "8,4"}
 ALL = ModelSettings(**SMALL, history=True, average_rows=50)
 SCALED = Spec.of(NUM_IDS, num_fields=4, scaled_fields=2)
 LISTED = Spec.of(NUM_IDS, num_fields=4, lists=(3,), scaled_fields=0)
+ATTENDED = Spec.of(NUM_IDS, num_fields=5, scaled_fields=1, lists=(3, 3), attended=(Attended((3, 6), 1, ((6, 9),)),))
 TWO_LABELS = Spec.of(NUM_IDS, num_fields=4, lists=(3,), scaled_fields=0, cross_buckets=50, heads=("click", "conversion"))
 
 
@@ -46,6 +47,7 @@ TWO_LABELS = Spec.of(NUM_IDS, num_fields=4, lists=(3,), scaled_fields=0, cross_b
         (Logistic,),
         (Logistic, None, SCALED),
         (SharedBottom, None, TWO_LABELS),
+        (make_network, ModelSettings(**SMALL, network="din", din_units=4), ATTENDED),
         (make_network, ModelSettings(**SMALL, network="wide_deep", history=True), TWO_LABELS),
         (
             make_network,
@@ -65,6 +67,7 @@ TWO_LABELS = Spec.of(NUM_IDS, num_fields=4, lists=(3,), scaled_fields=0, cross_b
         "logistic",
         "logistic, scaled",
         "shared bottom, two labels",
+        "din",
         "wide_deep, two labels",
         "dcn_v2, lists",
         "deepfm, scaled",
@@ -181,6 +184,8 @@ def test_a_network_that_is_not_there_is_said(name, problem):
     [
         ({"network": "deepfm", "table_optimizers": "wide:adam"}, "names a table wide, and --network=deepfm has linear, embedding"),
         ({"network": "dcn_v2", "average_rows": 9}, "--average_rows goes with --network=wide_deep alone"),
+        ({"network": "din"}, "--network=din wants a column of kind categories that `shares` the ids of another column"),
+        ({"network": "esmm"}, "--network=esmm wants two labels, click and conversion in this order. The columns have label."),
         ({"table_optimizers": "wide=adam"}, "--table_optimizers=wide=adam: 'wide=adam' is wrong. Expected a table's name, a colon"),
     ],
 )

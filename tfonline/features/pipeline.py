@@ -12,12 +12,13 @@ from tfonline.features.dictionaries import Dictionaries
 from tfonline.features.fewer_negatives import make_kept
 from tfonline.features.hashes import Crosses, row_fingerprints
 from tfonline.features.kinds import Op, Options, feature_kinds
+from tfonline.features.kinds.categories import Categories
 from tfonline.features.kinds.category import Category
 from tfonline.features.many_rows import Piece, make_pieces
 from tfonline.features.negatives import Negatives
 from tfonline.features.parse import Fields, Parse, Place
 from tfonline.features.schema import Schema
-from tfonline.features.spec import Input, Spec, VocabularySpec
+from tfonline.features.spec import Attended, Input, Spec, VocabularySpec
 from tfonline.formats import Format
 from tfonline.formats.reasons import REASONS
 from tfonline.formats.tsv import Tsv
@@ -97,6 +98,7 @@ class Features(tf.Module):
             heads=schema.labels,
             vocabulary=vocabulary,
             lists=tuple(length for op in ops.values() for length in op.lists),
+            attended=_attended(schema, ops),
         )
         self.crosses = Crosses(self.spec.num_crossed, cross_buckets) if self.spec.cross_buckets else None
         self._crossed = _crossed(ops, self.spec)
@@ -139,6 +141,22 @@ def _side_by_side(inputs: Sequence[Mapping[str, Input]]) -> dict[str, Input]:
     for name, entry in ((name, entry) for of_kind in inputs for name, entry in of_kind.items()):
         found[name] = entry._replace(width=entry.width + (found[name].width if name in found else 0))
     return found
+
+
+def _attended(schema: Schema, ops: Mapping[str, Op]) -> tuple[Attended, ...]:
+    """As in Spec."""
+    first, past = {}, 0
+    for kind, op in ops.items():
+        first[kind] = past
+        past += op.num_fields - len(op.lists) + sum(op.lists)
+    lists = ops[Categories.name]
+    ends = itertools.accumulate(lists.lists, initial=first[Categories.name])
+    spans = dict(zip(lists.names, itertools.pairwise(ends), strict=True))
+    categories = sorted(schema.columns_of(Category.name), key=lambda c: bool(c.hash_buckets))  # as the ops have them
+    place = {column.name: first[Category.name] + i for i, column in enumerate(categories)}
+    columns = schema.columns_of(Categories.name)
+    along = {c.name: tuple(spans[of.name] for of in columns if of.along == c.name) for c in columns}
+    return tuple(Attended(spans[c.name], place[c.shares], along[c.name]) for c in columns if c.shares)
 
 
 def _vocabulary(ops: Sequence[Op], rows: int, first_id: int) -> VocabularySpec | None:

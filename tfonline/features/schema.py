@@ -64,6 +64,14 @@ class Schema(pydantic.BaseModel):
             *kinds, last = (kind.name for kind in feature_kinds())
             raise ValueError(f"expected at least one column of kind {', '.join(kinds)} or {last} beside the label")
         categories = [c.name for c in expanded if c.kind == "category"]
+        lists = {c.name: c for c in expanded if c.kind == "categories"}
+        for c in lists.values():
+            of = lists.get(c.along)
+            if c.along and (not of or not of.shares or (of.max_length, of.keep) != (c.max_length, c.keep)):
+                raise ValueError(
+                    f"column {c.name} stands along {c.along!r}; expected is a column of kind categories that shares the ids of "
+                    "another column and has the same max_length and keep"
+                )
         for c in expanded:
             if (shared := getattr(c, "shares", "")) and shared not in categories:
                 raise ValueError(f"column {c.name} shares the ids of {shared!r}; expected is a column of kind category")

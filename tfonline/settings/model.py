@@ -16,12 +16,13 @@ class ModelSettings:
 
     # fmt: off
     network: str = flag("wide_deep", "The network above the tables: wide_deep, dcn_v2 (Wang et al., WWW 2021), deepfm (Guo et al., "
-                        "IJCAI 2017), esmm (Ma et al., SIGIR 2018; labels click and conversion), or a function of yours as "
-                        "package.module:make; see docs/models.md.")
+                        "IJCAI 2017), din (Zhou et al., KDD 2018; lists), esmm (Ma et al., SIGIR 2018; labels click and "
+                        "conversion), or a function of yours as package.module:make; see docs/models.md.")
     table_optimizers: str = flag("", "By which optimizers tables learn, where by others than the network says, such as "
                                  "embedding:rowwise_adagrad,wide:adagrad. Optimizers: ftrl, adam, adagrad, rowwise_adagrad.")
     dcn_layers: int = flag(2, "Cross layers of --network=dcn_v2.", lower=1)
     dcn_rank: int = flag(0, "Rank of their matrices. 0: full matrices.", lower=0)
+    din_units: int = flag(32, "Width of the layer by which --network=din weighs the values of a list.", lower=1)
     vocab_size: int = flag(0, "Rows of the embedding tables. 0: as many as the dictionaries and the numerics need.",
                            lower=0)
     embedding_dim: int = flag(16, "Width of an embedding.", lower=1)

@@ -1,9 +1,9 @@
 """Networks: what stands above the tables. This page is the contract; a network of your own needs nothing else of tfonline.
 
-`--network` names one: a module of this package (`wide_deep`, `dcn_v2`, `deepfm`, `esmm`), whose function `make` is called, or a
-function of yours as `package.module:make`. It is called with what the network gets (`spec`: features.spec.Spec, its inputs by
-name with width, dtype and padding, the number of ids, the label columns) and with the flags of the model (`settings`:
-settings.model.ModelSettings), and gives a Network, not built yet:
+`--network` names one: a module of this package (`wide_deep`, `dcn_v2`, `deepfm`, `din`, `esmm`), whose function `make` is called,
+or a function of yours as `package.module:make`. It is called with what the network gets (`spec`: features.spec.Spec, its inputs
+by name with width, dtype and padding, the number of ids, which lists have the ids of which column, the label columns) and with
+the flags of the model (`settings`: settings.model.ModelSettings), and gives a Network, not built yet:
 
     class Logistic(Network):
         def __init__(self, spec, settings):

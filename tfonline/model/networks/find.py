@@ -48,8 +48,8 @@ def find(name: str) -> tuple[ModuleType, object]:
         if not (e.name and f"{module_name}.".startswith(f"{e.name}.")):  # it is there, and misses another
             raise
         raise wrong(
-            f"--network={name}: there is no module {module_name}. Expected wide_deep, dcn_v2, deepfm, esmm, or a function of yours "
-            "as package.module:make, whose package Python finds (PYTHONPATH)."
+            f"--network={name}: there is no module {module_name}. Expected wide_deep, dcn_v2, deepfm, din, esmm, or a function of "
+            "yours as package.module:make, whose package Python finds (PYTHONPATH)."
         ) from e
     if not callable(getattr(module, function, None)):
         raise wrong(f"--network={name}: {module_name} has no function {function}. Expected one of (spec, settings) to a Network.")
