@@ -18,7 +18,7 @@ columns:
   - {name: last, kind: categories, shares: item, max_length: 8, keep: last}
   - {name: gaps, kind: categories, along: last, max_length: 8, keep: last, log2: true, hash_buckets: 4096}
 """
-_USERS, _ITEMS, _GROUPS, _LONGEST = 5_000, 2_000, 20, 8
+_USERS, _ITEMS, _GROUPS, _LONGEST = 2_000, 300, 10, 8
 
 
 def write(folder: pathlib.Path, rows: int, one_label: bool) -> np.ndarray:

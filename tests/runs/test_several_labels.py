@@ -157,3 +157,10 @@ def test_a_gate_lets_no_label_become_worse():
     assert regression.worse().by > 0.3
     assert isinstance(gate, GateByLabel)
     assert not isinstance(make_gate(limits, ("a",)), GateByLabel)
+
+
+def test_several_compiled_steps_a_call_learn_the_same(tmp_path, shop):
+    trained(tmp_path, rows(1000), "--jit_compile", "--steps_per_call=3")
+    found, undisturbed = (np.fromfile(folder / "model/predictions.bin", DTYPE) for folder in (tmp_path, shop[0]))
+    for name in ("logit", "logit_conversion"):
+        np.testing.assert_allclose(found[name], undisturbed[name], atol=1e-3)
