@@ -21,12 +21,12 @@ _FLAGS = [
 ]  # fmt: skip
 
 
-def measure(folder: pathlib.Path, rows: int, turns: int) -> list[str]:
-    """Trains all networks; the lines of a table."""
+def measure(folder: pathlib.Path, rows: int, turns: int, contract: dict[str, str]) -> list[str]:
+    """Trains all networks; the lines of a table. `contract` says which networks hold it."""
     lines = [
-        "| labels | network | AUC of click | AUC of conversion | log loss above the truth's, click | conversion | "
+        "| labels | network | contract | AUC of click | AUC of conversion | log loss above the truth's, click | conversion | "
         "calibration, click | conversion | rows/s |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for one_label, networks in _NETWORKS.items():
         truth, speeds, found = sessions.write(folder, rows, one_label), {}, {}
@@ -50,7 +50,7 @@ def measure(folder: pathlib.Path, rows: int, turns: int) -> list[str]:
                     cell.append(format(number, form))
             cells = [[*cell, ""][:2] for cell in cells]
             speed = f"{statistics.median(speeds[network]):,.0f}" if network in speeds else ""
-            lines.append(f"| {' | '.join([*names, network, *cells[0], *cells[1], *cells[2], speed])} |")
+            lines.append(f"| {' | '.join([*names, network, contract.get(network, ''), *cells[0], *cells[1], *cells[2], speed])} |")
     return lines
 
 

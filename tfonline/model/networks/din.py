@@ -14,11 +14,11 @@ from tfonline.settings.model import ModelSettings
 
 
 class Attention(keras.layers.Layer):
-    """`sum_j a(k_j, c) k_j` over the values of a list, with c the candidate and `k_j = e_j + p_j + what stands along`.
+    """`sum_j a_j e_j` over the values e_j of a list, and beside it `sum_j a_j`, with a_j = a(e_j, s_j, c) and c the candidate.
 
-    e_j is a value's embedding, and p_j a vector for its position, counted back from the list's last value. a is a ReLU layer over
-    [k_j, c, k_j - c, k_j * c] and one number behind it. As in the paper the weights are not made to add up to 1: the sum tells how
-    much of the list has to do with the candidate.
+    s_j is a vector for the position, counted back from the list's last value, plus what stands along. a is a ReLU layer over
+    [e_j, s_j, c, e_j - c, e_j * c] and one number behind it. As in the paper the weights are not made to add up to 1: their sum
+    tells how much of the list has to do with the candidate.
 
     Args:
       length: L, places of the list.
@@ -35,13 +35,13 @@ class Attention(keras.layers.Layer):
         """Makes the weights."""
         glorot = [keras.initializers.GlorotUniform(seed=self._seed + i) for i in range(2)]
         self.positions = self.add_weight(name="positions", shape=(self._length, self._dim), initializer="zeros")
-        self.kernel = self.add_weight(name="kernel", shape=(4 * self._dim, self._units), initializer=glorot[0])
+        self.kernel = self.add_weight(name="kernel", shape=(5 * self._dim, self._units), initializer=glorot[0])
         self.bias = self.add_weight(name="bias", shape=(self._units,), initializer="zeros")
         self.last = self.add_weight(name="last", shape=(self._units, 1), initializer=glorot[1])
         self.built = True
 
     def call(self, values: list[tf.Tensor], candidate: tf.Tensor, holds: tf.Tensor) -> tf.Tensor:
-        """To float32 [B, D].
+        """To float32 [B, D + 1].
 
         Args:
           values: embeddings of the list's values, and of what stands along, float32 [B, L, D] each.
@@ -51,13 +51,13 @@ class Attention(keras.layers.Layer):
         last = tf.cast(tf.reduce_sum(holds, axis=1, keepdims=True), tf.int32) - 1
         places = tf.reshape(tf.one_hot(last - tf.range(self._length), self._length), [-1, self._length])  # 0 behind the last one
         positions = tf.reshape(tf.matmul(places, self.positions), [-1, self._length, self._dim])
-        keys = tf.add_n([*values, positions])
+        values, *along = values
         candidates = tf.tile(candidate[:, None], [1, self._length, 1])
-        about = tf.concat([keys, candidates, keys - candidates, keys * candidates], axis=2)
-        hidden = tf.matmul(tf.reshape(about, [-1, 4 * self._dim]), self.kernel)
+        about = [values, tf.add_n([*along, positions]), candidates, values - candidates, values * candidates]
+        hidden = tf.matmul(tf.reshape(tf.concat(about, axis=2), [-1, 5 * self._dim]), self.kernel)
         hidden = tf.nn.relu(bias_add(hidden, tf.convert_to_tensor(self.bias)))
         weights = tf.reshape(tf.matmul(hidden, self.last), [-1, 1, self._length]) * holds[:, None]
-        return tf.squeeze(tf.matmul(weights, keys), 1)
+        return tf.squeeze(tf.matmul(weights, tf.concat([values, tf.ones_like(values[:, :, :1])], axis=2)), 1)
 
 
 class Din(Deep):
@@ -85,7 +85,7 @@ class Din(Deep):
             length = of.places[1] - of.places[0]
             attention = Attention(length, s.embedding_dim, s.din_units, s.seed + 100 + 2 * i, name=f"attention_{i}")
             setattr(self, f"attention_{i}", attention)
-        width = self.width + len(spec.attended) * s.embedding_dim
+        width = self.width + len(spec.attended) * (s.embedding_dim + 1)
         dense = (width, (0, s.embedding_dim), s.layers, s.dense_init, s.init_stddev, s.seed, s.precision, len(spec.heads))
         self.tower = Tower(*dense, name="tower")
 
