@@ -33,7 +33,7 @@ VENV := $(VENV_$(STACK))
 # On a terminal pip shows what it fetches; in a log only what goes wrong.
 PIP := $(VENV)/bin/python -m pip install --disable-pip-version-check $(if $(MAKE_TERMOUT),,--quiet)
 
-.PHONY: setup python programs prometheus demo test stacks-test check lint broker bench soak chaos quality vocabulary delayed formats \
+.PHONY: setup python programs prometheus demo test stacks-test check lint broker bench soak chaos quality networks vocabulary delayed formats \
  serve-demo freshness cluster-test security-test ops-test clean
 
 setup:
@@ -139,6 +139,10 @@ chaos: setup
 # Every learner on one stream: make quality ROWS=train.tsv.gz. The peers have an environment of their own.
 quality: setup .venv-peers/.ready
 	@$(VENV)/bin/python -m benchmarks.quality --rows=$(or $(ROWS),$(error make quality needs ROWS=<a file of rows in time order>)) $(QUALITY)
+
+# Each network by name: contract, AUC, rows/s. A part: make networks ROWS=train.tsv.gz NETWORKS=--only=wide_deep,deepfm.
+networks: setup
+	@$(VENV)/bin/python -m benchmarks.networks --rows=$(or $(ROWS),$(error make networks needs ROWS=<a file of rows in time order>)) $(NETWORKS)
 
 # What ids that come with the stream give and cost: make vocabulary ROWS=train.tsv.gz. Parts of it: VOCABULARY=--only=drift,kills.
 vocabulary: setup .venv-peers/.ready

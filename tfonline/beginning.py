@@ -58,7 +58,9 @@ class CheckpointParts(NamedTuple):
     ) -> "CheckpointParts":
         """Those of a new model. `drift_rows` are those of a window that is looked at for drift; `settled`: labels come later."""
         columns = [name for kind in feature_kinds() for name in schema.of_kind(kind.name)]
-        metrics = ProgressiveMetrics(settings.metric_rows, weighted=bool(schema.of_kind("weight")), settled=settled)
+        metrics = ProgressiveMetrics(
+            settings.metric_rows, weighted=bool(schema.of_kind("weight")), settled=settled, others=schema.labels[1:]
+        )
         return cls(
             KeptLearner(learner), Position(next=[], start=[]), metrics, FileLengths(),
             Drift(columns, drift_rows, settings.drift_psi), MetricsByValue(settings.metrics_by, settings.metric_rows),

@@ -166,7 +166,7 @@ def parse(argv: list[str]) -> Config | None:
         "python -m tfonline.train --flagfile=configs/criteo.flags --bootstrap_servers=host:9092 --topic=clicks "
         "--model_dir=runs/clicks",
         "",
-        "Trains a Wide & Deep model on the rows of a Kafka topic as they come. The same command resumes.",
+        "Trains a model (Wide & Deep, or --network) on the rows of a Kafka topic as they come. The same command resumes.",
         "--flagfile=FILE reads flags from a file, one a line; later flags win. Exit codes: "
         + ", ".join(f"{code.value} {code.name.lower()}" for code in Exit)
         + ".",

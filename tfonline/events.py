@@ -47,6 +47,8 @@ class Seen:
       steps: int [k], which of the N batches were a step.
       losses: by the network's names for them, float32 [N] each; the last one is the whole loss.
       when: time.monotonic, after the step.
+      others: of several labels, all but the first, by name: labels, NaN where missing, and logits, float32 [N, B] each. All else is
+        of the first one.
     """
 
     valid: np.ndarray
@@ -58,6 +60,7 @@ class Seen:
     weights: np.ndarray | None = None
     importance: np.ndarray | None = None
     late: np.ndarray | None = None
+    others: Mapping[str, tuple[np.ndarray, np.ndarray]] = dataclasses.field(default_factory=dict)
 
     @property
     def places(self) -> np.ndarray:
@@ -72,6 +75,17 @@ class Seen:
         """Of some places, an index of [N, B], or of all rows of first sight: logits, labels, importance and weights, [n] each."""
         places = which or (self.valid,)
         return self.logits[places], self.labels[places], *(x if x is None else x[places] for x in (self.importance, self.weights))
+
+    def of_all_labels(self, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Logits and labels of some places, an index of [N, B]: [n] each, or of H > 1 labels [n, H]."""
+        pairs = [(self.labels, self.logits), *self.others.values()]
+        labels, logits = (np.stack(of, axis=-1)[places] for of in zip(*pairs, strict=True))
+        return (logits, labels) if self.others else (logits[:, 0], labels[:, 0])
+
+    def others_of_batch(self, i: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """Of the batch i, by the names of `others`: logits and labels of the rows whose label is known, [n] each."""
+        known = {name: self.valid[i] & ~np.isnan(labels[i]) for name, (labels, _) in self.others.items()}
+        return {name: (logits[i][known[name]], labels[i][known[name]]) for name, (labels, logits) in self.others.items()}
 
     def of_batch(self, i: int) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, np.ndarray | None]:
         """`rows` of the batch i, those that hold one."""

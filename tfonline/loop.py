@@ -208,13 +208,16 @@ def _learn(rows: Rows, learner: Learner, batch_size: int) -> Callable[[], Seen] 
     result, when = learner.train_steps(tf.constant(num_steps), tf.constant(which), rows.examples), time.monotonic()
 
     def seen() -> Seen:
-        (label,) = batch.label.values()
-        labels, logits, weights = (t.numpy().reshape(valid.shape) for t in (label, result.logits, batch.weight))
+        head, *others = learner.model.spec.heads
+        scored = result.logits.numpy().reshape(*valid.shape, -1)
+        labels, weights = (t.numpy().reshape(valid.shape) for t in (batch.label[head], batch.weight))
+        logits = scored[..., 0]
+        of_others = {name: (batch.label[name].numpy().reshape(valid.shape), scored[..., i]) for i, name in enumerate(others, 1)}
         losses = {name: values.numpy() for name, values in result.losses.items()}
         late = None if isinstance(batch.late, tuple) else valid & batch.late.numpy().reshape(valid.shape)
         first = valid if late is None else valid & ~late
         weights = None if (weights[valid] == 1).all() else weights
         importance = learner.negatives.importance(labels)
-        return Seen(first, labels, logits, which[:num_steps], losses, when, weights, importance, late)
+        return Seen(first, labels, logits, which[:num_steps], losses, when, weights, importance, late, of_others)
 
     return seen

@@ -30,7 +30,7 @@ from tfonline.lifecycle import Exit, FolderLock, Liveness, Stop, UserError, bloc
 from tfonline.monitor import monitored
 from tfonline.opening import open_dead_letters, open_format, open_stream, open_topic
 from tfonline.report import libraries
-from tfonline.report.before_run import check_machine, check_metrics_by, say_what_a_run_would_do, say_what_changed
+from tfonline.report.before_run import check_labels, check_machine, check_metrics_by, say_what_a_run_would_do, say_what_changed
 from tfonline.report.console import Console
 from tfonline.report.status import Status
 from tfonline.settings.keeping import KeepingSettings
@@ -113,6 +113,7 @@ def run(config: flags.Config, stop: Stop | None = None, console: Console | None 
     console.say("checking columns, dictionaries and stream", "start")
     schema = load_schema(config.features.columns)
     check_metrics_by(schema, config.reporting.metrics_by)
+    check_labels(schema, config)
     dictionaries = load_known(schema, config.features, config.vocabulary)
     topic = None if config.stream.input_files else open_topic(config.stream, config.stream.topic, stop, console)
     outcomes = open_topic(config.stream, config.labels.label_topic, stop, console) if config.labels.label_topic else None

@@ -10,9 +10,10 @@ import tensorflow as tf
 from tfonline.config import of_flags
 from tfonline.features.batch import Examples
 from tfonline.features.dictionaries import Dictionaries
-from tfonline.features.kinds.categories_ops import places
+from tfonline.features.kinds.categories_ops import _log2, places
 from tfonline.features.pipeline import Features
 from tfonline.features.schema import Schema
+from tfonline.features.spec import Attended
 from tfonline.model.learner import make_learner
 from tfonline.model.tables.replicas import make_strategy
 
@@ -162,3 +163,33 @@ def test_the_rows_that_learn_are_those_of_the_values():
         changed = {*np.flatnonzero((table.table.numpy() != before[name]).any(axis=1)).tolist()}
         assert changed == {*made.features["ids"].numpy().ravel().tolist()} - {f.spec.num_ids}, name
         assert not table.table.numpy()[-1].any()
+
+
+def test_a_network_is_told_which_lists_have_the_ids_of_which_column_and_what_stands_along():
+    number, hashed = {"name": "n", "kind": "number", "boundaries": [1]}, {"name": "h", "kind": "category", "hash_buckets": 9}
+    gaps = lists("gaps", hash_buckets=50, along="last", max_length=2, log2=True)
+    columns = [hashed, number, gaps, lists(shares="item", max_length=2), lists("seen", shares="h", max_length=3), lists("own")]
+    f = features(schema(*columns))
+    assert f.spec.attended == (Attended((5, 7), 0, ((3, 5),)), Attended((7, 10), 1))
+    row = f(rows(["1", "i", "h", "2", "3|9", "i|j", "h", ""], ["0", "j", "h", "2", "0|90000", "j", "g|h", ""])).features
+    ids = row["ids"].numpy()
+    assert ids[0, 7] == ids[0, 1] == ids[1, 8] != ids[1, 7]
+    assert len({*ids[0, 3:5], *ids[1, 3:5]}) == 4  # log2 of 1 + 3, 1 + 9, 1 + 0 and 1 + 90000
+
+
+def test_log2_of_whole_numbers_is_cut_to_whole_numbers():
+    found = _log2(tf.constant([["0", "1", "2", "3", "6"], ["7", "1023", "x", "-1", "1.5"]]))
+    assert found.numpy().astype(str).tolist() == [["0", "1", "1", "2", "2"], ["3", "10", "", "", ""]]
+
+
+@pytest.mark.parametrize(
+    ("column", "problem"),
+    [
+        (lists("gaps", along="x"), "column gaps stands along 'x'; expected is a column of kind categories that shares the ids"),
+        (lists("gaps", along="last", max_length=9), "has the same max_length and keep"),
+        (lists("gaps", log2=True), "column gaps has log2, whose values no dictionary holds: give it hash_buckets"),
+    ],
+)
+def test_what_cannot_stand_along_is_refused(column, problem):
+    with pytest.raises(ValueError, match=problem):
+        schema(lists(shares="item"), column)

@@ -55,6 +55,7 @@ CASES = {
     "weight": Case("weight", ["0", "1", "0.25", ".5", "3e2"], ["x", "-1", "nan", "inf"], options={"maximum": 1000}),
     "categories": Case("categories", ["a|b|c", "grün", "a||b|", "|", "c|b|a|new|a"], options={"max_length": 3}),
     "categories, hashed": Case("categories", ["a;b", "c"], options={"hash_buckets": 100, "separator": ";", "keep": "first"}),
+    "categories, log2": Case("categories", ["0|1|3600", "86400", "x|5"], options={"hash_buckets": 100, "log2": True}),
 }
 
 

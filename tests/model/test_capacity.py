@@ -61,6 +61,15 @@ def test_a_checkpoint_is_as_large_as_reckoned(tmp_path, flags, fields, numbers, 
     assert sizes.checkpoint < written < sizes.checkpoint * 1.02
 
 
+def test_other_optimizers_and_several_labels_are_reckoned():
+    flags = {"table_optimizers": "embedding:rowwise_adagrad,wide:adagrad", "history": True, "cross_buckets": 5, "embedding_dim": 4}
+    config = of_flags(**flags)
+    spec = Spec.of(200, 5, numeric_input(2), 0, cross_buckets=5, heads=("click", "conversion"))
+    learner, sizes = learner_by_flags(make_strategy(1, "cpu"), config, spec), reckon(spec, config.model)
+    assert sum(v.shape.num_elements() * v.dtype.size for v in learner.variables) == sizes.checkpoint
+    assert sum(v.shape.num_elements() * v.dtype.size for v in learner.all_weights) == sizes.version
+
+
 def test_what_a_process_needs():
     sizes = Sizes(checkpoint=1000, version=400, table=30)
     alone = KeepingSettings(background_save=False)

@@ -11,31 +11,67 @@ from kafka_helpers import ROOT
 from learner_helpers import learner_by_flags
 from logistic import Logistic
 from rows import SCHEMA, make_dictionaries, make_rows
+from shared_bottom import SharedBottom
 
 from tfonline.config import parse
 from tfonline.features.dictionaries import load_dictionaries
 from tfonline.features.pipeline import Features
-from tfonline.features.spec import Spec
+from tfonline.features.spec import Attended, Spec
 from tfonline.keep.contract import check_contract
 from tfonline.lifecycle import UserError
 from tfonline.model.networks import wide_deep
 from tfonline.model.networks.find import make_network
 from tfonline.model.networks.network import Network
+from tfonline.model.tables.optimizers import make_optimizer
 from tfonline.model.tables.replicas import make_strategy
 from tfonline.model.tables.table import TableSpec, normal
 from tfonline.publish.servable import Servable
-from tfonline.settings.model import ModelSettings
+from tfonline.settings.model import ModelSettings, OptimizerSettings
 from tfonline.train import run
 
 ROWS = make_rows(400)
-ALL = ModelSettings(embedding_dim=3, deep_layers="8,4", history=True, average_rows=50)
+SMALL = {"embedding_dim": 3, "deep_layers": "8,4"}
+ALL = ModelSettings(**SMALL, history=True, average_rows=50)
 SCALED = Spec.of(NUM_IDS, num_fields=4, scaled_fields=2)
+LISTED = Spec.of(NUM_IDS, num_fields=4, lists=(3,), scaled_fields=0)
+ATTENDED = Spec.of(NUM_IDS, num_fields=5, scaled_fields=1, lists=(3, 3), attended=(Attended((3, 6), 1, ((6, 9),)),))
+TWO_LABELS = Spec.of(NUM_IDS, num_fields=4, lists=(3,), scaled_fields=0, cross_buckets=50, heads=("click", "conversion"))
 
 
 @pytest.mark.parametrize(
     "arguments",
-    [(wide_deep.make,), (wide_deep.make, ALL), (wide_deep.make, None, SCALED), (Logistic,), (Logistic, None, SCALED)],
-    ids=["wide_deep", "wide_deep with all", "wide_deep, scaled", "logistic", "logistic, scaled"],
+    [
+        (wide_deep.make,),
+        (wide_deep.make, ALL),
+        (wide_deep.make, None, SCALED),
+        (Logistic,),
+        (Logistic, None, SCALED),
+        (SharedBottom, None, TWO_LABELS),
+        (make_network, ModelSettings(**SMALL, network="din", din_units=4), ATTENDED),
+        (make_network, ModelSettings(**SMALL, network="wide_deep", history=True), TWO_LABELS),
+        (
+            make_network,
+            ModelSettings(**SMALL, network="dcn_v2", history=True, dcn_rank=2, table_optimizers="embedding:adagrad"),
+            LISTED,
+        ),
+        (
+            make_network,
+            ModelSettings(**SMALL, network="deepfm", table_optimizers="embedding:rowwise_adagrad,linear:adagrad"),
+            SCALED,
+        ),
+    ],
+    ids=[
+        "wide_deep",
+        "wide_deep with all",
+        "wide_deep, scaled",
+        "logistic",
+        "logistic, scaled",
+        "shared bottom, two labels",
+        "din",
+        "wide_deep, two labels",
+        "dcn_v2, lists",
+        "deepfm, scaled",
+    ],
 )
 def test_a_network_holds_the_contract(arguments):
     check_network(*arguments)
@@ -143,6 +179,38 @@ def test_a_network_that_is_not_there_is_said(name, problem):
     assert e.value.code == 64
 
 
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [
+        ({"network": "deepfm", "table_optimizers": "wide:adam"}, "names a table wide, and --network=deepfm has linear, embedding"),
+        ({"network": "dcn_v2", "average_rows": 9}, "--average_rows goes with --network=wide_deep alone"),
+        ({"network": "din"}, "--network=din wants a column of kind categories that `shares` the ids of another column"),
+        ({"network": "esmm"}, "--network=esmm wants two labels, click and conversion in this order. The columns have label."),
+        ({"table_optimizers": "wide=adam"}, "--table_optimizers=wide=adam: 'wide=adam' is wrong. Expected a table's name, a colon"),
+    ],
+)
+def test_what_a_network_cannot_do_is_said(settings, problem):
+    with pytest.raises(UserError, match=problem):
+        make_network(SCALED, ModelSettings(**settings))
+
+
+def test_adagrad_by_hand_whole_and_by_row():
+    start, g = np.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]], np.float32), np.array([[0.3, 0.4], [0.0, 1.0]], np.float32)
+    settings = OptimizerSettings(adagrad_learning_rate=0.1, adagrad_initial_accumulator=0.5, l2=0.01)
+    for kind, squares in (("adagrad", np.square), ("rowwise_adagrad", lambda x: np.square(x).mean(axis=1, keepdims=True))):
+        table, dense = tf.Variable(start), tf.Variable(start[:2])
+        optimizer = make_optimizer(kind, [table, dense], settings, jit_compile=False)
+        rows, n, of_dense, n_dense = start[[2, 0]], 0.5, start[:2], 0.5
+        for _ in range(2):
+            optimizer.apply([table, dense], [tf.IndexedSlices(g, [2, 0]), tf.constant(g)])
+            sums = g + 0.01 * rows
+            n, n_dense = n + squares(sums), n_dense + squares(g)
+            rows, of_dense = rows - 0.1 * sums / np.sqrt(n), of_dense - 0.1 * g / np.sqrt(n_dense)
+        np.testing.assert_allclose(table, [rows[1], start[1], rows[0]], rtol=1e-6)
+        np.testing.assert_allclose(dense, of_dense, rtol=1e-6)
+        assert optimizer.accumulators[0].shape == ([3, 2] if kind == "adagrad" else [3, 1])
+
+
 def test_the_contracts_example_is_the_network_that_is_tested():
     text = pathlib.Path(wide_deep.__file__).parents[1].joinpath("__init__.py").read_text()
     source = (ROOT / "tests/helpers/logistic.py").read_text()
@@ -151,9 +219,11 @@ def test_the_contracts_example_is_the_network_that_is_tested():
     assert indented in text
 
 
-def test_the_documented_network_is_the_one_that_is_tested():
+@pytest.mark.parametrize(("name", "file"), [("Logistic", "logistic"), ("SharedBottom", "shared_bottom")])
+def test_the_documented_networks_are_those_that_are_tested(name, file):
     def the_class(text):
-        return re.search(r"class Logistic.*?make = Logistic\n", text, re.DOTALL)[0]
+        return re.search(rf"class {name}.*?make = {name}\n", text, re.DOTALL)[0]
 
-    documented, tested = (ROOT / name for name in ("docs/models.md", "tests/helpers/logistic.py"))
+    documented, tested = (ROOT / name for name in ("docs/models.md", f"tests/helpers/{file}.py"))
     assert the_class(documented.read_text()) == the_class(tested.read_text())
+    assert the_class(documented.read_text()).count("\n") <= 60

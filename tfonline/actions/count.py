@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tfonline.evaluate.progressive import PREDICTION, PREDICTION_IN_MESSAGE, ProgressiveMetrics
+from tfonline.evaluate.progressive import PREDICTION, PREDICTION_IN_MESSAGE, ProgressiveMetrics, prediction_of
 from tfonline.events import Event, Rows, Seen, WindowEnd
 from tfonline.lifecycle import UserError
 from tfonline.report.files import SideFile, loss_line
@@ -67,7 +67,7 @@ class Count:
             if not math.isfinite(loss):
                 what = f"the loss is {loss} at step {position.step + 1}"
                 raise self._not_finite(what, [self._planned(int(element.window))])
-            self._metrics.add(*seen.of_batch(i))
+            self._metrics.add(*seen.of_batch(i), seen.others_of_batch(i))
             position.step += 1
             if self._loss_log and self._every and position.step % self._every == 0:
                 self._loss_log.write(loss_line(position.step, losses))
@@ -76,9 +76,11 @@ class Count:
         position.fingerprint = (position.fingerprint + int(element.fingerprint)) % 2**64
         if self._predictions:
             origin, place, of_rows = element.batch.origin, element.batch.place, valid.ravel()
-            scored = np.empty(int(valid.sum()), PREDICTION_IN_MESSAGE if place else PREDICTION)
+            scored = np.empty(int(valid.sum()), prediction_of(PREDICTION_IN_MESSAGE if place else PREDICTION, tuple(seen.others)))
             if place:
                 scored["row"] = place.row.numpy()[of_rows]
             scored["partition"], scored["offset"] = origin.partition.numpy()[of_rows], origin.offset.numpy()[of_rows]
             scored["label"], scored["logit"] = seen.labels[valid], seen.logits[valid]
+            for name, (labels, logits) in seen.others.items():
+                scored[f"label_{name}"], scored[f"logit_{name}"] = labels[valid], logits[valid]
             self._predictions.write(scored.tobytes())

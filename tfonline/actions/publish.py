@@ -47,6 +47,7 @@ class Publish:
         valid = valid[:own]
         if valid.any():
             # Of several workers these are the chief's rows, the first ones.
-            logits, labels, *factors = (x if x is None else x[: valid.sum()] for x in seen.rows(places))
+            scored = (*seen.of_all_labels(places), *seen.rows(places)[2:])
+            logits, labels, *factors = (x if x is None else x[: valid.sum()] for x in scored)
             late = None if seen.late is None else seen.late[places]
             self._publisher.observe(element, valid, labels, logits, product(*factors), late)

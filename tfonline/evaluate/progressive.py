@@ -7,7 +7,7 @@ number of rows costs the same. Imports no TensorFlow.
 import base64
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,13 @@ _BINS = 2 * _LARGEST_LOGIT * _BINS_PER_UNIT
 PREDICTION = np.dtype([("partition", "<i4"), ("offset", "<i8"), ("label", "<f4"), ("logit", "<f4")])
 # The same where messages have many rows: with the row's number in its message.
 PREDICTION_IN_MESSAGE = np.dtype([*PREDICTION.descr[:2], ("row", "<i4"), *PREDICTION.descr[2:]])
+
+
+def prediction_of(one_label: np.dtype, others: Sequence[str]) -> np.dtype:
+    """A row of predictions.bin where there are several labels: behind the first one's, of each other one `label_<name>`, NaN where
+    it is missing, and `logit_<name>`.
+    """
+    return np.dtype([*one_label.descr, *((f"{of}_{name}", "<f4") for name in others for of in ("label", "logit"))])
 
 
 def log_losses(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -211,21 +218,28 @@ class ProgressiveMetrics:
       weighted: count the last rows also by their weights, in the scope `weighted`.
       settled: rows are counted before their labels are known: they are negatives until their outcome comes, see `relabel`; the last
         ones whose labels are settled are counted once more, in the scope `settled`.
+      others: of several labels, all but the first. Each has scopes of its own: window_<label>, running_<label>, total_<label>.
 
     Attributes:
-      counts: by scope: window, running, total, and weighted and settled where they are asked for.
+      counts: by scope: window, running, total, and weighted, settled and those of other labels where they are asked for.
     """
 
     name = "metrics"
     version = 1
 
-    def __init__(self, metric_rows: int, weighted: bool = False, settled: bool = False):
-        self._metric_rows = metric_rows
+    def __init__(self, metric_rows: int, weighted: bool = False, settled: bool = False, others: Sequence[str] = ()):
+        self._metric_rows, self._others = metric_rows, tuple(others)
         more = [scope for scope, wanted in (("weighted", weighted), ("settled", settled)) if wanted]
+        more += [f"{scope}_{label}" for label in others for scope in ("window", "running", "total")]
         self.counts = {scope: Counts() for scope in ("window", "running", "total", *more)}
 
     def add(
-        self, logits: np.ndarray, labels: np.ndarray, importance: np.ndarray | None = None, weight: np.ndarray | None = None
+        self,
+        logits: np.ndarray,
+        labels: np.ndarray,
+        importance: np.ndarray | None = None,
+        weight: np.ndarray | None = None,
+        others: Mapping[str, tuple[np.ndarray, np.ndarray]] | None = None,
     ) -> None:
         """Counts a batch's rows, padding and refused rows left out.
 
@@ -234,7 +248,12 @@ class ProgressiveMetrics:
           labels: [n], 0 or 1.
           importance: for how many rows of the stream each stands, [n]; None: 1.
           weight: of each where the columns have weights, [n]; None: 1. It counts in the scope `weighted` alone.
+          others: of several labels all but the first, by name: logits and labels of the rows whose label is known.
         """
+        for label, (of_label, its_labels) in (others or {}).items():
+            window, running, total = (self.counts[f"{scope}_{label}"] for scope in ("window", "running", "total"))
+            running.decay(np.exp(-len(its_labels) / self._metric_rows))
+            window.add(of_label, its_labels, [running, total])
         rows = len(labels) if importance is None else float(importance.sum(dtype=np.float64))
         for scope in ("running", "weighted"):
             if scope in self.counts:
@@ -261,7 +280,8 @@ class ProgressiveMetrics:
     def end_window(self) -> dict[str, float]:
         """The window's report; the next rows begin a new window."""
         report = self.counts["window"].report()
-        self.counts["window"] = Counts()
+        for scope in self._of_window:
+            self.counts[scope] = Counts()
         return report
 
     def report(self, scope: str) -> dict[str, float]:
@@ -271,7 +291,11 @@ class ProgressiveMetrics:
     @property
     def kept(self) -> list[str]:
         """The scopes that go on from window to window."""
-        return [scope for scope in self.counts if scope != "window"]
+        return [scope for scope in self.counts if scope not in self._of_window]
+
+    @property
+    def _of_window(self) -> list[str]:
+        return ["window", *(f"window_{label}" for label in self._others)]
 
     def variables(self) -> dict[str, Any]:
         """None."""
@@ -297,4 +321,5 @@ class ProgressiveMetrics:
                     c.negatives, c.positives = arrays[f"{scope}_histogram"]
                     c.loss, c.predicted = (float(x) for x in arrays[f"{scope}_sums"])
                 self.counts[scope] = c
-        self.counts["window"] = Counts()
+        for scope in self._of_window:
+            self.counts[scope] = Counts()

@@ -16,7 +16,8 @@ class Row(NamedTuple):
     """What Features makes of b messages.
 
     Attributes:
-      label: by the column's name, float32 [b], 0 or 1; empty where the messages have no label.
+      label: by the column's name, float32 [b], 0 or 1, and NaN where one that is optional is missing; empty where the messages
+        have no label.
       weight: float32 [b], how much a row counts in the loss; 1 where no column says it.
       features: the network's inputs by name, [b, ...] each; see Features.
       reason: int32 [b], an index into formats.reasons.REASONS; 0 for a good row.
@@ -53,7 +54,7 @@ class Batch(NamedTuple):
     """B rows, padded to the batch size; padding stands last. A place without a row has Spec.padding for its features.
 
     Attributes:
-      label: by the column's name, float32 [B], 0 or 1; 0 in a place without a row.
+      label: by the column's name, float32 [B], 0 or 1, and NaN where one that is optional is missing; 0 in a place without a row.
       weight: float32 [B], how much a row counts in the loss; 0 in a place without a row.
       valid: bool [B], whether a place holds a row to learn from; False for padding and for a refused row.
       features: the network's inputs by name, [B, ...] each.

@@ -12,12 +12,13 @@ from tfonline.features.dictionaries import Dictionaries
 from tfonline.features.fewer_negatives import make_kept
 from tfonline.features.hashes import Crosses, row_fingerprints
 from tfonline.features.kinds import Op, Options, feature_kinds
+from tfonline.features.kinds.categories import Categories
 from tfonline.features.kinds.category import Category
 from tfonline.features.many_rows import Piece, make_pieces
 from tfonline.features.negatives import Negatives
 from tfonline.features.parse import Fields, Parse, Place
 from tfonline.features.schema import Schema
-from tfonline.features.spec import Input, Spec, VocabularySpec
+from tfonline.features.spec import Attended, Input, Spec, VocabularySpec
 from tfonline.formats import Format
 from tfonline.formats.reasons import REASONS
 from tfonline.formats.tsv import Tsv
@@ -94,9 +95,10 @@ class Features(tf.Module):
             scaled_fields=_scaled_fields(list(ops.values())),
             cross_buckets=cross_buckets,
             most_crossed=most_crossed,
-            heads=(schema.label,),
+            heads=schema.labels,
             vocabulary=vocabulary,
             lists=tuple(length for op in ops.values() for length in op.lists),
+            attended=_attended(schema, ops),
         )
         self.crosses = Crosses(self.spec.num_crossed, cross_buckets) if self.spec.cross_buckets else None
         self._crossed = _crossed(ops, self.spec)
@@ -141,6 +143,22 @@ def _side_by_side(inputs: Sequence[Mapping[str, Input]]) -> dict[str, Input]:
     return found
 
 
+def _attended(schema: Schema, ops: Mapping[str, Op]) -> tuple[Attended, ...]:
+    """As in Spec."""
+    first, past = {}, 0
+    for kind, op in ops.items():
+        first[kind] = past
+        past += op.num_fields - len(op.lists) + sum(op.lists)
+    lists = ops[Categories.name]
+    ends = itertools.accumulate(lists.lists, initial=first[Categories.name])
+    spans = dict(zip(lists.names, itertools.pairwise(ends), strict=True))
+    categories = sorted(schema.columns_of(Category.name), key=lambda c: bool(c.hash_buckets))  # as the ops have them
+    place = {column.name: first[Category.name] + i for i, column in enumerate(categories)}
+    columns = schema.columns_of(Categories.name)
+    along = {c.name: tuple(spans[of.name] for of in columns if of.along == c.name) for c in columns}
+    return tuple(Attended(spans[c.name], place[c.shares], along[c.name]) for c in columns if c.shares)
+
+
 def _vocabulary(ops: Sequence[Op], rows: int, first_id: int) -> VocabularySpec | None:
     """As in Spec: of each op that has keys the first places; None where no column has any."""
     spans, first = [], 0
@@ -180,7 +198,7 @@ def make_batches(raw: tf.data.Dataset, features: Features, batch_size: int, nega
     """
     parallel = max(2, _CORES)
     negatives = negatives or Negatives()
-    (head,), joined = features.spec.heads, raw.element_spec[0].outcome != ()
+    head, joined = features.spec.heads[0], raw.element_spec[0].outcome != ()
 
     @tf.autograph.experimental.do_not_convert  # nothing here needs converting, which takes a second
     def of_messages(raw_batch: RawBatch, window, last, left_out=_NONE) -> Element:

@@ -23,7 +23,7 @@ AnyColumn = Annotated[functools.reduce(operator.or_, (k.column for k in KINDS.va
 
 
 class Schema(pydantic.BaseModel):
-    """The columns of a row in the order of the message: one label, a weight or none, a feature at least, no name twice.
+    """The columns of a row in the order of the message: a label at least, a weight or none, a feature at least, no name twice.
 
     Attributes:
       name: the data set's, for error texts.
@@ -52,9 +52,11 @@ class Schema(pydantic.BaseModel):
         twice = sorted({n for n in names if names.count(n) > 1})
         if twice:
             raise ValueError(f"column names stand twice: {', '.join(twice)}; every column needs a name of its own")
-        labels = [c.name for c in expanded if c.kind == "label"]
-        if len(labels) != 1:
-            raise ValueError(f"expected exactly one column of kind label, found {len(labels)} {labels}")
+        labels = [c for c in expanded if c.kind == "label"]
+        if not labels:
+            raise ValueError("expected at least one column of kind label, found none")
+        if labels[0].optional:
+            raise ValueError(f"the label {labels[0].name} is optional; expected is that the first label of a row is always known")
         weights = [c.name for c in expanded if c.kind == "weight"]
         if len(weights) > 1:
             raise ValueError(f"expected at most one column of kind weight, found {len(weights)} {weights}")
@@ -62,6 +64,14 @@ class Schema(pydantic.BaseModel):
             *kinds, last = (kind.name for kind in feature_kinds())
             raise ValueError(f"expected at least one column of kind {', '.join(kinds)} or {last} beside the label")
         categories = [c.name for c in expanded if c.kind == "category"]
+        lists = {c.name: c for c in expanded if c.kind == "categories"}
+        for c in lists.values():
+            of = lists.get(c.along)
+            if c.along and (not of or not of.shares or (of.max_length, of.keep) != (c.max_length, c.keep)):
+                raise ValueError(
+                    f"column {c.name} stands along {c.along!r}; expected is a column of kind categories that shares the ids of "
+                    "another column and has the same max_length and keep"
+                )
         for c in expanded:
             if (shared := getattr(c, "shares", "")) and shared not in categories:
                 raise ValueError(f"column {c.name} shares the ids of {shared!r}; expected is a column of kind category")
@@ -77,8 +87,13 @@ class Schema(pydantic.BaseModel):
 
     @property
     def label(self) -> str:
-        """The label's name."""
-        return next(c.name for c in self.columns if c.kind == "label")
+        """The first label's name: the one by which rows are counted where there are several."""
+        return self.labels[0]
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels' names, in order."""
+        return self.of_kind("label")
 
     @property
     def ranged(self) -> tuple[str, ...]:
@@ -92,12 +107,12 @@ class Schema(pydantic.BaseModel):
 
     @property
     def unlabelled(self) -> tuple[Column, ...]:
-        """The columns of a message without the label's field, in order."""
+        """The columns of a message without the labels' fields, in order."""
         return tuple(c for c in self.columns if c.kind != "label")
 
     @property
     def without_label(self) -> "Schema":
-        """The schema of messages that have no field for the label."""
+        """The schema of messages that have no field for a label."""
         return self.model_copy(update={"columns": self.unlabelled})
 
     @property

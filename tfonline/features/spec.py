@@ -1,6 +1,7 @@
 """What a network gets of a batch: its inputs by name. Imports no TensorFlow."""
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
@@ -53,6 +54,20 @@ class VocabularySpec(NamedTuple):
         return tf.concat([part for part in [*parts, ids[:, behind:]] if part.shape[1] != 0], axis=1)
 
 
+class Attended(NamedTuple):
+    """A list whose values have the ids of a column of the row, as those of the items looked at before have an item's.
+
+    Attributes:
+      places: of its values in `ids`, from one on and up to another; behind the last value stand paddings.
+      candidate: the place of that column.
+      along: the places of lists that stand beside it, value by value.
+    """
+
+    places: tuple[int, int]
+    candidate: int
+    along: tuple[tuple[int, int], ...] = ()
+
+
 class Inputs(NamedTuple):
     """What the columns of one kind give of b rows: F fields, and P places for ids, which are more where fields are lists.
 
@@ -80,6 +95,7 @@ class Spec:
         (Padding has its own id and value 0.) None: ids and values are any.
       heads: the label columns; a network gives logits for each.
       lists: the last fields have so many places each; all others have one.
+      attended: those of the lists whose values have the ids of a column of the row.
       vocabulary: ids that belong to values as the stream brings them; None: all ids are known to the features. A network is given
         ids all the same, for Network.score and the learner look them up before.
     """
@@ -90,6 +106,7 @@ class Spec:
     heads: tuple[str, ...]
     vocabulary: VocabularySpec | None = None
     lists: tuple[int, ...] = ()
+    attended: tuple[Attended, ...] = ()
 
     @classmethod
     def of(
@@ -103,6 +120,7 @@ class Spec:
         heads: tuple[str, ...] = ("label",),
         vocabulary: VocabularySpec | None = None,
         lists: tuple[int, ...] = (),
+        attended: tuple[Attended, ...] = (),
     ) -> "Spec":
         """The spec of what Features makes of F fields.
 
@@ -117,6 +135,7 @@ class Spec:
           heads: as above.
           vocabulary: as above.
           lists: as above.
+          attended: as above.
         """
         single = num_fields - len(lists)
         num_places = single + sum(lists)
@@ -125,7 +144,7 @@ class Spec:
         crossed = min(single, most_crossed)
         if cross_buckets and crossed > 1:
             inputs["crosses"] = Input(crossed * (crossed - 1) // 2, "int32", cross_buckets)
-        return cls(inputs, num_ids, scaled_fields, heads, vocabulary, lists)
+        return cls(inputs, num_ids, scaled_fields, heads, vocabulary, lists, attended)
 
     @property
     def num_fields(self) -> int:
@@ -136,6 +155,12 @@ class Spec:
     def num_single(self) -> int:
         """The fields that are no lists: the first ones, with an id each."""
         return self.inputs["ids"].width - sum(self.lists)
+
+    @property
+    def list_places(self) -> tuple[slice, ...]:
+        """Which places of `ids` each of the lists has, in order."""
+        ends = itertools.accumulate(self.lists, initial=self.num_single)
+        return tuple(slice(first, past) for first, past in itertools.pairwise(ends))
 
     def by_field(self, places: "tf.Tensor") -> "tf.Tensor":
         """Rows of places, each times its value, to those of fields: of a list the sum. [B, P, width] to [B, F, width].

@@ -25,16 +25,17 @@ CONVERTED = ("wide_learning_rate", "wide_l1", "wide_l2", "wide_initial_accumulat
 REFUSED = (
     "topic", "label_topic", "input_files", "columns", "dictionary_dir", "numeric", "vocab_size", "oov_buckets", "cross_buckets",
     "cross_fields", "vocabulary_rows", "admit_counters", "network", "history", "embedding_dim", "deep_layers",
-    "wide_reduction", "late_labels",
+    "dcn_layers", "dcn_rank", "din_units", "table_optimizers", "wide_reduction", "late_labels",
 )  # fmt: skip
 # They make the first weights, or say where the first window begins.
-ONLY_A_NEW_MODEL = ("seed", "dense_init", "init_stddev", "start", "new_model", "vocabulary_from")
+ONLY_A_NEW_MODEL = ("seed", "dense_init", "init_stddev", "adagrad_initial_accumulator", "start", "new_model", "vocabulary_from")
 # The contract's names that format 1 has not.
 _NEW_IN_2 = ("kinds", "wide_reduction")
 # What a checkpoint was made for that is older than the name.
 _BEFORE = {
     "network": "wide_deep", "vocabulary_rows": 0, "admit_counters": 0, "column_options": {},
-    "label_topic": "", "label_topic_id": "", "late_labels": "wait or fnw",
+    "label_topic": "", "label_topic_id": "", "late_labels": "wait or fnw", "table_optimizers": {}, "dcn": [],
+    "din_units": 0,
 }  # fmt: skip
 
 
@@ -63,6 +64,12 @@ def make_contract(
       outcomes: the topic of labels, likewise; None: rows have their labels.
     """
     v = vocabulary or VocabularySettings()
+    # Of these only what there is, so that the contract of a model without them stays as it was.
+    of_networks = {
+        "table_optimizers": model.optimizer_of,
+        "dcn": [model.dcn_layers, model.dcn_rank] if model.network == "dcn_v2" else [],
+        "din_units": model.din_units if model.network == "din" else 0,
+    }
     return {
         "columns": list(schema.names),
         "kinds": [column.kind for column in schema.columns],
@@ -87,6 +94,7 @@ def make_contract(
         "topic_id": source.topic_id,
         "label_topic": outcomes.name if outcomes else "",
         "label_topic_id": outcomes.topic_id if outcomes else "",
+        **{name: value for name, value in of_networks.items() if value},
     }
 
 

@@ -12,11 +12,11 @@ from tfonline.features.negatives import Negatives
 from tfonline.features.spec import Spec
 from tfonline.model.late_labels import POLICIES, Term
 from tfonline.model.networks.find import make_network
-from tfonline.model.networks.network import Network
+from tfonline.model.networks.network import Logits, Network
 from tfonline.model.tables.admission import Admission
 from tfonline.model.tables.exchange import Exchange
 from tfonline.model.tables.lookup import Lookup
-from tfonline.model.tables.optimizers import KINDS, Ftrl, Gradient, LazyAdam, make_optimizer, times
+from tfonline.model.tables.optimizers import KINDS, Adagrad, Ftrl, Gradient, LazyAdam, make_optimizer, times
 from tfonline.model.tables.packed import Learned
 from tfonline.model.tables.replicas import Replicas, this_replica
 from tfonline.model.tables.small_counts import all_finite
@@ -29,13 +29,13 @@ from tfonline.settings.vocabulary import VocabularySettings
 
 
 class StepResult(NamedTuple):
-    """What a step saw, before it learned. Of several steps: logits [N B], losses [N]; 0 for a batch that was no step.
+    """What a step saw, before it learned. Of several steps: logits [N B, ...], losses [N]; 0 for a batch that was no step.
 
     Attributes:
-      logits: float32 [B], by the weights (or their average) from before the step: the progressive scores.
+      logits: float32 [B], by the weights (or their average) from before the step: the progressive scores. Of H > 1 heads [B, H].
       losses: float32 [] each, by the network's names for them: the weighted mean of the sigmoid cross entropy over the global
         batch, by the weights that learn; and the same + l2 / 2 times the sum of squares of the rows that the batch touches, of the
-        tables that learn by Adam.
+        tables that learn by Adam or Adagrad.
     """
 
     logits: tf.Tensor
@@ -107,7 +107,7 @@ class Learner(tf.Module):
             self.late_labels = POLICIES[network.late_labels](network.spec, [t.spec.width for t in network.tables.values()])
             for kind in KINDS:
                 if variables := self.learned_by(kind):
-                    setattr(self, network.optimizer_names[kind], make_optimizer(kind, variables, optimizers, jit_compile))
+                    setattr(self, network.optimizer_names.get(kind, kind), make_optimizer(kind, variables, optimizers, jit_compile))
             self.admission = None
             if network.vocabulary:
                 settings = vocabulary or VocabularySettings()
@@ -120,7 +120,8 @@ class Learner(tf.Module):
         if network.vocabulary:
             observed = sorted({*(observed or []), "ids", "keys"})
         look_up = network.vocabulary.ids if network.vocabulary else None
-        halves = Halves(self._forward_backward, self._update, len(network.loss_names), observed, look_up)
+        num_heads = len(network.spec.heads)
+        halves = Halves(self._forward_backward, self._update, len(network.loss_names), num_heads, observed, look_up)
         self._steps = make_steps(replicas, exchange, halves, jit_compile, network.gradient_dtype)
         self._train_steps = self._steps.call
 
@@ -138,9 +139,9 @@ class Learner(tf.Module):
         return [[t.table for t in tables if t.spec.optimizer == kind] for kind in KINDS], [dense.get(kind, []) for kind in KINDS]
 
     @property
-    def _optimizers(self) -> dict[str, Ftrl | LazyAdam]:
+    def _optimizers(self) -> dict[str, Ftrl | LazyAdam | Adagrad]:
         """Those that there are, by kind."""
-        return {kind: getattr(self, self.model.optimizer_names[kind]) for kind in KINDS if self.learned_by(kind)}
+        return {kind: getattr(self, self.model.optimizer_names.get(kind, kind)) for kind in KINDS if self.learned_by(kind)}
 
     def carry_over(self, rates: Mapping[str, float]) -> bool:
         """Makes what was learned by other rates go on by those of today; says whether anything was converted.
@@ -188,9 +189,8 @@ class Learner(tf.Module):
 
     @tf.function(autograph=False)
     def score(self, features: dict[str, tf.Tensor]) -> tf.Tensor:
-        """The network's inputs to logits float32 [B]; learns nothing."""
-        (logits,) = self.model.score(features).values()
-        return logits
+        """The network's inputs to logits float32 [B], of H > 1 heads [B, H]; learns nothing."""
+        return self.model.stacked(self.model.score(features))
 
     def train(self, examples: Examples) -> StepResult:
         """Scores a global batch, then learns from it. At least one place must hold a row; B divides over the replicas.
@@ -246,30 +246,47 @@ class Learner(tf.Module):
         if self.late_labels.sees_late:
             inputs = {**inputs, "counted": weight - part.first_weight}
         distinct, rows = self._lookup.distinct_rows(inputs["ids"])
+        first = self.model.spec.heads[0]
         dense = self._trained[1]
         with tf.GradientTape() as tape:
             tape.watch(rows)
             logits, scores = self.model.logits_and_scores(rows, inputs)
-            guesses = self.late_labels.guesses(rows, inputs["values"], *logits.values())
+            guesses = self.late_labels.guesses(rows, inputs["values"], logits[first])
         if logits.keys() != labels.keys():
             raise ValueError(f"the network gives logits for {sorted(logits)}. Expected {sorted(labels)}, the label columns.")
         # Divided by the global batch, not the replica's: the number of replicas changes the speed, and the result by rounding only.
         weight = tf.math.divide_no_nan(weight, total)  # 0 where no row counts
-        ((head, x),) = logits.items()
-        about = weight, labels[head], late
-        clicks = Term(self.negatives.logits_of_kept(x), labels[head], self.late_labels.weight(*about, x, guesses))
-        terms = [clicks, *self.late_labels.of_guesses(*about, guesses)]
+        of_labels = self._terms(logits, labels, weight, late, guesses)
+        terms = [*of_labels, *self.late_labels.of_guesses(weight, labels[first], late, guesses)]
         of_logits = [term.gradient for term in terms]
+        x = [logits[head] for head in self.model.spec.heads]
         # A weight that no input reaches, as a kernel where there are no inputs, has a gradient of zeros, not none.
-        of_rows, of_dense = tape.gradient([x, *guesses], (rows, dense), of_logits, tf.UnconnectedGradients.ZERO)
+        of_rows, of_dense = tape.gradient([*x, *guesses], (rows, dense), of_logits, tf.UnconnectedGradients.ZERO)
         of_tables = self._by_kind(self._lookup.gradients(distinct, of_rows), self._trained[0])
         for i, kind in enumerate(KINDS):
             of_dense[i] = [tf.convert_to_tensor(g) for g in of_dense[i]]  # a look-up of the network's own gives slices
             if self._settings.is_sum(kind):
                 of_tables[i], of_dense[i] = ([times(g, total) for g in group[i]] for group in (of_tables, of_dense))
-        (scores,) = scores.values()
-        scores = self.late_labels.scores(scores)
-        return scores, Learned(clicks.loss, [*itertools.chain(*of_tables)], [*itertools.chain(*of_dense)])
+        scores = self.late_labels.scores(self.model.stacked(scores))
+        return scores, Learned(
+            tf.add_n([term.loss for term in of_labels]), [*itertools.chain(*of_tables)], [*itertools.chain(*of_dense)]
+        )
+
+    def _terms(
+        self, logits: Logits, labels: Mapping[str, tf.Tensor], weight: tf.Tensor, late: tf.Tensor, guesses: Sequence[tf.Tensor]
+    ) -> list[Term]:
+        """The loss by label. Where one of several is missing, a row counts nothing in its loss."""
+        heads = self.model.spec.heads
+        if len(heads) == 1:
+            x, label = logits[heads[0]], labels[heads[0]]
+            weight = self.late_labels.weight(weight, label, late, x, guesses)
+            return [Term(self.negatives.logits_of_kept(x), label, weight)]
+        terms = []
+        for head in heads:
+            known = ~tf.math.is_nan(labels[head])
+            of_head = tf.where(known, weight, 0.0) * self._settings.weight_of_label.get(head, 1.0)
+            terms.append(Term(logits[head], tf.where(known, labels[head], 0.0), of_head))
+        return terms
 
     def _update(self, learned: Learned, *observed: Examples | tf.Tensor) -> tuple[tf.Tensor, ...]:
         """One replica's weights by what all have learned; to the losses, float32 [] each."""
@@ -285,9 +302,8 @@ class Learner(tf.Module):
                 loss_with_l2 += penalty
         if observed:
             examples, logits = observed
-            (head,) = self.model.spec.heads
             if self.model.statistics:
-                self.model.observe(self.negatives.standing_for_all(examples), {head: logits})
+                self.model.observe(self.negatives.standing_for_all(examples), self.model.by_head(logits))
             for name in self.model.statistics_of_inputs if touched else ():
                 touched.mark(name, examples.features[name])
             if self.admission:

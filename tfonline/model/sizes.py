@@ -48,17 +48,17 @@ def reckon(spec: "Spec", settings: ModelSettings, vocabulary: VocabularySettings
       UserError: see networks.find.
     """
     from tfonline.model.networks.find import find, make_network
+    from tfonline.model.tables.optimizers import slot_numbers
 
     module, _ = find(settings.network)
-    if hasattr(module, "reckon"):
-        learned, counted = module.reckon(spec, settings)
-    else:
-        tables = make_network(spec, settings).tables.values()
-        learned, counted = sum(t.num_rows * t.spec.width for t in tables), 0
+    known = hasattr(module, "reckon")
+    tables = [] if known and not settings.table_optimizers else list(make_network(spec, settings).tables.values())
+    learned, counted = module.reckon(spec, settings) if known else (sum(t.num_rows * t.spec.width for t in tables), 0)
+    # Each number that learns has two slots: n and z of FTRL, or the moments of Adam, whose step is int64. Adagrad has fewer.
+    slots = 2 * learned - sum(t.num_rows * (2 * t.spec.width - slot_numbers(t.spec.optimizer, t.spec.width)) for t in tables)
     rows, counters = (vocabulary.vocabulary_rows, vocabulary.admit_counters) if spec.vocabulary and vocabulary else (0, 0)
-    # Each number that learns has two slots: n and z of FTRL, or the moments of Adam, whose step is int64.
     return Sizes(
-        checkpoint=_FLOAT_BYTES * (3 * learned + counted + counters) + _STEP_BYTES + round((_KEY_BYTES + _PLACE_BYTES) * rows),
+        checkpoint=_FLOAT_BYTES * (learned + slots + counted + counters) + _STEP_BYTES + round((_KEY_BYTES + _PLACE_BYTES) * rows),
         version=_FLOAT_BYTES * (learned + counted) + _KEY_BYTES * rows,
         table=0 if rows else _TABLE_LINE_BYTES * spec.num_ids,
         rows=spec.num_ids + spec.cross_buckets,

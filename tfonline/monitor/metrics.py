@@ -26,6 +26,8 @@ _QUALITY = {
     "auc": ("auc", "Area under the ROC curve."),
 }
 _SCOPES = ("running", "window", "total", "weighted", "settled", "served")
+# Of several labels, those of all but the first one, whose name follows.
+_OF_OTHER_LABELS = ("running_", "total_")
 _VOCABULARY = {
     "rows_in_use": ("vocabulary_used_rows", "Rows of the vocabulary that a value has."),
     "load": ("vocabulary_load_ratio", "Their share of all rows."),
@@ -188,7 +190,9 @@ class Metrics(Collector):
 
 def _of_quality(reported: Scalars) -> Iterator[Metric]:
     for name, (metric, text) in _QUALITY.items():
-        values = {scope: reported[f"{scope}/{name}"] for scope in _SCOPES if f"{scope}/{name}" in reported}
+        others = (key.partition("/")[0] for key in reported if key.startswith(_OF_OTHER_LABELS))
+        scopes = dict.fromkeys([*_SCOPES, *others])
+        values = {scope: reported[f"{scope}/{name}"] for scope in scopes if f"{scope}/{name}" in reported}
         yield _gauge(metric, text, _by("scope", values))
     for name, (metric, text) in _VOCABULARY.items():
         yield _gauge(metric, text, _one(reported.get(f"vocabulary/{name}")))

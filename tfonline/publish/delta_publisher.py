@@ -12,6 +12,7 @@ from tfonline.deltas.folder import DeltaFolder, Key
 from tfonline.deltas.maker import Chain, Cut, Early, NotMade, Served, make
 from tfonline.lifecycle import Every, UserError
 from tfonline.model.learner import Learner
+from tfonline.publish.by_label import DeltaGateByLabel
 from tfonline.publish.delta_gate import DeltaGate
 from tfonline.publish.newest import Newest
 from tfonline.publish.versions import Versions
@@ -66,7 +67,7 @@ class DeltaPublisher:
         position: Position,
         newest: Newest,
         versions: Versions,
-        gate: DeltaGate,
+        gate: DeltaGate | DeltaGateByLabel,
         newest_row_time: Callable[[list[int], list[int]], float | None],
         newest_row: Callable[[], float | None],
         console: Console,

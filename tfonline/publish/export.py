@@ -14,6 +14,7 @@ from tfonline.keep.plain_path import plain_path
 from tfonline.keep.variables import named_variables, release
 from tfonline.lifecycle import UserError
 from tfonline.publish import score_by_version
+from tfonline.publish.by_label import GateByLabel
 from tfonline.publish.gate import Gate
 from tfonline.publish.pins import Pins
 from tfonline.publish.score_by_version import Kept
@@ -43,7 +44,7 @@ class Job:
     scored: bool
     manifest: dict[str, Any]
     start: list[int]
-    gate: Gate
+    gate: Gate | GateByLabel
     features: dict[str, tf.Tensor]
     rows: Kept
     logits: np.ndarray
@@ -166,7 +167,8 @@ class Export:
         with plain_path(beside) as plain:
             loaded = tf.saved_model.load(plain)
         rows = job.rows.canonical(self._parse.form, self._parse.columns)
-        logits = loaded.signatures[score_by_version.signature_for(self._parse)](message=tf.constant(rows))["logit"].numpy()
+        signature = loaded.signatures[score_by_version.signature_for(self._parse)]
+        logits = score_by_version.logits_of(signature(message=tf.constant(rows)), self._parse.schema.labels)
         release(named_variables(loaded))
         good = ~np.isnan(job.logits)
         if not np.allclose(logits[good], job.logits[good], rtol=0, atol=_PROBE_TOLERANCE):

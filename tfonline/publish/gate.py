@@ -75,6 +75,11 @@ class Gate:
         """Whether `compare` has what it needs of all rows."""
         return all(rows.kept is not None for rows in self._rows)
 
+    @property
+    def kept(self) -> list[Any]:
+        """What was kept of the rows, in their order."""
+        return [rows.kept for rows in self._rows]
+
     def add(
         self,
         labels: np.ndarray,
@@ -123,7 +128,7 @@ class Gate:
             where it has none.
         """
         scores = self._scores()
-        scores[2] = score([rows.kept for rows in self._rows])
+        scores[2] = score(self.kept)
         self._rows = deque([_Rows(scores, None)])
 
     def served(self) -> dict[str, float]:

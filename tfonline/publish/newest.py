@@ -123,7 +123,7 @@ class Newest:
         return {f"model/{name}": v.read_value() for name, v in named_variables(self._servable.model).items()}
 
     def score(self, batch: Batch) -> np.ndarray | None:
-        """Its logits of all rows of a batch, float32 [B]; None where it is not scored row by row.
+        """Its logits of all rows of a batch, float32 [B], of H > 1 labels [B, H]; None where it is not scored row by row.
 
         Raises:
           tf.errors.OpError and more: it cannot score.
@@ -133,7 +133,7 @@ class Newest:
         return self._servable.score_features(batch.features).numpy()
 
     def score_before(self, batch: Batch) -> np.ndarray | None:
-        """The logits of `before`, float32 [B]; None where it is not scored, or an export has taken the spare meanwhile.
+        """The logits of `before`, likewise; None where it is not scored, or an export has taken the spare meanwhile.
 
         Raises:
           tf.errors.OpError and more: it cannot score.

@@ -21,14 +21,14 @@ from tfonline.features.pipeline import Features
 from tfonline.features.schema import Schema
 from tfonline.lifecycle import Every, UserError
 from tfonline.model.learner import Learner
-from tfonline.publish.delta_gate import DeltaGate
+from tfonline.publish.by_label import make_delta_gate, make_gate, make_regression
 from tfonline.publish.delta_publisher import DeltaPublisher
 from tfonline.publish.export import Done, Export, Job, Refused
 from tfonline.publish.exports import Exports
-from tfonline.publish.gate import Gate, Limits
+from tfonline.publish.gate import Limits
 from tfonline.publish.newest import Newest
 from tfonline.publish.pins import Pins
-from tfonline.publish.regression import Regression, Worse
+from tfonline.publish.regression import Worse
 from tfonline.publish.score_by_version import Kept
 from tfonline.publish.servable import Servable
 from tfonline.publish.versions import Paused, Versions
@@ -88,6 +88,7 @@ class Publisher:
         self._form = features.parse.form
         self._about = {
             "label": schema.label,
+            **({"labels": schema.labels} if len(schema.labels) > 1 else {}),
             "message_format": self._form.name,
             "schema_fingerprint": schema.fingerprint,
             "libraries": {
@@ -99,11 +100,11 @@ class Publisher:
         self._versions.make()
         self._pins = Pins(pathlib.Path(model_dir) / "published", console.saying("publish"))
         limits = Limits(s.gate_rows, s.gate_max_regression, s.gate_min_auc, s.gate_calibration)
-        self._gate = Gate(limits)
+        self._gate = make_gate(limits, schema.labels)
         self._cadence = Every(steps=s.export_every_windows, secs=s.export_every_secs)
         self._cadence.done(position.window)
         limit = s.rollback_on_regression
-        self._regression = Regression(limit, s.gate_rows) if limit else None
+        self._regression = make_regression(limit, s.gate_rows, schema.labels) if limit else None
         self._export = Export(self._versions, self._pins, features.parse, self._about, s.replace_foreign, self._newest_row_time)
         self._thread = ThreadPoolExecutor(1, "publish")
         self._running: Future[Done] | None = None
@@ -121,8 +122,8 @@ class Publisher:
         self.deltas: DeltaPublisher | None = None
         if s.delta_every_secs and self._newest:
             self.deltas = DeltaPublisher(
-                DeltaFolder(s.deltas), s.delta_every_secs, learner, position, self._newest, self._versions, DeltaGate(limits),
-                self._newest_row_time, newest_row, console,
+                DeltaFolder(s.deltas), s.delta_every_secs, learner, position, self._newest, self._versions,
+                make_delta_gate(limits, schema.labels), self._newest_row_time, newest_row, console,
             )  # fmt: skip
             with self._guarded():
                 self.deltas.begin()
@@ -141,8 +142,8 @@ class Publisher:
         Args:
           element: the batch.
           good: bool [B], which rows of it count.
-          labels: float32 [n], of these.
-          logits: float32 [n], the trainer's.
+          labels: float32 [n], of these; where rows have H > 1 labels [n, H].
+          logits: likewise, the trainer's.
           weights: float32 [n], how much each counts; None: 1.
           late: bool [n], which of them are here once more, as their outcome has come; None: none.
         """
@@ -298,13 +299,14 @@ class Publisher:
 
     def _prepare(self, last: Element) -> Job:
         batch = last.batch
-        logits, good = self._learner.score(batch.features).numpy(), batch.valid.numpy()
+        logits, good = self._learner.score(batch.features).numpy().copy(), batch.valid.numpy()
         p = self._position
         manifest = {"window": p.window, "step": p.step, "rows": p.rows, "next": list(p.next)}
         manifest |= {"contract": self._contract, **self._about, "messages": self._form.about}
         # As many rows as a batch has: then the scores are the same to the bit.
         rows = Kept(last.message, good, batch.place)
-        logits, over, scored = np.where(good, logits, np.nan), self._newest.number, self._newest.scored
+        logits[~good] = np.nan
+        over, scored = self._newest.number, self._newest.scored
         state = self.deltas.exporting() if self.deltas else dict
         return Job(over, scored, manifest, list(p.start), self._gate.copy(), batch.features, rows, logits, state=state)
 

@@ -54,7 +54,7 @@ def score(
     about: Mapping[str, Any],
     parse: Parse,
 ) -> np.ndarray:
-    """The logits that a version gives for rows: float32 [all that count], NaN for a row that it refuses.
+    """The logits that a version gives for rows: float32 [all that count], NaN for a row that it refuses; of H > 1 labels [..., H].
 
     Args:
       versions: of the folder.
@@ -73,10 +73,28 @@ def score(
     except Exception as e:  # it may be any model, or none
         text = str(getattr(e, "message", None) or e) or type(e).__name__
         raise CannotScore(f"it cannot be loaded and asked: {text.splitlines()[0]}") from e
-    scored = int((~np.isnan(logits)).sum())
+    scored = int((~np.isnan(logits)).all(axis=tuple(range(1, logits.ndim))).sum())
     if scored < _MIN_SCORED * len(logits):
         raise CannotScore(f"of {len(logits):,} rows it scores {scored:,}: its columns are others")
     return logits
+
+
+def logits_of(outputs: Mapping[str, tf.Tensor], labels: Sequence[str]) -> np.ndarray:
+    """What a signature gives, to logits float32 [n], of H > 1 labels [n, H].
+
+    Raises:
+      CannotScore: there are none.
+    """
+    names = [logit_name(label, labels) for label in labels]
+    if missing := [name for name in names if name not in outputs]:
+        raise CannotScore(f"it gives no {missing[0]}")
+    of_labels = [outputs[name].numpy() for name in names]
+    return np.stack(of_labels, axis=1) if len(labels) > 1 else of_labels[0]
+
+
+def logit_name(label: str, labels: Sequence[str]) -> str:
+    """Under which a signature gives a label's logits: `logit`, and where there are several `logit_<label>`."""
+    return f"logit_{label}" if len(labels) > 1 else "logit"
 
 
 def signature_for(parse: Parse) -> str:
@@ -114,6 +132,4 @@ def _score_by(signature: Callable[..., dict[str, tf.Tensor]] | None, rows: Seque
         if good
     ]
     found = [signature(message=tf.constant(messages[i : i + _BATCH_ROWS])) for i in range(0, len(messages), _BATCH_ROWS)]
-    if "logit" not in found[0]:
-        raise CannotScore("it gives no logit")
-    return np.concatenate([outputs["logit"].numpy() for outputs in found])
+    return np.concatenate([logits_of(outputs, parse.schema.labels) for outputs in found])

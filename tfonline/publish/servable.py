@@ -22,7 +22,8 @@ class Servable(tf.Module):
     """A model and its features. Made once, it is loaded from checkpoint after checkpoint and written as many times.
 
     Its SavedModel has three signatures, all giving `logit` and `probability`, float32 [n], and `reason`, int32 [n]. A row that
-    cannot be scored does not fail its request: its scores are NaN and its reason is an index into REASONS, else 0.
+    cannot be scored does not fail its request: its scores are NaN and its reason is an index into REASONS, else 0. Of several
+    labels each has `logit_<label>` and `probability_<label>`; `logit` and `probability` are those of the first one.
 
     - `serving_default`: `message`, string [n]: rows as in the topic, or as TSV (see formats.served), all of them with the label's
       field. It holds 0 or 1, which does not change the scores.
@@ -98,12 +99,15 @@ class Servable(tf.Module):
 
     @tf.function(autograph=False)
     def score_features(self, features: dict[str, tf.Tensor]) -> tf.Tensor:
-        """Features, as the trainer has them, to logits float32 [B]."""
-        (logits,) = self.model.score(features).values()
-        return logits
+        """Features, as the trainer has them, to logits float32 [B], of H > 1 labels [B, H]."""
+        return self.model.stacked(self.model.score(features))
 
     def _score(self, fields: Fields) -> dict[str, tf.Tensor]:
         row = self._features.of_fields(fields)
-        (logit,) = self.model.score(row.features).values()
-        logit = tf.where(row.reason == 0, logit, float("nan"))
-        return {"logit": logit, "probability": tf.sigmoid(logit), "reason": row.reason}
+        logits = self.model.score(row.features)
+        logits = {label: tf.where(row.reason == 0, logits[label], float("nan")) for label in self._schema.labels}
+        first = logits[self._schema.label]
+        of_labels = {}
+        for label, logit in logits.items() if len(logits) > 1 else ():
+            of_labels |= {f"logit_{label}": tf.identity(logit), f"probability_{label}": tf.sigmoid(logit)}
+        return {"logit": first, "probability": tf.sigmoid(first), "reason": row.reason, **of_labels}

@@ -19,6 +19,7 @@ from tfonline.settings.keeping import KeepingSettings, ServingSettings
 from tfonline.settings.learning import LearningSettings
 
 if TYPE_CHECKING:
+    from tfonline.config import Config
     from tfonline.features.schema import Schema
 
 
@@ -44,6 +45,28 @@ def check_metrics_by(schema: "Schema", name: str) -> None:
     known = schema.of_kind("category")
     if name and name not in known:
         raise wrong(f"--metrics_by={name} is no column of kind category. Expected is one of {', '.join(known) or 'none'}.")
+
+
+def check_labels(schema: "Schema", config: "Config") -> None:
+    """Raises UserError where flags do not go with the number of labels (exit 64)."""
+    labels, weights = schema.labels, config.optimizers.weight_of_label
+    if unknown := [name for name in weights if name not in labels]:
+        raise wrong(f"--label_weights names a label {unknown[0]}, and the columns have {', '.join(labels)}.")
+    if len(labels) == 1:
+        if weights:
+            raise wrong(f"--label_weights={config.optimizers.label_weights} is for several labels. Leave it out.")
+        return
+    unfit = {
+        "label_topic": config.labels.label_topic,
+        "keep_negatives": config.features.keep_negatives if config.features.keep_negatives < 1 else 0,
+        "average_rows": config.model.average_rows,
+        "cluster": config.workers.cluster if config.workers.cluster != "none" else "",
+    }
+    for name, value in unfit.items():
+        if value:
+            raise wrong(
+                f"--{name}={value} goes with one label, and --columns has {len(labels)}: {', '.join(labels)}. Leave it out."
+            )
 
 
 def check_machine(keeping: KeepingSettings, serving: ServingSettings, sizes: Sizes, strategy: Any, cluster: Cluster | None) -> str:

@@ -105,8 +105,8 @@ class Console:
         self.say(
             f"step {step:,}  rows {s['rows']:,.0f}  loss {s['running/log_loss']:.4f} "
             f"(trivial {s['running/trivial_log_loss']:.4f})  auc {s['running/auc']:.4f}  ne {s['running/ne']:.4f}  "
-            f"calibration {s['running/calibration']:.3f}  {s['rows_per_sec']:,.0f} rows/s  lag {s['lag_rows']:,.0f}{behind}{left}  "
-            f"rejected {s['rejected_rows']:,.0f}",
+            f"calibration {s['running/calibration']:.3f}  {_of_other_labels(s)}{s['rows_per_sec']:,.0f} rows/s  "
+            f"lag {s['lag_rows']:,.0f}{behind}{left}  rejected {s['rejected_rows']:,.0f}",
             "report", step=step, **s,
         )  # fmt: skip
 
@@ -115,6 +115,16 @@ class Console:
         if self._bar is not None:
             self._bar.close()
             self._bar = None
+
+
+def _of_other_labels(scalars: Scalars) -> str:
+    """The running metrics of all labels but the first, where there are several."""
+    scopes = [name.removesuffix("/auc") for name in scalars if name.startswith("running_") and name.endswith("/auc")]
+    values = ([scalars[f"{scope}/{name}"] for name in ("log_loss", "auc", "calibration")] for scope in scopes)
+    return "".join(
+        f"{scope.removeprefix('running_')}: loss {loss:.4f}  auc {auc:.4f}  calibration {calibration:.3f}  "
+        for scope, (loss, auc, calibration) in zip(scopes, values, strict=True)
+    )
 
 
 def _json_line(level: str, event: str, text: str, fields: dict[str, Any]) -> str:

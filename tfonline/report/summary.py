@@ -101,10 +101,13 @@ def summary_table(summary: dict[str, Any]) -> str:
     ]
     lines = [f"  {name:<18}{value}" for name, value in counts]
     lines += ["", f"  {'scored before learned from':<28}{'all rows':>10}{'recent':>10}"]
-    lines += [
-        f"  {name:<28}{number(summary['total'][name], form):>10}{number(summary['running'][name], form):>10}"
-        for name, form in metrics
-    ]
+    for total in (scope for scope in summary if scope == "total" or scope.startswith("total_")):
+        label = total.removeprefix("total")  # of several labels, all but the first stand behind it under their names
+        lines += [f"  {label[1:]}"] if label else []
+        lines += [
+            f"  {name:<28}{number(summary[total][name], form):>10}{number(summary[f'running{label}'][name], form):>10}"
+            for name, form in metrics
+        ]
     return "\n".join(lines)
 
 

@@ -1,9 +1,13 @@
 """What the model is, and how it learns."""
 
 import dataclasses
+import re
 
 from tfonline import flags
 from tfonline.flags import flag, wrong
+
+# By which tables, and what else a network has, may learn; in this order they do.
+OPTIMIZERS = ("ftrl", "adam", "adagrad", "rowwise_adagrad")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -11,8 +15,14 @@ class ModelSettings:
     """The network: what its function `make` is given. A network takes of it what it has a use for."""
 
     # fmt: off
-    network: str = flag("wide_deep", "The network above the tables: wide_deep, or a function of yours as "
-                        "package.module:make; see tfonline/model/networks/__init__.py.")
+    network: str = flag("wide_deep", "The network above the tables: wide_deep, dcn_v2 (Wang et al., WWW 2021), deepfm (Guo et al., "
+                        "IJCAI 2017), din (Zhou et al., KDD 2018; lists), esmm (Ma et al., SIGIR 2018; labels click and "
+                        "conversion), or a function of yours as package.module:make; see docs/models.md.")
+    table_optimizers: str = flag("", "By which optimizers tables learn, where by others than the network says, such as "
+                                 "embedding:rowwise_adagrad,wide:adagrad. Optimizers: ftrl, adam, adagrad, rowwise_adagrad.")
+    dcn_layers: int = flag(2, "Cross layers of --network=dcn_v2.", lower=1)
+    dcn_rank: int = flag(0, "Rank of their matrices. 0: full matrices.", lower=0)
+    din_units: int = flag(32, "Width of the layer by which --network=din weighs the values of a list.", lower=1)
     vocab_size: int = flag(0, "Rows of the embedding tables. 0: as many as the dictionaries and the numerics need.",
                            lower=0)
     embedding_dim: int = flag(16, "Width of an embedding.", lower=1)
@@ -41,16 +51,25 @@ class ModelSettings:
         widths = self.deep_layers.split(",")
         if not all(w.strip().isdecimal() and int(w) > 0 for w in widths):
             raise wrong(f"--deep_layers={self.deep_layers} is no list of widths. Expected one such as 256,128.")
+        for part in filter(None, self.table_optimizers.split(",")):
+            if part.partition(":")[2] not in OPTIMIZERS:
+                expected = f"a table's name, a colon and one of {', '.join(OPTIMIZERS)}, such as embedding:adagrad"
+                raise wrong(f"--table_optimizers={self.table_optimizers}: {part!r} is wrong. Expected {expected}.")
 
     @property
     def layers(self) -> tuple[int, ...]:
         """`deep_layers` as numbers."""
         return tuple(int(n) for n in self.deep_layers.split(","))
 
+    @property
+    def optimizer_of(self) -> dict[str, str]:
+        """`table_optimizers` by the table's name."""
+        return dict(part.split(":") for part in self.table_optimizers.split(",") if part)
+
 
 @dataclasses.dataclass(frozen=True)
 class OptimizerSettings:
-    """FTRL's settings (`wide_*`) and Adam's."""
+    """FTRL's settings (`wide_*`), Adam's and Adagrad's."""
 
     # fmt: off
     wide_learning_rate: float = flag(0.05, "FTRL's learning rate for the wide side.", lower=1e-12)
@@ -60,11 +79,27 @@ class OptimizerSettings:
     wide_reduction: str = flag("sum", "The wide side's loss over a batch: sum (a rate tuned on single examples "
                                "fits) or mean (the replaced system's).", choices=("sum", "mean"))
     deep_learning_rate: float = flag(1e-3, "Adam's learning rate for the deep side.", lower=1e-12)
+    adagrad_learning_rate: float = flag(0.01, "Learning rate of Adagrad and row-wise Adagrad (--table_optimizers).", lower=1e-12)
+    adagrad_initial_accumulator: float = flag(0.0, "Their initial accumulator.", lower=0)
     l2: float = flag(0.0, "l2 of the embeddings; acts on the rows that a batch touches.", lower=0)
+    label_weights: str = flag("", "Of several labels, how much the loss of each counts, such as click:1,conversion:0.5. "
+                              "What is not named counts 1.")
     # fmt: on
 
     def __post_init__(self) -> None:
         flags.check(self)
+        for part in filter(None, self.label_weights.split(",")):
+            if not re.fullmatch(r"\w+:\d+(\.\d+)?", part):
+                raise wrong(
+                    f"--label_weights={self.label_weights}: {part!r} is wrong. Expected a label's name, a colon and a number, "
+                    "such as conversion:0.5."
+                )
+
+    @property
+    def weight_of_label(self) -> dict[str, float]:
+        """`label_weights` by the label's name."""
+        parts = (part.split(":") for part in self.label_weights.split(",") if part)
+        return {label: float(weight) for label, weight in parts}
 
     @property
     def units(self) -> dict[str, float]:

@@ -29,6 +29,8 @@ class CategoriesColumn(ValueColumn):
       shares: the column of kind category whose ids the values have; '': they have ids of their own.
       hash_buckets: as of a category.
       separator: one character that stands between the values where a message has a list as a text.
+      along: a list of the same row whose values these stand beside, one by one, such as how long ago each was; '': none.
+      log2: values are whole numbers, such as seconds, and each counts as the whole part of log2(1 + x); needs hash_buckets.
     """
 
     kind: Literal["categories"] = "categories"
@@ -38,6 +40,8 @@ class CategoriesColumn(ValueColumn):
     shares: str = ""
     hash_buckets: Annotated[int, pydantic.Field(ge=0, le=2**30)] = 0
     separator: Annotated[str, pydantic.Field(pattern=r"^[^\t\r\n\x00]$")] = "|"
+    along: str = ""
+    log2: bool = False
 
     @pydantic.model_validator(mode="after")
     def _check_ids(self) -> "CategoriesColumn":
@@ -45,6 +49,8 @@ class CategoriesColumn(ValueColumn):
             raise ValueError(
                 f"column {self.name} shares the ids of {self.shares}, which says how many there are: leave out hash_buckets"
             )
+        if self.log2 and not self.hash_buckets:
+            raise ValueError(f"column {self.name} has log2, whose values no dictionary holds: give it hash_buckets, such as 4096")
         return self
 
 

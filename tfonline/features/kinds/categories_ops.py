@@ -1,5 +1,6 @@
 """Lists of categories to ids: a fixed number of places a list, some of which hold nothing."""
 
+import math
 import os
 import pathlib
 from collections.abc import Sequence
@@ -30,6 +31,9 @@ class CategoriesOp(tf.Module):
       columns: in the order of the values.
       sources: what makes ids of the values, a column each.
       own: the op that `sources` belong to where they are not another kind's; None: it is not wanted.
+
+    Attributes:
+      names: of the lists, in the order of the fields.
     """
 
     scaled_fields = 0
@@ -45,6 +49,7 @@ class CategoriesOp(tf.Module):
         order = sorted(range(len(columns)), key=lambda i: not sources[i].keyed)
         self._lists = [(i, columns[i], sources[i]) for i in order]
         self.lists = tuple(column.max_length for _, column, _ in self._lists)
+        self.names = tuple(column.name for _, column, _ in self._lists)
         self.num_fields, self.num_ids = len(columns), own.num_ids if own else 0
         keyed = [column for _, column, source in self._lists if source.keyed]
         self.keyed = tuple(column.name for column in keyed for _ in range(column.max_length))
@@ -56,7 +61,7 @@ class CategoriesOp(tf.Module):
         for i, column, source in self._lists:
             text, count = places(values[:, i], column.separator, column.max_length, column.keep)
             holds = tf.range(column.max_length)[None, :] < tf.maximum(count, 1)[:, None]
-            found, found_keys = source.look_up(hashed(text))
+            found, found_keys = source.look_up(hashed(_log2(text) if column.log2 else text))
             ids.append(tf.where(holds, found, -1))
             weight = _COMBINERS[column.combiner](tf.cast(tf.maximum(count, 1), tf.float32))
             weights.append(tf.where(holds, weight[:, None], 0.0))
@@ -78,6 +83,13 @@ class CategoriesOp(tf.Module):
             inside = pathlib.Path(folder) / _FOLDER
             inside.mkdir(exist_ok=True)
             self._own.keep_in(inside)
+
+
+def _log2(text: tf.Tensor) -> tf.Tensor:
+    """Whole numbers as texts, string [...], to the whole part of log2(1 + x) as texts; what is no such number is ''."""
+    is_number = tf.strings.regex_full_match(text, "[0-9]{1,18}")
+    number = tf.strings.to_number(tf.where(is_number, text, "0"), tf.float64)
+    return tf.where(is_number, tf.strings.as_string(tf.cast(tf.math.log1p(number) / math.log(2), tf.int32)), "")
 
 
 def places(text: tf.Tensor, separator: str, length: int, keep: str) -> tuple[tf.Tensor, tf.Tensor]:

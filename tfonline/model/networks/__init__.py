@@ -1,9 +1,9 @@
 """Networks: what stands above the tables. This page is the contract; a network of your own needs nothing else of tfonline.
 
-`--network` names one: a module of this package (`wide_deep`), whose function `make` is called, or a function of yours as
-`package.module:make`. It is called with what the network gets (`spec`: features.spec.Spec, its inputs by name with width, dtype and
-padding, the number of ids, the label columns) and with the flags of the model (`settings`: settings.model.ModelSettings), and gives
-a Network, not built yet:
+`--network` names one: a module of this package (`wide_deep`, `dcn_v2`, `deepfm`, `din`, `esmm`), whose function `make` is called,
+or a function of yours as `package.module:make`. It is called with what the network gets (`spec`: features.spec.Spec, its inputs
+by name with width, dtype and padding, the number of ids, which lists have the ids of which column, the label columns) and with
+the flags of the model (`settings`: settings.model.ModelSettings), and gives a Network, not built yet:
 
     class Logistic(Network):
         def __init__(self, spec, settings):
@@ -17,16 +17,18 @@ a Network, not built yet:
 
 A network is a keras.Model that
 - **declares its tables**: by name, one at least, each a tables.table.TableSpec with a width, the optimizer that it learns by
-  (`ftrl` or `adam`) and an initializer. A table has a row for each id, and one of zeros for the padding. Each is an attribute under
-  its name, and stands under it in checkpoints. All are looked up by the input `ids`;
+  (`ftrl`, `adam`, `adagrad` or `rowwise_adagrad`; --table_optimizers may name another) and an initializer. A table has a row
+  for each id, and one of zeros for the padding. Each is an attribute under its name, and stands under it in checkpoints. All
+  are looked up by the input `ids`;
 - **is called with rows and inputs**: `rows`, by the table's name, are tables.lookup.Rows of the batch's ids, of which
   `times(inputs["values"])` is [B, P, width] of P places, and `spec.by_field` of it [B, F, width] of F fields, a list being one;
   `inputs`, by name, are the spec's, [B, width] each; and `counted`, float32 [B], where rows come once more with late labels: the
   weight with which `observe` has counted the row itself, 0 at its first sight. A row of padding has the spec's padding for inputs,
   and weight 0: it must change nothing, so that rows must not look at each other (no batch normalisation);
-- **gives logits by head**: `{label column: float32 [B]}`, for each of `spec.heads`; today there is one. The loss is the sigmoid
-  cross entropy, weighted, summed over the heads. It is derived by the rows and by the trainable weights, whatever Keras layers are
-  between; the tables' gradients, the optimizers, several replicas and XLA are no concern of the network.
+- **gives logits by head**: `{label column: float32 [B]}`, for each of `spec.heads`. The loss is the sigmoid cross entropy, weighted
+  (--label_weights), summed over the heads; a label that is missing (NaN) adds nothing. It is derived by the rows and by the
+  trainable weights, whatever Keras layers are between; the tables' gradients, the optimizers, several replicas and XLA are no
+  concern of the network. `by_head` and `sum_by_head` make the dict of [B, H];
 
 It may override
 - `dense_variables`: what learns beside the tables, by optimizer. If not told otherwise, all trainable weights learn by Adam;

@@ -32,9 +32,10 @@ class Network(keras.Model):
       vocabulary: which ids belong to which values of the stream; None where the spec has none.
       late_labels: how it learns of labels that come late, one of late_labels.POLICIES. What `call` gives hangs on it; `score` does
         not: the probability is always that of a row's being positive at last.
-      optimizer_names: under which name of the learner's an optimizer's slots stand in checkpoints.
-      loss_names: of the loss, and of the loss with `l2 / 2` times the sum of squares of the touched rows that learn by Adam; in
-        loss.log, on the console and in TensorBoard.
+      optimizer_names: under which name of the learner's an optimizer's slots stand in checkpoints; if none is told,
+        under its own.
+      loss_names: of the loss, and of it with `l2 / 2` times the sum of squares of the touched rows that learn by Adam or Adagrad;
+        in loss.log, on the console and in TensorBoard.
     """
 
     optimizer_names: ClassVar[Mapping[str, str]] = {"ftrl": "ftrl", "adam": "adam"}
@@ -115,6 +116,25 @@ class Network(keras.Model):
         logits = self(Lookup(self.tables, self.spec.scaled_fields).rows(inputs["ids"]), inputs)
         return {head: POLICIES[self.late_labels].scores(x) for head, x in logits.items()}
 
+    def stacked(self, logits: Logits) -> tf.Tensor:
+        """Logits by head to float32 [B], or of H > 1 heads to [B, H] in the order of the labels."""
+        of_heads = [logits[head] for head in self.spec.heads]
+        return tf.stack(of_heads, axis=1) if len(of_heads) > 1 else of_heads[0]
+
+    def by_head(self, logits: tf.Tensor) -> Logits:
+        """What `stacked` gives, back to logits by head."""
+        heads = self.spec.heads
+        return dict(zip(heads, tf.unstack(logits, axis=1), strict=True)) if len(heads) > 1 else {heads[0]: logits}
+
+    def sum_by_head(self, one: tf.Tensor, other: tf.Tensor) -> Logits:
+        """The sum of two of what `by_head` takes.
+
+        Added up by head: TensorFlow would do the sum of several heads in one with the product before it where it knows the batch
+        size, and change the last bit of a score.
+        """
+        ones, others = self.by_head(one), self.by_head(other)
+        return {head: ones[head] + others[head] for head in ones}
+
     def logits_and_scores(self, rows: dict[str, Rows], inputs: dict[str, tf.Tensor]) -> tuple[Logits, Logits]:
         """The logits that the loss is taken of, by the weights that learn; and what `call` gives."""
         logits = self(rows, inputs)
@@ -126,6 +146,7 @@ class Network(keras.Model):
         A row that is late (examples.late) was counted as a row before: only its click is new.
 
         Args:
-          examples: label, weight and late, and of the features those of `observed_features`, [B, ...] each.
+          examples: label (NaN where an optional one is missing), weight and late, and of the features those of
+            `observed_features`, [B, ...] each.
           logits: by head, float32 [B], the scores.
         """

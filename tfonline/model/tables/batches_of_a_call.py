@@ -9,7 +9,7 @@ from tfonline.features.batch import Examples
 
 T = TypeVar("T")
 
-Result = tuple[tf.Tensor, ...]  # of a step: logits float32 [B], and then losses, float32 [] each
+Result = tuple[tf.Tensor, ...]  # of a step: logits float32 [B], or of H > 1 heads [B, H], and then losses, float32 [] each
 
 
 def _num_batches(num_steps: tf.Tensor | int | None, which: tf.Tensor | None) -> int | None:
@@ -28,6 +28,7 @@ def apart(num_steps: tf.Tensor | int | None, which: tf.Tensor | None, examples: 
 def in_turn(
     step: Callable,
     num_losses: int,
+    num_heads: int,
     num_steps: tf.Tensor | int | None,
     which: tf.Tensor | None,
     total: tf.Tensor,
@@ -41,7 +42,8 @@ def in_turn(
     if num_batches == 1:
         logits, *losses = step(None, total, batches, *parts)
         return logits, *(loss[None] for loss in losses)
-    logits = tf.TensorArray(tf.float32, num_batches, element_shape=[batches.weight.shape[1]])
+    of_heads = [num_heads] if num_heads > 1 else []
+    logits = tf.TensorArray(tf.float32, num_batches, element_shape=[batches.weight.shape[1], *of_heads])
     losses = tf.TensorArray(tf.float32, num_batches, element_shape=[num_losses])
 
     def one(j: tf.Tensor, logits: tf.TensorArray, losses: tf.TensorArray) -> tuple:
@@ -51,7 +53,7 @@ def in_turn(
         return j + 1, logits.write(i, scores), losses.write(i, found)
 
     _, logits, losses = tf.while_loop(lambda j, *_: j < num_steps, one, (tf.constant(0), logits, losses), parallel_iterations=1)
-    return tf.reshape(logits.stack(), [-1]), *tf.unstack(losses.stack(), axis=1)
+    return tf.reshape(logits.stack(), [-1, *of_heads]), *tf.unstack(losses.stack(), axis=1)
 
 
 def at(i: tf.Tensor | None, batches: T) -> T:

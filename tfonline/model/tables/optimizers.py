@@ -1,8 +1,8 @@
-"""FTRL and Adam, each with a dense and a row-wise update.
+"""FTRL, Adam and Adagrad, each with a dense update and one of rows.
 
-A row-wise update touches only the rows that a batch has, and wants the gradients of repeated ids added up. Keras 3's optimizers
+An update of rows touches only the rows that a batch has, and wants the gradients of repeated ids added up. Keras 3's optimizers
 do neither. Slots are variables made under the strategy's scope. Each replica calls `apply` for its own copies, with gradients that
-are summed over the replicas; what is dense and what is row-wise follows from the gradient (a tensor, or IndexedSlices without
+are summed over the replicas; which update it is follows from the gradient (a tensor, or IndexedSlices without
 repeated ids).
 """
 
@@ -11,20 +11,28 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from tfonline.model.tables.replicas import own, read_first
-from tfonline.settings.model import OptimizerSettings
+from tfonline.settings.model import OPTIMIZERS, OptimizerSettings
 
 Gradient = tf.Tensor | tf.IndexedSlices
-KINDS = ("ftrl", "adam")  # in this order they learn
+KINDS = OPTIMIZERS
 
 
 def make_optimizer(
     kind: str, variables: Sequence[tf.Variable], settings: OptimizerSettings, jit_compile: bool
-) -> "Ftrl | LazyAdam":
+) -> "Ftrl | LazyAdam | Adagrad":
     """One of KINDS; inside the strategy's scope."""
     s = settings
     if kind == "ftrl":
         return Ftrl(variables, s.wide_learning_rate, s.wide_l1, s.wide_l2, s.wide_initial_accumulator, jit_compile)
-    return LazyAdam(variables, s.deep_learning_rate, s.l2)
+    if kind == "adam":
+        return LazyAdam(variables, s.deep_learning_rate, s.l2)
+    make = {"adagrad": Adagrad, "rowwise_adagrad": RowWiseAdagrad}[kind]
+    return make(variables, s.adagrad_learning_rate, s.l2, s.adagrad_initial_accumulator)
+
+
+def slot_numbers(kind: str, width: int) -> int:
+    """How many numbers an optimizer keeps beside a row of so many weights."""
+    return {"ftrl": 2 * width, "adam": 2 * width, "adagrad": width, "rowwise_adagrad": 1}[kind]
 
 
 def times(gradient: Gradient, factor: tf.Tensor) -> Gradient:
@@ -175,6 +183,77 @@ class LazyAdam(tf.Module):
         change = rate * mean / (tf.sqrt(square) + self.EPSILON)
         _set_rows(ids, (m, mean), (v, square), (w, rows - change))
         return self._l2 * tf.nn.l2_loss(rows) if self._l2 else tf.constant(0.0)
+
+
+class Adagrad(tf.Module):
+    """Adagrad (Duchi, Hazan, Singer, JMLR 12, 2011): `n += g^2`, `w -= lr g / (sqrt(n) + eps)`.
+
+    Rows that a batch does not touch stay as they are, which is Adagrad itself. `l2` adds `l2 w` to a touched row's gradient.
+
+    Args:
+      variables: what it will train; make the object inside the strategy's scope.
+      learning_rate: lr.
+      l2: for updates of rows only.
+      initial_accumulator: n before the first step, 0 or more.
+    """
+
+    EPSILON = 1e-8
+
+    def __init__(self, variables: Sequence[tf.Variable], learning_rate: float, l2: float, initial_accumulator: float):
+        super().__init__(name="adagrad")
+        self._learning_rate, self._l2 = learning_rate, l2
+        self.accumulators = self._accumulators(variables, initial_accumulator)
+
+    @staticmethod
+    def _accumulators(variables: Sequence[tf.Variable], start: float) -> list[tf.Variable]:
+        return _slots(variables, start, "accumulator")
+
+    @property
+    def slots(self) -> list[list[tf.Variable]]:
+        """Of each kind, a slot a variable."""
+        return [self.accumulators]
+
+    @staticmethod
+    def squares(g: tf.Tensor) -> tf.Tensor:
+        """What a gradient, [..., width], adds to the accumulator."""
+        return tf.square(g)
+
+    def apply(self, variables: Sequence[tf.Variable], gradients: Sequence[Gradient]) -> tf.Tensor:
+        """One step, a gradient a variable, in the order that the object was made with; returns what LazyAdam does."""
+        penalty = tf.constant(0.0)
+        for variable, accumulator, g in zip(variables, self.accumulators, gradients, strict=True):
+            w, n = own(variable), own(accumulator)
+            if isinstance(g, tf.IndexedSlices):
+                ids, sums, rows = g.indices, g.values, tf.gather(w, g.indices)
+                if self._l2:
+                    sums, penalty = sums + self._l2 * rows, penalty + self._l2 * tf.nn.l2_loss(rows)
+                after = tf.gather(n, ids) + self.squares(sums)
+                _set_rows(ids, (n, after), (w, rows - self._change(sums, after)))
+            else:
+                n.assign_add(self.squares(g))
+                w.assign_sub(self._change(g, n))
+        return penalty
+
+    def _change(self, g: tf.Tensor, n: tf.Tensor) -> tf.Tensor:
+        return self._learning_rate * g / (tf.sqrt(n) + self.EPSILON)
+
+
+class RowWiseAdagrad(Adagrad):
+    """Adagrad with one accumulator a row: `n += mean(g^2)` over its numbers (Gupta et al., arXiv 2010.08899, section 3.2.4).
+
+    It keeps one number a row beside the weights, where Adam keeps two a weight. What is no table of rows has one, too, over its
+    last dimension.
+    """
+
+    @staticmethod
+    def _accumulators(variables: Sequence[tf.Variable], start: float) -> list[tf.Variable]:
+        shapes = [tf.TensorShape([*v.shape[:-1], 1]) if v.shape.rank else v.shape for v in variables]
+        return [tf.Variable(tf.fill(s, start), trainable=False, name=f"accumulator_{i}") for i, s in enumerate(shapes)]
+
+    @staticmethod
+    def squares(g: tf.Tensor) -> tf.Tensor:
+        """See Adagrad."""
+        return tf.reduce_mean(tf.square(g), axis=-1, keepdims=True) if g.shape.rank else tf.square(g)
 
 
 def _set_rows(ids: tf.Tensor, *new: tuple[tf.Variable, tf.Tensor]) -> None:

@@ -17,10 +17,11 @@ class Halves(NamedTuple):
     """A step of one replica, in its context.
 
     Attributes:
-      forward_backward: the sum of the batch's weights, float32 [], and the replica's rows to its logits, float32 [b], and what it
-        has learned: its share.
+      forward_backward: the sum of the batch's weights, float32 [], and the replica's rows to its logits, float32 [b], or of
+        H > 1 heads [b, H], and what it has learned: its share.
       update: what all have learned, and then what is observed, to the losses, float32 [] each.
       num_losses: so many.
+      num_heads: H.
       observed: the features of all rows that `update` looks at, beside label, weight and logits; None: it looks at nothing.
       look_up: the features `ids` and `keys` of all rows, which are observed then, to their ids, where values come with the stream;
         None: ids are ids.
@@ -29,6 +30,7 @@ class Halves(NamedTuple):
     forward_backward: Callable[[tf.Tensor, Examples], tuple[tf.Tensor, Learned]]
     update: Callable[..., tuple[tf.Tensor, ...]]
     num_losses: int
+    num_heads: int
     observed: Sequence[str] | None
     look_up: Callable[[tf.Tensor, tf.Tensor], tf.Tensor] | None = None
 
@@ -67,7 +69,7 @@ class Steps:
         total, batches = apart(num_steps, which, examples)
         # Split here, not at each step: what is done between two steps holds up the second.
         parts = self._replicas.split(int(total.shape.rank), batches)
-        return [in_turn(self._step, self._halves.num_losses, num_steps, which, total, batches, parts)]
+        return [in_turn(self._step, *self._halves[2:4], num_steps, which, total, batches, parts)]
 
     def _step(self, i: tf.Tensor | None, total: tf.Tensor, batches: Examples, parts: Examples) -> Result:
         """A step of all replicas on the i-th batch, or on the only one (None).

@@ -18,7 +18,7 @@ class TableSpec:
 
     Attributes:
       width: numbers a row.
-      optimizer: by which it learns, of optimizers.KINDS: `ftrl` or `adam`.
+      optimizer: by which it learns, of settings.model.OPTIMIZERS.
       initializer: of a shape, [num_ids, width], to the initial weights, float32; `normal` makes one.
       dtype: `float32`; or `bfloat16`, to which rows are rounded where they are learned by. It saves time for a network that rounds
         them before anything else, and is for no other one: rows to score by come as they are.

@@ -18,12 +18,16 @@ def reckon(spec: Spec, settings: ModelSettings) -> tuple[int, int]:
     - learned: `L = R (1 + D) + 1 + T`, the wide table and the embeddings, the bias, the dense layers;
     - followed: `C = H (2 R + 2) + X (2 (cross_buckets + 1) + 2) + 3 N + A (T + 3)`.
 
+    With K labels R K + K of the wide table and the biases, K units of the last layer, and K times the histories.
+
     All are float32: a checkpoint is `4 (3 L + C) + 8`, a version `4 (L + C)`.
     """
     rows, fields, numbers = spec.num_ids + 1, spec.num_fields, spec.width("numeric")
     history, crosses, average = bool(settings.history), bool(spec.cross_buckets), bool(settings.average_rows)
-    inputs = fields * (settings.embedding_dim + 2 * history) + spec.num_crossed + 2 * numbers
-    dense = sum((i + 1) * units for i, units in itertools.pairwise([inputs, *settings.layers, 1]))
-    learned = rows * (1 + settings.embedding_dim) + 1 + dense
-    counted = history * (2 * rows + 2) + crosses * (2 * (spec.cross_buckets + 1) + 2) + 3 * numbers + average * (dense + 3)
+    labels = len(spec.heads)
+    inputs = fields * settings.embedding_dim + labels * (fields * 2 * history + spec.num_crossed) + 2 * numbers
+    dense = sum((i + 1) * units for i, units in itertools.pairwise([inputs, *settings.layers, labels]))
+    learned = rows * (labels + settings.embedding_dim) + labels + dense
+    of_label = history * (2 * rows + 2) + crosses * (2 * (spec.cross_buckets + 1) + 2)
+    counted = labels * of_label + 3 * numbers + average * (dense + 3)
     return learned, counted

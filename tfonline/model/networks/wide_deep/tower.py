@@ -73,7 +73,7 @@ def _bias_add_on_gpu(x: tf.Tensor, bias: tf.Tensor) -> tuple[tf.Tensor, Callable
 
 
 class Tower(keras.layers.Layer):
-    """Dense ReLU layers and a last one of width 1.
+    """Dense ReLU layers and a last one, of width 1 if not told otherwise.
 
     The first layer multiplies a scaled field's row by the kernel before it multiplies by the values: that row is the same for the
     whole batch, so `[B, S D]` numbers take as few products as `[B, S]`. Its kernel is in two parts for it, which start as one.
@@ -86,6 +86,7 @@ class Tower(keras.layers.Layer):
       stddev: as above.
       seed: of the initial weights.
       precision: `float32`, or `bfloat16` for the ReLU layers' products; weights and the last layer are always float32.
+      outputs: the last layer's width.
     """
 
     def __init__(
@@ -97,13 +98,14 @@ class Tower(keras.layers.Layer):
         stddev: float,
         seed: int,
         precision: str,
+        outputs: int = 1,
         **kwargs,
     ):
         super().__init__(autocast=False, **kwargs)  # a first layer in bfloat16 may get bfloat16
         self._width, self._scaled = width, scaled
         self._initializers = [_initializer(initializer, stddev, seed + i) for i in range(len(layers) + 1)]
         self._layers_in_order = []
-        for i, (w, activation) in enumerate([*((w, "relu") for w in layers), (1, None)]):
+        for i, (w, activation) in enumerate([*((w, "relu") for w in layers), (outputs, None)]):
             dtype = "mixed_bfloat16" if activation and precision == "bfloat16" else "float32"
             layer = _Dense(w, activation, self._initializers[i] if i else self._unscaled, dtype=dtype, name=f"dense_{i}")
             self._layers_in_order.append(layer)
@@ -127,7 +129,7 @@ class Tower(keras.layers.Layer):
         self.built = True
 
     def call(self, inputs: DeepInput) -> tf.Tensor:
-        """To logits float32 [B]."""
+        """To logits float32 [B], or with several outputs [B, outputs]."""
         first, *others = self._layers_in_order
         if self._scaled[0]:
             products = tf.matmul(tf.expand_dims(inputs.rows, 1), self.scaled_kernel)  # [S, 1, units]
@@ -136,7 +138,7 @@ class Tower(keras.layers.Layer):
             x = first(inputs.x)
         for layer in others:
             x = layer(x)
-        return tf.squeeze(x, 1)
+        return tf.squeeze(x, 1) if x.shape[1] == 1 else x
 
     def _whole_kernel(self, units: int, dtype: str) -> tf.Tensor:
         return self._initializers[0]((units, self._width), dtype)
