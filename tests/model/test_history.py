@@ -8,7 +8,7 @@ from rows import SCHEMA, make_rows
 
 from tfonline.evaluate.progressive import PREDICTION, exact_auc
 from tfonline.features.dictionaries import Dictionaries, save_dictionaries
-from tfonline.features.spec import Spec
+from tfonline.features.spec import Pairs, Spec
 from tfonline.model.networks.wide_deep import history
 from tfonline.model.tables.replicas import make_strategy
 
@@ -59,7 +59,7 @@ def test_counts_are_halved_before_float32_counts_no_further(monkeypatch):
 
 def test_counts_of_crosses_are_halved_one_by_one(monkeypatch):
     monkeypatch.setattr(history, "_MOST_ROWS", 3.0)
-    layer, strategy = make(history.CrossHistory(5, 3))
+    layer, strategy = make(history.CrossHistory(5, Pairs(3)))
     crosses = np.array([[0, 1, 2], [0, 1, 3], [0, 4, 4], [0, 5, 5]], np.int32)  # 4 twice in a row: two pairs of one hash
     count(layer, strategy, crosses, np.array([1, 0, 1, 1], np.float32), np.array([1, 1, 1, 0], np.float32))
     assert layer.counts.numpy().tolist() == [[3, 2], [2, 1], [1, 1], [1, 0], [2, 2], [0, 0]]
@@ -69,7 +69,7 @@ def test_counts_of_crosses_are_halved_one_by_one(monkeypatch):
 
 @pytest.mark.parametrize("num_replicas", [1, 2])
 def test_a_column_is_the_mean_lift_of_its_pairs(num_replicas):
-    layer, strategy = make(history.CrossHistory(5, 3), num_replicas)
+    layer, strategy = make(history.CrossHistory(5, Pairs(3)), num_replicas)
     crosses = np.array([[0, 1, 2], [3, 1, 2]], np.int32)  # pairs (0, 1), (0, 2), (1, 2)
     count(layer, strategy, crosses, np.array([1, 0], np.float32), np.ones(2, np.float32))
     share = (1 + 1) / (4 + 2)

@@ -55,8 +55,7 @@ class WideDeep(Network):
         # A plain variable, as the tables are: it learns by FTRL with the wide side and is no concern of the deep one.
         self.bias = tf.Variable(0.0, trainable=True, name="wide_bias")
         self.history = IdHistory(spec, name="history") if history else None
-        crosses = spec.cross_buckets
-        self.cross_history = CrossHistory(crosses, spec.num_crossed, name="cross_history") if crosses else None
+        self.cross_history = CrossHistory(spec.cross_buckets, spec.pairs, name="cross_history") if spec.pairs else None
         self.standardise = Standardise(spec.width("numeric"), name="standardise") if spec.width("numeric") else None
         width = spec.num_fields * (embedding_dim + 2 * history) + spec.num_crossed + 2 * spec.width("numeric")
         dense = (width, (self._scaled_fields, embedding_dim), layers, dense_init, stddev, seed, precision)
