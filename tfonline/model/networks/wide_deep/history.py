@@ -11,7 +11,6 @@ import tensorflow as tf
 
 from tfonline.features.spec import Pairs, Spec
 from tfonline.model.tables.replicas import own
-from tfonline.model.tables.table import read_rows
 
 # A share of clicks is smoothed as if the id had been seen so often more, with everybody's share.
 _PRIOR_ROWS = 5.0
@@ -51,7 +50,8 @@ class _Shares(keras.layers.Layer):
           ids: as above.
           counted: float32 [B], how much of each row itself is among the counts, as a row without a click; None: nothing.
         """
-        rows, clicks = tf.unstack(read_rows(self.counts, ids), axis=2)
+        # Not tf.gather, which takes a third more time for as many rows of two numbers.
+        rows, clicks = tf.unstack(tf.gather_nd(own(self.counts), ids[:, :, None]), axis=2)
         if counted is not None:
             rows = tf.maximum(rows - counted[:, None], 0.0)
         share = tf.minimum(self.total[1] / self.total[0], _LARGEST_SHARE)
