@@ -57,6 +57,16 @@ def test_counts_are_halved_before_float32_counts_no_further(monkeypatch):
     assert layer.counts.numpy().tolist() == [[4, 3], [0, 0]]  # 8 and 6, halved
 
 
+def test_one_row_in_so_many_shows_which_counts_are_to_be_halved(monkeypatch):
+    monkeypatch.setattr(history, "_MOST_ROWS", 6.0)
+    layer, strategy = make(history.IdHistory(Spec.of(20, 1)))
+    rows = 17
+    count(layer, strategy, np.arange(rows, dtype=np.int32)[:, None], np.zeros(rows, np.float32), np.full(rows, 8, np.float32))
+    assert layer.counts.numpy()[:, 0].tolist() == [4, *[8] * 15, 4, *[0] * 4]
+    count(layer, strategy, np.array([[5]], np.int32), np.zeros(1, np.float32), np.ones(1, np.float32))
+    assert layer.counts.numpy()[4:7, 0].tolist() == [8, 4.5, 8]
+
+
 def test_counts_of_crosses_are_halved_one_by_one(monkeypatch):
     monkeypatch.setattr(history, "_MOST_ROWS", 3.0)
     layer, strategy = make(history.CrossHistory(5, Pairs(3)))

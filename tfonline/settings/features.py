@@ -39,7 +39,9 @@ class FeatureSettings:
     def __post_init__(self) -> None:
         flags.check(self)
         if self.cross_partners % 2:
-            raise wrong(f"--cross_partners={self.cross_partners} is odd. Expected an even number: as many on either side of a column.")
+            raise wrong(
+                f"--cross_partners={self.cross_partners} is odd. Expected an even number: as many on either side of a column."
+            )
         if not 0 < self.keep_negatives <= 1:
             raise wrong(f"--keep_negatives={self.keep_negatives:g} is no share to learn from. Expected above 0, and 1 at most.")
         if not self.max_rejected_ratio <= 1:
