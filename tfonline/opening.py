@@ -1,5 +1,6 @@
 """Opens what a run reads from, and where it writes rows that it refuses: topics, files, and the format of their messages."""
 
+import copy
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -47,7 +48,12 @@ def open_stream(
 
 
 def open_format(config: flags.Config, schema: "Schema", stop: Stop, console: Console) -> "Format":
-    """The messages' format. Schemas of a registry are kept in the model folder; a replay finds those beside its journal."""
+    """The messages' format, with the processes that decode them, if any.
+
+    Schemas of a registry are kept in the model folder; a replay finds those beside its journal.
+    """
+    from tfonline.formats.by_python import ByPython
+    from tfonline.formats.decoders import Decoders
     from tfonline.formats.make import format_of
     from tfonline.formats.schemas import FOLDER
 
@@ -57,6 +63,14 @@ def open_format(config: flags.Config, schema: "Schema", stop: Stop, console: Con
     form = format_of(config.stream, schema, config.features.columns, folder, keep, also, console.saying("registry"), stop.wait)
     if form.many and config.workers.partition_groups > 1:
         raise wrong(f"--partition_groups is for messages of one row each, and those of {form.name} have many. Leave it out.")
+    if number := config.stream.decoder_processes:
+        if not isinstance(form, ByPython):
+            raise wrong(
+                f"--decoder_processes={number} is for messages that Python decodes, and those of {form.name} are decoded by "
+                "TensorFlow, on all cores. Leave it out."
+            )
+        form = copy.copy(form)  # another run of this process may have none
+        form.decoders = Decoders(form, number)
     return form
 
 

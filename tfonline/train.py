@@ -277,6 +277,8 @@ def _train(
         for each in (stop, local):
             closing.callback(each.request, "the run has ended")  # whatever still reads ahead ends, too
         closing.callback(reader.close)
+        if form.decoders:
+            closing.callback(form.decoders.close)
         if labels:
             closing.callback(labels.join.close)
         new_model = chief and not saved

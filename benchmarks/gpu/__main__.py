@@ -59,7 +59,8 @@ def main() -> None:
         results.write(json.dumps({"machine": machine}) + "\n")
         context = {"folder": temporary, "rows": args.rows and str(pathlib.Path(args.rows).resolve())}
         context |= {"jit_compile": False, "without_xla": args.without_xla, "replicas": args.replicas}
-        context |= {"reader": args.reader, "reader_processes": args.reader_processes}
+        context |= {name: getattr(args, name) for name in ("reader", "reader_processes", "decoder_processes")}
+        context |= {name: getattr(args, name) for name in ("message_format", "message_rows")}
         context |= (
             {"shrink": 100, "secs": 0.2, "kafka_rows": 24_000}
             if args.quick
@@ -120,6 +121,9 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--without_xla", action="store_true", help="nothing compiled: where a GPU has no cuDNN 8 or no ptxas")
     parser.add_argument("--reader", default="auto", help="of the part kafka, as the trainer's flag (default auto)")
     parser.add_argument("--reader_processes", type=int, default=0, help="of the part kafka, as the trainer's flag (default 0)")
+    parser.add_argument("--decoder_processes", type=int, default=0, help="of the part kafka, as the trainer's flag (default 0)")
+    parser.add_argument("--message_format", default="tsv", help="of the part kafka, as the trainer's flag (default tsv)")
+    parser.add_argument("--message_rows", type=int, default=1000, help="of the part kafka: of an Arrow message (default 1,000)")
     parser.add_argument("--kafka_rows", type=int, default=24_000_000, help="of the part kafka: in the topic (default 24,000,000)")
     parser.add_argument("--part", help=argparse.SUPPRESS)
     parser.add_argument("--context", help=argparse.SUPPRESS)

@@ -18,6 +18,7 @@ import broker
 _TOPIC, _PARTITIONS, _PRODUCERS = "tfonline_gpu", 32, 8
 _FILE_ROWS = 1_000_000
 _READ_SECS = 10
+_SHOWN = 12  # threads, to standard error
 # rows a batch, batches a call, compiled
 _CASES = ((65_536, 1, False), (65_536, 1, True), (16_384, 1, False), (1000, 16, True))
 
@@ -31,8 +32,9 @@ def measure(context: dict) -> dict[str, float]:
     bootstrap = broker.start(data).bootstrap
     try:
         tool("topic.py", "create", f"--bootstrap_servers={bootstrap}", f"--topic={_TOPIC}", f"--partitions={_PARTITIONS}")
-        found = {"produced, rows/s": _produce(bootstrap, path, rows)}
-        found |= _read(bootstrap, context["reader_processes"])
+        found = {"produced, rows/s": _produce(bootstrap, path, rows, context)}
+        if context["message_format"] == "tsv":  # of others an offset is no row, or what is read is no features' input
+            found |= _read(bootstrap, context["reader_processes"])
         for batch, steps, jit_compile in _CASES:
             if not (jit_compile and context["without_xla"]):
                 batch = max(1, batch // context["shrink"])
@@ -43,8 +45,9 @@ def measure(context: dict) -> dict[str, float]:
     return found
 
 
-def _produce(bootstrap: str, path: pathlib.Path, rows: int) -> float:
+def _produce(bootstrap: str, path: pathlib.Path, rows: int, context: dict) -> float:
     command = [sys.executable, str(ROOT / "tools" / "produce.py"), str(path), "--loop", f"--limit={rows // _PRODUCERS}"]
+    command += [f"--format={context['message_format']}", f"--rows_a_message={context['message_rows']}"]
     command += [f"--topic={_TOPIC}", f"--bootstrap_servers={bootstrap}"]
     began = time.perf_counter()
     processes = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL) for _ in range(_PRODUCERS)]
@@ -80,10 +83,12 @@ def _train(
     command = [sys.executable, "-m", "tfonline.train", "--flagfile=configs/mindrec.flags", f"--bootstrap_servers={bootstrap}"]
     command += [f"--topic={_TOPIC}", f"--model_dir={model}", f"--dictionary_dir={dictionaries}", "--stop_at=latest"]
     command += [f"--vocab_size={size.vocab}", "--precision=bfloat16", f"--batch_size={batch}", f"--steps_per_call={steps}"]
-    command += [f"--window_rows={rows // 12}", "--checkpoint_every_steps=0", "--checkpoint_secs=10", "--report_secs=5"]
+    messages = rows // reading["message_rows"] if reading["message_format"] == "arrow" else rows
+    command += [f"--window_rows={messages // 12}", "--checkpoint_every_steps=0", "--checkpoint_secs=10", "--report_secs=5"]
     command += ["--loss_log_every_steps=100", f"--jit_compile={jit_compile}"]
     processes = reading["reader_processes"]
     command += [f"--reader={reading['reader']}", f"--reader_processes={processes}"]
+    command += [f"--message_format={reading['message_format']}", f"--decoder_processes={reading['decoder_processes']}"]
     with (folder / "train.log").open("w") as log:
         process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT)
         busy = _threads(process, model / "status")
@@ -92,7 +97,9 @@ def _train(
     summary = json.loads((model / "summary.json").read_text())
     if summary["rows"] + summary["rejected"] != rows // _PRODUCERS * _PRODUCERS:
         sys.exit(f"{summary['rows']} rows trained and {summary['rejected']} refused of {rows}")
-    named = f"Kafka to trained, {reading['reader']}, {processes} processes, batch {batch:,}{how(steps, jit_compile)}"
+    decoders = f" and {reading['decoder_processes']}" if reading["decoder_processes"] else ""
+    source = f"{reading['message_format']}, {reading['reader']}, {processes}{decoders} processes"
+    named = f"Kafka to trained, {source}, batch {batch:,}{how(steps, jit_compile)}"
     found = {f"{named}, rows/s": summary["rows_per_sec"]}
     print((folder / "train.log").read_text()[-2500:], file=sys.stderr)
     return found | {f"{named}: cores busy, {name}": cores for name, cores in busy.items()}
@@ -111,14 +118,17 @@ def _threads(process: subprocess.Popen, status: pathlib.Path) -> dict[str, float
     if not first or last[0] == first[0]:
         return {}
     busy = {n: (secs - first[1].get(n, 0.0)) / (last[0] - first[0]) for n, secs in last[1].items()}
-    others = sorted((cores for name, cores in busy.items() if name.startswith("thread")), reverse=True)
-    found = {n: busy[n] for n in ("broker", "Python", "processes that read")} | {"the other threads together": sum(others)}
+    threads = {name: cores for name, cores in busy.items() if name.startswith("thread")}
+    others = sorted(threads.values(), reverse=True)
+    busiest = sorted(threads, key=threads.__getitem__, reverse=True)[:_SHOWN]
+    print("".join(f"{name}: {threads[name]:.2f} cores\n" for name in busiest), file=sys.stderr)
+    found = {n: busy[n] for n in ("broker", "Python", "its processes")} | {"the other threads together": sum(others)}
     return found | {"the busiest other thread": max(others, default=0.0), "others above 0.05": float(sum(c > 0.05 for c in others))}
 
 
 def _cpu_secs(pid: int) -> dict[str, float]:
-    """The seconds that the trainer's main thread (Python), its other threads, its processes that read and the broker have used."""
-    found = {"broker": 0.0, "Python": 0.0, "processes that read": 0.0}
+    """The seconds that the trainer's main thread (Python), its other threads, its processes and the broker have used."""
+    found = {"broker": 0.0, "Python": 0.0, "its processes": 0.0}
     for stat in [*pathlib.Path(f"/proc/{pid}/task").glob("*/stat"), *pathlib.Path("/proc").glob("[0-9]*/stat")]:
         try:
             head, _, rest = stat.read_text().rpartition(")")
@@ -126,11 +136,11 @@ def _cpu_secs(pid: int) -> dict[str, float]:
             continue
         fields = rest.split()
         if stat.parents[1].name == "task":
-            name = "Python" if stat.parent.name == str(pid) else f"thread {stat.parent.name}"
+            name = "Python" if stat.parent.name == str(pid) else f"thread {stat.parent.name} {head.partition('(')[2]}"
         elif head.endswith("(java"):
             name = "broker"
         elif fields[1] == str(pid):  # its parent
-            name = "processes that read"
+            name = "its processes"
         else:
             continue
         found[name] = found.get(name, 0.0) + (int(fields[11]) + int(fields[12])) / 100  # in hundredths of a second

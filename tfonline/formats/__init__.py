@@ -49,6 +49,7 @@ class Format(Protocol):
       lines: whether a message is a line of text, so that files can hold one a line.
       many: whether a message may have many rows; then the format is an Arrow, and the trainer decodes by coded.decode.
       about: what `of` makes the same format of: plain data, the name of the format and its settings.
+      decoders: processes that decode messages, where Python does that in some; see ByPython.
       error: why a message could not be decoded that may be a row, once there was such a one; see ByPython.
     """
 
@@ -58,6 +59,7 @@ class Format(Protocol):
     lines: bool
     many: bool
     error: Exception | None
+    decoders: Any
 
     @property
     def about(self) -> dict[str, Any]:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
     from tfonline.features.column import Column
+    from tfonline.formats.decoders import Decoders
     from tfonline.formats.separated import Decoded
 
 
@@ -51,6 +52,7 @@ class ByPython(abc.ABC):
     """What such a format has beside its own: see Format.
 
     Attributes:
+      decoders: processes that decode; None: this one does.
       error: what `canonical` has raised. TensorFlow makes a text of its own of an exception in its graph: who gets that error
         raises this one.
     """
@@ -58,6 +60,7 @@ class ByPython(abc.ABC):
     name: str
     in_graph, many = False, False
     error: Exception | None = None
+    decoders: "Decoders | None" = None
 
     @property
     def about(self) -> dict[str, Any]:
@@ -79,13 +82,12 @@ class ByPython(abc.ABC):
         """See Format."""
         import tensorflow as tf
 
+        from tfonline.formats.decoders import decoded
         from tfonline.formats.separated import Decoded, cut
 
-        # AutoGraph would make a slow copy of all Python that it is let near.
-        plain = tf.autograph.experimental.do_not_convert
-        rows = plain(plain(_of_arrays)(self, tuple(columns)))
-        row, refused = tf.numpy_function(rows, [message], [tf.string, tf.int32], stateful=False)
-        row, refused = tf.reshape(row, tf.shape(message)), tf.reshape(refused, tf.shape(message))
+        rows, refused = decoded(self, message, _rows, (tuple(columns),), [tf.string, tf.int32])
+        row = tf.reshape(tf.io.parse_tensor(tf.ensure_shape(rows, []), tf.string), tf.shape(message))
+        refused = tf.reshape(refused, tf.shape(message))
         text, reason = cut(row, (refused > 0) | (message == ""), columns)
         return Decoded(text, tf.where(refused > 0, refused, reason))
 
@@ -117,16 +119,15 @@ def _row_of(form: EachByPython, columns: "tuple[Column, ...]") -> Callable[[byte
     return form.row_of(columns)
 
 
-def _of_arrays(form: ByPython, columns: "tuple[Column, ...]") -> "Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]":
-    """See ByPython.canonical: of arrays, as tf.numpy_function has them."""
+def _rows(form: ByPython, messages: Sequence[bytes], columns: "tuple[Column, ...]") -> "tuple[bytes, np.ndarray]":
+    """See ByPython.canonical: the rows as string_tensor.serialized has them, and the reasons, int32 [m]."""
     import numpy as np
 
-    def rows(messages: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        with keeping_error(form):
-            made, reasons = form.canonical(messages.tolist(), columns)
-        return np.array(made, object), np.array(reasons, np.int32)
+    from tfonline.string_tensor import serialized
 
-    return rows
+    rows, reasons = form.canonical(messages, columns)
+    sizes = np.fromiter(map(len, rows), np.int64, len(rows))
+    return serialized(sizes, b"".join(rows)), np.array(reasons, np.int32)
 
 
 @contextlib.contextmanager

@@ -2,7 +2,7 @@
 
 import itertools
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -10,12 +10,10 @@ import tensorflow as tf
 
 from tfonline.features.kinds import KINDS
 from tfonline.formats.arrow import Arrow
-from tfonline.formats.by_python import keeping_error
-from tfonline.string_tensor import serialized
+from tfonline.formats.arrow_arrays import arrays_of
+from tfonline.formats.decoders import decoded
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from tfonline.features.column import Column
 
 
@@ -45,10 +43,8 @@ def decode(form: Arrow, message: tf.Tensor, columns: "Sequence[Column]") -> Code
     numbers = [kind for kind in kinds if KINDS[kind].numbers]
     of_texts = {kind: len(of_kind) for kind, of_kind in kinds.items() if kind not in numbers}
     types = [tf.string, tf.int64, *[tf.int32] * 4, *(t for kind in numbers for t in (KINDS[kind].numbers, tf.bool))]
-    # AutoGraph would make a slow copy of all Python that it is let near.
-    plain = tf.autograph.experimental.do_not_convert
-    read = plain(plain(_of_arrays)(form, [column for of_kind in kinds.values() for column in of_kind], numbers))
-    text, size, place, *others = tf.numpy_function(read, [message], types, stateful=False)
+    given = ([column for of_kind in kinds.values() for column in of_kind], numbers)
+    text, size, place, *others = decoded(form, message, arrays_of, given, types)
     num_texts = sum(of_texts.values())
     columns_texts = tf.split(tf.ensure_shape(tf.io.parse_tensor(text, tf.string), [None]), tf.ensure_shape(size, [num_texts]))
     places = tf.split(tf.ensure_shape(place, [num_texts, None]), list(of_texts.values()))
@@ -80,24 +76,3 @@ def rows_alone(form: Arrow, message: tf.Tensor, of_message: tf.Tensor, row: tf.T
         return np.array(found, object)
 
     return tf.reshape(tf.numpy_function(plain(alone), [message, of_message, row], tf.string, stateful=False), tf.shape(row))
-
-
-def _of_arrays(form: Arrow, columns: "Sequence[Column]", numbers: Sequence[str]) -> Callable[[np.ndarray], tuple]:
-    def read(messages: np.ndarray) -> tuple:
-        with keeping_error(form):
-            rows = form.read(messages.tolist(), columns, numbers)
-            text = np.empty((), object)
-            text[()] = serialized(*_texts(rows.distinct, rows.first))
-        of_numbers = (array for kind in numbers for array in rows.numbers[kind])
-        # Behind '', the first text of each column.
-        return text, np.diff(rows.first) + 1, rows.place, rows.reason, rows.message, rows.row, *of_numbers
-
-    return read
-
-
-def _texts(distinct: "pa.StringArray", first: np.ndarray) -> tuple[np.ndarray, bytes | memoryview]:
-    """The sizes of the texts in bytes, with '' before those of each column, and the texts one behind the other."""
-    _, offsets, content = distinct.buffers()
-    ends = np.frombuffer(offsets, np.int32)[distinct.offset : distinct.offset + len(distinct) + 1]
-    sizes = np.insert(np.diff(ends), first[:-1], 0)
-    return sizes, memoryview(content)[ends[0] : ends[-1]] if content else b""

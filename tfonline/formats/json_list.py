@@ -28,7 +28,7 @@ class JsonList:
     A string with a comma, a quote, a backslash or a control character has no vectorised form: it is refused, and not written.
     """
 
-    name, in_graph, named, lines, many, error = "json", True, False, True, False, None
+    name, in_graph, named, lines, many, error, decoders = "json", True, False, True, False, None, None
     about = {"format": name}  # noqa: RUF012 - it has no settings
 
     def decode(self, message: "tf.Tensor", columns: "Sequence[Column]") -> "Decoded":

@@ -20,7 +20,7 @@ _UNWRITABLE = re.compile(r"[\t\r\n]")
 class Tsv:
     """See Format. It cannot write a tab or a line end, nor a row of one field without a value: that would be no byte at all."""
 
-    name, in_graph, named, lines, many, error = "tsv", True, False, True, False, None
+    name, in_graph, named, lines, many, error, decoders = "tsv", True, False, True, False, None, None
     about = {"format": name}  # noqa: RUF012 - it has no settings
 
     def decode(self, message: "tf.Tensor", columns: "Sequence[Column]") -> "Decoded":

@@ -30,6 +30,9 @@ class StreamSettings:
     reader_processes: int = flag(0, "Processes that read the topic for this trainer, each by a consumer of its own, where one "
                                  "Python process (some 0.3 million rows a second) keeps a GPU waiting. 0: the trainer's "
                                  "own. The rows and their order are the same. Needs --reader=consumer or auto.", lower=0)
+    decoder_processes: int = flag(0, "Processes that decode messages for this trainer, where one Python process (some 0.2 million "
+                                  "rows a second) keeps a GPU waiting: of json_objects, avro, protobuf and arrow. 0: the "
+                                  "trainer's own. What is learned is the same.", lower=0)
     input_files: str = flag("", "Train from these files (comma separated, globs) and not from Kafka; each is a partition. "
                             "Lines of the --message_format, plain or .gz, with a header or without, or Parquet. New files may "
                             "come between two runs.")
@@ -49,9 +52,10 @@ class StreamSettings:
 
     def __post_init__(self) -> None:
         flags.check(self)
+        for name in ("reader_processes", "decoder_processes"):
+            if getattr(self, name) > _MOST_PROCESSES:
+                raise wrong(f"--{name}={getattr(self, name)} is too large. Expected at most {_MOST_PROCESSES}.")
         given = f"--reader_processes={self.reader_processes}"
-        if self.reader_processes > _MOST_PROCESSES:
-            raise wrong(f"{given} is too large. Expected at most {_MOST_PROCESSES}.")
         if self.reader_processes and self.reader == "tfio":
             raise wrong(f"{given} is for --reader=consumer, or auto, which takes that, and --reader=tfio is given. Leave one out.")
         if self.reader_processes and self.input_files:

@@ -25,6 +25,7 @@ from tfonline.stream.window import Window
 CHUNK_ROWS = 512
 # Python hands over so many rows or batches at once, where they are there. Each time costs half a millisecond.
 _PACK_ROWS, _PACK_BATCHES = 4096, 32
+_PACKS_OPENED = 2
 _WINDOWS_AHEAD = 8
 # While a window's outcomes are read, a tick says so often that the run is alive.
 _TICK_SECS = 0.5
@@ -161,23 +162,31 @@ def _from_python(begin: Callable[[], Iterator[_Pack]], reader: RowReader, joined
             reader.error = reader.error or error
             raise
 
-    def batches(*columns) -> tf.data.Dataset:
-        message, *others = columns
+    def opened(message: tf.Tensor, *others: tf.Tensor) -> _Pack:
         message = tf.io.parse_tensor(tf.ensure_shape(message, []), tf.string)
-        pack = _Pack(*(tf.ensure_shape(column, [None]) for column in (message, *others)))
+        return _Pack(*(tf.ensure_shape(column, [None]) for column in (message, *others)))
+
+    def batches(pack: _Pack) -> tf.data.Dataset:
         raw = RawBatch(
             pack.message, pack.tombstone, Origin(pack.partition, pack.offset, pack.time_ms), pack.outcome if joined else ()
         )
         stop = tf.cumsum(pack.num_rows)
         ranges = tf.data.Dataset.from_tensor_slices((stop - pack.num_rows, stop, pack.window, pack.last))
-        return ranges.map(
-            lambda start, stop, window, last: (tf.nest.map_structure(lambda column: column[start:stop], raw), window, last)
-        )
+
+        def batch(start, stop, window, last):
+            # A slice copies each message, also where it is all of them, as it is for large batches.
+            whole = stop - start == tf.size(pack.message, tf.int64)
+            rows = tf.nest.map_structure(lambda column: tf.cond(whole, lambda: column, lambda: column[start:stop]), raw)
+            return rows, window, last
+
+        return ranges.map(batch)
 
     types = [tf.string, tf.bool, tf.int32, tf.int64, tf.int64, tf.int8, tf.int64, tf.int64, tf.bool]
     # Not from_generator, which costs a millisecond an element.
     packed = tf.data.Dataset.counter().map(lambda index: tuple(tf.numpy_function(read, [index], types)))
-    return packed.take_while(lambda *columns: tf.size(columns[-1]) > 0).flat_map(batches)
+    packed = packed.take_while(lambda *columns: tf.size(columns[-1]) > 0)
+    # The texts of a pack are made beside the reading of the next one.
+    return packed.map(opened, num_parallel_calls=_PACKS_OPENED, deterministic=True).flat_map(batches)
 
 
 def _packs(

@@ -4,27 +4,21 @@ Each process (worker.py) has a consumer of its own for a group of the partitions
 """
 
 import json
-import os
-import signal
-import socket
-import subprocess
-import sys
 import threading
 import weakref
 from collections import deque
 from collections.abc import Callable, Mapping
 
+from tfonline.companion import Companion, receive, send
 from tfonline.lifecycle import Exit, UserError
 from tfonline.stream.broker_errors import ClientEvents
-from tfonline.stream.readers import channel, worker
+from tfonline.stream.readers import worker
 from tfonline.stream.readers.packed import PackedRows, join
 from tfonline.stream.records import RowsGone
 
 # Rows that are asked for at once: of each partition one such piece may be here while the next one is made. Fewer where there are
 # many partitions.
 _PIECE_ROWS, _LEAST_PIECE_ROWS, _PIECES_ROWS = 4096, 512, 262_144
-# A process whose connection has ended has ended itself, or does so now.
-_END_SECS = 5.0
 
 
 class ProcessReader:
@@ -55,7 +49,7 @@ class ProcessReader:
         piece_rows = max(_LEAST_PIECE_ROWS, min(_PIECE_ROWS, _PIECES_ROWS // max(1, source.num_partitions)))
         self._source, self._num_processes, self._num_workers = source._replace(piece_rows=piece_rows), num_processes, num_workers
         self._events, self._say = events, say
-        self._processes: dict[int, _Process] = {}
+        self._processes: dict[int, Companion] = {}
         self._ranges: dict[int, _Range] = {}
         self._closed, self._starting = False, threading.Lock()
         weakref.finalize(self, _end, self._processes)
@@ -105,7 +99,7 @@ class ProcessReader:
         for number, ranges in asked.items():
             process = self._started(number)
             try:
-                channel.send(process.connection, [json.dumps(ranges).encode()])
+                send(process.connection, [json.dumps(ranges).encode()])
             except OSError:
                 raise self._ended(process) from None
 
@@ -113,21 +107,22 @@ class ProcessReader:
         # A worker of a cluster has the partitions of its number modulo their number: dealt out by that, they would share processes.
         return partition // self._num_workers % self._num_processes
 
-    def _process_of(self, partition: int) -> "_Process":
+    def _process_of(self, partition: int) -> Companion:
         return self._processes[self._number(partition)]
 
-    def _started(self, number: int) -> "_Process":
+    def _started(self, number: int) -> Companion:
         with self._starting:
             if self._closed:
                 raise InterruptedError("the reader was closed")
             if number not in self._processes:
-                self._processes[number] = _Process(self._source)
+                self._processes[number] = Companion(worker.__name__, f"--reader_processes={self._num_processes}")
+                send(self._processes[number].connection, [json.dumps(self._source._asdict()).encode()])
             return self._processes[number]
 
-    def _receive(self, process: "_Process") -> None:
+    def _receive(self, process: Companion) -> None:
         """Takes one answer of a process; waits for it."""
         try:
-            answer = channel.receive(process.connection)
+            answer = receive(process.connection)
         except (EOFError, OSError):
             raise self._ended(process) from None
         kind = bytes(answer[:1])
@@ -141,16 +136,8 @@ class ProcessReader:
         else:
             raise _error(**json.loads(bytes(answer[1:])))
 
-    def _ended(self, process: "_Process") -> Exception:
-        if self._closed:
-            return InterruptedError("the reader was closed")
-        code = process.process.wait(_END_SECS)
-        how = f"ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-        return UserError(
-            f"a process of --reader_processes={self._num_processes} was {how} (process {process.process.pid}). What was not saved "
-            "will be read again: start again. Where memory ran out (SIGKILL), use fewer processes.",
-            Exit.TRY_AGAIN,
-        )
+    def _ended(self, process: Companion) -> Exception:
+        return InterruptedError("the reader was closed") if self._closed else process.ended()
 
 
 class _Range:
@@ -170,28 +157,7 @@ class _Range:
             self.held.append(rows)
 
 
-class _Process:
-    """A process that reads, and this end of the connection with it."""
-
-    def __init__(self, source: worker.Source):
-        self.connection, other = socket.socketpair()
-        # Not through multiprocessing: it would run the trainer's main module there once more, and wait for the process at the end.
-        self.process = subprocess.Popen(
-            [sys.executable, "-P", "-m", worker.__name__, str(other.fileno())],
-            stdin=subprocess.DEVNULL,
-            pass_fds=[other.fileno()],
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-        )
-        other.close()  # so that this end is told when the process ends
-        channel.send(self.connection, [json.dumps(source._asdict()).encode()])
-
-    def end(self) -> None:
-        self.process.kill()
-        self.process.wait()
-        self.connection.close()
-
-
-def _end(processes: Mapping[int, _Process]) -> None:
+def _end(processes: Mapping[int, Companion]) -> None:
     for process in processes.values():
         process.end()
 

@@ -10,7 +10,6 @@ import contextlib
 import json
 import os
 import queue
-import signal
 import socket
 import struct
 import sys
@@ -21,10 +20,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tfonline.companion import ignore_signals, receive, send
 from tfonline.lifecycle import Stop, UserError
 from tfonline.stream.broker import KafkaTopic
 from tfonline.stream.properties import without_secrets
-from tfonline.stream.readers import channel
 from tfonline.stream.readers.consumer import ConsumerReader
 from tfonline.stream.readers.packed import PackedRows, pack
 from tfonline.stream.records import RowsGone
@@ -77,19 +76,17 @@ def rows_of(answer: memoryview) -> tuple[int, PackedRows]:
 
 def main(fd: int) -> None:
     """Reads until the trainer has ended, in whatever way: the other end of the connection is closed then."""
-    # The trainer is told to stop, and what it still needs is read until it ends.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+    ignore_signals()
     trainer = socket.socket(fileno=fd)
     asked: _Asked = queue.SimpleQueue()
-    source = Source(**json.loads(bytes(channel.receive(trainer))))
+    source = Source(**json.loads(bytes(receive(trainer))))
     listening = threading.Thread(target=_listen, args=(trainer, asked), name="trainer")
     listening.start()
     try:
         _read(source, trainer, asked)
     except Exception as e:
         with contextlib.suppress(OSError):  # the trainer has ended
-            channel.send(trainer, [ERROR, json.dumps(_told(e, source.properties)).encode()])
+            send(trainer, [ERROR, json.dumps(_told(e, source.properties)).encode()])
         listening.join()
 
 
@@ -97,7 +94,7 @@ def _listen(trainer: socket.socket, asked: _Asked) -> None:
     """Takes what is asked for. Ends the process with the trainer."""
     try:
         while True:
-            asked.put({partition: (start, stop) for partition, start, stop in json.loads(bytes(channel.receive(trainer)))})
+            asked.put({partition: (start, stop) for partition, start, stop in json.loads(bytes(receive(trainer)))})
     except (EOFError, OSError):
         os._exit(0)
 
@@ -105,8 +102,8 @@ def _listen(trainer: socket.socket, asked: _Asked) -> None:
 def _read(source: Source, trainer: socket.socket, asked: _Asked) -> None:
     topic = KafkaTopic(
         *(source.servers, source.topic, source.group, source.properties, source.timeout_secs, Stop()),
-        say=lambda text: channel.send(trainer, [SAID, text.encode()]),
-        heard=lambda name, text: channel.send(trainer, [EVENT, json.dumps([name, text]).encode()]),
+        say=lambda text: send(trainer, [SAID, text.encode()]),
+        heard=lambda name, text: send(trainer, [EVENT, json.dumps([name, text]).encode()]),
     )
     reader = ConsumerReader(topic, source.num_partitions)
     waiting: deque[int] = deque()
@@ -116,7 +113,7 @@ def _read(source: Source, trainer: socket.socket, asked: _Asked) -> None:
             reader.place(ranges)
             waiting.extend(ranges)
         partition = waiting.popleft()
-        channel.send(trainer, rows_answer(partition, pack(reader.take(partition, source.piece_rows))))
+        send(trainer, rows_answer(partition, pack(reader.take(partition, source.piece_rows))))
 
 
 def _told(error: Exception, properties: dict[str, str]) -> dict[str, Any]:
