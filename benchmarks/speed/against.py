@@ -17,7 +17,7 @@ from typing import NamedTuple
 from benchmarks.commands import ROOT, tool
 
 TURNS = 5
-_FLAG_FILES = ("mindrec", "criteo")
+_FLAG_FILES = ("mindrec", "criteo", "growing")
 _SECS = 1.5
 _ROWS, _FIRST = 30_000, 200
 # Of the tuned flags, what the closing line tells as this / other: by the figure's name.
@@ -110,8 +110,6 @@ def _in_this_process(folder: str) -> dict[str, float]:
     import tensorflow as tf
 
     from tfonline.config import parse
-    from tfonline.features.dictionaries import load_dictionaries
-    from tfonline.features.pipeline import Features
     from tfonline.features.schema import load_schema
 
     try:
@@ -125,28 +123,42 @@ def _in_this_process(folder: str) -> dict[str, float]:
     found = {}
     for flags in _FLAG_FILES:
         c = parse(["", f"--flagfile=configs/{flags}.flags", f"--dictionary_dir={folder}/dictionaries"])
-        f = c.resolved()
-        schema = load_schema(f["columns"])
-        dictionaries = load_dictionaries(f["dictionary_dir"], schema)
-        features = Features(schema, dictionaries, f["numeric"], oov_buckets=f["oov_buckets"], cross_buckets=f["cross_buckets"])
+        features = _features(c, load_schema(c.resolved()["columns"]))
         make = tf.function(features.__call__)
         messages = [tf.constant(lines[i : i + 1000]) for i in range(0, len(lines), 1000)]
         found[f"features, {flags}, rows/s"] = 1000 / _median_secs(lambda i, make=make, m=messages: make(m[i % 8]))
         about = getattr(features, "spec", None) or getattr(features, "shape", None)
         learner = _make_learner(make_learner, make_strategy(1, "cpu"), c, features, about)
         for rows in (100, 1000):
-            ready = [_examples(make(m[:rows]), rows) for m in messages]
-            secs = _median_secs(lambda i, ready=ready, learner=learner: learner.train(*ready[i % 8]).logits)
+            ready = [_examples(make(m[i : i + rows]), rows) for m in messages for i in range(0, 1000, rows)]
+            secs = _median_secs(lambda i, ready=ready, learner=learner: learner.train(*ready[i % len(ready)]).logits)
             found[f"training {rows}, {flags}, rows/s"] = rows / secs
     return found
+
+
+def _features(config, schema):
+    """By the flags; an older checkout knows no vocabulary."""
+    try:
+        from tfonline.features.make import load_known, make_features
+    except ModuleNotFoundError:
+        from tfonline.features.dictionaries import load_dictionaries
+        from tfonline.features.pipeline import Features
+
+        f = config.resolved()
+        known = load_dictionaries(f["dictionary_dir"], schema)
+        return Features(schema, known, f["numeric"], oov_buckets=f["oov_buckets"], cross_buckets=f["cross_buckets"])
+    known = load_known(schema, config.features, config.vocabulary)
+    return make_features(schema, known, config.features, config.vocabulary, vocab_size=config.model.vocab_size)
 
 
 def _make_learner(make_learner, strategy, config, features, about):
     import inspect
 
-    if "num_ids" in inspect.signature(make_learner).parameters:  # an older checkout
+    parameters = inspect.signature(make_learner).parameters
+    if "num_ids" in parameters:  # an older checkout
         return make_learner(strategy, config, config.vocab_size or features.num_ids, about)
-    return make_learner(strategy, about, config.model, config.optimizers, jit_compile=config.learning.jit_compile)
+    more = {"vocabulary": config.vocabulary} if "vocabulary" in parameters else {}
+    return make_learner(strategy, about, config.model, config.optimizers, jit_compile=config.learning.jit_compile, **more)
 
 
 def _examples(row, rows: int) -> tuple:

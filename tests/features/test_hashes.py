@@ -6,6 +6,7 @@ import tensorflow as tf
 from op_helpers import both_ways, eagerly
 
 from tfonline.features.hashes import Crosses, row_fingerprints
+from tfonline.features.spec import Pairs
 
 
 def farmhash64(text: bytes) -> int:
@@ -84,7 +85,7 @@ def test_rows_that_are_like_each_other_have_fingerprints_of_their_own():
 
 
 def test_crosses_are_all_pairs_of_columns_by_their_values():
-    crosses = Crosses(3, 10**6)
+    crosses = Crosses(Pairs(3), 10**6)
     rows = [[1, 2, 3], [1, 2, 4], [9, 2, 3], [1, 2, 3], [2, 1, 3]]
     eager = crosses(tf.constant(rows, tf.int64)).numpy()
     mapped = next(iter(tf.data.Dataset.from_tensors(tf.constant(rows, tf.int64)).map(crosses))).numpy()
@@ -96,8 +97,19 @@ def test_crosses_are_all_pairs_of_columns_by_their_values():
     assert one[0] != swapped[0]
 
 
+def test_a_column_has_pairs_with_as_many_on_either_side():
+    left, right = Pairs(5, 2).fields
+    assert list(zip(left.tolist(), right.tolist(), strict=True)) == [(0, 1), (0, 4), (1, 2), (2, 3), (3, 4)]
+    for k in (2, 5, 6):
+        for partners in range(0, 8, 2):
+            with_others = np.bincount(np.concatenate(Pairs(k, partners).fields), minlength=k)
+            assert with_others.tolist() == [min(partners or k, k - 1)] * k
+    keys = tf.constant([[3, 1, 4, 1, 5]], tf.int64)
+    assert Crosses(Pairs(5, 2), 1000)(keys).numpy().tolist() == [Crosses(Pairs(5), 1000)(keys).numpy()[0, [0, 3, 4, 7, 9]].tolist()]
+
+
 def test_crosses_spread_evenly_over_their_buckets():
     keys = np.stack([np.arange(4000), np.arange(4000) % 7], axis=1)
-    counts = np.bincount(Crosses(2, 100)(tf.constant(keys, tf.int64)).numpy()[:, 0], minlength=100)
+    counts = np.bincount(Crosses(Pairs(2), 100)(tf.constant(keys, tf.int64)).numpy()[:, 0], minlength=100)
     assert counts.min() > 15  # 40 on average
     assert counts.max() < 75

@@ -8,7 +8,7 @@ from rows import SCHEMA, make_rows
 
 from tfonline.evaluate.progressive import PREDICTION, exact_auc
 from tfonline.features.dictionaries import Dictionaries, save_dictionaries
-from tfonline.features.spec import Spec
+from tfonline.features.spec import Pairs, Spec
 from tfonline.model.networks.wide_deep import history
 from tfonline.model.tables.replicas import make_strategy
 
@@ -57,9 +57,19 @@ def test_counts_are_halved_before_float32_counts_no_further(monkeypatch):
     assert layer.counts.numpy().tolist() == [[4, 3], [0, 0]]  # 8 and 6, halved
 
 
+def test_one_row_in_so_many_shows_which_counts_are_to_be_halved(monkeypatch):
+    monkeypatch.setattr(history, "_MOST_ROWS", 6.0)
+    layer, strategy = make(history.IdHistory(Spec.of(20, 1)))
+    rows = 17
+    count(layer, strategy, np.arange(rows, dtype=np.int32)[:, None], np.zeros(rows, np.float32), np.full(rows, 8, np.float32))
+    assert layer.counts.numpy()[:, 0].tolist() == [4, *[8] * 15, 4, *[0] * 4]
+    count(layer, strategy, np.array([[5]], np.int32), np.zeros(1, np.float32), np.ones(1, np.float32))
+    assert layer.counts.numpy()[4:7, 0].tolist() == [8, 4.5, 8]
+
+
 def test_counts_of_crosses_are_halved_one_by_one(monkeypatch):
     monkeypatch.setattr(history, "_MOST_ROWS", 3.0)
-    layer, strategy = make(history.CrossHistory(5, 3))
+    layer, strategy = make(history.CrossHistory(5, Pairs(3)))
     crosses = np.array([[0, 1, 2], [0, 1, 3], [0, 4, 4], [0, 5, 5]], np.int32)  # 4 twice in a row: two pairs of one hash
     count(layer, strategy, crosses, np.array([1, 0, 1, 1], np.float32), np.array([1, 1, 1, 0], np.float32))
     assert layer.counts.numpy().tolist() == [[3, 2], [2, 1], [1, 1], [1, 0], [2, 2], [0, 0]]
@@ -69,7 +79,7 @@ def test_counts_of_crosses_are_halved_one_by_one(monkeypatch):
 
 @pytest.mark.parametrize("num_replicas", [1, 2])
 def test_a_column_is_the_mean_lift_of_its_pairs(num_replicas):
-    layer, strategy = make(history.CrossHistory(5, 3), num_replicas)
+    layer, strategy = make(history.CrossHistory(5, Pairs(3)), num_replicas)
     crosses = np.array([[0, 1, 2], [3, 1, 2]], np.int32)  # pairs (0, 1), (0, 2), (1, 2)
     count(layer, strategy, crosses, np.array([1, 0], np.float32), np.ones(2, np.float32))
     share = (1 + 1) / (4 + 2)

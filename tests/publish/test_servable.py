@@ -22,7 +22,14 @@ BATCH = 250
 MODELS = {
     "minmax": ["--numeric=minmax"],
     "log json": ["--numeric=log", "--message_format=json", "--oov_buckets=100"],
-    "all": ["--numeric=bucket", "--history", "--cross_buckets=1000", "--average_rows=500", "--oov_buckets=100"],
+    "all": [
+        "--numeric=bucket",
+        "--history",
+        "--cross_buckets=1000",
+        "--cross_partners=6",
+        "--average_rows=500",
+        "--oov_buckets=100",
+    ],
 }
 
 

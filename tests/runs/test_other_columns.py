@@ -104,3 +104,10 @@ def test_a_checkpoint_from_when_all_columns_had_pairs_goes_on_where_they_are_few
     with pytest.raises(UserError, match="cross_fields: the checkpoint has 'all', this run 64"):
         check_contract("model", {**many, "cross_buckets": 1000}, {**wanted, **many})
     check_contract("model", {**many, "cross_buckets": 1000}, {**wanted, **many, "cross_fields": 70})
+
+
+def test_a_checkpoint_from_when_each_column_had_pairs_with_all_says_so():
+    saved = {"columns": ["a"] * 40, "cross_buckets": 1000, "cross_fields": 64}
+    check_contract("model", saved, {**saved, "cross_partners": 0})
+    with pytest.raises(UserError, match="cross_partners: the checkpoint has 0, this run 10"):
+        check_contract("model", saved, {**saved, "cross_partners": 10})

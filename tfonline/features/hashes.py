@@ -2,8 +2,9 @@
 
 import dataclasses
 
-import numpy as np
 import tensorflow as tf
+
+from tfonline.features.spec import Pairs
 
 # to_hash_bucket_fast is FarmHash Fingerprint64 modulo the number of buckets; as many as an int64 can name.
 _HASH_BUCKETS = 2**63 - 1
@@ -31,19 +32,19 @@ def modulo(x: tf.Tensor, n: int) -> tf.Tensor:
 
 @dataclasses.dataclass(frozen=True)
 class Crosses:
-    """All pairs of columns as features of their own, hashed: for keys a and b of columns i < j, `mix(a m1 + b) mod buckets`.
+    """Pairs of columns as features of their own, hashed: for keys a and b of columns i < j, `mix(a m1 + b) mod buckets`.
 
     Attributes:
-      num_columns: columns a row.
+      pairs: which columns have some, W pairs.
       buckets: ids that all pairs share.
     """
 
-    num_columns: int
+    pairs: Pairs
     buckets: int
 
     def __call__(self, keys: tf.Tensor) -> tf.Tensor:
-        """int64 [b, k], unlike between columns, to int32 [b, W], W = k (k - 1) / 2."""
-        left, right = np.triu_indices(self.num_columns, 1)
+        """int64 [b, k], unlike between columns, to int32 [b, W]."""
+        left, right = self.pairs.fields
         # A column a row: TensorFlow then copies whole columns. Single numbers, one by one, took it half of all the features' time.
         # Each column's keys are multiplied once, and not once a pair.
         columns = tf.transpose(keys)

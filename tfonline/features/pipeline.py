@@ -36,8 +36,8 @@ class Features(tf.Module):
     - `ids`: int32 [b, P] at P places: one a field, and of a list as many as it may have values. The padding is where none is.
     - `values`: float32 [b, P], by which an id's weights are multiplied; 1 for a category.
     - `numeric`: float32 [b, N], logarithms, NaN where missing: with numeric=bucket of integers, and behind them of decimal numbers.
-    - `crosses`: int32 [b, W], the W pairs of fields that are no lists, of `most_crossed` of them; only with cross_buckets, and
-      where there are two such.
+    - `crosses`: int32 [b, W], W pairs of fields that are no lists, of `most_crossed` of them; only with cross_buckets, and where
+      there are two such.
     - `keys`: int64 [b, K], of K places for values of categories, 0 where there is none; only with vocabulary_rows. Their `ids` are
       those of values without a row: model.tables.vocabulary knows which values have one.
 
@@ -52,6 +52,7 @@ class Features(tf.Module):
       vocab_size: so many ids the model has; 0: as many as there are.
       vocabulary_rows: the last ids, so many, belong to categories as the stream brings them; 0: none do, the dictionaries say all.
       labelled: whether the messages that are learned from have the label's field.
+      cross_partners: each of these fields has pairs with so many others, see spec.Pairs.
 
     Attributes:
       parse: makes typed values of messages.
@@ -74,6 +75,7 @@ class Features(tf.Module):
         vocab_size: int = 0,
         vocabulary_rows: int = 0,
         labelled: bool = True,
+        cross_partners: int = 0,
     ):
         super().__init__(name="features")
         self.parse = Parse(schema, form or Tsv(), labelled)
@@ -95,12 +97,13 @@ class Features(tf.Module):
             scaled_fields=_scaled_fields(list(ops.values())),
             cross_buckets=cross_buckets,
             most_crossed=most_crossed,
+            cross_partners=cross_partners,
             heads=schema.labels,
             vocabulary=vocabulary,
             lists=tuple(length for op in ops.values() for length in op.lists),
             attended=_attended(schema, ops),
         )
-        self.crosses = Crosses(self.spec.num_crossed, cross_buckets) if self.spec.cross_buckets else None
+        self.crosses = Crosses(self.spec.pairs, cross_buckets) if self.spec.pairs else None
         self._crossed = _crossed(ops, self.spec)
 
     def __call__(self, message: tf.Tensor) -> Row:

@@ -1,10 +1,10 @@
 """What a network gets of a batch: its inputs by name. Imports no TensorFlow."""
 
 import dataclasses
-import itertools
-import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -68,6 +68,32 @@ class Attended(NamedTuple):
     along: tuple[tuple[int, int], ...] = ()
 
 
+class Pairs(NamedTuple):
+    """Which fields have pairs with which. The fields stand in a ring, the last beside the first.
+
+    Attributes:
+      num_fields: k.
+      partners: an even number: each field has pairs with so many others, half of them on either side of it; 0, or k - 1 and more:
+        with all.
+    """
+
+    num_fields: int
+    partners: int = 0
+
+    @property
+    def fields(self) -> tuple[np.ndarray, np.ndarray]:
+        """The fields i < j of each pair, int64 [W] each, in the order of i and then of j."""
+        left, right = np.triu_indices(self.num_fields, 1)
+        apart = np.minimum(right - left, self.num_fields - (right - left))
+        near = 2 * apart <= (self.partners or self.num_fields)
+        return left[near], right[near]
+
+    @property
+    def count(self) -> int:
+        """W."""
+        return len(self.fields[0])
+
+
 class Inputs(NamedTuple):
     """What the columns of one kind give of b rows: F fields, and P places for ids, which are more where fields are lists.
 
@@ -96,6 +122,7 @@ class Spec:
       heads: the label columns; a network gives logits for each.
       lists: the last fields have so many places each; all others have one.
       attended: those of the lists whose values have the ids of a column of the row.
+      pairs: those of `crosses`; None where there is no such input.
       vocabulary: ids that belong to values as the stream brings them; None: all ids are known to the features. A network is given
         ids all the same, for Network.score and the learner look them up before.
     """
@@ -107,6 +134,7 @@ class Spec:
     vocabulary: VocabularySpec | None = None
     lists: tuple[int, ...] = ()
     attended: tuple[Attended, ...] = ()
+    pairs: Pairs | None = None
 
     @classmethod
     def of(
@@ -117,6 +145,7 @@ class Spec:
         scaled_fields: int | None = None,
         cross_buckets: int = 0,
         most_crossed: int = 64,
+        cross_partners: int = 0,
         heads: tuple[str, ...] = ("label",),
         vocabulary: VocabularySpec | None = None,
         lists: tuple[int, ...] = (),
@@ -132,6 +161,7 @@ class Spec:
           cross_buckets: in so many buckets are pairs of fields that are no lists; 0: no input `crosses`, nor where a single such
             field has no pairs.
           most_crossed: so many fields have pairs at most.
+          cross_partners: see Pairs.
           heads: as above.
           vocabulary: as above.
           lists: as above.
@@ -142,9 +172,10 @@ class Spec:
         inputs = {"ids": Input(num_places, "int32", num_ids), "values": Input(num_places, "float32", 0.0)}
         inputs |= own or {}
         crossed = min(single, most_crossed)
-        if cross_buckets and crossed > 1:
-            inputs["crosses"] = Input(crossed * (crossed - 1) // 2, "int32", cross_buckets)
-        return cls(inputs, num_ids, scaled_fields, heads, vocabulary, lists, attended)
+        pairs = Pairs(crossed, cross_partners) if cross_buckets and crossed > 1 else None
+        if pairs:
+            inputs["crosses"] = Input(pairs.count, "int32", cross_buckets)
+        return cls(inputs, num_ids, scaled_fields, heads, vocabulary, lists, attended, pairs)
 
     @property
     def num_fields(self) -> int:
@@ -185,8 +216,8 @@ class Spec:
 
     @property
     def num_crossed(self) -> int:
-        """The fields that have pairs, k: of `crosses` there are k (k - 1) / 2."""
-        return (1 + math.isqrt(1 + 8 * self.width("crosses"))) // 2 if "crosses" in self.inputs else 0
+        """The fields that have pairs, k."""
+        return self.pairs.num_fields if self.pairs else 0
 
     @property
     def padding(self) -> dict[str, float]:

@@ -24,7 +24,7 @@ CONVERTED = ("wide_learning_rate", "wide_l1", "wide_l2", "wide_initial_accumulat
 # Refused. Each stands in the contract by itself, or by what follows from it.
 REFUSED = (
     "topic", "label_topic", "input_files", "columns", "dictionary_dir", "numeric", "vocab_size", "oov_buckets", "cross_buckets",
-    "cross_fields", "vocabulary_rows", "admit_counters", "network", "history", "embedding_dim", "deep_layers",
+    "cross_fields", "cross_partners", "vocabulary_rows", "admit_counters", "network", "history", "embedding_dim", "deep_layers",
     "dcn_layers", "dcn_rank", "din_units", "table_optimizers", "wide_reduction", "late_labels",
 )  # fmt: skip
 # They make the first weights, or say where the first window begins.
@@ -33,7 +33,7 @@ ONLY_A_NEW_MODEL = ("seed", "dense_init", "init_stddev", "adagrad_initial_accumu
 _NEW_IN_2 = ("kinds", "wide_reduction")
 # What a checkpoint was made for that is older than the name.
 _BEFORE = {
-    "network": "wide_deep", "vocabulary_rows": 0, "admit_counters": 0, "column_options": {},
+    "network": "wide_deep", "cross_partners": 0, "vocabulary_rows": 0, "admit_counters": 0, "column_options": {},
     "label_topic": "", "label_topic_id": "", "late_labels": "wait or fnw", "table_optimizers": {}, "dcn": [],
     "din_units": 0,
 }  # fmt: skip
@@ -82,6 +82,7 @@ def make_contract(
         "admit_counters": v.admit_counters if v.vocabulary_rows else 0,
         "cross_buckets": features.cross_buckets,
         "cross_fields": features.cross_fields if features.cross_buckets else 0,
+        "cross_partners": features.cross_partners if features.cross_buckets else 0,
         "history": model.history,
         "average": bool(model.average_rows),
         "network": model.network,

@@ -18,10 +18,13 @@ class FeatureSettings:
                         choices=("minmax", "log", "bucket"))
     oov_buckets: int = flag(0, "Category values that the dictionaries do not hold share so many ids, by their hash. "
                             "0: one id a column.", lower=0)
-    cross_buckets: int = flag(0, "Feed the deep side with the past of all pairs of columns: the share of clicks of "
+    cross_buckets: int = flag(0, "Feed the deep side with the past of pairs of columns: the share of clicks of "
                               "each pair of values, hashed to so many. 0: no pairs.", lower=0)
     cross_fields: int = flag(64, "With --cross_buckets: so many columns have pairs at most, categories first, then the others in "
                              "the order of the features. 64 have 2,016 pairs, 300 would have 44,850.", lower=2)
+    cross_partners: int = flag(0, "With --cross_buckets: each of these columns has pairs with so many others, an even number: half "
+                               "of them before it and half behind it, the first column being behind the last. 0: with all.",
+                               lower=0)
     keep_negatives: float = flag(1.0, "Learn from this share of the rows without a click, chosen by their offsets, and from all "
                                  "with one. Scores stay those of the whole stream, and metrics, the gate and histories count a "
                                  "kept negative for those that it stands for. Not with --cluster.", lower=0)
@@ -35,6 +38,10 @@ class FeatureSettings:
 
     def __post_init__(self) -> None:
         flags.check(self)
+        if self.cross_partners % 2:
+            raise wrong(
+                f"--cross_partners={self.cross_partners} is odd. Expected an even number: as many on either side of a column."
+            )
         if not 0 < self.keep_negatives <= 1:
             raise wrong(f"--keep_negatives={self.keep_negatives:g} is no share to learn from. Expected above 0, and 1 at most.")
         if not self.max_rejected_ratio <= 1:

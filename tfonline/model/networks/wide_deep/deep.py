@@ -34,10 +34,9 @@ class Deep(Network):
         self._any_values = spec.scaled_fields is None or bool(spec.lists)
         # Of the first label under these names, as when there was one; of each other one with its name behind.
         self._behind = {head: f"_{head}" if i else "" for i, head in enumerate(spec.heads)}
-        crosses = spec.cross_buckets
         for behind in self._behind.values():
             setattr(self, f"history{behind}", IdHistory(spec, name=f"history{behind}") if history else None)
-            pairs = CrossHistory(crosses, spec.num_crossed, name=f"cross_history{behind}") if crosses else None
+            pairs = CrossHistory(spec.cross_buckets, spec.pairs, name=f"cross_history{behind}") if spec.pairs else None
             setattr(self, f"cross_history{behind}", pairs)
         self.standardise = Standardise(spec.width("numeric"), name="standardise") if spec.width("numeric") else None
         self.width = spec.num_fields * self.embedding_dim + 2 * spec.width("numeric")

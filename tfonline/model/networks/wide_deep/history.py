@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfonline.features.spec import Spec
+from tfonline.features.spec import Pairs, Spec
 from tfonline.model.tables.replicas import own
 from tfonline.model.tables.served_counts import ServedCounts
 from tfonline.model.tables.table import read_rows
@@ -18,6 +18,9 @@ from tfonline.model.tables.table import read_rows
 _PRIOR_ROWS = 5.0
 # Counts are halved there: float32 counts on, and what happened long ago is forgotten.
 _MOST_ROWS = 2.0**20
+# The first of each so many rows of a batch shows which counts are to be halved. What comes often comes in such a row soon: a count
+# goes on by as many rows, give or take, and float32 would count 16 times further.
+_LOOK_EACH = 16
 _LARGEST_SHARE = 0.999  # of clicks among all rows
 _LARGEST = 5.0  # standard deviations; a wild number must not swamp the layers
 
@@ -56,8 +59,10 @@ class _Shares(keras.layers.Layer):
             rows = tf.maximum(rows - counted[:, None], 0.0)
         share = tf.minimum(self.total[1] / self.total[0], _LARGEST_SHARE)
         # A late click may find its row gone: halved, or counted for the bucket that its value shared before it had a row.
-        smoothed = (tf.minimum(clicks, rows) + _PRIOR_ROWS * share) / (rows + _PRIOR_ROWS)
-        return _logit(smoothed) - _logit(share), rows
+        clicks = tf.minimum(clicks, rows)
+        # A logarithm of the odds: a logit of the share would take two.
+        odds = (clicks + _PRIOR_ROWS * share) / (rows - clicks + _PRIOR_ROWS * (1 - share))
+        return tf.math.log(odds) - (tf.math.log(share) - tf.math.log1p(-share)), rows
 
     def count(self, ids: tf.Tensor, label: tf.Tensor, weight: tf.Tensor, first_weight: tf.Tensor | None = None) -> None:
         """Counts a global batch that has been scored, in this replica's copy.
@@ -71,15 +76,15 @@ class _Shares(keras.layers.Layer):
         row = tf.stack([weight if first_weight is None else first_weight, weight * label], axis=1)
         # A pair is repeated as one number of 64 bits: TensorFlow takes twenty times as long for two floats.
         rows = tf.reshape(tf.bitcast(tf.tile(tf.bitcast(row, tf.int64)[:, None], [1, ids.shape[1]]), tf.float32), [-1, 2])
-        ids = tf.reshape(ids, [-1])
+        looked_at, ids = tf.reshape(ids[::_LOOK_EACH], [-1]), tf.reshape(ids, [-1])
         if self._padded:
             rows = tf.where((ids < self._num_ids)[:, None], rows, 0.0)
         counts, total = own(self.counts), own(self.total)
         tf.raw_ops.ResourceScatterAdd(resource=counts.handle, indices=ids, updates=rows)
-        now = tf.gather(counts, ids)  # a repeated id has the same counts at all its places
+        now = tf.gather(counts, looked_at)  # a repeated id has the same counts at all its places
         tf.cond(
             tf.reduce_any(now[:, 0] > _MOST_ROWS),
-            lambda: tf.raw_ops.ResourceScatterUpdate(resource=counts.handle, indices=ids, updates=_capped(now)),
+            lambda: tf.raw_ops.ResourceScatterUpdate(resource=counts.handle, indices=looked_at, updates=_capped(now)),
             tf.no_op,
         )
         total.assign(_capped(total + tf.reduce_sum(row, axis=0)))
@@ -111,25 +116,24 @@ class IdHistory(_Shares):
 
 
 class CrossHistory(_Shares):
-    """A number a column: the mean lift of its pairs with the other columns.
+    """A number a column: the mean lift of its pairs with other columns.
 
     Args:
       buckets: the pairs' hashes are 0 to buckets - 1; buckets itself is the padding.
-      num_fields: F, without the lists; the pairs are in the order of features.hashes.Crosses.
+      pairs: of k fields, W pairs.
     """
 
-    def __init__(self, buckets: int, num_fields: int, **kwargs):
+    def __init__(self, buckets: int, pairs: Pairs, **kwargs):
         super().__init__(buckets, **kwargs)
-        self._pairs = np.triu_indices(num_fields, 1)
-        self._num_fields = num_fields
+        mean = np.zeros([pairs.count, pairs.num_fields], np.float32)
+        for fields in pairs.fields:
+            mean[np.arange(pairs.count), fields] = 1
+        self._mean = mean / mean.sum(axis=0)  # of a field's lifts
 
     def call(self, crosses: tf.Tensor, counted: tf.Tensor | None = None) -> tf.Tensor:
-        """int32 [B, F (F - 1) / 2] to float32 [B, F]; `counted` as of `lift`."""
+        """int32 [B, W] to float32 [B, k]; `counted` as of `lift`."""
         lift, _ = self.lift(crosses, counted)
-        mean = np.zeros([len(self._pairs[0]), self._num_fields], np.float32)
-        for columns in self._pairs:
-            mean[np.arange(len(columns)), columns] = 1 / (self._num_fields - 1)
-        return lift @ mean
+        return lift @ self._mean
 
 
 class Standardise(keras.layers.Layer):
@@ -168,7 +172,3 @@ class Standardise(keras.layers.Layer):
 def _capped(counts: tf.Tensor) -> tf.Tensor:
     """[..., k] sums whose first is the number of rows: halved where that has become large."""
     return tf.where(counts[..., :1] > _MOST_ROWS, counts / 2, counts)
-
-
-def _logit(share: tf.Tensor) -> tf.Tensor:
-    return tf.math.log(share) - tf.math.log1p(-share)
