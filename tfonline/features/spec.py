@@ -1,6 +1,7 @@
 """What a network gets of a batch: its inputs by name. Imports no TensorFlow."""
 
 import dataclasses
+import itertools
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
