@@ -30,7 +30,10 @@ def serialized(size: np.ndarray, content: bytes | memoryview) -> bytes:
 
 def _varints(numbers: np.ndarray) -> bytes:
     """Numbers of 31 bits, one behind the other: seven bits a byte, the lowest first, the eighth says that more come."""
-    places = 1 if not len(numbers) else max(1, -(-int(numbers.max()).bit_length() // 7))
+    most = int(numbers.max(initial=0))
+    if most < 128:  # the usual case, at a tenth of the time
+        return numbers.astype(np.uint8).tobytes()
+    places = -(-most.bit_length() // 7)
     rest = numbers[:, None] >> (7 * np.arange(places))
     more = rest >> 7 > 0
     present = np.concatenate([np.ones((len(numbers), 1), bool), more[:, :-1]], axis=1)

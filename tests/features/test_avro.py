@@ -187,7 +187,7 @@ def test_a_model_does_not_know_a_schema_that_came_later():
 def test_whole_numbers_are_written_as_python_does(numbers):
     import numpy as np
 
-    cursor = Cursor([b"x"] * len(numbers), 1, "avro")
+    cursor = Cursor(b"", np.zeros(len(numbers), np.int64), 1, "avro")
     cursor.put_integers([0], ALL, np.array(numbers, np.int64))
     assert cursor.rows(["n"]) == [str(number).encode() for number in numbers]
 

@@ -16,7 +16,8 @@ from rows import SMALL_SCHEMA
 from tfonline.features.parse import Parse
 from tfonline.formats import FORMATS, decoders
 from tfonline.formats.avro import Avro
-from tfonline.formats.decoder_process import messages_of, parts_of, whole
+from tfonline.formats.by_python import messages_of
+from tfonline.formats.decoder_process import parts_of, whole
 from tfonline.formats.decoders import Decoders
 from tfonline.formats.framing import header
 from tfonline.formats.schemas import Schemas, Written
@@ -82,8 +83,8 @@ def test_a_schema_that_they_do_not_know_is_fetched_once_and_by_the_trainer(with_
     assert said == ["schema 7 is fetched from the registry", missing]
 
 
-def _rows_and_who(form, messages, columns):
-    return form.canonical(messages, columns), os.getpid()
+def _rows_and_who(form, sizes, content, columns):
+    return form.canonical(messages_of(sizes, content), columns), os.getpid()
 
 
 def test_one_that_was_killed_ends_the_run_to_be_tried_again(with_processes):
@@ -121,5 +122,5 @@ def test_arrays_pass_without_a_copy_and_come_back_whole():
     data = {"a": np.arange(6, dtype=np.int32).reshape(2, 3), "b": np.zeros(0), "c": [b"x", None], "d": "text"}
     back = whole(memoryview(b"".join(parts_of(data))))
     np.testing.assert_equal(back, data)
-    assert messages_of(np.array([1, 0, 2], np.int32), memoryview(b"abc")) == [b"a", b"", b"bc"]
+    assert messages_of(np.array([1, 0, 2], np.int32), b"abc") == [b"a", b"", b"bc"]
     assert decoders._as_arrays((b"x\x00", 1))[0][()] == b"x\x00"

@@ -2,10 +2,11 @@
 
 import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, timestamp_pb2
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tfonline.features.schema import Schema
+from tfonline.formats.by_python import Refused
 from tfonline.formats.framing import header, indexes
 from tfonline.formats.protobuf import Protobuf
 from tfonline.formats.reasons import REASONS
@@ -203,6 +204,56 @@ def test_both_ways_of_reading_agree(names, noise, again):
         _, messages = FORM._of(columns)
         if raw and not reason:
             assert text.decode().split("\t") == messages.texts(raw)
+
+
+TEXTS = columns_of(*(f"t{i}" for i in range(20)), "t3")  # numbers of one byte and of two, and a field for two columns
+OF_TEXTS = Protobuf()
+TEXT = st.one_of(st.just(""), st.text(st.sampled_from("aé\x02\x12"), max_size=3), st.sampled_from(["x" * 127, "x" * 128, "\t"]))
+
+
+@st.composite
+def damaged(draw):
+    """A message of a few texts, most of which are as a serializer writes it."""
+    _, messages = OF_TEXTS._of(TEXTS[:20])
+    texts = st.dictionaries(st.sampled_from([f"t{i}" for i in range(20)]), TEXT, max_size=6)
+    raw, again = (messages._class(**draw(texts)).SerializeToString() for _ in range(2))
+    cut, noise = draw(st.integers(0, 3)), draw(st.binary(max_size=4))
+    unknown = draw(st.sampled_from([b"", b"\xaa\x06\x01k", b"\xa8\x06\x05", b"\xaa\xa3\x05\x01k"]))  # of numbers 101 and 11333
+    return draw(st.sampled_from([raw, raw, raw, raw + unknown, raw[: len(raw) - cut], raw + noise, noise + raw, raw + again]))
+
+
+# A length of two bytes of which the first could be taken for all of it: what follows would be a text of t2, which is not there.
+LONG = b"\x0a\x80\x01" + b"x" * 127 + b"\x1a" + b"\x12\x11" + b"y" * 17
+# More fields than the type has.
+MANY = b"\x0a\x01a" * 20 + b"\x0a\x01b"
+
+
+@given(st.lists(damaged(), min_size=1, max_size=6))
+@example([LONG, MANY])
+def test_texts_are_read_as_the_library_does_each_message_by_itself(raw):
+    _, messages = OF_TEXTS._of(TEXTS[:20])
+    for message, row, reason in zip(raw, *OF_TEXTS.canonical(raw, TEXTS), strict=True):
+        try:
+            texts, expected = messages.texts(message), 0
+        except Refused as e:
+            texts, expected = [], e.reason
+        if reason or not expected:
+            assert reason == expected
+            assert row == ("\t".join([*texts, texts[3]]).encode() if message and texts else b"")
+        else:  # what is no UTF-8 is found by what looks at the texts
+            assert "\ufffd" in row.decode(errors="replace")
+
+
+def test_a_character_does_not_begin_in_one_text_and_end_in_the_next():
+    import tensorflow as tf
+
+    rows = [Row(bytes=b"\xc3", last="\u00e9"), Row(bytes=b"\xc3", o_bytes=b"\xa9"), Row(bytes=b"\xc3\xa9", o_bytes=b"k")]
+    found = FORM.decode(tf.constant([row.SerializeToString() for row in rows]), columns_of("bytes", "o_bytes"))
+    assert [REASONS[reason] for reason in found.reason] == ["encoding", "encoding", ""]
+    assert found.text.numpy().tolist() == [[b"", b""], [b"", b""], ["é".encode(), b"k"]]
+    # Where all are valid no row is looked at, and so it has to be found that these are not.
+    found = FORM.decode(tf.constant([rows[1].SerializeToString()]), columns_of("bytes", "o_bytes"))
+    assert [REASONS[reason] for reason in found.reason] == ["encoding"]
 
 
 def test_a_set_says_what_it_lacks():

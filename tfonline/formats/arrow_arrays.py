@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tfonline.formats.arrow import Arrow
+from tfonline.formats.by_python import messages_of
 from tfonline.string_tensor import serialized
 
 if TYPE_CHECKING:
@@ -14,14 +15,14 @@ if TYPE_CHECKING:
     from tfonline.features.column import Column
 
 
-def arrays_of(form: Arrow, messages: Sequence[bytes], columns: "Sequence[Column]", numbers: Sequence[str]) -> tuple:
+def arrays_of(form: Arrow, sizes: np.ndarray, content: bytes, columns: "Sequence[Column]", numbers: Sequence[str]) -> tuple:
     """What coded.decode makes tensors of, see Arrow.read.
 
     Returns:
       Of all columns with texts '' and their distinct texts as string_tensor.serialized has them, how many of these each column has,
       int64 [n], and of Rows: place, reason, message, row, and for each kind of `numbers` the numbers and which are there.
     """
-    rows = form.read(messages, columns, numbers)
+    rows = form.read(messages_of(sizes, content), columns, numbers)
     of_numbers = (array for kind in numbers for array in rows.numbers[kind])
     text = serialized(*_texts(rows.distinct, rows.first))
     return text, np.diff(rows.first) + 1, rows.place, rows.reason, rows.message, rows.row, *of_numbers

@@ -3,6 +3,7 @@
 import abc
 import contextlib
 import functools
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -119,15 +120,19 @@ def _row_of(form: EachByPython, columns: "tuple[Column, ...]") -> Callable[[byte
     return form.row_of(columns)
 
 
-def _rows(form: ByPython, messages: Sequence[bytes], columns: "tuple[Column, ...]") -> "tuple[bytes, np.ndarray]":
+def messages_of(sizes: "np.ndarray", content: bytes) -> list[bytes]:
+    """The messages of these sizes, which stand one behind the other."""
+    return [content[start:stop] for start, stop in itertools.pairwise(itertools.accumulate(sizes.tolist(), initial=0))]
+
+
+def _rows(form: ByPython, sizes: "np.ndarray", content: bytes, columns: "tuple[Column, ...]") -> "tuple[bytes, np.ndarray]":
     """See ByPython.canonical: the rows as string_tensor.serialized has them, and the reasons, int32 [m]."""
     import numpy as np
 
     from tfonline.string_tensor import serialized
 
-    rows, reasons = form.canonical(messages, columns)
-    sizes = np.fromiter(map(len, rows), np.int64, len(rows))
-    return serialized(sizes, b"".join(rows)), np.array(reasons, np.int32)
+    rows, reasons = form.canonical(messages_of(sizes, content), columns)
+    return serialized(np.fromiter(map(len, rows), np.int64, len(rows)), b"".join(rows)), np.array(reasons, np.int32)
 
 
 @contextlib.contextmanager

@@ -17,7 +17,8 @@ ALL = slice(None)
 
 _PAD = bytes(16)  # behind the last message, so that a value which is cut short is read without an error, and refused afterwards
 _VARINT_BITS = 64
-_TAB, _LF, _CR = b"\t\n\r"
+_TAB, _LF = b"\t\n"
+_UNWRITABLE = tuple(b"\t\n\r")  # in a text of a column
 _TEN, _ZERO = np.uint64(10), np.uint64(48)
 # The texts of 0 to 9999, of the same width each, with zeros before them; and how many of the digits count.
 _SMALL_WIDTH = 4
@@ -34,7 +35,8 @@ class Cursor:
     it afterwards means nothing, and is read within the bounds of the buffer.
 
     Args:
-      messages: as they came.
+      messages: as they came, one behind the other.
+      size: the bytes of each, whole numbers [b].
       num_columns: n.
       malformed: the reason, one of REASONS, of a message whose bytes make no sense.
 
@@ -47,21 +49,21 @@ class Cursor:
       why: of refused messages, by number: what is wrong, in words.
     """
 
-    def __init__(self, messages: Sequence[bytes], num_columns: int, malformed: str):
+    def __init__(self, messages: bytes, size: np.ndarray, num_columns: int, malformed: str):
         self._malformed = malformed
-        self.data = np.frombuffer(b"".join([*messages, _PAD]), np.uint8)
-        lengths = np.fromiter(map(len, messages), np.int64, len(messages))
-        self.end = np.cumsum(lengths)
-        self._begin = self.end - lengths
+        self.data = np.frombuffer(messages + _PAD, np.uint8)
+        self.end = np.cumsum(size, dtype=np.int64)
+        self._begin = self.end - size
         self.at = self._begin.copy()
-        self.reason, self.depth = np.zeros(len(messages), np.int32), 0
+        self.reason, self.depth = np.zeros(len(size), np.int32), 0
         self.why: dict[int, str] = {}
         # What the texts are cut from: the messages, and what was made of numbers.
         self._sources, self._source_bytes = [self.data], len(self.data)
         self._small_begin = -1
-        self._numbers = np.arange(len(messages))
-        self._start = np.zeros((num_columns, len(messages)), np.int64)
-        self._length = np.zeros((num_columns, len(messages)), np.int64)
+        self._numbers = np.arange(len(size))
+        # The last is for texts that no column wants.
+        self._start = np.zeros((num_columns + 1, len(size)), np.int64)
+        self._length = np.zeros((num_columns + 1, len(size)), np.int64)
 
     def numbers(self, rows: Rows) -> np.ndarray:
         """The numbers of rows, int64 [k]."""
@@ -97,9 +99,9 @@ class Cursor:
     def put_row(self, row: int, texts: Sequence[str]) -> None:
         """All texts of a row, which something else has read."""
         raw = [text.encode() for text in texts]
-        length = np.fromiter(map(len, raw), np.int64, len(raw))
-        self._start[:, row] = self.add(np.frombuffer(b"".join(raw), np.uint8)) + np.cumsum(length) - length
-        self._length[:, row] = length
+        length = sizes(raw)
+        self._start[:-1, row] = self.add(np.frombuffer(b"".join(raw), np.uint8)) + np.cumsum(length) - length
+        self._length[:-1, row] = length
 
     def move(self, rows: Rows, to: np.ndarray, path: str) -> None:
         """Moves rows behind a value; refuses those that do not have all of it.
@@ -186,6 +188,27 @@ class Cursor:
         for column in columns:
             self._start[column][rows], self._length[column][rows] = start, length
 
+    def put_all(self, column: np.ndarray, rows: np.ndarray, start: np.ndarray, length: np.ndarray) -> None:
+        """As `put`, of many texts of a row. Of several for one column the last one counts.
+
+        Args:
+          column: int64 [s, k], for which each is; -1: for none.
+          rows: int64 [k].
+          start: int64 [s, k].
+          length: likewise, of any type.
+        """
+        place = column * len(self.end) + rows  # of column -1 it is negative, and counts from the end
+        self._start.reshape(-1)[place], self._length.reshape(-1)[place] = start, length
+
+    def copy(self, column: int, others: Sequence[int], rows: Rows) -> None:
+        """The texts of rows in a column, in other columns, too."""
+        for other in others:
+            self.put([other], rows, self._start[column][rows], self._length[column][rows])
+
+    def take_back(self, rows: np.ndarray) -> None:
+        """As if nothing had been put of these rows."""
+        self._length[:, rows] = 0
+
     def put_integers(self, columns: Sequence[int], rows: Rows, values: np.ndarray) -> None:
         """Whole numbers, int64 or uint64 [k], as texts."""
         if not columns or not len(values):
@@ -226,7 +249,7 @@ class Cursor:
         """Texts that Python has made, one a row."""
         if columns:
             raw = [text.encode(errors="surrogateescape") for text in texts]
-            length = np.fromiter(map(len, raw), np.int64, len(raw))
+            length = sizes(raw)
             self.put(columns, rows, self.add(np.frombuffer(b"".join(raw), np.uint8)) + np.cumsum(length) - length, length)
 
     def texts(self, column: int, rows: Rows) -> list[str]:
@@ -241,7 +264,7 @@ class Cursor:
         """Texts out of a few, by their index [k]."""
         if columns:
             raw = [name.encode() for name in names]
-            length = np.fromiter(map(len, raw), np.int64, len(raw))
+            length = sizes(raw)
             start = self.add(np.frombuffer(b"".join(raw), np.uint8)) + np.cumsum(length) - length
             self.put(columns, rows, start[index], length[index])
 
@@ -252,35 +275,71 @@ class Cursor:
         self._source_bytes += len(source)
         return begin
 
-    def rows(self, names: Sequence[str]) -> list[bytes]:
-        """The columns' texts with a tab between them, of each message; b'' of a refused one.
+    def texts_of_rows(self, names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """The columns' texts, '' in all columns of a refused message.
 
         Args:
           names: of the columns, for the words about a text that holds a tab or a line end: its message is refused.
+
+        Returns:
+          size: int64 [b * n], the bytes of each, message by message.
+          content: uint8, all texts one behind the other.
         """
-        if not len(self.at):
-            return []
-        # Each text, and one place more for the tab behind it.
-        length = np.where(self.reason > 0, 0, self._length).T.reshape(-1) + 1
-        start, stop = self._start.T.reshape(-1), np.cumsum(length)
-        # Where each byte is taken from: one place on from the one before it, but for the first of a text.
-        place = np.ones(int(stop[-1]), np.int64)
-        place[0], place[stop[:-1]] = start[0], start[1:] - (start[:-1] + length[:-1] - 1)
-        np.cumsum(place, out=place)
-        # Of an empty text this is the byte at its place, which may be the one behind the last.
-        source = np.concatenate([*self._sources, np.zeros(1, np.uint8)])
-        text = source[place]
-        text[stop - 1] = 0
-        unwritable = ((text == _TAB) | (text == _LF) | (text == _CR)).nonzero()[0]
-        if len(unwritable):
-            for field in np.unique(np.searchsorted(stop, unwritable, side="right")).tolist():
-                row, column = divmod(field, len(names))
-                why = f"{names[column]} holds a tab or a line end, which no text of a column may"
-                self.refuse_all(np.array([row]), "type", why)
-        text[stop - 1] = _TAB
-        lines, stops = text.tobytes(), stop[len(names) - 1 :: len(names)].tolist()
-        starts = [0, *stops[:-1]]
-        if not self.reason.any():
-            return [lines[start : stop - 1] for start, stop in zip(starts, stops, strict=True)]
-        refused = self.reason.tolist()
-        return [b"" if bad else lines[start : stop - 1] for start, stop, bad in zip(starts, stops, refused, strict=True)]
+        columns = range(len(names))
+        size, content = self._cut(columns)
+        if content.min(initial=255) > max(_UNWRITABLE):  # the usual case
+            return size, content
+        unwritable = np.isin(content, _UNWRITABLE).nonzero()[0]
+        if not len(unwritable):
+            return size, content
+        for field in np.unique(np.searchsorted(np.cumsum(size), unwritable, side="right")).tolist():
+            row, column = divmod(field, len(names))
+            self.refuse_all(np.array([row]), "type", f"{names[column]} holds a tab or a line end, which no text of a column may")
+        return self._cut(columns)
+
+    def lines(self, columns: Sequence[int]) -> bytes:
+        """The texts of these columns with a line feed behind each, message by message."""
+        return self._cut(columns, _LF)[1].tobytes()
+
+    def rows(self, names: Sequence[str]) -> list[bytes]:
+        """The columns' texts with a tab between them, of each message; b'' of a refused one. `names`: as above."""
+        self.texts_of_rows(names)  # refuses what cannot be written so
+        size, text = self._cut(range(len(names)), _TAB)
+        lines, stops = text.tobytes(), np.cumsum(size)[len(names) - 1 :: len(names)].tolist()
+        spans = zip([0, *stops], stops, self.reason.tolist(), strict=False)
+        return [b"" if refused else lines[start : stop - 1] for start, stop, refused in spans]
+
+    def _cut(self, columns: Sequence[int], end: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """See texts_of_rows; with a byte behind each text, which counts."""
+        size, start = self._length[list(columns)], self._start[list(columns)].T.reshape(-1)
+        if self.reason.any():
+            size[:, self.reason > 0] = 0
+        size = size.T.reshape(-1) + (end is not None)
+        stop = np.cumsum(size)
+        # Where each byte is taken from. Behind a text this may be the one behind the last.
+        place = np.repeat(start - (stop - size), size)
+        place += np.arange(len(place))
+        text = (self.data if len(self._sources) == 1 else np.concatenate([*self._sources, np.zeros(1, np.uint8)]))[place]
+        if end is not None:
+            text[stop - 1] = end
+        return size, text
+
+
+def sizes(messages: Sequence[bytes]) -> np.ndarray:
+    """The bytes of each, int64."""
+    return np.fromiter(map(len, messages), np.int64, len(messages))
+
+
+def is_utf8(size: np.ndarray, content: np.ndarray) -> bool:
+    """Whether texts are UTF-8, each by itself. Args: as texts_of_rows has them."""
+    if content.max(initial=0) < 128:  # the usual case
+        return True
+    # Of one text alone that begins with a byte that continues a character, the whole could be UTF-8 though.
+    first = content[(np.cumsum(size) - size)[size > 0]]
+    if (first & 0xC0 == 0x80).any():
+        return False
+    try:
+        content.tobytes().decode()
+    except UnicodeDecodeError:
+        return False
+    return True

@@ -18,8 +18,6 @@ from typing import TYPE_CHECKING, Any
 from tfonline.companion import ignore_signals, receive, send
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from tfonline.formats import Format
 
 _COUNT = struct.Struct("<Q")
@@ -42,12 +40,6 @@ def whole(message: memoryview) -> Any:
     return pickle.loads(head, buffers=buffers)
 
 
-def messages_of(sizes: "np.ndarray", content: bytes | memoryview) -> list[bytes]:
-    """The messages of these sizes, which stand one behind the other."""
-    content, stops = bytes(content), list(itertools.accumulate(sizes.tolist(), initial=0))
-    return [content[start:stop] for start, stop in itertools.pairwise(stops)]
-
-
 def main(fd: int) -> None:
     """Decodes until the trainer has ended, in whatever way: the other end of the connection is closed then."""
     ignore_signals()
@@ -57,11 +49,11 @@ def main(fd: int) -> None:
     try:
         while True:
             about, task, sizes = whole(receive(trainer))
-            content = receive(trainer)
+            content = bytes(receive(trainer))
             form = _format(pickle.loads(about), said) if about else form
             work, given = _task(task)
             try:
-                made = work(form, messages_of(sizes, content), *given)
+                made = work(form, sizes, content, *given)
             except Exception:  # the trainer does it again, and says what is wrong
                 made = None
             send(trainer, parts_of((made, said)))

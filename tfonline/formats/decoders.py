@@ -20,20 +20,21 @@ if TYPE_CHECKING:
 
     from tfonline.formats.by_python import ByPython
 
-# Makes arrays and bytes of a format, messages, and what else it is given. A function of a module: a process finds it by its name.
+# Makes arrays and bytes of a format, messages' sizes, int32 [m], the messages one behind the other, and what else it is given. A
+# function of a module: a process finds it by its name.
 Work = Callable[..., tuple]
 
 
 def decoded(form: "ByPython", message: "tf.Tensor", work: Work, given: tuple, types: "Sequence[tf.DType]") -> "list[tf.Tensor]":
-    """What `work(form, messages, *given)` makes of `message`, string [m], in a graph: tensors of these types; of bytes a string [].
+    """What `work(form, sizes, content, *given)` makes of `message`, string [m], in a graph: tensors of these types.
 
-    It runs in a process of `form.decoders`, where there are such.
+    Bytes become a string []. It runs in a process of `form.decoders`, where there are such.
     """
     import tensorflow as tf
 
-    def here(messages: "np.ndarray") -> tuple:
+    def here(sizes: "np.ndarray", content: "np.ndarray") -> tuple:
         with keeping_error(form):
-            return _as_arrays(work(form, messages.tolist(), *given))
+            return _as_arrays(work(form, sizes, content[0], *given))
 
     task = pickle.dumps((work, given))
 
@@ -43,11 +44,9 @@ def decoded(form: "ByPython", message: "tf.Tensor", work: Work, given: tuple, ty
 
     # AutoGraph would make a slow copy of all Python that it is let near.
     plain = tf.autograph.experimental.do_not_convert
-    if form.decoders is None:
-        return tf.numpy_function(plain(here), [message], types, stateful=False)
     # One text, and not an object of Python's for each message. A text by itself would be bytes here, and an array there.
     parts = [tf.strings.length(message), tf.strings.reduce_join(message, keepdims=True)]
-    return tf.numpy_function(plain(elsewhere), parts, types, stateful=False)
+    return tf.numpy_function(plain(elsewhere if form.decoders else here), parts, types, stateful=False)
 
 
 class Decoders:
@@ -96,7 +95,7 @@ class Decoders:
             self._say(line)
         if made is None:
             work, given = pickle.loads(task)
-            made = work(self._form, decoder_process.messages_of(sizes, content), *given)
+            made = work(self._form, sizes, content, *given)
             self._about = pickle.dumps(self._form.about)
         return made
 

@@ -28,6 +28,16 @@ def reason_patterns(columns: "Sequence[Column]") -> list[tuple[str, str]]:
     return [("fields", _pattern(columns, ())), *((reason, _pattern(columns, (reason,))) for reason in reasons)]
 
 
+def line_patterns(columns: "Sequence[Column]") -> dict[str, list[int]]:
+    """Of the columns that do not take every text: expressions of any number of such texts with a line feed behind each, and the
+    numbers of the columns that have them."""
+    found: dict[str, list[int]] = {}
+    for i, column in enumerate(columns):
+        if KINDS[column.kind].reason:
+            found.setdefault(f"(?:{texts_of(column).pattern}\\n)*", []).append(i)
+    return found
+
+
 def _pattern(columns: "Sequence[Column]", reasons: Container[str]) -> str:
     """Texts that would be refused for one of the reasons have to fit their columns; any other text may be anything."""
     return "\t".join(texts_of(column).pattern if KINDS[column.kind].reason in reasons else ANY_TEXT for column in columns)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tfonline.formats.cursor import Cursor, Rows
+from tfonline.formats.protobuf_texts import Texts
 from tfonline.formats.protobuf_type import is_repeated
 
 if TYPE_CHECKING:
@@ -117,11 +118,17 @@ class Type:
             deeper = [i for i in chosen if len(paths[i]) > 1]
             if deeper:
                 made.inside = Type(field.message_type, [paths[i][1:] for i in deeper], [columns[i] for i in deeper])
+        self._texts = None
+        if all(Field(field).wire == _LENGTH for field in descriptor.fields) and not any(f.inside for f in self._fields.values()):
+            wanted = {number: field.columns for number, field in self._fields.items()}
+            self._texts = Texts(wanted, most=len(descriptor.fields))
         self._defaults = [(field.columns, field.default) for field in self._fields.values() if field.default]
 
     def read(self, cursor: Cursor, rows: Rows) -> None:
         """Reads rows up to their ends; refuses those that the library has to read, whatever is wrong with them."""
         rows = cursor.numbers(rows)
+        if self._texts and not len(rows := self._texts.read(cursor, rows)):
+            return
         for columns, text in self._defaults:
             cursor.put_named(columns, rows, [text], np.zeros(len(rows), np.int64))
         # The tag of the next field of each, a number and a wire type; behind the last one _NO_TAG.
