@@ -372,3 +372,10 @@ def test_a_wait_is_watched_by_a_thread():
     with Liveness(0.01, lambda _: stuck.set()) as liveness:
         assert list(liveness.watch(iter(lambda: None if stuck.wait(10) else 1, None))) == []
     assert stuck.is_set()
+
+
+def test_nothing_that_starts_threads_is_imported_before_signals_are_blocked():
+    # A thread that was there before would take the SIGTERM, and the process would die of it.
+    code = "import sys, tfonline.train; print(sorted({'numpy', 'pyarrow', 'tensorflow'} & sys.modules.keys()))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -5,9 +5,8 @@ import itertools
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
-
 if TYPE_CHECKING:
+    import numpy as np
     import tensorflow as tf
 
 
@@ -82,8 +81,10 @@ class Pairs(NamedTuple):
     partners: int = 0
 
     @property
-    def fields(self) -> tuple[np.ndarray, np.ndarray]:
+    def fields(self) -> "tuple[np.ndarray, np.ndarray]":
         """The fields i < j of each pair, int64 [W] each, in the order of i and then of j."""
+        import numpy as np  # not above: it starts threads, which the trainer must not have before it blocks its signals
+
         left, right = np.triu_indices(self.num_fields, 1)
         apart = np.minimum(right - left, self.num_fields - (right - left))
         near = 2 * apart <= (self.partners or self.num_fields)
