@@ -111,10 +111,10 @@ def as_on_gpus(monkeypatch, num_ids, order):
     """
     in_turn = xla_steps.in_turn
 
-    def unrolled(do_step, num_losses, num_steps, which, *args):
+    def unrolled(do_step, num_losses, num_heads, num_steps, which, *args):
         n = num_steps if which is None else which.shape[0]
         if n in (None, 1):
-            return in_turn(do_step, num_losses, num_steps, which, *args)
+            return in_turn(do_step, num_losses, num_heads, num_steps, which, *args)
         found = {i: do_step(tf.constant(i), *args) for i in order}
         of = lambda i: found.get(i) or map(tf.zeros_like, found[order[0]])  # noqa: E731
         logits, *losses = zip(*map(of, range(n)), strict=True)

@@ -69,7 +69,7 @@ class Steps:
         total, batches = apart(num_steps, which, examples)
         # Split here, not at each step: what is done between two steps holds up the second.
         parts = self._replicas.split(int(total.shape.rank), batches)
-        return [in_turn(self._step, *self._halves[2:4], num_steps, which, total, batches, parts)]
+        return [in_turn(self._step, self._halves.num_losses, self._halves.num_heads, num_steps, which, total, batches, parts)]
 
     def _step(self, i: tf.Tensor | None, total: tf.Tensor, batches: Examples, parts: Examples) -> Result:
         """A step of all replicas on the i-th batch, or on the only one (None).

@@ -78,7 +78,14 @@ class WholeSteps(Steps):
 
     def _of_replica(self, num_steps: tf.Tensor | int | None, which: tf.Tensor | None, examples: Examples) -> Result:
         """`_of_all` in the context of a replica, which is given the whole batches."""
-        return in_turn(self._step_of_replica, *self._halves[2:4], num_steps, which, *apart(num_steps, which, examples))
+        return in_turn(
+            self._step_of_replica,
+            self._halves.num_losses,
+            self._halves.num_heads,
+            num_steps,
+            which,
+            *apart(num_steps, which, examples),
+        )
 
     def _step_of_replica(self, i: tf.Tensor | None, total: tf.Tensor, batches: Examples) -> Result:
         total, batch = at(i, (total, batches))
