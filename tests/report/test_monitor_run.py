@@ -80,7 +80,7 @@ def test_a_run_tells_what_the_table_says_and_goes_on_telling_when_it_is_resumed(
     assert 0 <= values["checkpoint_age_seconds"] < 600
     assert values['exports_total{outcome="failed"}'] == values["publishing_paused"] == values['drift_episodes{of="model"}'] == 0
     assert (values["healthy"], values["ready"]) == (1, 1)
-    assert 'tfonline_trainer_build_info{checkpoint_format="3",message_format="tsv",' in found["metrics"]
+    assert 'tfonline_trainer_build_info{checkpoint_format="4",message_format="tsv",' in found["metrics"]
     with open(f"{tmp_path}/rows.tsv", "ab") as file:
         file.write(b"\n".join(ROWS[:100]) + b"\n")
     _, values = scraped(flags, 500)
