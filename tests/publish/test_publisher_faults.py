@@ -233,7 +233,7 @@ def test_a_version_that_cannot_score_the_stream_is_asked_by_the_gate(train, monk
 
 @pytest.mark.parametrize(
     ("owner", "name"),
-    [(Learner, "score"), (Gate, "add"), (Gate, "served"), (Gate, "copy"), (Newest, "look"), (Newest, "published")],
+    [(Learner, "score"), (Gate, "copy"), (Newest, "look"), (Newest, "published")],
 )
 def test_whatever_fails_in_the_publisher_training_goes_on(train, monkeypatch, owner, name):
     train(export_every_windows=20)

@@ -65,14 +65,12 @@ def train(tmp_path, broker):
     return start
 
 
-@pytest.mark.parametrize(("reader", "decoders"), [("auto", 0), ("consumer", 2)])
-def test_it_is_the_model_of_the_same_rows_one_by_one(train, broker, tmp_path, reader, decoders):
+def test_it_is_the_model_of_the_same_rows_one_by_one_also_where_processes_decode(train, broker, tmp_path):
     of_partitions = [make_rows(210, 1), make_rows(140, 2)]
     plain = [[TSV.encode(row, train.columns) for row in rows] for rows in of_partitions]
     of_tsv = train(make_topic(broker.bootstrap, plain), "tsv", TSV, "--window_rows=350")
     topic = make_topic(broker.bootstrap, [together(rows, 7, train.columns) for rows in of_partitions])
-    processes = f"--decoder_processes={decoders}"
-    of_arrow = train(topic, "arrow", ARROW, "--window_rows=50", f"--reader={reader}", processes)
+    of_arrow = train(topic, "arrow", ARROW, "--window_rows=50", "--decoder_processes=2")
 
     assert (of_arrow["rows"], of_arrow["steps"]) == (of_tsv["rows"], of_tsv["steps"]) == (350, 7)
     wanted = np.fromfile(tmp_path / "tsv" / "predictions.bin", PREDICTION)
