@@ -1,6 +1,7 @@
 """The training loop's order: what is begun, what is told, and when a run ends; without a stream or a model."""
 
 import dataclasses
+import types
 
 import numpy as np
 import pytest
@@ -92,7 +93,7 @@ def test_steps_are_those_of_batches_that_hold_a_row():
     asked = []
 
     class Learner:
-        negatives = Negatives(0.5)
+        negatives, model = Negatives(0.5), types.SimpleNamespace(spec=types.SimpleNamespace(heads=("label",)))
 
         def train_steps(self, num_steps, which, examples):
             asked.append((int(num_steps), which.numpy().tolist(), examples))
