@@ -17,7 +17,8 @@ settings.load_profile("untimed")
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # read when TensorFlow is imported
 # A broker of a test lives for seconds. Java's second compiler would take as long, for code that nobody runs again.
-os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
+_JAVA_OPTIONS = "JDK_JAVA_OPTIONS"
+os.environ.setdefault(_JAVA_OPTIONS, "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
 
 # First, where several processes share the files: the last one to be taken is worked on alone. They must find the same tests, so
 # that no parameter may hold time or chance, as the head of gzip.compress does without mtime.
@@ -48,7 +49,10 @@ def broker(tmp_path_factory):
     import broker as broker_tool
 
     data = tmp_path_factory.mktemp("kafka")
-    yield broker_tool.start(data)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv(_JAVA_OPTIONS)  # it lives for long
+        started = broker_tool.start(data)
+    yield started
     broker_tool.stop(data)
 
 
