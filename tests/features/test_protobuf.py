@@ -244,6 +244,16 @@ def test_texts_are_read_as_the_library_does_each_message_by_itself(raw):
             assert "\ufffd" in row.decode(errors="replace")
 
 
+def test_a_type_of_texts_may_have_fields_of_large_numbers():
+    file = descriptor_pb2.FileDescriptorProto(name="wide.proto", syntax="proto3")
+    wide = file.message_type.add(name="Wide")
+    for name, number in (("label", 1), ("a", 2047), ("b", 2048), ("c", 70_000)):
+        wide.field.add(name=name, number=number, label=1, type=F.TYPE_STRING)
+    form, columns = Protobuf(descriptor_pb2.FileDescriptorSet(file=[file]).SerializeToString(), "Wide"), columns_of("a", "b", "c")
+    messages = [form.encode(row, columns) for row in (["x", "y", "z"], ["x", "", ""])]
+    assert form.canonical(messages, columns) == ([b"x\ty\tz", b"x\t\t"], [0, 0])
+
+
 def test_a_character_does_not_begin_in_one_text_and_end_in_the_next():
     import tensorflow as tf
 

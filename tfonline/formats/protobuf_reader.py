@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tfonline.formats.cursor import Cursor, Rows
-from tfonline.formats.protobuf_texts import Texts
+from tfonline.formats.protobuf_texts import MOST_NUMBER, Texts
 from tfonline.formats.protobuf_type import is_repeated
 
 if TYPE_CHECKING:
@@ -119,7 +119,8 @@ class Type:
             if deeper:
                 made.inside = Type(field.message_type, [paths[i][1:] for i in deeper], [columns[i] for i in deeper])
         self._texts = None
-        if all(Field(field).wire == _LENGTH for field in descriptor.fields) and not any(f.inside for f in self._fields.values()):
+        of_texts = all(Field(field).wire == _LENGTH and field.number <= MOST_NUMBER for field in descriptor.fields)
+        if of_texts and not any(f.inside for f in self._fields.values()):
             wanted = {number: field.columns for number, field in self._fields.items()}
             self._texts = Texts(wanted, most=len(descriptor.fields))
         self._defaults = [(field.columns, field.default) for field in self._fields.values() if field.default]

@@ -11,6 +11,7 @@ import numpy as np
 from tfonline.formats.cursor import Cursor
 
 _LENGTH = 2  # the wire type of texts
+MOST_NUMBER = 2047  # of a field; greater ones take more than two bytes
 _MOST_LENGTH = 127  # bytes of a text whose length stands in one byte
 
 
@@ -29,13 +30,13 @@ class Texts:
     """Reads messages of a type whose fields are all texts or messages, of which texts are wanted.
 
     Args:
-      columns: by the number of a field, those that it is for.
+      columns: by the number of a field, MOST_NUMBER at most, those that it is for.
       most: so many fields of a message are read here.
     """
 
     def __init__(self, columns: Mapping[int, Sequence[int]], most: int):
         self._most = most
-        self._column = np.full(2**14, -1)  # by tag; -1: nobody wants the field
+        self._column = np.full(MOST_NUMBER + 1 << 3, -1)  # by tag; -1: nobody wants the field
         for number, (first, *_) in columns.items():
             self._column[number << 3 | _LENGTH] = first
         self._others = [(first, others) for first, *others in columns.values() if others]
