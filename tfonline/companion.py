@@ -10,7 +10,7 @@ import socket
 import struct
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -88,6 +88,12 @@ class Companion:
         self.process.kill()
         self.process.wait()
         self.connection.close()
+
+
+def end_all(processes: Iterable[Companion]) -> None:
+    """Ends each of them."""
+    for process in processes:
+        process.end()
 
 
 def ignore_signals() -> None:

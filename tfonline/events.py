@@ -78,9 +78,11 @@ class Seen:
 
     def of_all_labels(self, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Logits and labels of some places, an index of [N, B]: [n] each, or of H > 1 labels [n, H]."""
+        if not self.others:
+            return self.logits[places], self.labels[places]
         pairs = [(self.labels, self.logits), *self.others.values()]
         labels, logits = (np.stack(of, axis=-1)[places] for of in zip(*pairs, strict=True))
-        return (logits, labels) if self.others else (logits[:, 0], labels[:, 0])
+        return logits, labels
 
     def others_of_batch(self, i: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         """Of the batch i, by the names of `others`: logits and labels of the rows whose label is known, [n] each."""

@@ -9,7 +9,7 @@ import weakref
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from tfonline.companion import Companion, receive, send
+from tfonline.companion import Companion, end_all, receive, send
 from tfonline.formats import decoder_process
 from tfonline.formats.by_python import keeping_error
 from tfonline.formats.of_batches import OfBatches
@@ -68,7 +68,7 @@ class Decoders:
         self._free: queue.SimpleQueue[tuple[Companion, bytes]] = queue.SimpleQueue()
         for process in self._processes:
             self._free.put((process, b""))
-        weakref.finalize(self, _end, self._processes)
+        weakref.finalize(self, end_all, self._processes)
 
     def decode(self, task: bytes, sizes: "np.ndarray", content: bytes) -> tuple:
         """What a task makes of messages of these sizes, int32 [m], which stand one behind the other in `content`.
@@ -102,12 +102,7 @@ class Decoders:
     def close(self) -> None:
         """Ends the processes, and whoever waits for one."""
         self._closed = True
-        _end(self._processes)
-
-
-def _end(processes: Sequence[Companion]) -> None:
-    for process in processes:
-        process.end()
+        end_all(self._processes)
 
 
 def _once(say: Callable[[str], None]) -> Callable[[str], None]:

@@ -68,9 +68,7 @@ def read(checkpoint: str, variables: Mapping[str, Any]) -> None:
     read = tf.train.Checkpoint(**as_objects(as_they_are)).read(checkpoint)
     read.assert_existing_objects_matched().expect_partial()
     for name in packed | served:
-        parts = (
-            unpack(reader.get_tensor(name + KEY)) if name in packed else [reader.get_tensor(f"{name}/.ATTRIBUTES/VARIABLE_VALUE")]
-        )
+        parts = unpack(reader.get_tensor(name + KEY)) if name in packed else [reader.get_tensor(name + _KEY_AS_IT_IS)]
         if name in served:
             variables[name].assign(parts)
         else:

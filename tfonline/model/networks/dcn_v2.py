@@ -4,10 +4,9 @@ import keras
 import tensorflow as tf
 
 from tfonline.features.spec import Spec
-from tfonline.flags import wrong
 from tfonline.model.networks.network import Logits
-from tfonline.model.networks.wide_deep.deep import Deep
-from tfonline.model.networks.wide_deep.tower import DeepInput, Tower, bias_add
+from tfonline.model.networks.wide_deep.deep import Deep, refuse_average
+from tfonline.model.networks.wide_deep.tower import Tower, bias_add
 from tfonline.model.tables.lookup import Rows
 from tfonline.model.tables.table import TableSpec, normal
 from tfonline.settings.model import ModelSettings
@@ -58,8 +57,7 @@ class DcnV2(Deep):
 
     def __init__(self, spec: Spec, settings: ModelSettings):
         s = settings
-        if s.average_rows:
-            raise wrong("--average_rows goes with --network=wide_deep alone, whose dense layers it averages. Expected 0.")
+        refuse_average(s)
         tables = {"embedding": TableSpec(s.embedding_dim, "adam", normal(s.init_stddev, s.seed))}
         super().__init__(spec, tables, name="dcn_v2", history=s.history)
         self._cross_layers = []
@@ -91,7 +89,7 @@ class DcnV2(Deep):
             x = layer(x0, x)
         crossed = tf.matmul(x, self.last)
         crossed = tf.squeeze(crossed, 1) if crossed.shape[1] == 1 else crossed
-        deep = self.tower(DeepInput(x0, inputs["values"][:, :0], rows["embedding"].scaled[:0]))
+        deep = self.tower(self.dense_input(x0, rows["embedding"], inputs))
         return self.sum_by_head(deep, crossed)
 
 

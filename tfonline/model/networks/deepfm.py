@@ -3,10 +3,9 @@
 import tensorflow as tf
 
 from tfonline.features.spec import Spec
-from tfonline.flags import wrong
 from tfonline.model.networks.network import Logits
-from tfonline.model.networks.wide_deep.deep import Deep
-from tfonline.model.networks.wide_deep.tower import DeepInput, Tower
+from tfonline.model.networks.wide_deep.deep import Deep, refuse_average
+from tfonline.model.networks.wide_deep.tower import Tower
 from tfonline.model.tables.lookup import Rows
 from tfonline.model.tables.table import TableSpec, normal
 from tfonline.settings.model import ModelSettings
@@ -28,8 +27,7 @@ class DeepFM(Deep):
 
     def __init__(self, spec: Spec, settings: ModelSettings):
         s, initializer = settings, normal(settings.init_stddev, settings.seed)
-        if s.average_rows:
-            raise wrong("--average_rows goes with --network=wide_deep alone, whose dense layers it averages. Expected 0.")
+        refuse_average(s)
         heads = len(spec.heads)
         tables = {"linear": TableSpec(heads, "ftrl", initializer), "embedding": TableSpec(s.embedding_dim, "adam", initializer)}
         super().__init__(spec, tables, name="deepfm", history=s.history)
@@ -57,7 +55,7 @@ class DeepFM(Deep):
         # The sum over pairs, in linear time (Rendle, ICDM 2010, lemma 3.1).
         pairs = (tf.square(tf.reduce_sum(e, axis=1)) - tf.reduce_sum(tf.square(e), axis=1)) / 2
         pairs = tf.reduce_sum(pairs, axis=1, keepdims=True) if self.mix is None else tf.matmul(pairs, self.mix)
-        deep = self.tower(DeepInput(self.flat(e, inputs), inputs["values"][:, :0], rows["embedding"].scaled[:0]))
+        deep = self.tower(self.dense_input(self.flat(e, inputs), rows["embedding"], inputs))
         # One operation: of several additions TensorFlow would change the order where it knows the batch size.
         deep = deep[:, None] if self.mix is None else deep
         logits = tf.add_n([linear, pairs, deep, tf.broadcast_to(self.bias, tf.shape(deep))])

@@ -6,8 +6,8 @@ import tensorflow as tf
 from tfonline.features.spec import Spec
 from tfonline.flags import wrong
 from tfonline.model.networks.network import Logits
-from tfonline.model.networks.wide_deep.deep import Deep
-from tfonline.model.networks.wide_deep.tower import DeepInput, Tower, bias_add
+from tfonline.model.networks.wide_deep.deep import Deep, refuse_average
+from tfonline.model.networks.wide_deep.tower import Tower, bias_add
 from tfonline.model.tables.lookup import Rows
 from tfonline.model.tables.table import TableSpec, normal
 from tfonline.settings.model import ModelSettings
@@ -77,8 +77,7 @@ class Din(Deep):
         s = settings
         if not spec.attended:
             raise wrong("--network=din wants a column of kind categories that `shares` the ids of another column. There is none.")
-        if s.average_rows:
-            raise wrong("--average_rows goes with --network=wide_deep alone, whose dense layers it averages. Expected 0.")
+        refuse_average(s)
         tables = {"embedding": TableSpec(s.embedding_dim, "adam", normal(s.init_stddev, s.seed))}
         super().__init__(spec, tables, name="din", history=s.history)
         for i, of in enumerate(spec.attended):
@@ -104,8 +103,7 @@ class Din(Deep):
             holds = [tf.cast(values[:, start:past] != 0, tf.float32) for start, past in spans]
             lists = [table.each[:, a - first : b - first] * h[:, :, None] for (a, b), h in zip(spans, holds, strict=True)]
             attended.append(getattr(self, f"attention_{i}")(lists, table.each[:, of.candidate - first], holds[0]))
-        x = DeepInput(tf.concat(attended, axis=1), values[:, :0], table.scaled[:0])
-        return self.by_head(self.tower(x))
+        return self.by_head(self.tower(self.dense_input(tf.concat(attended, axis=1), table, inputs)))
 
 
 make = Din

@@ -5,8 +5,8 @@ import tensorflow as tf
 from tfonline.features.spec import Spec
 from tfonline.flags import wrong
 from tfonline.model.networks.network import Logits
-from tfonline.model.networks.wide_deep.deep import Deep
-from tfonline.model.networks.wide_deep.tower import DeepInput, Tower
+from tfonline.model.networks.wide_deep.deep import Deep, refuse_average
+from tfonline.model.networks.wide_deep.tower import Tower
 from tfonline.model.tables.lookup import Rows
 from tfonline.model.tables.table import TableSpec, normal
 from tfonline.settings.model import ModelSettings
@@ -36,8 +36,7 @@ class Esmm(Deep):
             raise wrong(
                 f"--network=esmm wants two labels, click and conversion in this order. The columns have {', '.join(spec.heads)}."
             )
-        if s.average_rows:
-            raise wrong("--average_rows goes with --network=wide_deep alone, whose dense layers it averages. Expected 0.")
+        refuse_average(s)
         tables = {"embedding": TableSpec(s.embedding_dim, "adam", normal(s.init_stddev, s.seed))}
         super().__init__(spec, tables, name="esmm", history=s.history)
         dense = (self.width, (0, s.embedding_dim), s.layers, s.dense_init, s.init_stddev)
@@ -52,7 +51,7 @@ class Esmm(Deep):
     def call(self, rows: dict[str, Rows], inputs: dict[str, tf.Tensor]) -> Logits:
         """Logits by head: of pCTR and of pCTCVR."""
         x = self.flat(self.fields(rows["embedding"], inputs), inputs)
-        x = DeepInput(x, inputs["values"][:, :0], rows["embedding"].scaled[:0])
+        x = self.dense_input(x, rows["embedding"], inputs)
         click, conversion = self.click(x), self.conversion(x)
         log_p = tf.math.log_sigmoid(click) + tf.math.log_sigmoid(conversion)
         # Not log1p or expm1 of -p: TensorFlow would fuse the two where it knows the batch size, and change the last bit of a score.

@@ -9,7 +9,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Mapping
 
-from tfonline.companion import Companion, receive, send
+from tfonline.companion import Companion, end_all, receive, send
 from tfonline.lifecycle import Exit, UserError
 from tfonline.stream.broker_errors import ClientEvents
 from tfonline.stream.readers import worker
@@ -52,7 +52,7 @@ class ProcessReader:
         self._processes: dict[int, Companion] = {}
         self._ranges: dict[int, _Range] = {}
         self._closed, self._starting = False, threading.Lock()
-        weakref.finalize(self, _end, self._processes)
+        weakref.finalize(self, end_all, self._processes.values())
 
     def place(self, ranges: Mapping[int, tuple[int, int]]) -> None:
         """See RowReader. The first rows of all ranges are asked for at once."""
@@ -88,7 +88,7 @@ class ProcessReader:
         """Ends a wait for rows, in whatever thread it is, and the processes: they hold nothing that counts."""
         with self._starting:
             self._closed = True
-            _end(self._processes)
+            end_all(self._processes.values())
 
     def _ask(self, partitions: list[int]) -> None:
         asked: dict[int, list[tuple[int, int, int]]] = {}
@@ -155,11 +155,6 @@ class _Range:
         self.next = int(rows.offset[-1]) + 1 if len(rows) == piece_rows else self.stop
         if len(rows):
             self.held.append(rows)
-
-
-def _end(processes: Mapping[int, Companion]) -> None:
-    for process in processes.values():
-        process.end()
 
 
 def _error(kind: str, text: str, code: int = 0) -> Exception:

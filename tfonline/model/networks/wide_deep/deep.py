@@ -6,10 +6,19 @@ import tensorflow as tf
 
 from tfonline.features.batch import Examples
 from tfonline.features.spec import Spec
+from tfonline.flags import wrong
 from tfonline.model.networks.network import Logits, Network
 from tfonline.model.networks.wide_deep.history import CrossHistory, IdHistory, Standardise
+from tfonline.model.networks.wide_deep.tower import DeepInput
 from tfonline.model.tables.lookup import Rows
 from tfonline.model.tables.table import TableSpec
+from tfonline.settings.model import ModelSettings
+
+
+def refuse_average(settings: ModelSettings) -> None:
+    """Raises UserError where --average_rows is given to a network that averages nothing (exit 64)."""
+    if settings.average_rows:
+        raise wrong("--average_rows goes with --network=wide_deep alone, whose dense layers it averages. Expected 0.")
 
 
 class Deep(Network):
@@ -110,6 +119,11 @@ class Deep(Network):
         """Embeddings by field, [B, F, embedding_dim], and what is counted side by side: [B, width] of the embeddings' dtype."""
         flat = tf.reshape(embeddings, [tf.shape(embeddings)[0], embeddings.shape[1] * self.embedding_dim])
         return tf.concat([flat, *(tf.cast(x, flat.dtype) for x in self.counted(inputs))], axis=1)
+
+    @staticmethod
+    def dense_input(x: tf.Tensor, rows: Rows, inputs: Mapping[str, tf.Tensor]) -> DeepInput:
+        """What a Tower takes of `x`, float32 [B, width], beside which no field is scaled."""
+        return DeepInput(x, inputs["values"][:, :0], rows.scaled[:0])
 
     def observe(self, examples: Examples, logits: Logits) -> None:
         """Counts a global batch that was scored with `logits` and learned from: this replica's copies."""
