@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 from benchmarks.commands import PEERS_PYTHON, ROOT, run, tool
 from benchmarks.speed import against
+from benchmarks.speed.against import best
 
 sys.path.insert(0, str(ROOT / "tools"))
 
@@ -63,17 +64,8 @@ class Target(NamedTuple):
     higher_is_better: bool = True
 
 
-def _best(found: dict[str, float], learner: str, rows: int) -> float:
-    """The better of the precisions that were measured, and of one step and several a call."""
-    named = (f"{learner} {precision} {rows}," for precision in ("float32", "bfloat16"))
-    rates = [value for start in named for name, value in found.items() if name.startswith(start) and name.endswith("rows/s")]
-    if not rates:
-        raise KeyError(learner)
-    return max(rates)
-
-
 def _share_of_roof(found: dict[str, float], rows: int) -> float:
-    return _best(found, "training", rows) / _best(found, "roof", rows)
+    return best(found, "training", rows) / best(found, "roof", rows)
 
 
 def _vs_tfio(found: dict[str, float], case: str) -> float:
@@ -81,11 +73,11 @@ def _vs_tfio(found: dict[str, float], case: str) -> float:
 
 
 _TARGETS = [
-    Target("b100", lambda f: _best(f, "training", 100), 5_000, 10_000),
-    Target("b1000", lambda f: _best(f, "training", 1000), 11_000, 15_000),
-    Target("b16384", lambda f: _best(f, "training", 16_384), 13_000, 16_000),
+    Target("b100", lambda f: best(f, "training", 100), 5_000, 10_000),
+    Target("b1000", lambda f: best(f, "training", 1000), 11_000, 15_000),
+    Target("b16384", lambda f: best(f, "training", 16_384), 13_000, 16_000),
     *(
-        Target(f"b{n}_vs_torch", lambda f, n=n: _best(f, "training", n) / _best(f, "PyTorch", n), 1.2, None)
+        Target(f"b{n}_vs_torch", lambda f, n=n: best(f, "training", n) / best(f, "PyTorch", n), 1.2, None)
         for n in _SIZES
     ),
     Target("roof_share_b1000", lambda f: _share_of_roof(f, 1000), 0.65, None),

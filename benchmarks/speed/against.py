@@ -1,7 +1,11 @@
 """This checkout beside another one: make bench BENCH=--against=PATH. In turns, so that a slow minute is slow for both.
 
 Each turn is a process in each of the two, with that checkout's modules. What is asked of both is the same; where an older one wants
-batches in another form (a tensor an argument, not a nest), they are given so.
+batches in another form (a tensor an argument, not a nest), they are given so; where it has no configs/growing.flags, it runs by its
+configs/criteo.flags for that. PyTorch trains the plain model in each turn, too.
+
+A figure is told as the median of the turns' ratios, with their least and their largest: of five turns, the true median lies between
+those two with a chance of 94 % (1 - 2 / 2^5).
 """
 
 import json
@@ -14,44 +18,81 @@ import tempfile
 import time
 from typing import NamedTuple
 
-from benchmarks.commands import ROOT, tool
+from benchmarks.commands import PEERS_PYTHON, ROOT, run, tool
 
 TURNS = 5
 _FLAG_FILES = ("mindrec", "criteo", "growing")
+_SIZES = (100, 1000, 16_384)
 _SECS = 1.5
 _ROWS, _FIRST = 30_000, 200
-# Of the tuned flags, what the closing line tells as this / other: by the figure's name.
+_TORCH = "PyTorch"
+# Of the closing line: the figure's name. Of rates, this / other says how much faster; of bytes and seconds, how much is left.
 _CLOSING = {
+    "tuned_b100": "training 100, criteo, rows/s",
+    "tuned_b1000": "training 1000, criteo, rows/s",
+    **{f"b{rows}_vs_torch": f"plain model beside {_TORCH}, batch {rows}" for rows in _SIZES},
     "checkpoint_bytes": "checkpoint, criteo, MB",
     "folder_gb": "folder of a run that publishes, criteo, MB",
     "memory": "memory at most, criteo, MB",
     "start": f"a run of {_FIRST} rows, criteo, s",
 }
+_Turn = dict[str, dict[str, float]]  # figures by side
 
 
 def main(rival: str, folder: pathlib.Path) -> None:
-    """Prints and writes the medians of both, and their ratio: above 1, this checkout is the faster one."""
+    """Prints and writes each figure of both, and their ratio."""
+    turns = []
     with tempfile.TemporaryDirectory(prefix="tfonline-against-") as temporary:
-        rows = pathlib.Path(temporary) / "rows.tsv"
-        tool("synthetic.py", f"--rows={_ROWS}", f"--output={rows}")
-        tool("process_data.py", rows, f"--output_dir={temporary}/dictionaries")
-        (pathlib.Path(temporary) / "first.tsv").write_bytes(b"".join(rows.open("rb").readlines()[:_FIRST]))
-        found: dict[str, list[dict[str, float]]] = {"this": [], "other": []}
-        for turn in range(TURNS):
-            sides = {"this": str(ROOT), "other": rival}
-            for side in sides if turn % 2 else reversed(sides):
-                found[side].append(_measure(sides[side], temporary))
-                print(f"turn {turn + 1}, {side}: {json.dumps(found[side][-1])}", flush=True)
-    lines = [f"| median of {TURNS} turns | this | other | this / other |", "|---|---|---|---|"]
-    medians: dict[str, float] = {}
-    for name in found["this"][0]:
-        this, other = (statistics.median(turn[name] for turn in found[side]) for side in ("this", "other"))
-        ratio = this / other if name.endswith("/s") else other / this  # seconds and bytes: fewer are better
-        medians[name] = this / other
-        lines.append(f"| {name} | {this:,.2f} | {other:,.2f} | {ratio:.3f} |")
+        prepare(pathlib.Path(temporary))
+        for number in range(TURNS):
+            turns.append(turn(rival, temporary, number))
+            print(f"turn {number + 1}: {json.dumps(turns[-1])}", flush=True)
+    lines, closing = table(turns)
     (folder / "against.md").write_text("\n".join(lines) + "\n")
-    closing = " ".join(f"{short}={medians[name]:.3f}" for short, name in _CLOSING.items())
-    print("\n".join([*lines, "", f"speed: {closing} (this / other)"]))
+    print("\n".join([*lines, "", closing]))
+
+
+def prepare(folder: pathlib.Path) -> None:
+    """Rows and dictionaries for all turns."""
+    rows = folder / "rows.tsv"
+    tool("synthetic.py", f"--rows={_ROWS}", f"--output={rows}")
+    tool("process_data.py", rows, f"--output_dir={folder}/dictionaries")
+    (folder / "first.tsv").write_bytes(b"".join(rows.open("rb").readlines()[:_FIRST]))
+
+
+def turn(rival: str, folder: str, number: int) -> _Turn:
+    """The figures of each side, and of PyTorch beside the plain model of this one; who is first changes from turn to turn."""
+    sides = {"this": str(ROOT), "other": rival}
+    found = {side: _measure(sides[side], folder) for side in (sides if number % 2 else reversed(sides))}
+    if PEERS_PYTHON.exists():
+        ours = json.loads(run([sys.executable, "-m", "benchmarks.speed", "--part=training", "--context={}"]).splitlines()[-1])
+        theirs = json.loads(run([PEERS_PYTHON, "-m", "benchmarks.speed.peers", "torch"]).splitlines()[-1])
+        for rows in _SIZES:
+            name = f"plain model beside {_TORCH}, batch {rows}"
+            found["this"][name], found["other"][name] = best(ours, "training", rows), best(theirs, _TORCH, rows)
+    return found
+
+
+def table(turns: list[_Turn]) -> tuple[list[str], str]:
+    """A Markdown table of all figures, and the closing line."""
+    lines = [f"| {len(turns)} turns | this | other | this / other | least | largest |", "|---|---|---|---|---|---|"]
+    told = {}
+    for name in turns[0]["this"]:
+        this, other = (statistics.median(turn[side][name] for turn in turns) for side in ("this", "other"))
+        ratios = [turn["this"][name] / turn["other"][name] for turn in turns]
+        told[name] = statistics.median(ratios)
+        lines.append(f"| {name} | {this:,.2f} | {other:,.2f} | {told[name]:.3f} | {min(ratios):.3f} | {max(ratios):.3f} |")
+    closing = " ".join(f"{short}={told[name]:.3f}" for short, name in _CLOSING.items() if name in told)
+    return lines, f"speed: {closing} (this / other)"
+
+
+def best(found: dict[str, float], learner: str, rows: int) -> float:
+    """Rows/s: the better of the precisions that were measured, and of one step and several a call."""
+    named = tuple(f"{learner} {precision} {rows}," for precision in ("float32", "bfloat16"))
+    rates = [value for name, value in found.items() if name.startswith(named) and name.endswith("rows/s")]
+    if not rates:
+        raise KeyError(learner)
+    return max(rates)
 
 
 def _measure(checkout: str, folder: str) -> dict[str, float]:
@@ -71,6 +112,11 @@ def _measure(checkout: str, folder: str) -> dict[str, float]:
     return found | {"folder of a run that publishes, criteo, MB": published.folder_mb}
 
 
+def _flagfile(name: str, checkout: str = ".") -> str:
+    there = pathlib.Path(checkout, "configs", f"{name}.flags").exists()
+    return f"--flagfile=configs/{name if there else 'criteo'}.flags"
+
+
 class _Done(NamedTuple):
     """A run from files: from its start to its end; of memory, what it held at most; of the folder, what it left."""
 
@@ -84,7 +130,7 @@ class _Done(NamedTuple):
 def _run(checkout: str, environment: dict[str, str], folder: str, flags: str, rows: str, publish: bool = False) -> _Done:
     """Trains the rows of a file. To publish, a version and a checkpoint a window, of which there are more than are kept."""
     with tempfile.TemporaryDirectory(dir=folder) as model_dir:
-        command = [sys.executable, "-m", "tfonline.train", f"--flagfile=configs/{flags}.flags", f"--input_files={folder}/{rows}"]
+        command = [sys.executable, "-m", "tfonline.train", _flagfile(flags, checkout), f"--input_files={folder}/{rows}"]
         command += [f"--dictionary_dir={folder}/dictionaries", f"--model_dir={model_dir}", "--stop_at=latest", "--batch_size=1000"]
         if publish:
             command += ["--checkpoint_every_steps=1", "--window_rows=3000", f"--export_dir={model_dir}/models", "--gate_min_auc=0"]
@@ -122,7 +168,7 @@ def _in_this_process(folder: str) -> dict[str, float]:
     lines = pathlib.Path(folder, "rows.tsv").read_bytes().splitlines()[:8000]
     found = {}
     for flags in _FLAG_FILES:
-        c = parse(["", f"--flagfile=configs/{flags}.flags", f"--dictionary_dir={folder}/dictionaries"])
+        c = parse(["", _flagfile(flags), f"--dictionary_dir={folder}/dictionaries"])
         features = _features(c, load_schema(c.resolved()["columns"]))
         make = tf.function(features.__call__)
         messages = [tf.constant(lines[i : i + 1000]) for i in range(0, len(lines), 1000)]
