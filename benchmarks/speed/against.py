@@ -97,7 +97,8 @@ def best(found: dict[str, float], learner: str, rows: int) -> float:
 
 def _measure(checkout: str, folder: str) -> dict[str, float]:
     """All figures of one turn of one checkout."""
-    environment = {**os.environ, "PYTHONPATH": checkout, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    path = os.pathsep.join(filter(None, [checkout, os.environ.get("PYTHONPATH")]))
+    environment = {**os.environ, "PYTHONPATH": path, "TF_CPP_MIN_LOG_LEVEL": "3"}
     done = subprocess.run(
         [sys.executable, __file__, folder], cwd=checkout, env=environment, stdout=subprocess.PIPE, text=True, check=True
     )

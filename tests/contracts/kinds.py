@@ -23,6 +23,7 @@ from contracts.kind_rows import (
     schema_with,
     texts_with,
 )
+from tfonline.actions.watch_drift import compared_values
 from tfonline.config import of_flags
 from tfonline.features.column import ANY_TEXT
 from tfonline.features.kinds import KINDS, Kind, texts_of
@@ -271,12 +272,14 @@ def what_is_compared_tells_missing_values(kind: Kind, case: Case) -> None:
         schema = schema_with(kind, case, count)
         values = Parse(schema)(messages_of(rows_with(schema, kind, [*case.takes, ""]))).values[kind.name]
         missing = some(features_of(schema, case, **FLAGS[0]).ops[kind.name].shares(values)["missing"], slice(None))
-        all_rows = kind.compared(values, slice(None), schema.columns_of(kind.name))
+        all_rows = kind.compared(values, schema.columns_of(kind.name))
         assert all_rows.dtype in (np.int64, np.float64), all_rows.dtype
         found = all_rows == -1 if all_rows.dtype == np.int64 else np.isnan(all_rows)
         np.testing.assert_array_equal(found, missing)
-        rows = np.array([2, 0])
-        np.testing.assert_array_equal(kind.compared(values, rows, schema.columns_of(kind.name)), all_rows[rows])
+        fields, rows = Parse(schema)(messages_of(rows_with(schema, kind, [*case.takes, ""]))), np.array([2, 0])
+        of_rows = compared_values(schema)(fields, rows)
+        for i, column in enumerate(schema.columns_of(kind.name)):
+            np.testing.assert_array_equal(of_rows[column.name], all_rows[rows, i])
 
 
 CHECKS = (

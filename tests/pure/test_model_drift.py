@@ -6,13 +6,13 @@ import math
 import numpy as np
 import pytest
 
-from tfonline.evaluate.model_drift import ALARM, ALLOWANCE, ModelDrift, _sums, blocks_between_alarms, z_scores
+from tfonline.evaluate.model_drift import ALARM, ALLOWANCE, ModelDrift, _parts, blocks_between_alarms, z_scores
 
 LN3 = math.log(3)
 
 
 def z_of(logits, labels):
-    return z_scores(_sums(np.array(logits, np.float32), np.array(labels, np.float32)))
+    return z_scores(_parts(np.array(logits, np.float32), np.array(labels, np.float32)).sum(axis=1))
 
 
 def test_the_z_scores_by_hand():
@@ -99,3 +99,14 @@ def test_it_goes_on_after_a_restart_to_the_bit():
     other = ModelDrift(2000)
     other.set_state(saved)
     assert other.get_state()["rows"] == 0
+
+
+def test_batches_change_nothing():
+    generator = np.random.default_rng(7)
+    logits = generator.normal(-1, 1, 9000).astype(np.float32)
+    labels = (generator.random(9000) < 0.3).astype(np.float32)
+    by_batch, at_once = ModelDrift(10_000), ModelDrift(10_000)
+    at_once.add(logits, labels)
+    for first in range(0, 9000, 70):
+        by_batch.add(logits[first : first + 70], labels[first : first + 70])
+    assert by_batch.get_state() == at_once.get_state()

@@ -70,8 +70,10 @@ class WatchDrift:
 
     def _of_rows(self, event: Rows, seen: Seen) -> list[Finding]:
         inputs, found, all_logits = self._drift.inputs, [], self._logits_of_kept(seen.logits)
-        for i in seen.steps if not self._settled else ():
-            found += self._drift.model.add(all_logits[i][seen.valid[i]], seen.labels[i][seen.valid[i]])
+        if not self._settled:
+            batches = seen.steps.astype(np.int64)
+            places = seen.valid[batches]
+            found += self._drift.model.add(all_logits[batches][places], seen.labels[batches][places])
         fields = event.element.fields
         good = seen.among(fields.reason.numpy() == 0)
         if len(good):
@@ -90,6 +92,8 @@ def compared_values(schema: "Schema", names: tuple[str, ...] = ()) -> Compared:
       schema: the columns.
       names: those that are wanted; (): all that are features.
     """
+    import tensorflow as tf
+
     from tfonline.features.kinds import feature_kinds
 
     kinds = [(kind, schema.columns_of(kind.name)) for kind in feature_kinds()]
@@ -97,9 +101,11 @@ def compared_values(schema: "Schema", names: tuple[str, ...] = ()) -> Compared:
 
     def compared(fields: "Fields", rows: np.ndarray) -> dict[str, Any]:
         values = {}
-        for kind, columns in wanted:
-            array = kind.compared(fields.values[kind.name], rows, columns)
-            values |= {column.name: array[:, i] for i, column in enumerate(columns)}
+        with tf.device("CPU:0"):  # where the fields are: a GPU would be sent all of them for the few rows that are asked for
+            for kind, columns in wanted:
+                of_rows = tf.nest.map_structure(lambda of_all: tf.gather(of_all, rows), fields.values[kind.name])
+                array = kind.compared(of_rows, columns)
+                values |= {column.name: array[:, i] for i, column in enumerate(columns)}
         return values
 
     return compared

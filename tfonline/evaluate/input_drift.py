@@ -119,6 +119,11 @@ _PART = 2.0**-32
 _ROWS_AT_ONCE = 1000  # of a sample: to count few rows of many columns costs as much
 
 
+def in_parts(x: np.ndarray) -> np.ndarray:
+    """Rounded to whole parts, float64 of the same shape: sums are exact up to 2^21, in whatever order."""
+    return np.round(x / _PART) * _PART
+
+
 class Errors(NamedTuple):
     """How scores and labels differ in rows of one bin, or one by one, float64 [n].
 
@@ -136,7 +141,7 @@ class Errors(NamedTuple):
     def of(cls, logits: np.ndarray, labels: np.ndarray) -> "Errors":
         """Of rows one by one: logits float32 [n] and labels [n], 0 or 1."""
         p = sigmoid(logits)
-        return cls(labels.astype(np.float64), np.round(p / _PART) * _PART, np.round(p * (1 - p) / _PART) * _PART)
+        return cls(labels.astype(np.float64), in_parts(p), in_parts(p * (1 - p)))
 
     @property
     def z(self) -> Any:

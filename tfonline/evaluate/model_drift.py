@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from tfonline.evaluate.input_drift import WINDOWS_TO_LEARN, Finding
+from tfonline.evaluate.input_drift import WINDOWS_TO_LEARN, Finding, in_parts
 from tfonline.evaluate.progressive import log_losses, sigmoid
 
 ALLOWANCE = 1.0  # k: half the shift that is found fastest
@@ -57,7 +57,7 @@ class ModelDrift:
     def __init__(self, rows: int):
         self._block_rows = max(1, rows // _BLOCKS)
         self._rows = 0  # in whole blocks
-        self._open = np.zeros(9)  # see _sums
+        self._open = np.zeros(9)  # see _parts
         self._last: deque[list[float]] = deque(maxlen=_BLOCKS)  # rows, clicks, sum of p, loss of the last blocks
         self._before: list[float] = []  # likewise, of the last window without any chart above its half
         self.charts = dict.fromkeys(_CHARTS, 0.0)
@@ -67,11 +67,12 @@ class ModelDrift:
     def add(self, logits: np.ndarray, labels: np.ndarray) -> list[Finding]:
         """Takes in rows in order: logits float32 [n] and labels [n], 0 or 1."""
         found, first = [], 0
+        parts = _parts(logits, labels)
         while first < len(labels):
             # Where a block has its rows but not its variance, it grows by as many rows again.
             left = self._block_rows - self._open[0] % self._block_rows
             stop = min(len(labels), first + int(left))
-            self._open += _sums(logits[first:stop], labels[first:stop])
+            self._open += parts[:, first:stop].sum(axis=1)
             first = stop
             if self._open[0] % self._block_rows == 0 and self._open[5] >= _LEAST_VARIANCE:
                 found += self._end_block()
@@ -140,12 +141,15 @@ def z_scores(sums: np.ndarray) -> tuple[float, float]:
     return residual / math.sqrt(variance), confidence
 
 
-def _sums(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Rows, clicks, sum of p, log loss; then sums of y - p, v, (y - p) x, v x and v x^2, with v = p (1 - p)."""
+def _parts(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """What each row adds to a block, float64 [9, n]: 1, y, p, its log loss, y - p, v, (y - p) x, v x and v x^2, with v = p (1 - p).
+
+    Whole parts of 2^-32, so that their sums are exact: the same for whatever batches the rows come in.
+    """
     x, p = logits.astype(np.float64), sigmoid(logits)
     residual, variance = labels - p, p * (1 - p)
-    parts = [labels, p, log_losses(logits, labels), residual, variance, residual * x, variance * x, variance * x * x]
-    return np.array([len(x), *(float(part.sum(dtype=np.float64)) for part in parts)])
+    shown = [np.ones_like(x), labels, p, log_losses(logits, labels)]
+    return in_parts(np.stack([*shown, residual, variance, residual * x, variance * x, variance * x * x]))
 
 
 def _quality(sums: list[float]) -> str:

@@ -99,12 +99,11 @@ class FeatureKind(Kind, Protocol):
           taken: bool [b, k], whether the kind takes it; a row with one that it does not take is refused for `reason`.
         """
 
-    def compared(self, values: Any, rows: "slice | np.ndarray", columns: Sequence[Column]) -> "np.ndarray":
-        """What is compared of some rows, to see whether columns are filled as they were.
+    def compared(self, values: Any, columns: Sequence[Column]) -> "np.ndarray":
+        """What is compared of rows, to see whether columns are filled as they were.
 
         Args:
-          values: typed, of all rows.
-          rows: which of them.
+          values: typed.
           columns: of the kind, in order.
 
         Returns:

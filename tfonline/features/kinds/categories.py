@@ -74,14 +74,14 @@ class Categories(Category):
         """See Kind."""
         return text
 
-    def compared(self, values: "tf.Tensor", rows: "slice | np.ndarray", columns: "Sequence[CategoriesColumn]") -> "np.ndarray":
+    def compared(self, values: "tf.Tensor", columns: "Sequence[CategoriesColumn]") -> "np.ndarray":
         """See FeatureKind. Of a list it is how many values it has."""
         import numpy as np
 
         separators = [column.separator.encode() for column in columns]
         lengths = [
             [len(list(filter(None, text.split(by)))) if text else np.nan for text, by in zip(row, separators, strict=True)]
-            for row in values.numpy()[rows].tolist()
+            for row in values.numpy().tolist()
         ]
         return np.array(lengths, np.float64).reshape(-1, len(columns))
 

@@ -79,11 +79,11 @@ class Category:
 
         return self.parse(given, columns), tf.fill(tf.shape(given), True)
 
-    def compared(self, values: Hashed, rows: "slice | np.ndarray", columns: "Sequence[CategoryColumn]") -> "np.ndarray":
+    def compared(self, values: Hashed, columns: "Sequence[CategoryColumn]") -> "np.ndarray":
         """See FeatureKind."""
         import numpy as np
 
-        return np.where(values.missing.numpy()[rows], -1, values.number.numpy()[rows])
+        return np.where(values.missing.numpy(), -1, values.number.numpy())
 
     def make_op(
         self, columns: "Sequence[CategoryColumn]", dictionaries: "Dictionaries", first_id: int, options: "Options"

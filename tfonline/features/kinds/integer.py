@@ -71,11 +71,11 @@ class Integer:
         whole = tf.equal(given, tf.floor(given)) & (tf.abs(given) < _LARGEST)
         return Integers(tf.cast(tf.where(whole, given, tf.zeros_like(given)), tf.int64), ~whole), nan | whole
 
-    def compared(self, values: Integers, rows: "slice | np.ndarray", columns: "Sequence[IntegerColumn]") -> "np.ndarray":
+    def compared(self, values: Integers, columns: "Sequence[IntegerColumn]") -> "np.ndarray":
         """See FeatureKind."""
         import numpy as np
 
-        return np.where(values.missing.numpy()[rows], np.nan, values.number.numpy()[rows].astype(np.float64))
+        return np.where(values.missing.numpy(), np.nan, values.number.numpy().astype(np.float64))
 
     def make_op(
         self, columns: "Sequence[IntegerColumn]", dictionaries: "Dictionaries", first_id: int, options: "Options"

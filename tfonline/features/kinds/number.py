@@ -93,11 +93,11 @@ class Number:
         taken = tf.abs(given) < _LARGEST
         return Numbers(tf.where(taken, given, tf.zeros_like(given)), ~taken), tf.math.is_nan(given) | taken
 
-    def compared(self, values: Numbers, rows: "slice | np.ndarray", columns: "Sequence[NumberColumn]") -> "np.ndarray":
+    def compared(self, values: Numbers, columns: "Sequence[NumberColumn]") -> "np.ndarray":
         """See FeatureKind."""
         import numpy as np
 
-        return np.where(values.missing.numpy()[rows], np.nan, values.number.numpy()[rows])
+        return np.where(values.missing.numpy(), np.nan, values.number.numpy())
 
     def make_op(
         self, columns: "Sequence[NumberColumn]", dictionaries: "Dictionaries", first_id: int, options: "Options"

@@ -98,11 +98,11 @@ class Time:
         taken = tf.stack(of_columns, axis=1)
         return self.parse(tf.where(taken, given, ""), columns), taken
 
-    def compared(self, values: Times, rows: "slice | np.ndarray", columns: "Sequence[TimeColumn]") -> "np.ndarray":
+    def compared(self, values: Times, columns: "Sequence[TimeColumn]") -> "np.ndarray":
         """See FeatureKind."""
         import numpy as np
 
-        return np.where(values.missing.numpy()[rows], np.nan, 0.0)
+        return np.where(values.missing.numpy(), np.nan, 0.0)
 
     def make_op(self, columns: "Sequence[TimeColumn]", dictionaries: "Dictionaries", first_id: int, options: "Options") -> "TimeOp":
         """See FeatureKind."""
