@@ -116,12 +116,13 @@ def psi(reference: np.ndarray, window: np.ndarray) -> tuple[float, np.ndarray]:
 
 # Errors are of whole parts of this size, so that their sums are exact, and the same in whatever order they are added up.
 _PART = 2.0**-32
+_ROUNDS = 1.5 * 2**52 * _PART  # what is added to this is rounded to whole parts: float64 has no finer ones there
 _ROWS_AT_ONCE = 1000  # of a sample: to count few rows of many columns costs as much
 
 
 def in_parts(x: np.ndarray) -> np.ndarray:
-    """Rounded to whole parts, float64 of the same shape: sums are exact up to 2^21, in whatever order."""
-    return np.round(x / _PART) * _PART
+    """Rounded to whole parts, float64 of the same shape: sums are exact up to 2^21, in whatever order. Of x below 2^19."""
+    return (x + _ROUNDS) - _ROUNDS
 
 
 class Errors(NamedTuple):

@@ -35,6 +35,7 @@ USER_ERROR, ROWS_GONE, OTHER = "UserError", "RowsGone", ""
 
 # Ranges, `[start, stop)`, by partition; of each partition one at a time.
 _Asked = queue.SimpleQueue[dict[int, tuple[int, int]]]
+_Answers = queue.SimpleQueue[list[bytes | memoryview]]
 
 _HEAD = struct.Struct("<c3xiq")  # ROWS, the partition, the number of rows; so long that the columns behind it are aligned
 
@@ -82,11 +83,13 @@ def main(fd: int) -> None:
     source = Source(**json.loads(bytes(receive(trainer))))
     listening = threading.Thread(target=_listen, args=(trainer, asked), name="trainer")
     listening.start()
+    # The trainer takes an answer when it wants those rows. What it wants next is read meanwhile.
+    answers: _Answers = queue.SimpleQueue()
+    threading.Thread(target=_answer, args=(trainer, answers), name="answers", daemon=True).start()
     try:
-        _read(source, trainer, asked)
+        _read(source, answers, asked)
     except Exception as e:
-        with contextlib.suppress(OSError):  # the trainer has ended
-            send(trainer, [ERROR, json.dumps(_told(e, source.properties)).encode()])
+        answers.put([ERROR, json.dumps(_told(e, source.properties)).encode()])
         listening.join()
 
 
@@ -99,11 +102,18 @@ def _listen(trainer: socket.socket, asked: _Asked) -> None:
         os._exit(0)
 
 
-def _read(source: Source, trainer: socket.socket, asked: _Asked) -> None:
+def _answer(trainer: socket.socket, answers: _Answers) -> None:
+    """Sends what is to be sent, in order: no more than was asked for waits here."""
+    with contextlib.suppress(OSError):  # the trainer has ended
+        while True:
+            send(trainer, answers.get())
+
+
+def _read(source: Source, answers: _Answers, asked: _Asked) -> None:
     topic = KafkaTopic(
         *(source.servers, source.topic, source.group, source.properties, source.timeout_secs, Stop()),
-        say=lambda text: send(trainer, [SAID, text.encode()]),
-        heard=lambda name, text: send(trainer, [EVENT, json.dumps([name, text]).encode()]),
+        say=lambda text: answers.put([SAID, text.encode()]),
+        heard=lambda name, text: answers.put([EVENT, json.dumps([name, text]).encode()]),
     )
     reader = ConsumerReader(topic, source.num_partitions)
     waiting: deque[int] = deque()
@@ -113,7 +123,7 @@ def _read(source: Source, trainer: socket.socket, asked: _Asked) -> None:
             reader.place(ranges)
             waiting.extend(ranges)
         partition = waiting.popleft()
-        send(trainer, rows_answer(partition, pack(reader.take(partition, source.piece_rows))))
+        answers.put(rows_answer(partition, pack(reader.take(partition, source.piece_rows))))
 
 
 def _told(error: Exception, properties: dict[str, str]) -> dict[str, Any]:
