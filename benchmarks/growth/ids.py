@@ -9,7 +9,7 @@ from benchmarks.growth.saves import save
 
 _BATCH_ROWS, _FIELDS = 1000, 26
 _IDS_A_BATCH = 5000
-# Together they touch more than a processor's cache holds. All are learned from once before the clock begins: the system gives memory
+# Together they touch more than a cache holds. All are learned from once before the clock begins: the system gives memory
 # to a slot when it is first written to.
 _BATCHES = 512
 _SECS = 6.0
