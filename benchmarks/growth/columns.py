@@ -43,19 +43,18 @@ def measure(context: dict, size: int) -> dict[str, float]:
     raw = RawBatch(messages, tf.fill([_LINES], False), Origin(tf.zeros([_LINES], tf.int32), offset, offset))
     batches = tf.data.Dataset.from_tensor_slices(raw).batch(_BATCH_ROWS).cache().repeat()
     batches = batches.map(lambda raw: (raw, tf.constant(0, tf.int64), tf.constant(False)))
-    began = cpu = 0.0
+    began = ended = cpu = used = 0.0
     for step, element in enumerate(make_batches(batches, features, _BATCH_ROWS)):
         if step == _WARM_STEPS:
             began, cpu = time.monotonic(), _cpu_secs()
         learner.train(element.batch.examples).logits.numpy()
-        steps = step + 1 - _WARM_STEPS
-        if steps >= _LEAST_STEPS and time.monotonic() - began > _SECS:
+        ended, used = time.monotonic(), _cpu_secs()  # here, for the pipeline takes seconds to close
+        if step >= _WARM_STEPS + _LEAST_STEPS and ended - began > _SECS:
             break
-    trained = steps * _BATCH_ROWS
-    wall_us, cpu_us = 1e6 * (time.monotonic() - began) / trained, 1e6 * (_cpu_secs() - cpu) / trained
+    trained = (step + 1 - _WARM_STEPS) * _BATCH_ROWS
     return {
-        "cpu_us": cpu_us,
-        "wall_us": wall_us,
+        "cpu_us": 1e6 * (used - cpu) / trained,
+        "wall_us": 1e6 * (ended - began) / trained,
         "memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3,
         **save(learner, folder),
         "pairs a row": float(features.spec.pairs.count if features.spec.pairs else 0),
