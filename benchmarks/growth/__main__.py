@@ -50,7 +50,7 @@ _AXES = {
     "windows": Axis("axes_of_stream:windows", (100, 1000, 10_000, 100_000, 1_000_000), _READERS, needs_kafka=True),
     "columns": Axis("columns:measure", (10, 100, 300, 1000), ("no pairs", "10 partners")),
     "ids": Axis("ids:measure", (10_000, 100_000, 1_000_000, 10_000_000), ("embedding 16",)),
-    "workers": Axis("axes_of_stream:workers", (1, 2, 4), ("",), needs_kafka=True),
+    "workers": Axis("axes_of_stream:workers", (1, 2, 4), ("pairs", "no pairs"), needs_kafka=True),
 }
 _TFIO_PARTITIONS = 512  # a worker's, at most
 

@@ -2,12 +2,12 @@
 
 import pathlib
 
-from benchmarks.growth import rows, stream
+from benchmarks.growth import reckon, rows, stream
 
 # Small rows and a small model, so that what the stream costs is most of what a row costs.
 _INTEGERS, _CATEGORIES = 4, 6
 _SMALL = ["--embedding_dim=8", "--deep_layers=32", "--oov_buckets=100000", "--drift_rows=0"]
-_WORKERS_PARTITIONS = 4
+_WORKERS_PARTITIONS, _WORKERS_BATCH = 4, 1000
 
 
 def partitions(context: dict, size: int) -> dict[str, float]:
@@ -42,14 +42,44 @@ def windows(context: dict, size: int) -> dict[str, float]:
 
 
 def workers(context: dict, size: int) -> dict[str, float]:
-    """So many workers on this machine's cores, by configs/criteo.flags at batches of 1,000."""
+    """So many workers on this machine's cores, by configs/criteo.flags at batches of 1,000; `variant`: with its pairs, or without."""
     folder = pathlib.Path(context["folder"])
     made = rows.write_lines(folder, 13, 26, 40_000)
     topic = stream.Topic(context, f"workers_{size}", made, _WORKERS_PARTITIONS, 80_000)
     columns, dictionaries = rows.write_columns(folder, 13, 26)
-    flags = ["--flagfile=configs/criteo.flags", f"--columns={columns}", f"--dictionary_dir={dictionaries}", "--batch_size=1000"]
-    flags += ["--window_secs=60", "--reader=consumer", "--drift_rows=0"]
-    return stream.point(topic, flags, (20_000, 80_000), folder, size)
+    model = ["--flagfile=configs/criteo.flags", f"--columns={columns}", f"--dictionary_dir={dictionaries}"]
+    model += ["--cross_buckets=0"] if context["variant"] == "no pairs" else []
+    flags = [*model, f"--batch_size={_WORKERS_BATCH}", "--window_secs=60", "--reader=consumer", "--drift_rows=0"]
+    found = stream.point(topic, flags, (20_000, 80_000), folder, size)
+    if size == 1:
+        return found
+    # Afterwards: a process is told to have taken at least the memory of the one that has started it.
+    return found | {f"reckoned: {what}, kB": sent / 1e3 for what, sent in _reckoned(model, made, size).items()}
+
+
+def _reckoned(flags: list[str], made: pathlib.Path, workers: int) -> dict[str, float]:
+    """Bytes that a worker sends a step, by the model that the flags make and the ids of the rows."""
+    import tensorflow as tf
+
+    from tfonline.config import parse
+    from tfonline.features.make import load_known, make_features
+    from tfonline.features.schema import load_schema
+    from tfonline.model.learner import make_learner
+    from tfonline.model.tables.replicas import make_strategy
+
+    config = parse(["", *flags])
+    schema = load_schema(config.features.columns)
+    known = load_known(schema, config.features, config.vocabulary)
+    features = make_features(schema, known, config.features, config.vocabulary, vocab_size=config.model.vocab_size)
+    model = make_learner(make_strategy(1, "cpu"), features.spec, config.model, config.optimizers).model
+    part = _WORKERS_BATCH // workers
+    lines = made.read_bytes().splitlines()[: 20 * part]
+    ids = [features(tf.constant(lines[i : i + part])).features["ids"] for i in range(0, len(lines), part)]
+    distinct = sum(len(tf.unique(tf.reshape(of_part, [-1])).y) for of_part in ids) / len(ids)
+    dense = sum(v.shape.num_elements() for group in model.dense_variables.values() for v in group)
+    observed = sum(features.spec.inputs[name].width for name in model.observed_features)
+    parts = reckon.sent(reckon.Model(dense, config.model.embedding_dim, observed), workers, part, distinct)
+    return parts | {"all": sum(parts.values())}
 
 
 def _rows_file(folder: pathlib.Path) -> pathlib.Path:
