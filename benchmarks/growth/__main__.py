@@ -82,10 +82,10 @@ def _measure(folder: pathlib.Path, args: argparse.Namespace) -> None:
             for size in sizes:
                 if axis == "partitions" and variant == "tfio" and size > _TFIO_PARTITIONS:
                     continue
-                _point(folder, axis, variant, size)
+                _point(folder, axis, variant, size, args.batch_size)
 
 
-def _point(folder: pathlib.Path, axis: str, variant: str, size: int) -> None:
+def _point(folder: pathlib.Path, axis: str, variant: str, size: int, batch_size: int) -> None:
     began = time.monotonic()
     temporary = pathlib.Path(tempfile.mkdtemp(prefix=f"{axis}-", dir=folder))
     bootstrap = ""
@@ -93,6 +93,7 @@ def _point(folder: pathlib.Path, axis: str, variant: str, size: int) -> None:
         if _AXES[axis].needs_kafka:
             bootstrap = broker.start(temporary / "kafka").bootstrap
         asked = {"axis": axis, "variant": variant, "size": size, "folder": str(temporary), "bootstrap": bootstrap}
+        asked |= {"batch_size": batch_size}  # of workers alone
         found = json.loads(run([sys.executable, "-m", "benchmarks.growth", f"--point={json.dumps(asked)}"]).splitlines()[-1])
     finally:
         if bootstrap:
@@ -133,6 +134,7 @@ def _parse() -> argparse.Namespace:
     for name, axis in _AXES.items():
         sizes = ",".join(map(str, axis.sizes))
         parser.add_argument(f"--{name}", default=sizes, help=f"points of that axis, comma separated (default {sizes})")
+    parser.add_argument("--batch_size", type=int, default=1000, help="rows a step of all workers together (default 1,000)")
     parser.add_argument("--variants", default="", help="of the axis, such as consumer (default: all)")
     parser.add_argument("--folder", default=str(ROOT / "runs" / "growth"), help="of results and tables (default runs/growth)")
     parser.add_argument("--table", action="store_true", help="only the tables, of the results that are in the folder and below it")

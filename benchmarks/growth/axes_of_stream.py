@@ -7,7 +7,7 @@ from benchmarks.growth import reckon, rows, stream
 # Small rows and a small model, so that what the stream costs is most of what a row costs.
 _INTEGERS, _CATEGORIES = 4, 6
 _SMALL = ["--embedding_dim=8", "--deep_layers=32", "--oov_buckets=100000", "--drift_rows=0"]
-_WORKERS_PARTITIONS, _WORKERS_BATCH = 4, 1000
+_WORKERS_PARTITIONS = 4
 
 
 def partitions(context: dict, size: int) -> dict[str, float]:
@@ -42,22 +42,30 @@ def windows(context: dict, size: int) -> dict[str, float]:
 
 
 def workers(context: dict, size: int) -> dict[str, float]:
-    """So many workers on this machine's cores, by configs/criteo.flags at batches of 1,000; `variant`: with its pairs, or without."""
-    folder = pathlib.Path(context["folder"])
+    """So many workers on this machine's cores, by configs/criteo.flags; `variant`: with its pairs, or without."""
+    folder, batch = pathlib.Path(context["folder"]), context["batch_size"]
+    few, many = (-(-rows // batch) * batch for rows in (20_000, 80_000 if batch < 8000 else 140_000))
     made = rows.write_lines(folder, 13, 26, 40_000)
-    topic = stream.Topic(context, f"workers_{size}", made, _WORKERS_PARTITIONS, 80_000)
+    topic = stream.Topic(context, f"workers_{size}", made, _WORKERS_PARTITIONS, many)
     columns, dictionaries = rows.write_columns(folder, 13, 26)
     model = ["--flagfile=configs/criteo.flags", f"--columns={columns}", f"--dictionary_dir={dictionaries}"]
     model += ["--cross_buckets=0"] if context["variant"] == "no pairs" else []
-    flags = [*model, f"--batch_size={_WORKERS_BATCH}", "--window_secs=60", "--reader=consumer", "--drift_rows=0"]
-    found = stream.point(topic, flags, (20_000, 80_000), folder, size)
+    flags = [
+        *model,
+        f"--batch_size={batch}",
+        f"--window_rows={max(10_000, batch)}",
+        "--window_secs=60",
+        "--reader=consumer",
+        "--drift_rows=0",
+    ]
+    found = stream.point(topic, flags, (few, many), folder, size)
     if size == 1:
         return found
     # Afterwards: a process is told to have taken at least the memory of the one that has started it.
-    return found | {f"reckoned: {what}, kB": sent / 1e3 for what, sent in _reckoned(model, made, size).items()}
+    return found | {f"reckoned: {what}, kB": sent / 1e3 for what, sent in _reckoned(model, made, batch, size).items()}
 
 
-def _reckoned(flags: list[str], made: pathlib.Path, workers: int) -> dict[str, float]:
+def _reckoned(flags: list[str], made: pathlib.Path, batch: int, workers: int) -> dict[str, float]:
     """Bytes that a worker sends a step, by the model that the flags make and the ids of the rows."""
     import tensorflow as tf
 
@@ -72,8 +80,8 @@ def _reckoned(flags: list[str], made: pathlib.Path, workers: int) -> dict[str, f
     known = load_known(schema, config.features, config.vocabulary)
     features = make_features(schema, known, config.features, config.vocabulary, vocab_size=config.model.vocab_size)
     model = make_learner(make_strategy(1, "cpu"), features.spec, config.model, config.optimizers).model
-    part = _WORKERS_BATCH // workers
-    lines = made.read_bytes().splitlines()[: 20 * part]
+    part = batch // workers
+    lines = made.read_bytes().splitlines()[: max(1, 20_000 // batch) * batch]
     ids = [features(tf.constant(lines[i : i + part])).features["ids"] for i in range(0, len(lines), part)]
     distinct = sum(len(tf.unique(tf.reshape(of_part, [-1])).y) for of_part in ids) / len(ids)
     dense = sum(v.shape.num_elements() for group in model.dense_variables.values() for v in group)

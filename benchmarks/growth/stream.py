@@ -17,7 +17,6 @@ from benchmarks.commands import ROOT, tool
 from benchmarks.growth.traffic import Sent
 
 _POLL_SECS = 0.01
-_LOOK_EVERY = 20  # polls, from one look at the traffic to the next
 
 
 class Run(NamedTuple):
@@ -140,7 +139,7 @@ class _Watch:
     """
 
     def __init__(self, status: pathlib.Path, launcher: int):
-        self._status, self._launcher, self._sent, self._looks = status, launcher, None, 0
+        self._status, self._launcher, self._sent, self._step = status, launcher, None, 0
         self._saving = self._saved = 0.0
         self._first = self._last = (0, 0)  # step, bytes
 
@@ -168,11 +167,12 @@ class _Watch:
             self._saving = now
         elif phase in ("committing", "ended") and self._saved < self._saving:
             self._saved = now
-        self._looks += 1
-        if self._launcher and step and phase in ("reading", "training") and self._looks % _LOOK_EVERY == 0:
+        # As a step begins: what the one before it has sent is all there, and nothing of its own.
+        if self._launcher and step and step != self._step and phase in ("reading", "training"):
             self._sent = self._sent or Sent(_ports(self._launcher))
             self._last = (step, self._sent.look())
             self._first = self._first if self._first[0] else self._last
+        self._step = step
 
 
 def _ports(launcher: int) -> set[int]:
