@@ -38,8 +38,8 @@ def lines(axis: str, variant: str, points: Mapping[float, Point]) -> list[str]:
         if all(map(math.isnan, values)):
             continue
         powers = [math.nan, *exponents(sizes, values)]
-        cells = (_cell(*of) for of in zip(values, ratios(values), powers, strict=True))
-        found.append(f"| {FIGURES.get(name, name)} | {' | '.join(cells)} |")
+        cells = (f" {_cell(*of)}".rstrip() for of in zip(values, ratios(values), powers, strict=True))
+        found.append(f"| {FIGURES.get(name, name)} |{' |'.join(cells)} |")
     return found
 
 
@@ -50,7 +50,7 @@ def largest(points: Mapping[float, Point], name: str = "cpu_us") -> float:
 
 
 def _cell(value: float, ratio: float, power: float) -> str:
-    text = f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
     if math.isnan(value):
         return ""
-    return text if math.isnan(power) else f"{text} ({ratio:.2f}; {power:+.2f})"
+    text = f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+    return text if math.isnan(power) else f"{text} ({'' if math.isnan(ratio) else f'{ratio:.2f}; '}{power:+.2f})"

@@ -124,7 +124,7 @@ class Checkpoints:
                 name: PackedCounts(v) if name in _counts(self._parts) else v for name, v in _variables(self._parts).items()
             }
             self._snapshot = Snapshot(variables) if self._background else None
-            # Of mirrored variables the first copy, which TensorFlow writes as it lies: of the mirrored ones it would copy all at once.
+            # Of mirrored variables the first copy, which TensorFlow writes as it lies. Mirrored ones it would all copy, at once.
             written = self._snapshot.copies if self._snapshot else {name: first_copy(v) for name, v in variables.items()}
             self._checkpoint = tf.train.Checkpoint(**as_objects(written), **self._texts)
         if self._snapshot:
