@@ -46,9 +46,11 @@ def test_a_copy_is_the_model_as_it_was_under_the_same_names(num_replicas, tmp_pa
     assert content(write(tmp_path / "copy", copy)) == then
 
 
+@pytest.mark.parametrize("num_replicas", [1, 2])
 @pytest.mark.parametrize("background", [True, False])
-def test_a_save_holds_the_moment_at_which_it_began(background, tmp_path):
-    learner, position, disk_is_free = make_learner(average_rows=100), Position(next=[7], start=[0], window=3), threading.Lock()
+def test_a_save_holds_the_moment_at_which_it_began(background, num_replicas, tmp_path):
+    learner, disk_is_free = make_learner(num_replicas, average_rows=100), threading.Lock()
+    position = Position(next=[7], start=[0], window=3)
     checkpoints = checkpoints_of(tmp_path, learner, position, background=background)
     learner.train(FOUR_ROWS)
     then = content(write(tmp_path / "then", learner))
