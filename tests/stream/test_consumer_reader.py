@@ -58,6 +58,25 @@ def test_a_partition_that_was_paused_is_read_again_from_elsewhere(broker, topic,
     assert take_all(reader, 1, 2000, 3000).message == lines[1][2000:]
 
 
+def test_a_short_range_does_not_look_at_each_row_that_is_held(broker, topic):
+    class Offset(int):
+        looks = 0
+
+        def __lt__(self, other):
+            Offset.looks += 1
+            return int(self) < other
+
+    reader = ConsumerReader(open_topic(broker, topic([numbered(3000)])))
+    reader.place({0: (0, 2)})
+    held = reader._partitions[0]
+    while len(held.offset) < 3000:
+        reader._pull(0)
+    held.offset = [Offset(offset) for offset in held.offset]
+    rows = reader.take(0, 512)
+    assert (rows.message, rows.offset) == ([b"0", b"1"], [0, 1])
+    assert Offset.looks <= 10
+
+
 def test_a_few_rows_come_at_once(broker, topic):
     reader = ConsumerReader(open_topic(broker, topic([numbered(3)])))
     take_all(reader, 0, 0, 1)  # connected

@@ -24,6 +24,7 @@ from tfonline.keep.plain_path import plain_path
 from tfonline.keep.snapshot import Snapshot
 from tfonline.keep.variables import as_objects
 from tfonline.lifecycle import Exit, UserError
+from tfonline.model.tables.replicas import first_copy
 from tfonline.state import Position, Stateful
 
 T = TypeVar("T")
@@ -123,7 +124,8 @@ class Checkpoints:
                 name: PackedCounts(v) if name in _counts(self._parts) else v for name, v in _variables(self._parts).items()
             }
             self._snapshot = Snapshot(variables) if self._background else None
-            written = self._snapshot.copies if self._snapshot else variables
+            # Of mirrored variables the first copy, which TensorFlow writes as it lies. Mirrored ones it would all copy, at once.
+            written = self._snapshot.copies if self._snapshot else {name: first_copy(v) for name, v in variables.items()}
             self._checkpoint = tf.train.Checkpoint(**as_objects(written), **self._texts)
         if self._snapshot:
             self._snapshot.take()

@@ -30,6 +30,11 @@ def read_first(variable: Any) -> tf.Tensor:
     return tf.distribute.get_strategy().experimental_local_results(variable)[0].read_value()
 
 
+def first_copy(variable: Any) -> Any:
+    """Of a mirrored variable the first copy of this process, a plain tf.Variable; anything else as it is."""
+    return variable.values[0] if isinstance(variable, tf.distribute.DistributedValues) else variable
+
+
 def make_strategy(num_replicas: int, devices: str, cluster: Cluster | None = None) -> tf.distribute.Strategy:
     """MirroredStrategy over GPUs or, where there are none, over logical CPU devices; in a cluster, MultiWorkerMirroredStrategy.
 

@@ -1,5 +1,6 @@
 """Rows of a Kafka topic, read by one confluent-kafka consumer (librdkafka of today) for all partitions of this process."""
 
+import bisect
 import itertools
 from collections.abc import Mapping
 
@@ -106,11 +107,9 @@ class ConsumerReader:
         stop = at.stop
         while len(at.offset) < most and at.end < stop and not (at.offset and at.offset[-1] >= stop - 1):
             self._pull(partition)
-        taken = at.offset[:most]
-        count = len(taken)
-        if count and taken[-1] >= stop:
-            count = sum(offset < stop for offset in taken)
-        rows = Rows(at.message[:count], taken[:count], at.time_ms[:count], at.key[:count])
+        # Not one by one: with many partitions, or short windows, much more is held of a partition than is wanted of it.
+        count = bisect.bisect_left(at.offset, stop, hi=min(most, len(at.offset)))
+        rows = Rows(at.message[:count], at.offset[:count], at.time_ms[:count], at.key[:count])
         del at.message[:count], at.offset[:count], at.time_ms[:count], at.key[:count]
         ended = count < most or rows.offset[-1] >= stop - 1
         at.next = stop if ended else rows.offset[-1] + 1

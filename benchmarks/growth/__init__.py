@@ -1,0 +1,1 @@
+"""How costs grow with partitions, windows, columns, ids and workers."""
