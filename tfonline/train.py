@@ -74,6 +74,7 @@ def main(argv: list[str]) -> NoReturn:
         config = flags.parse(argv)
         if config is not None:
             block_signals()
+            garbage.few_shares()
             stop, console = Stop(), Console(form=config.reporting.log_format)
             stop.fail = console.fail
             if config.reporting.log_format == "json":

@@ -1,8 +1,11 @@
 """When garbage is collected: not at first, and never what a run began with."""
 
 import gc
+import os
 import pathlib
 import re
+import subprocess
+import sys
 import weakref
 
 import pytest
@@ -75,3 +78,38 @@ def test_free_memory_goes_back_to_the_system_though_what_was_made_last_stays():
     assert kept > held - 100  # the C library has it, as its last block is in use
     assert resident_mb() < held - 300
     assert len(last) == 100_000
+
+
+THREADS_AND_SHARES = """
+import ctypes, sys, threading
+from tfonline import garbage
+getattr(garbage, sys.argv[1])()
+libc = ctypes.CDLL(None)
+libc.malloc.restype = libc.fopen.restype = ctypes.c_void_p
+libc.malloc_info.argtypes, libc.fclose.argtypes = [ctypes.c_int, ctypes.c_void_p], [ctypes.c_void_p]
+together = threading.Barrier(8)
+def work():
+    together.wait()
+    libc.malloc(10_000)
+    together.wait()
+threads = [threading.Thread(target=work) for _ in range(8)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+file = libc.fopen(sys.argv[2].encode(), b"w")
+libc.malloc_info(0, file)
+libc.fclose(file)
+"""
+
+
+CASES = [("few_shares", {}, 1, 2), ("give_back", {}, 3, 99), ("few_shares", {"MALLOC_ARENA_MAX": "4"}, 3, 4)]
+
+
+@pytest.mark.parametrize(("call", "said", "fewest", "most"), CASES)
+def test_threads_have_two_shares_of_memory_where_nobody_has_said_otherwise(tmp_path, call, said, fewest, most):
+    path = tmp_path / "memory.xml"
+    environment = {name: value for name, value in os.environ.items() if name not in ("MALLOC_ARENA_MAX", "GLIBC_TUNABLES")}
+    command = [sys.executable, "-c", THREADS_AND_SHARES, call, str(path)]
+    subprocess.run(command, check=True, env={**environment, **said}, cwd=pathlib.Path(__file__).parents[2])
+    assert fewest <= path.read_text().count("<heap nr=") <= most
