@@ -54,16 +54,6 @@ def read(path: str, kept: pathlib.Path) -> Stream:
         return Stream(found["labels"], found["numbers"], found["codes"])
 
 
-def in_order(n: int, order: str) -> np.ndarray:
-    """The rows' numbers, int64 [n], `forward`, `reversed`, or `blocks`: blocks of 1,000 rows, shuffled."""
-    if order == "reversed":
-        return np.arange(n)[::-1]
-    if order == "blocks":
-        starts = np.random.default_rng(1).permutation(np.arange(0, n, 1000))
-        return np.concatenate([np.arange(start, min(start + 1000, n)) for start in starts])
-    return np.arange(n)
-
-
 class Inputs:
     """The inputs of a stream by name, each float32 [n, ...]; kept in a folder.
 

@@ -18,8 +18,9 @@ import time
 
 import numpy as np
 
+from benchmarks.quality.orders import ORDERS, in_order
 from benchmarks.quality.report import HEAD, metrics
-from benchmarks.quality.trial_inputs import Inputs, Stream, in_order, read
+from benchmarks.quality.trial_inputs import Inputs, Stream, read
 from benchmarks.quality.trial_model import Variant, run
 
 _BASE = Variant()
@@ -209,7 +210,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default cpu: a step is small)")
     parser.add_argument("--of", choices=("choose", "last"), default="choose", help="see above")
-    parser.add_argument("--order", choices=("forward", "reversed", "blocks"), default="forward", help="of the rows")
+    parser.add_argument("--order", choices=ORDERS, default="forward", help="of the rows")
     return parser.parse_args()
 
 
