@@ -42,6 +42,7 @@ class Variant:
       smoothing: of labels: y becomes `y (1 - s) + s / 2`.
       replay: so many earlier batches are learned again after each; the dense layers alone learn from them.
       replay_rows: they are of the last so many rows; 0: of all.
+      joint: in one step with the new batch, and not in steps of their own.
       epoch: each window of so many rows is learned again when it ends; 0: none.
       epoch_all: the embeddings and the wide side learn from it, too.
       noise: standard deviation of noise upon the counted inputs while learning.
@@ -73,6 +74,7 @@ class Variant:
     smoothing: float = 0.0
     replay: int = 0
     replay_rows: int = 0
+    joint: bool = False
     epoch: int = 0
     epoch_all: bool = False
     noise: float = 0.0
@@ -266,17 +268,27 @@ def run(v: Variant, inputs: Inputs, seed: int, device: str = "cpu") -> np.ndarra
         past.keep(part, embeddings.detach(), of_sides.detach())
         logits = tower(embeddings, counted[part], [r[part] for r in raw], True) + of_sides[:, None]
         loss = _loss(logits, target)
+        if v.joint:
+            again = random.integers(earliest(part), part.stop, BATCH * v.replay)
+            loss = (loss + v.replay * loss_again(again)) / (1 + v.replay)
         of_rows_g, of_wide_g, *gradients = torch.autograd.grad(loss, [of_rows, of_wide, *dense])
         _step(adam, dense, gradients)
         rows.update(distinct, of_rows_g)
-        wide.update(torch.cat([distinct, bias]), of_wide_g / v.heads * len(y))
+        wide.update(torch.cat([distinct, bias]), of_wide_g / v.heads * len(y) * (1 + v.joint * v.replay))
 
-    def learn_again(part: np.ndarray) -> None:
-        """A step of the dense layers on earlier rows, with the embeddings that they had."""
+    def earliest(part: slice) -> int:
+        """The first row that is learned again."""
+        return max(part.stop - v.replay_rows, 0) if v.replay_rows else 0
+
+    def loss_again(part: np.ndarray) -> torch.Tensor:
+        """Of earlier rows, with the embeddings and the wide side's logits that they had."""
         embeddings, of_sides = past.of(part)
         logits = tower(embeddings, counted[part], [r[part] for r in raw], True) + of_sides[:, None]
-        target = labels[part] * (1 - v.smoothing) + v.smoothing / 2
-        _step(adam, dense, torch.autograd.grad(_loss(logits, target), dense))
+        return _loss(logits, labels[part] * (1 - v.smoothing) + v.smoothing / 2)
+
+    def learn_again(part: np.ndarray) -> None:
+        """A step of the dense layers on earlier rows."""
+        _step(adam, dense, torch.autograd.grad(loss_again(part), dense))
 
     for part in batches(inputs.n):
         ids = all_ids[part]
@@ -289,9 +301,8 @@ def run(v: Variant, inputs: Inputs, seed: int, device: str = "cpu") -> np.ndarra
             falls = v.rate_end + (1 - v.rate_end) * 0.5 ** (part.start / v.rate_rows)
             adam.param_groups[0]["lr"], rows.rate = v.rate * falls, v.embedding_rate * falls
         learn(part)
-        for _ in range(v.replay):
-            low = max(part.stop - v.replay_rows, 0) if v.replay_rows else 0
-            learn_again(random.integers(low, part.stop, BATCH))
+        for _ in range(0 if v.joint else v.replay):
+            learn_again(random.integers(earliest(part), part.stop, BATCH))
         if v.epoch and part.stop % v.epoch == 0:
             for again in batches(v.epoch):
                 again = np.arange(part.stop - v.epoch + again.start, part.stop - v.epoch + again.stop)

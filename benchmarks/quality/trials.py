@@ -35,6 +35,15 @@ def _instead(old: str, new: str, **others) -> Variant:
     return Variant(inputs=tuple(new if name == old else name for name in _INPUTS), **others)
 
 
+def _replay(**others) -> Variant:
+    return Variant(**({"replay": 2, "replay_rows": 20000} | others))
+
+
+_MORE = (
+    "tide", "age", "seen", "each_pair", "triples", "triples:20", "shrunk:50", "over_ids", "gain:40", "gain:80", "gain:160",
+    "decayed:20000", "pairs:20000", "pairs:60000", "gain:80, tide", "gain:80, triples", "gain:80, tide, triples",
+    "gain:80, tide, triples, shrunk:50", "gain:80, gain:30",
+)  # fmt: skip
 _RATES = (0.003, 0.01, 0.03)
 VARIANTS = {
     "base": _BASE,
@@ -76,11 +85,36 @@ VARIANTS = {
     "windows of 1000 again": Variant(epoch=1000),
     "windows of 10000 again, all": Variant(epoch=10000, epoch_all=True),
     **{f"replay {k} of all": Variant(replay=k) for k in (1, 2, 4)},
-    **{f"replay {k} of 20000": Variant(replay=k, replay_rows=20000) for k in (1, 2)},
-    "replay 2 of all, rate 2.5e-4": Variant(replay=2, rate=2.5e-4),
-    "replay 4 of all, rate 1e-4": Variant(replay=4, rate=1e-4),
-    "replay 2 of all, dropout 0.5": Variant(replay=2, dropout=0.5),
-    "replay 2 of all, layers 256-128": Variant(replay=2, layers=(256, 128)),
+    **{f"replay {k} of {r}": Variant(replay=k, replay_rows=r) for k in (1, 2, 4) for r in (10000, 20000, 50000)},
+    "replay 2 of 5000": Variant(replay=2, replay_rows=5000),
+    "replay 8 of 50000": Variant(replay=8, replay_rows=50000),
+    **{
+        f"replay {k} of 20000 in one step, rate {r}": Variant(replay=k, replay_rows=20000, joint=True, rate=r)
+        for k in (2, 4)
+        for r in (5e-4, 1e-3)
+    },
+    "replay 2 of all, rate 2.5e-4": _replay(replay_rows=0, rate=2.5e-4),
+    "replay 4 of all, rate 1e-4": _replay(replay=4, replay_rows=0, rate=1e-4),
+    "replay 2 of all, dropout 0.5": _replay(replay_rows=0, dropout=0.5),
+    "replay 2 of all, layers 256-128": _replay(replay_rows=0, layers=(256, 128)),
+    # Upon replay 2 of 20000.
+    **{f"replay, layers {'-'.join(map(str, w))}": _replay(layers=w) for w in ((256,), (1024,), (2048,), (512, 256), (256, 128))},
+    **{f"replay, and {name}": _replay(inputs=(*_INPUTS, *name.split(", "))) for name in _MORE},
+    **{f"replay, average over {r}": _replay(average_rows=r) for r in (12_500, 50_000)},
+    **{f"replay, embeddings by row-wise Adagrad, {r}": _replay(embedding="rowwise", embedding_rate=r) for r in (0.01, 0.03)},
+    **{f"replay, embeddings by Adam, {r}": _replay(embedding_rate=r) for r in (2.5e-4, 1e-3)},
+    **{f"replay, rate {r}": _replay(rate=r) for r in (2.5e-4, 3.5e-4, 7e-4)},
+    **{f"replay, weight decay {d}": _replay(decay=d) for d in (0.03, 0.1, 0.3)},
+    "replay, dropout 0.1": _replay(dropout=0.1),
+    "replay, dropout 0.2": _replay(dropout=0.2),
+    "replay, noise 0.1": _replay(noise=0.1),
+    "replay, betas 0 0.999": _replay(betas=(0.0, 0.999)),
+    "replay, DCN-v2 of rank 32": _replay(cross_rank=32),
+    "replay, SwiGLU of 256": _replay(activation="swiglu", layers=(256,)),
+    "replay, smoothing learned, both": _replay(inputs=("history", "numeric"), smooth="ids,pairs"),
+    "replay, 4 towers": _replay(heads=4),
+    "replay, 4 towers, gain:80, tide, triples": _replay(heads=4, inputs=(*_INPUTS, "gain:80", "tide", "triples")),
+    "replay, layers 1024, gain:80, tide, triples": _replay(layers=(1024,), inputs=(*_INPUTS, "gain:80", "tide", "triples")),
     # Labels, layers.
     **{f"label smoothing {s}": Variant(smoothing=s) for s in (0.01, 0.05, 0.1)},
     "gates": Variant(gate="static"),
