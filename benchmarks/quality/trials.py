@@ -39,6 +39,10 @@ def _replay(**others) -> Variant:
     return Variant(**({"replay": 2, "replay_rows": 20000} | others))
 
 
+def _joint(**others) -> Variant:
+    return Variant(**({"replay": 4, "replay_rows": 20000, "joint": True, "rate": 1e-3} | others))
+
+
 _MORE = (
     "tide", "age", "seen", "each_pair", "triples", "triples:20", "shrunk:50", "over_ids", "gain:40", "gain:80", "gain:160",
     "decayed:20000", "pairs:20000", "pairs:60000", "gain:80, tide", "gain:80, triples", "gain:80, tide, triples",
@@ -115,6 +119,30 @@ VARIANTS = {
     "replay, 4 towers": _replay(heads=4),
     "replay, 4 towers, gain:80, tide, triples": _replay(heads=4, inputs=(*_INPUTS, "gain:80", "tide", "triples")),
     "replay, layers 1024, gain:80, tide, triples": _replay(layers=(1024,), inputs=(*_INPUTS, "gain:80", "tide", "triples")),
+    # In one step with the new batch.
+    **{
+        f"joint {k} of {r}, layers {w}, rate {rate}": _joint(replay=k, replay_rows=r, layers=(w,), rate=rate)
+        for k, r, w, rate in (
+            (2, 20000, 256, 1e-3),
+            (2, 20000, 256, 2e-3),
+            (4, 20000, 256, 1e-3),
+            (4, 20000, 256, 2e-3),
+            (4, 20000, 512, 2e-3),
+            (4, 20000, 512, 1.5e-3),
+            (2, 50000, 512, 1e-3),
+            (4, 50000, 512, 1e-3),
+            (4, 20000, 1024, 1e-3),
+            (4, 10000, 512, 1e-3),
+            (8, 20000, 256, 1e-3),
+            (8, 50000, 512, 1e-3),
+        )
+    },
+    "joint, embeddings by Adam, 0.001": _joint(embedding_rate=1e-3),
+    **{f"joint, embeddings by row-wise Adagrad, {r}": _joint(embedding="rowwise", embedding_rate=r) for r in (0.01, 0.02, 0.03)},
+    **{
+        f"joint, row-wise, and {name}": _joint(embedding="rowwise", embedding_rate=0.01, inputs=(*_INPUTS, *name.split(", ")))
+        for name in ("tide", "gain:80", "gain:80, tide", "gain:80, triples:20, tide", "triples:20, tide")
+    },
     # Labels, layers.
     **{f"label smoothing {s}": Variant(smoothing=s) for s in (0.01, 0.05, 0.1)},
     "gates": Variant(gate="static"),
