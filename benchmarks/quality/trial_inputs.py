@@ -106,6 +106,11 @@ class Inputs:
         """Of each column the mean lift of its 10 pairs, [n, 39]: the trainer's --cross_buckets and --cross_partners=10."""
         return lift(*self._pair_counts(half_life)) @ mean_of(*ring(10))
 
+    def ring(self, partners: int) -> np.ndarray:
+        """The same with so many partners a column; 38: with all, 741 pairs a row."""
+        left, right = ring(partners)
+        return lift(*self._counts(self._crosses(left, right), _CROSS_BUCKETS, 0)) @ mean_of(left, right)
+
     def shrunk(self, prior: int) -> np.ndarray:
         """The same, smoothed by so many rows."""
         return lift(*self._pair_counts(0), prior) @ mean_of(*ring(10))

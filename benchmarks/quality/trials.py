@@ -141,7 +141,45 @@ VARIANTS = {
     **{f"joint, embeddings by row-wise Adagrad, {r}": _joint(embedding="rowwise", embedding_rate=r) for r in (0.01, 0.02, 0.03)},
     **{
         f"joint, row-wise, and {name}": _joint(embedding="rowwise", embedding_rate=0.01, inputs=(*_INPUTS, *name.split(", ")))
-        for name in ("tide", "gain:80", "gain:80, tide", "gain:80, triples:20, tide", "triples:20, tide")
+        for name in (
+            "tide",
+            "gain:80",
+            "gain:80, tide",
+            "gain:80, triples:20, tide",
+            "triples:20, tide",
+            "gain:40, tide",
+            "gain:160, tide",
+            "ring:38",
+            "ring:38, tide",
+            "gain:80, ring:38, tide",
+            "over_ids, tide",
+            "gain:80, shrunk:50, tide",
+            "gain:80, age, tide",
+        )
+    },
+    **{
+        f"joint, row-wise, gain:80, tide, {name}": _joint(
+            **({"embedding": "rowwise", "embedding_rate": 0.01, "inputs": (*_INPUTS, "gain:80", "tide")} | others)
+        )
+        for name, others in {
+            "layers 1024": {"layers": (1024,)},
+            "layers 256": {"layers": (256,)},
+            "4 towers": {"heads": 4},
+            "2 of 20000": {"replay": 2},
+            "2 of 50000": {"replay": 2, "replay_rows": 50000},
+            "4 of 50000": {"replay_rows": 50000},
+            "rate 5e-4": {"rate": 5e-4},
+            "rate 7e-4": {"rate": 7e-4},
+            "rate 1.5e-3": {"rate": 1.5e-3},
+            "average over 50000": {"average_rows": 50_000},
+            "embeddings 0.005": {"embedding_rate": 0.005},
+            "dropout 0.1": {"dropout": 0.1},
+            "weight decay 0.1": {"decay": 0.1},
+            "Adam": {"embedding": "adam", "embedding_rate": 1e-3},
+            "betas 0 0.999": {"betas": (0.0, 0.999)},
+            "no history": {"inputs": ("pairs", "numeric", "gain:80", "tide")},
+            "DCN-v2 of rank 32": {"cross_rank": 32},
+        }.items()
     },
     # Labels, layers.
     **{f"label smoothing {s}": Variant(smoothing=s) for s in (0.01, 0.05, 0.1)},
