@@ -111,6 +111,22 @@ class Inputs:
         left, right = ring(partners)
         return lift(*self._counts(self._crosses(left, right), _CROSS_BUCKETS, 0)) @ mean_of(left, right)
 
+    def sides(self) -> np.ndarray:
+        """Of each column the mean lift of its pairs with the columns before it, and of those with the columns behind, [n, 78]."""
+        left, right = ring(10)
+        near = right - left <= 5  # the left one stands before the right one; else the ring closes between them
+        before, behind = np.where(near, left, right), np.where(near, right, left)
+        mean = np.zeros([len(left), 2 * FIELDS])
+        mean[np.arange(len(left)), FIELDS + before] = mean[np.arange(len(left)), behind] = 1
+        return lift(*self._pair_counts(0)) @ (mean / mean.sum(axis=0))
+
+    def far(self, partners: int) -> np.ndarray:
+        """As `ring`, without the 10 nearest."""
+        left, right = ring(partners)
+        apart = np.minimum(right - left, FIELDS - (right - left))
+        left, right = left[apart > 5], right[apart > 5]
+        return lift(*self._counts(self._crosses(left, right), _CROSS_BUCKETS, 0)) @ mean_of(left, right)
+
     def shrunk(self, prior: int) -> np.ndarray:
         """The same, smoothed by so many rows."""
         return lift(*self._pair_counts(0), prior) @ mean_of(*ring(10))

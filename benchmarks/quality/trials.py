@@ -155,6 +155,11 @@ VARIANTS = {
             "over_ids, tide",
             "gain:80, shrunk:50, tide",
             "gain:80, age, tide",
+            "sides",
+            "sides, tide",
+            "far:14",
+            "far:20",
+            "far:20, tide",
         )
     },
     **{
