@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from checkpoint_helpers import checkpoints_of, save
 from config_helpers import refusal
 from learner_helpers import FOUR_ROWS, as_one, learner_by_flags, make_learner, random_batches, values_of
 
@@ -11,6 +12,7 @@ from tfonline.features.spec import Spec
 from tfonline.lifecycle import UserError
 from tfonline.model.past import Past, Replay
 from tfonline.model.tables.replicas import make_strategy
+from tfonline.state import Position
 
 
 def replaying(times=2, rows=8, seed=1):
@@ -126,3 +128,18 @@ def test_a_network_that_remembers_nothing_is_refused(network, scaled):
     config = of_flags(network=network, replay=1, embedding_dim=2, deep_layers="4")
     with pytest.raises(UserError, match="--replay=1 goes with --network=wide_deep"):
         learner_by_flags(make_strategy(1, "cpu"), config, Spec.of(9, 3, scaled_fields=scaled))
+
+
+def test_a_resume_draws_and_learns_what_the_run_would_have(tmp_path):
+    learner, again = replaying(), replaying()
+    for _ in range(3):
+        learner.train(FOUR_ROWS)
+    position = Position(next=[0], start=[0])
+    save(checkpoints_of(tmp_path / "model", learner), 1, position)
+    assert checkpoints_of(tmp_path / "model", again, position).restore() == []
+    for _ in range(2):
+        learner.train(FOUR_ROWS)
+        again.train(FOUR_ROWS)
+    for one, other in zip(values_of(learner), values_of(again), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert again.past.written.numpy() == 15
