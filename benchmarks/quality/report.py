@@ -69,15 +69,24 @@ def table(runs: dict[str, list[np.ndarray]], speed: dict[str, float], labels: np
 
 
 def paired_bootstrap(one: np.ndarray, other: np.ndarray, labels: np.ndarray) -> dict[str, tuple[float, float, float]]:
-    """How much better `one` is: {auc, log_loss: (margin, low, high)}, the 95 % interval over resampled rows of the last 2/7."""
+    """How much better `one` is: {auc, log_loss: (margin, low, high)}, the 95 % interval over resampled rows of the last 2/7.
+
+    Args:
+      one: float32 [n], or of several seeds [seeds, n]: the mean of their margins.
+      other: float32 [n].
+      labels: float32 [n].
+    """
     head = int(len(labels) * HEAD)
-    one, other, labels = one[head:], other[head:], labels[head:]
-    loss = log_losses(other, labels) - log_losses(one, labels)
+    ones, other, labels = np.atleast_2d(one)[:, head:], other[head:], labels[head:]
+    loss = log_losses(other, labels) - np.mean([log_losses(one, labels) for one in ones], axis=0)
+
+    def auc_margin(rows: np.ndarray | slice) -> float:
+        return float(np.mean([exact_auc(one[rows], labels[rows]) for one in ones])) - exact_auc(other[rows], labels[rows])
+
     random = np.random.default_rng(1)
     margins = []
     for _ in range(_RESAMPLES):
         rows = random.integers(0, len(labels), len(labels))
-        margins.append((exact_auc(one[rows], labels[rows]) - exact_auc(other[rows], labels[rows]), loss[rows].mean()))
+        margins.append((auc_margin(rows), loss[rows].mean()))
     low, high = np.percentile(margins, [2.5, 97.5], axis=0)
-    auc = exact_auc(one, labels) - exact_auc(other, labels)
-    return {"auc": (auc, low[0], high[0]), "log_loss": (float(loss.mean()), low[1], high[1])}
+    return {"auc": (auc_margin(slice(None)), low[0], high[0]), "log_loss": (float(loss.mean()), low[1], high[1])}

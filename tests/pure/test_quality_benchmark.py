@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from benchmarks.quality.orders import in_order
-from benchmarks.quality.report import of_tenths, table, worst_tenth, worst_tenth_by_chance
+from benchmarks.quality.report import of_tenths, paired_bootstrap, table, worst_tenth, worst_tenth_by_chance
 from benchmarks.quality.scores import plain_rows
 
 
@@ -50,3 +50,13 @@ def test_a_stream_in_another_order_has_the_same_rows():
 def test_the_rows_are_written_in_their_order(tmp_path):
     (tmp_path / "rows.gz").write_bytes(gzip.compress(b"1\ta\n0\tb\n0\tc\n"))
     assert plain_rows(str(tmp_path / "rows.gz"), tmp_path, "reversed").read_bytes() == b"0\tc\n0\tb\n1\ta\n"
+
+
+def test_the_margin_of_several_seeds_is_the_mean_of_theirs():
+    labels = np.tile(np.array([0, 1], np.float32), 70)
+    right, coin = (labels - 0.5) * 2, np.zeros(140, np.float32)
+    of_both = paired_bootstrap(np.stack([right, coin]), coin, labels)
+    assert of_both["auc"] == pytest.approx((0.25, 0.25, 0.25))  # 0.5 and 0
+    margin = np.log(2) - np.log1p(np.exp(-1))
+    assert of_both["log_loss"] == pytest.approx((margin / 2,) * 3)
+    assert paired_bootstrap(right, coin, labels)["log_loss"] == pytest.approx((margin,) * 3)
