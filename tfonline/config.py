@@ -99,10 +99,28 @@ def _check(c: Config) -> None:
             f"--input_files has neither timestamps nor groups, but --start={windows.start} --stop_at={windows.stop_at}. "
             "Use --start=earliest and --stop_at=latest."
         )
+    _check_replay(c)
     _check_labels(c)
     _check_vocabulary(c)
     # What is wrong with the files is said now, after all that is wrong with flags.
     _ = stream.registry_properties, stream.read_properties
+
+
+def _check_replay(c: Config) -> None:
+    m, replicas = c.model, c.learning.num_replicas
+    if not m.replay:
+        return
+    if c.workers.cluster != "none" or replicas > 1:
+        where = f"--num_replicas={replicas}" if c.workers.cluster == "none" else f"--cluster={c.workers.cluster}"
+        raise wrong(
+            f"--replay={m.replay} with {where}: a replica would remember its own rows alone. Use --replay=0, or one replica."
+        )
+    if m.late_labels != "wait":
+        raise wrong(
+            f"--replay={m.replay} learns from settled labels again, not with --late_labels={m.late_labels}. Use --replay=0."
+        )
+    if m.replay_rows < c.learning.batch_size:
+        raise wrong(f"--replay_rows={m.replay_rows} is less than --batch_size={c.learning.batch_size}. Use at least as many.")
 
 
 def _check_labels(c: Config) -> None:

@@ -9,6 +9,7 @@ import sys
 import numpy as np
 
 from benchmarks.commands import PEERS_PYTHON, ROOT, run, tool
+from benchmarks.quality.orders import in_order
 from benchmarks.quality.report import HEAD
 from tfonline.evaluate.progressive import PREDICTION
 
@@ -57,13 +58,17 @@ def scored(model_dir: pathlib.Path) -> tuple[np.ndarray, np.ndarray]:
     return logits, labels
 
 
-def plain_rows(name: str, folder: pathlib.Path) -> pathlib.Path:
-    """The rows of a file, plain or .gz, as a plain TSV file in the folder."""
+def plain_rows(name: str, folder: pathlib.Path, order: str = "forward") -> pathlib.Path:
+    """The rows of a file, plain or .gz, as a plain TSV file in the folder, in one of orders.ORDERS."""
     path = folder / "rows.tsv"
     if not path.exists():
         open_rows = gzip.open if name.endswith(".gz") else open
         with open_rows(name, "rb") as source, path.open("wb") as target:
-            shutil.copyfileobj(source, target)
+            if order == "forward":
+                shutil.copyfileobj(source, target)
+            else:
+                lines = source.read().splitlines()
+                target.writelines(lines[i] + b"\n" for i in in_order(len(lines), order))
     return path
 
 

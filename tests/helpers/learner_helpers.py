@@ -22,11 +22,11 @@ SEED_RATES = OptimizerSettings(
 )
 
 
-def make_learner(num_replicas=1, num_ids=6, fields=3, dim=2, layers=(4,), rates=SEED_RATES, stddev=0.1, **model):
+def make_learner(num_replicas=1, num_ids=6, fields=3, dim=2, layers=(4,), rates=SEED_RATES, stddev=0.1, replay=None, **model):
     strategy = make_strategy(num_replicas, "cpu")
     with strategy.scope():
         model = WideDeep(Spec.of(num_ids, fields), dim, layers, "glorot", stddev, seed=3, **model)
-    return Learner(strategy, model, rates)
+    return Learner(strategy, model, rates, replay=replay)
 
 
 def learner_by_flags(strategy, config, spec):

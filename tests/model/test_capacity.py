@@ -43,6 +43,7 @@ def test_the_formula_by_hand():
         ({"deep_layers": "8"}, 5, 0, 3),
         ({"deep_layers": "16,8,4", **ALL}, 5, 3, 0),
         ({"deep_layers": "16,8", **ALL}, 1, 1, 0),
+        ({"deep_layers": "8", "replay": 2, "replay_rows": 300, "batch_size": 100, **ALL}, 4, 2, 0),
         ({"num_replicas": 2, "devices": "cpu", **ALL}, 4, 2, None),
     ],
 )

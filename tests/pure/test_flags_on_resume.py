@@ -23,6 +23,6 @@ def test_each_flag_stands_where_the_code_has_it():
 
 
 def test_each_is_a_flag_and_stands_once():
-    named = [*CONVERTED, *REFUSED, *ONLY_A_NEW_MODEL, "average_rows"]
+    named = [*CONVERTED, *REFUSED, *ONLY_A_NEW_MODEL, "average_rows", "replay"]
     assert len(set(named)) == len(named)
     assert set(named) <= set(flags.named(Config))

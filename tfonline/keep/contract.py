@@ -25,7 +25,7 @@ CONVERTED = ("wide_learning_rate", "wide_l1", "wide_l2", "wide_initial_accumulat
 REFUSED = (
     "topic", "label_topic", "input_files", "columns", "dictionary_dir", "numeric", "vocab_size", "oov_buckets", "cross_buckets",
     "cross_fields", "cross_partners", "vocabulary_rows", "admit_counters", "network", "history", "embedding_dim", "deep_layers",
-    "dcn_layers", "dcn_rank", "din_units", "table_optimizers", "wide_reduction", "late_labels",
+    "dcn_layers", "dcn_rank", "din_units", "table_optimizers", "wide_reduction", "late_labels", "replay_rows",
 )  # fmt: skip
 # They make the first weights, or say where the first window begins.
 ONLY_A_NEW_MODEL = ("seed", "dense_init", "init_stddev", "adagrad_initial_accumulator", "start", "new_model", "vocabulary_from")
@@ -35,7 +35,7 @@ _NEW_IN_2 = ("kinds", "wide_reduction")
 _BEFORE = {
     "network": "wide_deep", "cross_partners": 0, "vocabulary_rows": 0, "admit_counters": 0, "column_options": {},
     "label_topic": "", "label_topic_id": "", "late_labels": "wait or fnw", "table_optimizers": {}, "dcn": [],
-    "din_units": 0,
+    "din_units": 0, "replay_rows": 0,
 }  # fmt: skip
 
 
@@ -69,6 +69,7 @@ def make_contract(
         "table_optimizers": model.optimizer_of,
         "dcn": [model.dcn_layers, model.dcn_rank] if model.network == "dcn_v2" else [],
         "din_units": model.din_units if model.network == "din" else 0,
+        "replay_rows": model.replay_rows if model.replay else 0,
     }
     return {
         "columns": list(schema.names),

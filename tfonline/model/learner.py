@@ -10,9 +10,11 @@ from tfonline.cluster.members import Cluster
 from tfonline.features.batch import Examples
 from tfonline.features.negatives import Negatives
 from tfonline.features.spec import Spec
+from tfonline.flags import wrong
 from tfonline.model.late_labels import POLICIES, Term
 from tfonline.model.networks.find import make_network
 from tfonline.model.networks.network import Logits, Network
+from tfonline.model.past import Past, Replay
 from tfonline.model.tables.admission import Admission
 from tfonline.model.tables.exchange import Exchange
 from tfonline.model.tables.lookup import Lookup
@@ -55,13 +57,15 @@ def make_learner(
     """The network and the optimizers that the settings ask for; see Learner.
 
     Raises:
-      UserError: --jit_compile, and XLA does not work on the device; or there is no such --network (exit 64).
+      UserError: --jit_compile, and XLA does not work on the device; there is no such --network; or it cannot learn from rows
+        again, and --replay is given (exit 64).
     """
     if jit_compile:
         try_xla(strategy)
     with strategy.scope():
         network = make_network(spec, model)
-    return Learner(strategy, network, optimizers, cluster, jit_compile, vocabulary, keep_negatives)
+    replay = Replay(model.replay, model.replay_rows, model.seed) if model.replay else None
+    return Learner(strategy, network, optimizers, cluster, jit_compile, vocabulary, keep_negatives, replay)
 
 
 class Learner(tf.Module):
@@ -77,12 +81,17 @@ class Learner(tf.Module):
       jit_compile: have XLA compile the steps; not in a cluster.
       vocabulary: which values of the stream get rows, where the network has a vocabulary; None: as the flags have it by themselves.
       keep_negatives: the share of the negatives that rows are learned from.
+      replay: how the dense layers learn from rows again, on one replica; None: they do not.
+
+    Raises:
+      UserError: `replay`, and the network remembers nothing (exit 64).
 
     Attributes:
       model: the network.
       negatives: how many of them are kept.
       late_labels: what rows teach whose labels come late, as the network's `late_labels` has it.
       admission: gives rows to values of the stream; None where the network has no vocabulary.
+      past: rows that are learned from again; None without `replay`.
       touched: the rows that were learned by or counted; None: nobody has asked for them, see mark_touched.
     """
 
@@ -95,6 +104,7 @@ class Learner(tf.Module):
         jit_compile: bool = False,
         vocabulary: VocabularySettings | None = None,
         keep_negatives: float = 1.0,
+        replay: Replay | None = None,
     ):
         super().__init__(name="learner")
         self.negatives = Negatives(keep_negatives)
@@ -108,6 +118,12 @@ class Learner(tf.Module):
             for kind in KINDS:
                 if variables := self.learned_by(kind):
                     setattr(self, network.optimizer_names.get(kind, kind), make_optimizer(kind, variables, optimizers, jit_compile))
+            self.past = None
+            if replay:
+                if not network.remembered_width:
+                    expected = "--network=wide_deep, one label and no --numeric=minmax"
+                    raise wrong(f"--replay={replay.times} goes with {expected}. Leave it out.")
+                self.past = Past(network.remembered_width, replay)
             self.admission = None
             if network.vocabulary:
                 settings = vocabulary or VocabularySettings()
@@ -170,7 +186,8 @@ class Learner(tf.Module):
     def variables(self) -> tuple[tf.Variable, ...]:
         """`all_weights`, then slots. What a tf.Module finds by itself leaves out a Keras model."""
         admission = self.admission.variables if self.admission else ()
-        return (*self.all_weights, *itertools.chain(*(optimizer.variables for optimizer in self._optimizers.values())), *admission)
+        slots = itertools.chain(*(optimizer.variables for optimizer in self._optimizers.values()))
+        return (*self.all_weights, *slots, *admission, *(self.past.variables if self.past else ()))
 
     @property
     def rows_of_ids(self) -> list[tf.Variable]:
@@ -248,20 +265,30 @@ class Learner(tf.Module):
         distinct, rows = self._lookup.distinct_rows(inputs["ids"])
         first = self.model.spec.heads[0]
         dense = self._trained[1]
+        drawn = self.past.draw(self.past.replay.times * weight.shape[0]) if self.past else None
         with tf.GradientTape() as tape:
             tape.watch(rows)
-            logits, scores = self.model.logits_and_scores(rows, inputs)
+            if drawn:
+                logits, scores, remembered = self.model.remember(rows, inputs)
+                again = [self.model.logits_of_remembered(drawn.remembered)[first]]
+            else:
+                logits, scores = self.model.logits_and_scores(rows, inputs)
+                again = []
             guesses = self.late_labels.guesses(rows, inputs["values"], logits[first])
         if logits.keys() != labels.keys():
             raise ValueError(f"the network gives logits for {sorted(logits)}. Expected {sorted(labels)}, the label columns.")
+        if drawn:
+            self.past.keep(tf.stop_gradient(remembered), labels[first], weight)
         # Divided by the global batch, not the replica's: the number of replicas changes the speed, and the result by rounding only.
         weight = tf.math.divide_no_nan(weight, total)  # 0 where no row counts
         of_labels = self._terms(logits, labels, weight, late, guesses)
         terms = [*of_labels, *self.late_labels.of_guesses(weight, labels[first], late, guesses)]
+        if drawn:  # as if they were so many batches: each adds a mean
+            terms.append(Term(self.negatives.logits_of_kept(*again), drawn.label, drawn.weight / weight.shape[0]))
         of_logits = [term.gradient for term in terms]
         x = [logits[head] for head in self.model.spec.heads]
         # A weight that no input reaches, as a kernel where there are no inputs, has a gradient of zeros, not none.
-        of_rows, of_dense = tape.gradient([*x, *guesses], (rows, dense), of_logits, tf.UnconnectedGradients.ZERO)
+        of_rows, of_dense = tape.gradient([*x, *guesses, *again], (rows, dense), of_logits, tf.UnconnectedGradients.ZERO)
         of_tables = self._by_kind(self._lookup.gradients(distinct, of_rows), self._trained[0])
         for i, kind in enumerate(KINDS):
             of_dense[i] = [tf.convert_to_tensor(g) for g in of_dense[i]]  # a look-up of the network's own gives slices

@@ -15,6 +15,8 @@ _TABLE_LINE_BYTES = 29
 
 # Of a vocabulary, a row: its key; and since when it is there, when and how often it was seen, and its share of a set's claim.
 _KEY_BYTES, _PLACE_BYTES = 8, 20.5
+# Of rows that are learned from again: a number, and a row's label and weight.
+_REMEMBERED_BYTES, _OUTCOME_BYTES = 2, 8
 
 
 class Sizes(NamedTuple):
@@ -56,10 +58,21 @@ def reckon(spec: "Spec", settings: ModelSettings, vocabulary: VocabularySettings
     learned, counted = module.reckon(spec, settings) if known else (sum(t.num_rows * t.spec.width for t in tables), 0)
     # Each number that learns has two slots: n and z of FTRL, or the moments of Adam, whose step is int64. Adagrad has fewer.
     slots = 2 * learned - sum(t.num_rows * (2 * t.spec.width - slot_numbers(t.spec.optimizer, t.spec.width)) for t in tables)
+    past = _STEP_BYTES + (settings.replay_rows + 1) * _bytes_of_a_past_row(spec, settings) if settings.replay else 0
     rows, counters = (vocabulary.vocabulary_rows, vocabulary.admit_counters) if spec.vocabulary and vocabulary else (0, 0)
     return Sizes(
-        checkpoint=_FLOAT_BYTES * (learned + slots + counted + counters) + _STEP_BYTES + round((_KEY_BYTES + _PLACE_BYTES) * rows),
+        checkpoint=_FLOAT_BYTES * (learned + slots + counted + counters)
+        + _STEP_BYTES
+        + round((_KEY_BYTES + _PLACE_BYTES) * rows)
+        + past,
         version=_FLOAT_BYTES * (learned + counted) + _KEY_BYTES * rows,
         table=0 if rows else _TABLE_LINE_BYTES * spec.num_ids,
         rows=spec.num_ids + spec.cross_buckets,
     )
+
+
+def _bytes_of_a_past_row(spec: "Spec", settings: ModelSettings) -> int:
+    """Of Wide & Deep: what its dense layers get, and the wide side's logit."""
+    from tfonline.model.networks.wide_deep.sizes import width
+
+    return _REMEMBERED_BYTES * (width(spec, settings) + 1) + _OUTCOME_BYTES

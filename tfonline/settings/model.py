@@ -30,6 +30,10 @@ class ModelSettings:
     history: bool = flag(False, "Feed the deep side with each id's past: its share of clicks and its number of rows.")
     average_rows: int = flag(0, "Score by the dense layers' moving average over so many rows. 0: by the newest weights.",
                              lower=0)
+    replay: int = flag(0, "For each row, have the dense layers learn once more from so many of the last --replay_rows, as these "
+                       "were then: in the same step. For --network=wide_deep on one replica. 0: from none.", lower=0)
+    replay_rows: int = flag(20_000, "Rows that --replay keeps, in memory and in checkpoints: 2 bytes for each number that the "
+                            "dense layers get. At least --batch_size.", lower=1)
     precision: str = flag("float32", "Of the dense layers' products, and of the gradients that GPUs exchange in "
                           "compiled steps. bfloat16 is faster where the machine has instructions for it (avx512_bf16, amx_bf16, "
                           "GPUs), and slower elsewhere; weights stay float32.",

@@ -83,6 +83,11 @@ class Network(keras.Model):
         return {}
 
     @property
+    def remembered_width(self) -> int:
+        """Numbers a row that `remember` gives; 0: the network cannot learn from rows again (--replay)."""
+        return 0
+
+    @property
     def observed_features(self) -> list[str]:
         """The inputs that `observe` looks at."""
         return []
@@ -139,6 +144,14 @@ class Network(keras.Model):
         """The logits that the loss is taken of, by the weights that learn; and what `call` gives."""
         logits = self(rows, inputs)
         return logits, logits
+
+    def remember(self, rows: dict[str, Rows], inputs: dict[str, tf.Tensor]) -> tuple[Logits, Logits, tf.Tensor]:
+        """What `logits_and_scores` gives, and what its dense layers got of each row, [B, remembered_width]."""
+        raise NotImplementedError
+
+    def logits_of_remembered(self, remembered: tf.Tensor) -> Logits:
+        """The logits of rows by what was remembered of them, float32 [n, remembered_width], and today's dense layers."""
+        raise NotImplementedError
 
     def observe(self, examples: Examples, logits: Logits) -> None:
         """Counts a global batch that was scored with `logits` and learned from: this replica's copies. See `statistics`.

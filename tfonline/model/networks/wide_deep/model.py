@@ -88,7 +88,9 @@ class WideDeep(Deep):
 
     def logits_and_scores(self, rows: dict[str, Rows], inputs: dict[str, tf.Tensor]) -> tuple[Logits, Logits]:
         """The logits by the newest dense layers, and the scores."""
-        wide, deep = self.sides(rows, inputs)
+        return self._logits_and_scores(*self.sides(rows, inputs))
+
+    def _logits_and_scores(self, wide: tf.Tensor, deep: DeepInput) -> tuple[Logits, Logits]:
         logits = self.sum_by_head(wide, self.tower(deep))
         return logits, self.sum_by_head(wide, self.average(deep)) if self.average else logits
 
@@ -106,6 +108,23 @@ class WideDeep(Deep):
         wide = bias_add(wide, tf.reshape(self.bias, [wide.shape[1]]))
         wide = tf.squeeze(wide, 1) if wide.shape[1] == 1 else wide
         return wide, DeepInput(self.flat(deep, inputs), scaled, scaled_deep)
+
+    @property
+    def remembered_width(self) -> int:
+        """What the dense layers get, and the wide side's logit; see Network. A scaled field's row is not remembered."""
+        return 0 if self._scaled_fields or len(self.spec.heads) > 1 else self.width + 1
+
+    def remember(self, rows: dict[str, Rows], inputs: dict[str, tf.Tensor]) -> tuple[Logits, Logits, tf.Tensor]:
+        """See Network."""
+        wide, deep = self.sides(rows, inputs)
+        logits, scores = self._logits_and_scores(wide, deep)
+        return logits, scores, tf.concat([tf.cast(deep.x, tf.float32), wide[:, None]], axis=1)
+
+    def logits_of_remembered(self, remembered: tf.Tensor) -> Logits:
+        """See Network. The wide side's logit is the one of then: nothing but the dense layers learns."""
+        none = tf.zeros([remembered.shape[0], 0]), tf.zeros([0, self.embedding_dim])
+        x = tf.cast(remembered[:, :-1], self.tower.multiplies_in)
+        return self.by_head(remembered[:, -1] + self.tower(DeepInput(x, *none)))
 
     def observe(self, examples: Examples, logits: Logits) -> None:
         """Counts a global batch that was scored with `logits` and learned from, and moves the average: this replica's copies."""

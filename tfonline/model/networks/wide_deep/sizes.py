@@ -6,6 +6,12 @@ from tfonline.features.spec import Spec
 from tfonline.settings.model import ModelSettings
 
 
+def width(spec: Spec, settings: ModelSettings) -> int:
+    """The numbers of a row that the dense layers get."""
+    of_label = spec.num_fields * 2 * bool(settings.history) + spec.num_crossed
+    return spec.num_fields * settings.embedding_dim + len(spec.heads) * of_label + 2 * spec.width("numeric")
+
+
 def reckon(spec: Spec, settings: ModelSettings) -> tuple[int, int]:
     """The numbers that learn, L, and those that are counted or averaged, C; see model.sizes.
 
@@ -22,11 +28,10 @@ def reckon(spec: Spec, settings: ModelSettings) -> tuple[int, int]:
 
     All are float32: a checkpoint is `4 (3 L + C) + 8`, a version `4 (L + C)`.
     """
-    rows, fields, numbers = spec.num_ids + 1, spec.num_fields, spec.width("numeric")
+    rows, numbers = spec.num_ids + 1, spec.width("numeric")
     history, crosses, average = bool(settings.history), bool(spec.cross_buckets), bool(settings.average_rows)
     labels = len(spec.heads)
-    inputs = fields * settings.embedding_dim + labels * (fields * 2 * history + spec.num_crossed) + 2 * numbers
-    dense = sum((i + 1) * units for i, units in itertools.pairwise([inputs, *settings.layers, labels]))
+    dense = sum((i + 1) * units for i, units in itertools.pairwise([width(spec, settings), *settings.layers, labels]))
     learned = rows * (labels + settings.embedding_dim) + labels + dense
     of_label = history * (2 * rows + 2) + crosses * (2 * (spec.cross_buckets + 1) + 2)
     counted = labels * of_label + 3 * numbers + average * (dense + 3)
