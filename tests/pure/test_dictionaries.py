@@ -10,6 +10,7 @@ import pytest
 from rows import SMALL_SCHEMA as SCHEMA
 
 from tfonline.features.dictionaries import Dictionaries, load_dictionaries, save_dictionaries
+from tfonline.features.entries import Entries, take_apart
 from tfonline.features.schema import Schema
 from tfonline.lifecycle import Exit, UserError
 
@@ -186,16 +187,49 @@ def test_num_ids():
 
 def test_categories_come_in_the_order_of_ids():
     backwards = Dictionaries(MAX, MIN, dict(reversed(IDS.items())))
-    columns, values, ids = backwards.values_of(SCHEMA.listed)
-    assert columns.tolist() == [0, 0, 1]
-    assert values == [b"ab", b"a_b", "é".encode()]
+    entries, ids = backwards.values_of(SCHEMA.listed)
+    assert entries.column.tolist() == [0, 0, 1]
+    assert texts(entries) == [b"ab", b"a_b", "é".encode()]
     assert ids.tolist() == [4, 5, 6]
-    assert columns.dtype == ids.dtype == np.int64
+    assert entries.column.dtype == entries.size.dtype == ids.dtype == np.int64
 
 
 def test_categories_may_be_none():
-    columns, values, ids = Dictionaries(MAX, MIN, {k: v for k, v in IDS.items() if v < 4}).values_of(SCHEMA.listed)
-    assert (columns.tolist(), values, ids.tolist()) == ([], [], [])
+    entries, ids = Dictionaries(MAX, MIN, {k: v for k, v in IDS.items() if v < 4}).values_of(SCHEMA.listed)
+    assert (entries.column.tolist(), texts(entries), ids.tolist()) == ([], [], [])
+
+
+@pytest.mark.parametrize("columns", [["C1", "C2"], ["C2"], []])
+def test_many_keys_are_taken_apart_like_few(monkeypatch, columns):
+    keys = [
+        "C1_a",
+        "C1",
+        "C1_",
+        "",
+        "_",
+        "_a",
+        "C2_é_x",
+        "C3_b",
+        "OOVC1",
+        "C1_" + 40 * "long",
+        "c1_a",
+        "C2_b c",
+        "C2__",
+        "C1_\x00\n",
+    ]
+    few = take_apart(keys, columns)
+    monkeypatch.setattr("tfonline.features.entries.MANY", 0)
+    for found in (take_apart(keys, columns), take_apart([], columns)):
+        wanted = few if len(found.column) else Entries(few.column[:0], few.size[:0], b"")
+        assert found.content == wanted.content
+        for one, other in zip(found[:2], wanted[:2], strict=True):
+            assert one.dtype == other.dtype
+            assert one.tolist() == other.tolist()
+
+
+def texts(entries):
+    stops = np.cumsum(entries.size).tolist()
+    return [entries.content[stop - size : stop] for size, stop in zip(entries.size.tolist(), stops, strict=True)]
 
 
 def test_fingerprint_depends_on_content_alone(tmp_path):
@@ -240,8 +274,8 @@ def test_names_with_underscores_are_told_from_values(tmp_path):
     ids = {"item_price": 0, "OOVuser_id": 1, "OOVuser_device_id": 2, "user_id_a_b": 3, "user_device_id_user_id_7": 4}
     folder = write(tmp_path, {"item_price": 7}, {"item_price": 0}, ids)
     loaded = load_dictionaries(folder, UNDERSCORES)
-    columns, values, of_values = loaded.values_of(UNDERSCORES.listed)
-    assert (columns.tolist(), values, of_values.tolist()) == ([0, 1], [b"a_b", b"user_id_7"], [3, 4])
+    entries, ids = loaded.values_of(UNDERSCORES.listed)
+    assert (entries.column.tolist(), texts(entries), ids.tolist()) == ([0, 1], [b"a_b", b"user_id_7"], [3, 4])
 
 
 @pytest.mark.parametrize(

@@ -4,19 +4,20 @@ They are the three pickles of the system that tfonline replaces. A pickle can ru
 an unpickler that admits dicts, strings, numbers and numpy scalars and nothing else.
 """
 
+import functools
 import hashlib
 import itertools
 import json
 import math
-import operator
 import os
 import pathlib
 import pickle
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from tfonline.features.entries import Entries, take_apart
 from tfonline.features.kinds import dictionary_of
 from tfonline.features.schema import Schema
 from tfonline.lifecycle import Exit, UserError
@@ -71,28 +72,32 @@ class Dictionaries:
             digest.update(json.dumps(sorted(ranges.items())).encode() + b"\n")
         if self.boundaries:
             digest.update(json.dumps(sorted(self.boundaries.items())).encode() + b"\n")
-        keys = _keys_by_id(self.cat2id)
+        keys, ids = self.by_id
         for i in range(0, len(keys), _HASHED_AT_ONCE):
-            some = keys[i : i + _HASHED_AT_ONCE]
-            digest.update(json.dumps([some, [self.cat2id[key] for key in some]]).encode() + b"\n")
+            some = slice(i, i + _HASHED_AT_ONCE)
+            digest.update(json.dumps([keys[some], ids[some].tolist()]).encode() + b"\n")
         return digest.hexdigest()
 
-    def values_of(self, columns: Sequence[str]) -> tuple[np.ndarray, list[bytes], np.ndarray]:
+    def values_of(self, columns: Sequence[str]) -> tuple[Entries, np.ndarray]:
         """The `<column>_<value>` entries of these columns in the order of their ids, for building a lookup table.
 
         Returns:
-          columns: int64 [n], the column as an index into `columns`.
-          values: the n values in UTF-8, as a message holds them.
+          entries: n values, each of one of the columns.
           ids: int64 [n].
         """
-        # Flat lists of strings: tuples by the million would keep the garbage collector busy for longer than the work takes.
-        places = {name: i for i, name in enumerate(columns)}
-        keys = _keys_by_id(self.cat2id)
-        names = _columns_of(keys, places)
-        keys, names = list(itertools.compress(keys, names)), list(filter(None, names))
-        of_columns = np.fromiter(map(places.__getitem__, names), np.int64, len(keys))
-        ids = np.fromiter(map(self.cat2id.__getitem__, keys), np.int64, len(keys))
-        return of_columns, [key[len(name) + 1 :].encode() for key, name in zip(keys, names, strict=True)], ids
+        keys, ids = self.by_id
+        entries = take_apart(keys, columns)
+        known = entries.column >= 0
+        return Entries(entries.column[known], entries.size[known], entries.content), ids[known]
+
+    @functools.cached_property
+    def by_id(self) -> tuple[list[str], np.ndarray]:
+        """Keys and ids, int64 [n], in the order of the ids."""
+        keys, ids = list(self.cat2id), np.fromiter(self.cat2id.values(), np.int64, len(self.cat2id))
+        if (ids[1:] > ids[:-1]).all():  # as they are written
+            return keys, ids
+        order = np.argsort(ids, kind="stable")
+        return [keys[i] for i in order], ids[order]
 
 
 def check_names(schema: Schema) -> None:
@@ -144,7 +149,7 @@ def save_dictionaries(folder: str, dictionaries: Dictionaries) -> None:
     content = {
         MAX_FILE: {c: int(dictionaries.max[c]) for c in in_order},
         MIN_FILE: {c: int(dictionaries.min[c]) for c in in_order},
-        IDS_FILE: {key: int(dictionaries.cat2id[key]) for key in _keys_by_id(dictionaries.cat2id)},
+        IDS_FILE: dict(zip(dictionaries.by_id[0], dictionaries.by_id[1].tolist(), strict=True)),
     }
     if dictionaries.boundaries:
         content[BOUNDARIES_FILE] = dict(sorted(dictionaries.boundaries.items()))
@@ -162,11 +167,6 @@ def save_dictionaries(folder: str, dictionaries: Dictionaries) -> None:
     finally:
         for path in beside.values():
             path.unlink(missing_ok=True)
-
-
-def _keys_by_id(ids: dict[str, int]) -> list[str]:
-    in_order = all(map(operator.lt, ids.values(), itertools.islice(ids.values(), 1, None)))  # as they are written
-    return list(ids) if in_order else sorted(ids, key=ids.__getitem__)
 
 
 class _Dtype:
@@ -276,38 +276,18 @@ def _check_ids(ids: dict[str, int], schema: Schema, folder: str) -> None:
         raise _bad(path, f"lacks the keys {_some(missing)} of the data set {schema.name!r}")
     if moved := [f"{key}: {ids[key]} instead of {i}" for i, key in enumerate(fixed) if ids[key] != i]:
         raise _bad(path, f"has other ids than the columns' order gives ({_some(moved)})")
-    listed, known = set(schema.listed), set(fixed)
+    known, keys = set(fixed), list(ids)
     # A key without a value (C1_) is foreign too: a missing category has no id but its column's OOV.
-    keys = list(ids)
-    pairs = zip(keys, _columns_of(keys, listed), strict=True)
-    foreign = [k for k, c in pairs if (not c or len(k) == len(c) + 1) and k not in known]
-    if foreign:
+    without_value = np.flatnonzero(take_apart(keys, schema.listed).size == 0)
+    if foreign := [keys[i] for i in without_value if keys[i] not in known]:
         raise _bad(path, f"holds {len(foreign)} keys of no column of the data set {schema.name!r}: {_some(foreign)}")
-    numbers = sorted(ids.values())
-    if numbers != list(range(len(numbers))):
-        for expected, found in enumerate(numbers):
+    within = not ids or (min(ids.values()) >= 0 and max(ids.values()) < len(ids))
+    if not within or np.bincount(np.fromiter(ids.values(), np.int64, len(ids))).max(initial=0) > 1:
+        for expected, found in enumerate(sorted(ids.values())):
             if found == expected:
                 continue
             what = f"gives the id {found} twice" if found < expected else f"leaves out the id {expected}"
             raise _bad(path, f"{what}. Expected every id from 0 to {len(ids) - 1} once")
-
-
-def _columns_of(keys: Sequence[str], columns: Container[str] | Iterable[str]) -> list[str]:
-    """`_column_of` of each key."""
-    if any("_" in name for name in columns):
-        return [_column_of(key, columns) for key in keys]
-    # Much the faster way, for millions of them.
-    return [name if (name := key.partition("_")[0]) in columns and name != key else "" for key in keys]
-
-
-def _column_of(key: str, columns: Container[str]) -> str:
-    """Which of the columns the value of a `<column>_<value>` belongs to; '' where to none. Their names are not ambiguous."""
-    end = key.find("_")
-    while end >= 0:
-        if (name := key[:end]) in columns:
-            return name
-        end = key.find("_", end + 1)
-    return ""
 
 
 def _some(items: Iterable[object]) -> str:

@@ -2,12 +2,15 @@
 
 import dataclasses
 
+import numpy as np
 import tensorflow as tf
 
 from tfonline.features.spec import Pairs
+from tfonline.string_tensor import serialized
 
 # to_hash_bucket_fast is FarmHash Fingerprint64 modulo the number of buckets; as many as an int64 can name.
 _HASH_BUCKETS = 2**63 - 1
+_TEXTS_AT_ONCE = 2**20
 # Odd 64-bit constants of SplitMix64 (Steele, Lea, Flood, OOPSLA 2014).
 GOLDEN = 0x9E3779B97F4A7C15
 _MIX = 0xBF58476D1CE4E5B9
@@ -21,6 +24,22 @@ def to_int64(n: int) -> int:
 def hash_text(text: tf.Tensor) -> tf.Tensor:
     """string [...] to int64 [...], 0 to 2^63 - 2."""
     return tf.strings.to_hash_bucket_fast(text, _HASH_BUCKETS)
+
+
+def hash_texts(size: np.ndarray, content: bytes) -> tf.Tensor:
+    """`hash_text` of texts that lie one behind the other, int64 [k], without a Python object for each.
+
+    Args:
+      size: bytes of each text, int64 [k].
+      content: all texts.
+    """
+    found, at, content = [tf.zeros([0], tf.int64)], 0, memoryview(content)
+    for first in range(0, len(size), _TEXTS_AT_ONCE):
+        sizes = size[first : first + _TEXTS_AT_ONCE]
+        stop = at + int(sizes.sum())
+        found.append(hash_text(tf.io.parse_tensor(serialized(sizes, content[at:stop]), tf.string)))
+        at = stop
+    return tf.concat(found, axis=0)
 
 
 def modulo(x: tf.Tensor, n: int) -> tf.Tensor:

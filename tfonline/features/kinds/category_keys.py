@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfonline.features.dictionaries import Dictionaries
-from tfonline.features.hashes import GOLDEN, hash_text, modulo, to_int64
+from tfonline.features.hashes import GOLDEN, hash_text, hash_texts, modulo, to_int64
 from tfonline.features.kinds.category import Hashed
 from tfonline.features.kinds.category_ops import ColumnIds
 from tfonline.features.spec import Input, Inputs
@@ -84,6 +84,6 @@ def salts_of(columns: Sequence[str]) -> list[int]:
 
 def keys_of(dictionaries: Dictionaries, columns: Sequence[str]) -> np.ndarray:
     """The keys of all values that the dictionaries hold of these columns, int64 [n], in the order of their ids."""
-    column_of, values, _ = dictionaries.values_of(columns)
+    values, _ = dictionaries.values_of(columns)
     salts = np.array(salts_of(columns), np.int64)
-    return hash_text(tf.constant(values, tf.string, [len(values)])).numpy() + salts[column_of]
+    return hash_texts(values.size, values.content).numpy() + salts[values.column]

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfonline.features.dictionaries import Dictionaries
-from tfonline.features.hashes import GOLDEN, hash_text, modulo, to_int64
+from tfonline.features.hashes import GOLDEN, hash_texts, modulo, to_int64
 from tfonline.features.kinds.category import Hashed
 from tfonline.features.spec import Inputs
 from tfonline.lifecycle import Exit, UserError, flush_to_disk
@@ -53,10 +53,10 @@ class CategoryLookup(tf.Module):
     def __init__(self, dictionaries: Dictionaries, columns: Sequence[str], oov_buckets: int = 0, first_bucket: int = 0):
         super().__init__(name="category_lookup")
         self._oov_buckets, self._first_bucket = oov_buckets, first_bucket
-        column_of, values, ids = dictionaries.values_of(columns)
+        values, ids = dictionaries.values_of(columns)
         self._salts = tf.constant([[to_int64((c + 1) * GOLDEN) for c in range(len(columns))]], tf.int64)
         self._oov = tf.constant([dictionaries.cat2id[f"OOV{c}"] for c in columns], tf.int32)
-        keys = hash_text(tf.constant(values, tf.string, [len(ids)])) + tf.gather(self._salts[0], column_of)
+        keys = hash_texts(values.size, values.content) + tf.gather(self._salts[0], values.column)
         if len(np.unique(keys)) != len(ids):
             raise UserError(
                 "two entries of cat2id_dict.pkl have the same 64-bit hash. Build the dictionaries with a larger --min_count.",
