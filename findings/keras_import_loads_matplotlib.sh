@@ -6,8 +6,8 @@
 # What happens: keras.src.visualization imports matplotlib.pyplot, and keras's data adapters import pandas, under `try`, as keras itself is
 #   imported. Installing matplotlib, for whatever other purpose, makes each start of each program with Keras slower.
 # Seen: keras 3.15.1 on TensorFlow 2.21.0 with matplotlib 3.10.9 and pandas 2.3.3, Python 3.11: both are among the loaded modules after
-#   `import keras`, which takes 2.90 s of CPU with them installed and 2.53 s without (medians of five). A trainer on a machine image that had both spent more than 5 s in
-#   matplotlib's import, under a profiler.
+#   `import keras`, which takes 2.90 s of CPU with them installed and 2.53 s without (medians of five). A trainer on a machine image that
+#   had both spent more than 5 s in matplotlib's import, under a profiler.
 # Whom it hurts: who starts many short processes, or waits for restarted trainers and servers, on images that hold "everything"; and who
 #   compares start-up times between machines.
 # What to do: a virtual environment without matplotlib and pandas for what serves and trains. Look with `python -X importtime -c "import keras"`.
