@@ -1,4 +1,4 @@
-"""Whether a trainer that runs for long grows: make soak, or python -m benchmarks.speed.soak [--windows=10000] [--warm_up=2000].
+"""Whether a trainer that runs for long grows: make soak, or python -m benchmarks.speed.soak [--windows=10000] [--warm_up=4000].
 
 Much of what a week does in half an hour, once by each reader: short windows one after the other on a real broker, as many a second
 as the machine manages, with ids that come and go, so that rows of the vocabulary change hands; a checkpoint and a published version
@@ -151,7 +151,7 @@ def _watch(trainer: Trainer, windows: int, warm_up: int) -> list[dict[str, int]]
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--windows", type=int, default=10_000, help="by each reader (default 10,000)")
-    parser.add_argument("--warm_up", type=int, default=2_000, help="windows before the first sample (default 2,000)")
+    parser.add_argument("--warm_up", type=int, default=4_000, help="windows before the first sample (default 4,000)")
     parser.add_argument("--readers", default="consumer,tfio", help="comma separated (default consumer,tfio)")
     return parser.parse_args()
 
