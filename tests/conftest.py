@@ -4,6 +4,7 @@ What they need is imported where it is used: the tests of tests/pure must do wit
 """
 
 import functools
+import gc
 import os
 
 import pytest
@@ -41,6 +42,14 @@ def _make_two_devices() -> None:
 
     devices = [tf.config.LogicalDeviceConfiguration()] * 2
     tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], devices)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def what_was_there_before_is_not_looked_at():
+    """Each run of a trainer calls the garbage collector, which took longer for what earlier tests have left than the tests took."""
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -29,13 +29,17 @@ def few_shares() -> None:
 
 @contextlib.contextmanager
 def not_at_first() -> Iterator[None]:
-    """No collection until `collect_from_now_on`. At the end all is as it was before."""
-    enabled = gc.isenabled()
+    """No collection until `collect_from_now_on`. At the end all is as it was before.
+
+    But where the caller has put objects aside by gc.freeze(), these stay there, and what is put aside here stays with them.
+    """
+    enabled, aside = gc.isenabled(), gc.get_freeze_count()
     gc.disable()
     try:
         yield
     finally:
-        gc.unfreeze()
+        if not aside:
+            gc.unfreeze()
         if enabled:
             gc.enable()
 

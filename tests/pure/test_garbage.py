@@ -24,6 +24,7 @@ def make_garbage():
 
 @pytest.fixture(autouse=True)
 def as_before():
+    gc.unfreeze()
     yield
     gc.unfreeze()
     gc.enable()
@@ -113,3 +114,11 @@ def test_threads_have_two_shares_of_memory_where_nobody_has_said_otherwise(tmp_p
     command = [sys.executable, "-c", THREADS_AND_SHARES, call, str(path)]
     subprocess.run(command, check=True, env={**environment, **said}, cwd=pathlib.Path(__file__).parents[2])
     assert fewest <= path.read_text().count("<heap nr=") <= most
+
+
+def test_what_the_caller_has_put_aside_stays_there():
+    gc.freeze()
+    count = gc.get_freeze_count()
+    with garbage.not_at_first():
+        garbage.collect_from_now_on()
+    assert gc.get_freeze_count() >= count
