@@ -6,26 +6,26 @@ import numpy as np
 MOST_BYTES = 2**31 - 1
 
 
-def serialized(size: np.ndarray, content: bytes | memoryview) -> bytes:
+def serialized(size: np.ndarray, *content: bytes | memoryview) -> bytes:
     """A serialized `TensorProto` of strings, of which `tf.io.parse_tensor` makes a string [k].
 
     Its field `tensor_content` holds the sizes as varints and then the bytes, so that nothing is done for each text in Python.
 
     Args:
       size: bytes of each text, int32 or int64 [k].
-      content: all texts, one behind the other.
+      content: all texts, one behind the other, in any number of pieces.
 
     Raises:
       OverflowError: they are too large for it; says how many bytes there are.
     """
     sizes = _varints(size)
-    length = len(sizes) + len(content)
+    length = len(sizes) + sum(map(len, content))
     if length > MOST_BYTES - 100:
         raise OverflowError(f"{length:,} bytes")
     dim = b"\x08" + _varint(len(size))
     shape = b"\x12" + _varint(len(dim)) + dim
     # dtype = DT_STRING; tensor_shape; tensor_content.
-    return b"".join((b"\x08\x07\x12", _varint(len(shape)), shape, b"\x22", _varint(length), sizes, content))
+    return b"".join((b"\x08\x07\x12", _varint(len(shape)), shape, b"\x22", _varint(length), sizes, *content))
 
 
 def _varints(numbers: np.ndarray) -> bytes:

@@ -58,6 +58,23 @@ def test_a_partition_that_was_paused_is_read_again_from_elsewhere(broker, topic,
     assert take_all(reader, 1, 2000, 3000).message == lines[1][2000:]
 
 
+@pytest.mark.parametrize("limit", [("_MOST_HELD", 10), ("_MOST_HELD_BYTES", 40)])
+def test_rows_that_come_before_their_turn_are_held_in_bounds_and_come_whole(broker, topic, monkeypatch, limit):
+    monkeypatch.setattr(consumer_module, *limit)
+    lines = [numbered(3000), [*numbered(1500), None, b"", *numbered(1500)]]
+    reader = ConsumerReader(open_topic(broker, topic(lines)))
+    reader.place({0: (0, 3000), 1: (0, 3002)})
+    held = reader._partitions[1]
+    while not held.paused:
+        reader._pull(0)
+    assert reader.take(0, 3000).message == lines[0]
+    count = len(held.offset)
+    assert 0 < count < 3002  # a pause ends what comes of it
+    # More rows are wanted at once than it holds: what it holds must not keep them from coming.
+    assert reader.take(1, 3002).message == lines[1]
+    assert held.num_bytes == len(held.message) == 0
+
+
 def test_a_short_range_does_not_look_at_each_row_that_is_held(broker, topic):
     class Offset(int):
         looks = 0

@@ -99,6 +99,18 @@ def test_it_gives_what_one_consumer_gives_in_the_same_order(broker, mixed, opene
     assert any(1000 in batch[6] for batch in found)  # times
 
 
+def test_a_piece_has_so_many_bytes_and_not_many_rows_where_rows_are_large(opened, topic, monkeypatch):
+    monkeypatch.setattr(processes, "_PIECE_BYTES", 5000)
+    monkeypatch.setattr(processes, "_LEAST_PIECE_BYTES", 1)
+    rows = [b"%04d" % i * 250 for i in range(200)]  # a kilobyte each
+    reader = opened(topic([rows]))
+    reader.place({0: (0, 200)})
+    pieces, add = [], processes._Range.add
+    monkeypatch.setattr(processes._Range, "add", lambda at, piece, go_on: [pieces.append(len(piece)), add(at, piece, go_on)])
+    assert unpacked(reader.take(0, 200)).message == rows
+    assert pieces == [64, *[5] * 27, 1]  # of the first 64 their size is learned
+
+
 def test_more_windows_than_processes_and_a_range_that_was_not_taken_to_its_end(opened, topic):
     name = topic([numbered(3000), numbered(10)])
     reader = opened(name)

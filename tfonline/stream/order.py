@@ -17,14 +17,14 @@ import tensorflow as tf
 from tfonline.stream.labels.join import Join
 from tfonline.stream.raw import Origin, RawBatch, raw_batch_spec
 from tfonline.stream.readers import NO_TIME, Reader, RowReader, Rows
-from tfonline.stream.readers.packed import TOMBSTONE, PackedRows, join, pack, string_tensor
+from tfonline.stream.readers.packed import TOMBSTONE, PackedRows, columns_of, pack, string_tensor
 from tfonline.stream.records import RowsGone
 from tfonline.stream.window import Window
 
 # Part of the order of rows: partitions take turns by chunks, so another size trains the same rows in another order.
 CHUNK_ROWS = 512
-# Python hands over so many rows or batches at once, where they are there. Each time costs half a millisecond.
-_PACK_ROWS, _PACK_BATCHES = 4096, 32
+# Python hands over so many rows, bytes or batches at once, where they are there. Each time costs half a millisecond.
+_PACK_ROWS, _PACK_BYTES, _PACK_BATCHES = 4096, 1 << 22, 32
 _PACKS_OPENED = 2
 _WINDOWS_AHEAD = 8
 # While a window's outcomes are read, a tick says so often that the run is alive.
@@ -199,7 +199,7 @@ def _packs(
 ) -> Iterator[_Pack]:
     """Batches in packs, of one window or of several that are there already: a row is not kept waiting for more of them."""
     held: list[_Batch] = []
-    num_rows = 0
+    num_rows = num_bytes = 0
     for window, more in _looking_ahead(planner):
         told = time.monotonic()
         if window is None:
@@ -209,17 +209,18 @@ def _packs(
             for _ in join.begin(window) if join else ():
                 if time.monotonic() - told >= _TICK_SECS:
                     yield _pack([*held, _Batch([], -1, last=True)])
-                    held, num_rows, told = [], 0, time.monotonic()
+                    held, num_rows, num_bytes, told = [], 0, 0, time.monotonic()
             for rows in _batches(window, reader, part_rows, groups, read_here, join):
                 held.append(_Batch(rows, window.number, last=False))
                 num_rows += _count(rows)
-                if num_rows >= _PACK_ROWS:
+                num_bytes += sum(len(part.message) for _, part in rows)
+                if num_rows >= _PACK_ROWS or num_bytes >= _PACK_BYTES:
                     yield _pack(held)
-                    held, num_rows = [], 0
+                    held, num_rows, num_bytes = [], 0, 0
             held.append(_Batch([], window.number, last=True))
         if not more() or len(held) >= _PACK_BATCHES:
             yield _pack(held)
-            held, num_rows = [], 0
+            held, num_rows, num_bytes = [], 0, 0
     if held:
         yield _pack(held)
 
@@ -304,16 +305,17 @@ def _count(parts: _Parts) -> int:
 
 def _pack(batches: Sequence[_Batch]) -> _Pack:
     parts = [part for batch in batches for part in batch.rows]
-    rows = join([rows for _, rows in parts])
+    rows = [rows for _, rows in parts]
+    size, offset, time_ms, outcome = columns_of(rows)
     message = np.empty((), object)  # numpy's own type of bytes would lose trailing zeros
-    message[()] = string_tensor(rows)
+    message[()] = string_tensor(size, rows)
     return _Pack(
         message,
-        rows.size == TOMBSTONE,
+        size == TOMBSTONE,
         _partitions(parts),
-        rows.offset,
-        rows.time_ms,
-        np.zeros(0, np.int8) if rows.outcome is None else rows.outcome,
+        offset,
+        time_ms,
+        np.zeros(0, np.int8) if outcome is None else outcome,
         num_rows=np.array([_count(batch.rows) for batch in batches], np.int64),
         window=np.array([batch.window for batch in batches], np.int64),
         last=np.array([batch.last for batch in batches], bool),

@@ -14,8 +14,9 @@ from tfonline.stream.records import RowsGone
 # A wait for rows looks this often whether the reader has been closed.
 _WAIT_SECS = 0.2
 _MOST_AT_ONCE = 1000
-# While one partition is waited for, rows of others that come before their turn are held: no more than so many of each.
-_MOST_HELD = 20_000
+# While one partition is waited for, rows of others that come before their turn are held: of each not many more than so many rows,
+# and not many more bytes of messages.
+_MOST_HELD, _MOST_HELD_BYTES = 20_000, 1 << 24
 # librdkafka's own queue of a partition, in kilobytes: as it has by itself, and less where there are many, so that all of them take
 # a gigabyte at most. With a megabyte or less a partition it reads by fits and starts.
 _QUEUE_KB, _QUEUES_KB, _LEAST_QUEUE_KB = 65_536, 1_048_576, 2048
@@ -40,7 +41,7 @@ _FATAL = {
 class _Partition:
     """Where a partition stands, and the rows that librdkafka has given and nobody has taken."""
 
-    __slots__ = ("end", "key", "message", "next", "offset", "paused", "stop", "time_ms")
+    __slots__ = ("end", "key", "message", "next", "num_bytes", "offset", "paused", "stop", "time_ms")
 
     def __init__(self, start: int):
         self.next = start  # where the next range must begin
@@ -50,7 +51,12 @@ class _Partition:
         self.offset: list[int] = []
         self.time_ms: list[int] = []
         self.key: list[bytes | None] = []  # where they are asked for
+        self.num_bytes = 0  # of the messages
         self.paused = False
+
+    def holds_more_than(self, share: float) -> bool:
+        """Whether it holds more than this share of what it may."""
+        return len(self.offset) > share * _MOST_HELD or self.num_bytes > share * _MOST_HELD_BYTES
 
 
 class ConsumerReader:
@@ -106,21 +112,32 @@ class ConsumerReader:
             return Rows([], [], [])
         stop = at.stop
         while len(at.offset) < most and at.end < stop and not (at.offset and at.offset[-1] >= stop - 1):
+            self._go_on(partition)  # it may hold as much as it may, and yet too few rows
             self._pull(partition)
         # Not one by one: with many partitions, or short windows, much more is held of a partition than is wanted of it.
         count = bisect.bisect_left(at.offset, stop, hi=min(most, len(at.offset)))
         rows = Rows(at.message[:count], at.offset[:count], at.time_ms[:count], at.key[:count])
         del at.message[:count], at.offset[:count], at.time_ms[:count], at.key[:count]
+        at.num_bytes -= sum(len(message) for message in rows.message if message)
         ended = count < most or rows.offset[-1] >= stop - 1
         at.next = stop if ended else rows.offset[-1] + 1
-        if at.paused and len(at.offset) < _MOST_HELD // 4:
-            self._consumer.resume([TopicPartition(self._topic.name, partition)])
-            at.paused = False
+        if at.paused and not at.holds_more_than(1 / 4):
+            self._go_on(partition)
         return rows
+
+    def stands_at(self, partition: int) -> int:
+        """The offset at which what follows begins: what is left of a partition's range, or the next range."""
+        return self._partitions[partition].next
 
     def close(self) -> None:
         """Ends a wait for rows. The consumer goes with the process: to close it would wait for a broker that is away."""
         self._closed.request("the reader is closed")
+
+    def _go_on(self, partition: int) -> None:
+        """Ends a pause of this partition, if it has one."""
+        if self._partitions[partition].paused:
+            self._consumer.resume([TopicPartition(self._topic.name, partition)])
+            self._partitions[partition].paused = False
 
     def _is_paused(self, partition: int) -> bool:
         return self._partitions[partition].paused
@@ -143,11 +160,12 @@ class ConsumerReader:
             if at is None or not rows:
                 continue
             at.message += map(Message.value, rows)
+            at.num_bytes += sum(map(len, rows))
             at.offset += map(Message.offset, rows)
             if self._keys:
                 at.key += map(Message.key, rows)
             at.time_ms += (NO_TIME if kind == TIMESTAMP_NOT_AVAILABLE else ms for kind, ms in map(Message.timestamp, rows))
-            if partition != wanted and not at.paused and len(at.offset) > _MOST_HELD:
+            if partition != wanted and not at.paused and at.holds_more_than(1):
                 self._consumer.pause([TopicPartition(self._topic.name, partition)])
                 at.paused = True
         if gone:  # now that all has been taken over: who goes on behind it places this partition anew, and no other one

@@ -22,7 +22,7 @@ class PackedRows:
       outcome: an Outcome of each, int8 [k]; None where rows have their labels.
     """
 
-    __slots__ = ("message", "offset", "outcome", "size", "time_ms")
+    __slots__ = ("_first", "_stops", "message", "offset", "outcome", "size", "time_ms")
 
     def __init__(
         self,
@@ -33,17 +33,24 @@ class PackedRows:
         outcome: np.ndarray | None = None,
     ):
         self.message, self.size, self.offset, self.time_ms, self.outcome = message, size, offset, time_ms, outcome
+        # Where each message ends, and where the first one begins: in what these rows were cut from, if they were.
+        self._stops: np.ndarray | None = None
+        self._first = 0
 
     def __len__(self) -> int:
         return len(self.offset)
 
     def part(self, start: int, stop: int) -> "PackedRows":
-        """The rows `[start, stop)` of these."""
+        """The rows `[start, stop)` of these, and no more than there are. However many there are, it costs the same."""
         if start == 0 and stop >= len(self):
             return self
-        before, until = (int(np.maximum(self.size[:row], 0).sum()) for row in (start, stop))
+        if self._stops is None:
+            self._stops = np.cumsum(np.maximum(self.size, 0), dtype=np.int64)
         columns = (None if c is None else c[start:stop] for c in (self.size, self.offset, self.time_ms, self.outcome))
-        return PackedRows(memoryview(self.message)[before:until], *columns)
+        begin, end = (int(self._stops[min(row, len(self)) - 1]) if row else self._first for row in (start, stop))
+        found = PackedRows(memoryview(self.message)[begin - self._first : end - self._first], *columns)
+        found._stops, found._first = self._stops[start:stop], begin
+        return found
 
 
 def pack(rows: Rows) -> PackedRows:
@@ -61,13 +68,15 @@ def pack(rows: Rows) -> PackedRows:
 
 def join(parts: Sequence[PackedRows]) -> PackedRows:
     """The rows of all parts, one part behind the other."""
-    if len(parts) == 1:
-        return parts[0]
+    return parts[0] if len(parts) == 1 else PackedRows(b"".join([part.message for part in parts]), *columns_of(parts))
+
+
+def columns_of(parts: Sequence[PackedRows]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
+    """`size`, `offset`, `time_ms` and `outcome` of the rows of all parts, one part behind the other."""
     columns = ([getattr(part, name) for part in parts] for name in ("size", "offset", "time_ms"))
     size, offset, time_ms = (np.concatenate([np.zeros(0, dtype), *c]) for c, dtype in zip(columns, _DTYPES, strict=True))
     outcomes = [part.outcome for part in parts if part.outcome is not None]
-    outcome = np.concatenate(outcomes) if outcomes else None
-    return PackedRows(b"".join([part.message for part in parts]), size, offset, time_ms, outcome)
+    return size, offset, time_ms, np.concatenate(outcomes) if outcomes else None
 
 
 _DTYPES = (np.int32, np.int64, np.int64)
@@ -79,17 +88,21 @@ def messages(rows: PackedRows) -> list[bytes | None]:
     return [None if size == TOMBSTONE else whole[stop - size : stop] for size, stop in zip(rows.size.tolist(), stops, strict=True)]
 
 
-def string_tensor(rows: PackedRows) -> bytes:
-    """The messages as string_tensor.serialized has texts, '' for a tombstone.
+def string_tensor(size: np.ndarray, parts: Sequence[PackedRows]) -> bytes:
+    """The messages of all parts as string_tensor.serialized has texts, '' for a tombstone. Each is copied once.
+
+    Args:
+      size: of all of them, as columns_of gives it.
+      parts: one behind the other.
 
     Raises:
       UserError: they are too large for it (exit 64).
     """
     try:
-        return serialized(np.maximum(rows.size, 0), rows.message)
+        return serialized(np.maximum(size, 0), *(part.message for part in parts))
     except OverflowError as e:
         raise UserError(
-            f"{len(rows):,} rows are trained at once, and their messages have {e}; 2 GiB are the most. Use a smaller --batch_size "
+            f"{len(size):,} rows are trained at once, and their messages have {e}; 2 GiB are the most. Use a smaller --batch_size "
             "or --steps_per_call.",
             Exit.FLAGS,
         ) from None

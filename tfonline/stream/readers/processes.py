@@ -1,9 +1,12 @@
 """Rows of a Kafka topic, read by several processes for one trainer: Python's lock lets one read some 0.3 million rows a second.
 
 Each process (worker.py) has a consumer of its own for a group of the partitions. The order of rows is made in the trainer, as ever.
+What a process sends is received by a thread of its own here: the system copies it without Python's lock.
 """
 
 import json
+import queue
+import socket
 import threading
 import weakref
 from collections import deque
@@ -16,16 +19,17 @@ from tfonline.stream.readers import worker
 from tfonline.stream.readers.packed import PackedRows, join
 from tfonline.stream.records import RowsGone
 
-# Rows that are asked for at once: of each partition one such piece may be here while the next one is made. Fewer where there are
-# many partitions.
+# Rows and bytes that are asked for at once: of each partition one such piece may be here while the next one is made. Fewer where
+# there are many partitions.
 _PIECE_ROWS, _LEAST_PIECE_ROWS, _PIECES_ROWS = 4096, 512, 262_144
+_PIECE_BYTES, _LEAST_PIECE_BYTES, _PIECES_BYTES = 1 << 21, 1 << 18, 1 << 27
 
 
 class ProcessReader:
     """A RowReader of a topic. A process is started when a partition of its own is first read.
 
     Args:
-      source: what to read; its `piece_rows` is made here.
+      source: what to read; its `piece_rows` and `piece_bytes` are made here.
       num_processes: at most so many are started.
       num_workers: of the cluster, which share the partitions by number.
       events: of the topic: those of the processes' consumers are added.
@@ -46,10 +50,14 @@ class ProcessReader:
         say: Callable[[str], None],
     ):
         self.error: Exception | None = None
-        piece_rows = max(_LEAST_PIECE_ROWS, min(_PIECE_ROWS, _PIECES_ROWS // max(1, source.num_partitions)))
-        self._source, self._num_processes, self._num_workers = source._replace(piece_rows=piece_rows), num_processes, num_workers
+        many = max(1, source.num_partitions)
+        piece_rows = max(_LEAST_PIECE_ROWS, min(_PIECE_ROWS, _PIECES_ROWS // many))
+        piece_bytes = max(_LEAST_PIECE_BYTES, min(_PIECE_BYTES, _PIECES_BYTES // many))
+        self._source = source._replace(piece_rows=piece_rows, piece_bytes=piece_bytes)
+        self._num_processes, self._num_workers = num_processes, num_workers
         self._events, self._say = events, say
         self._processes: dict[int, Companion] = {}
+        self._answers: dict[int, queue.SimpleQueue[memoryview | None]] = {}  # of each process; None: there are no more
         self._ranges: dict[int, _Range] = {}
         self._closed, self._starting = False, threading.Lock()
         weakref.finalize(self, end_all, self._processes.values())
@@ -58,7 +66,7 @@ class ProcessReader:
         """See RowReader. The first rows of all ranges are asked for at once."""
         for partition, before in self._ranges.items():
             while before.asked:  # by somebody who did not take all
-                self._receive(self._process_of(partition))
+                self._receive(self._number(partition))
         self._ranges = {p: _Range(start, stop) for p, (start, stop) in ranges.items()}
         self._ask([p for p, r in self._ranges.items() if r.next < r.stop])
 
@@ -73,7 +81,7 @@ class ProcessReader:
         at, taken, left = self._ranges[partition], [], most
         while left and (at.held or at.asked):
             if not at.held:
-                self._receive(self._process_of(partition))
+                self._receive(self._number(partition))
                 continue
             rows = at.held.popleft()
             taken.append(rows.part(0, left))
@@ -107,28 +115,28 @@ class ProcessReader:
         # A worker of a cluster has the partitions of its number modulo their number: dealt out by that, they would share processes.
         return partition // self._num_workers % self._num_processes
 
-    def _process_of(self, partition: int) -> Companion:
-        return self._processes[self._number(partition)]
-
     def _started(self, number: int) -> Companion:
         with self._starting:
             if self._closed:
                 raise InterruptedError("the reader was closed")
             if number not in self._processes:
-                self._processes[number] = Companion(worker.__name__, f"--reader_processes={self._num_processes}")
-                send(self._processes[number].connection, [json.dumps(self._source._asdict()).encode()])
+                self._processes[number] = process = Companion(worker.__name__, f"--reader_processes={self._num_processes}")
+                self._answers[number] = queue.SimpleQueue()
+                send(process.connection, [json.dumps(self._source._asdict()).encode()])
+                receiving = (process.connection, self._answers[number])
+                threading.Thread(target=_receive_all, args=receiving, name=f"reader {number}", daemon=True).start()
             return self._processes[number]
 
-    def _receive(self, process: Companion) -> None:
+    def _receive(self, number: int) -> None:
         """Takes one answer of a process; waits for it."""
-        try:
-            answer = receive(process.connection)
-        except (EOFError, OSError):
-            raise self._ended(process) from None
+        answer = self._answers[number].get()
+        if answer is None:
+            self._answers[number].put(None)  # for whoever asks once more
+            raise self._ended(self._processes[number])
         kind = bytes(answer[:1])
         if kind == worker.ROWS:
-            partition, rows = worker.rows_of(answer)
-            self._ranges[partition].add(rows, self._source.piece_rows)
+            partition, rows, go_on = worker.rows_of(answer)
+            self._ranges[partition].add(rows, go_on)
         elif kind == worker.EVENT:
             self._events.add(*json.loads(bytes(answer[1:])))
         elif kind == worker.SAID:
@@ -149,12 +157,20 @@ class _Range:
         self.next, self.stop, self.asked = start, stop, False
         self.held: deque[PackedRows] = deque()
 
-    def add(self, rows: PackedRows, piece_rows: int) -> None:
-        """A piece has come; one with fewer rows than were asked for is the last one."""
-        self.asked = False
-        self.next = int(rows.offset[-1]) + 1 if len(rows) == piece_rows else self.stop
+    def add(self, rows: PackedRows, go_on: int) -> None:
+        """A piece has come; the next one begins at offset `go_on`."""
+        self.asked, self.next = False, go_on
         if len(rows):
             self.held.append(rows)
+
+
+def _receive_all(connection: socket.socket, answers: "queue.SimpleQueue[memoryview | None]") -> None:
+    """Receives what a process answers, until it ends; no more than was asked for waits here."""
+    try:
+        while True:
+            answers.put(receive(connection))
+    except (EOFError, OSError):
+        answers.put(None)
 
 
 def _error(kind: str, text: str, code: int = 0) -> Exception:

@@ -37,7 +37,10 @@ USER_ERROR, ROWS_GONE, OTHER = "UserError", "RowsGone", ""
 _Asked = queue.SimpleQueue[dict[int, tuple[int, int]]]
 _Answers = queue.SimpleQueue[list[bytes | memoryview]]
 
-_HEAD = struct.Struct("<c3xiq")  # ROWS, the partition, the number of rows; so long that the columns behind it are aligned
+# ROWS, the partition, the number of rows, where to go on; so long that the columns behind it are aligned.
+_HEAD = struct.Struct("<c3xiqq")
+# The first piece of all, by which the size of rows becomes known.
+_FIRST_ROWS = 64
 
 
 class Source(NamedTuple):
@@ -46,7 +49,8 @@ class Source(NamedTuple):
     Attributes:
       servers: as KafkaTopic has it, and so are all up to `timeout_secs`; `properties` may hold secrets.
       num_partitions: that this trainer reads, by all its processes.
-      piece_rows: an answer has so many, and fewer only at a range's end.
+      piece_rows: an answer has so many at most.
+      piece_bytes: and not many more bytes than these, if its rows are as large as those before.
     """
 
     servers: str
@@ -56,23 +60,24 @@ class Source(NamedTuple):
     timeout_secs: float
     num_partitions: int
     piece_rows: int = 0
+    piece_bytes: int = 0
 
 
-def rows_answer(partition: int, rows: PackedRows) -> list[bytes | memoryview]:
-    """An answer of rows, in parts."""
+def rows_answer(partition: int, rows: PackedRows, go_on: int) -> list[bytes | memoryview]:
+    """An answer of rows, in parts. `go_on`: the offset at which what follows begins."""
     columns = (rows.offset.tobytes(), rows.time_ms.tobytes(), rows.size.tobytes())
-    return [_HEAD.pack(ROWS, partition, len(rows)), *columns, rows.message]
+    return [_HEAD.pack(ROWS, partition, len(rows), go_on), *columns, rows.message]
 
 
-def rows_of(answer: memoryview) -> tuple[int, PackedRows]:
-    """The partition and the rows of such an answer, without a copy."""
-    _, partition, count = _HEAD.unpack_from(answer)
+def rows_of(answer: memoryview) -> tuple[int, PackedRows, int]:
+    """The partition, the rows and `go_on` of such an answer, without a copy."""
+    _, partition, count, go_on = _HEAD.unpack_from(answer)
     columns, at = [], _HEAD.size
     for dtype in (np.int64, np.int64, np.int32):
         columns.append(np.frombuffer(answer, dtype, count, at))
         at += columns[-1].nbytes
     offset, time_ms, size = columns
-    return partition, PackedRows(answer[at:], size, offset, time_ms)
+    return partition, PackedRows(answer[at:], size, offset, time_ms), go_on
 
 
 def main(fd: int) -> None:
@@ -117,13 +122,17 @@ def _read(source: Source, answers: _Answers, asked: _Asked) -> None:
     )
     reader = ConsumerReader(topic, source.num_partitions)
     waiting: deque[int] = deque()
+    most = min(_FIRST_ROWS, source.piece_rows)
     while True:
         while not waiting or not asked.empty():  # all are fetched while the first one is waited for
             ranges = asked.get()
             reader.place(ranges)
             waiting.extend(ranges)
         partition = waiting.popleft()
-        answers.put(rows_answer(partition, pack(reader.take(partition, source.piece_rows))))
+        rows = pack(reader.take(partition, most))
+        answers.put(rows_answer(partition, rows, reader.stands_at(partition)))
+        if len(rows):
+            most = max(1, min(source.piece_rows, source.piece_bytes * len(rows) // max(1, len(rows.message))))
 
 
 def _told(error: Exception, properties: dict[str, str]) -> dict[str, Any]:
