@@ -108,6 +108,23 @@ def test_a_column_has_pairs_with_as_many_on_either_side():
     assert Crosses(Pairs(5, 2), 1000)(keys).numpy().tolist() == [Crosses(Pairs(5), 1000)(keys).numpy()[0, [0, 3, 4, 7, 9]].tolist()]
 
 
+def test_chosen_pairs_are_there_beside_the_ring_and_once():
+    pairs = Pairs(5, 2, ((0, 3), (1, 2)))  # the second one is of the ring
+    left, right = pairs.fields
+    assert list(zip(left.tolist(), right.tolist(), strict=True)) == [(0, 1), (0, 3), (0, 4), (1, 2), (2, 3), (3, 4)]
+    assert pairs.means.tolist() == [
+        # the ring's, by field; then of the fields 0, 1, 2 and 3 their chosen pair
+        [0.5, 0.5, 0, 0, 0, 0, 0, 0, 0],
+        [0, 0, 0, 0, 0, 1, 0, 0, 1],
+        [0.5, 0, 0, 0, 0.5, 0, 0, 0, 0],
+        [0, 0.5, 0.5, 0, 0, 0, 1, 1, 0],
+        [0, 0, 0.5, 0.5, 0, 0, 0, 0, 0],
+        [0, 0, 0, 0.5, 0.5, 0, 0, 0, 0],
+    ]
+    assert pairs.width == pairs.means.shape[1] == 9
+    assert Pairs(5, 2).width == Pairs(5, 2).means.shape[1] == 5
+
+
 def test_crosses_spread_evenly_over_their_buckets():
     keys = np.stack([np.arange(4000), np.arange(4000) % 7], axis=1)
     counts = np.bincount(Crosses(Pairs(2), 100)(tf.constant(keys, tf.int64)).numpy()[:, 0], minlength=100)

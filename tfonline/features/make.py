@@ -57,7 +57,7 @@ def make_features(
     features = Features(
         schema, of_features(schema, known, vocabulary), settings.numeric, form, settings.oov_buckets,
         settings.cross_buckets, settings.cross_fields, vocab_size, vocabulary.vocabulary_rows, labelled,
-        settings.cross_partners,
+        settings.cross_partners, settings.chosen_pairs,
     )  # fmt: skip
     if features.spec.num_ids < features.num_ids:
         raise UserError(

@@ -3,6 +3,7 @@
 import itertools
 import os
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -19,6 +20,7 @@ from tfonline.features.negatives import Negatives
 from tfonline.features.parse import Fields, Parse, Place
 from tfonline.features.schema import Schema
 from tfonline.features.spec import Attended, Input, Spec, VocabularySpec
+from tfonline.flags import wrong
 from tfonline.formats import Format
 from tfonline.formats.reasons import REASONS
 from tfonline.formats.tsv import Tsv
@@ -53,6 +55,10 @@ class Features(tf.Module):
       vocabulary_rows: the last ids, so many, belong to categories as the stream brings them; 0: none do, the dictionaries say all.
       labelled: whether the messages that are learned from have the label's field.
       cross_partners: each of these fields has pairs with so many others, see spec.Pairs.
+      cross_pairs: the columns of pairs that there are besides.
+
+    Raises:
+      UserError: a column of `cross_pairs` is none that has pairs (exit 64).
 
     Attributes:
       parse: makes typed values of messages.
@@ -60,6 +66,7 @@ class Features(tf.Module):
       num_ids: ids are 0 to num_ids - 1.
       spec: what a network gets. The model's weights for an id that is padding stay zero.
       crosses: makes the crosses, or None.
+      crossed_columns: the columns' names of the fields that have pairs; '' of a field that shares its column with others.
       keyed_columns: the columns' names of `keys`, [K]; that of a list stands once a place.
     """
 
@@ -76,6 +83,7 @@ class Features(tf.Module):
         vocabulary_rows: int = 0,
         labelled: bool = True,
         cross_partners: int = 0,
+        cross_pairs: Sequence[tuple[str, str]] = (),
     ):
         super().__init__(name="features")
         self.parse = Parse(schema, form or Tsv(), labelled)
@@ -89,6 +97,9 @@ class Features(tf.Module):
         self.ops = ops
         self.keyed_columns = [name for op in ops.values() for name in op.keyed]
         vocabulary = _vocabulary(list(ops.values()), vocabulary_rows, self.num_ids)
+        single = _single_fields(schema, ops)
+        crossed = _crossed(single, most_crossed)
+        self.crossed_columns = [single[field].column for field in crossed]
         self.num_ids += vocabulary.rows if vocabulary else 0
         self.spec = Spec.of(
             vocab_size or self.num_ids,
@@ -98,13 +109,14 @@ class Features(tf.Module):
             cross_buckets=cross_buckets,
             most_crossed=most_crossed,
             cross_partners=cross_partners,
+            cross_pairs=_chosen(self.crossed_columns, cross_pairs) if cross_buckets else (),
             heads=schema.labels,
             vocabulary=vocabulary,
             lists=tuple(length for op in ops.values() for length in op.lists),
             attended=_attended(schema, ops),
         )
         self.crosses = Crosses(self.spec.pairs, cross_buckets) if self.spec.pairs else None
-        self._crossed = _crossed(ops, self.spec)
+        self._crossed = crossed if len(crossed) < len(single) else None
 
     def __call__(self, message: tf.Tensor) -> Row:
         """Messages, string [b], to rows."""
@@ -172,16 +184,37 @@ def _vocabulary(ops: Sequence[Op], rows: int, first_id: int) -> VocabularySpec |
     return VocabularySpec(rows, first_id, tuple(spans)) if rows and spans else None
 
 
-def _crossed(ops: Mapping[str, Op], spec: Spec) -> list[int] | None:
-    """Which of the fields that are no lists have pairs, in order; None: all of them."""
-    if not spec.cross_buckets or spec.num_crossed == spec.num_single:
-        return None
-    fields, first = {}, 0
+class _Field(NamedTuple):
+    kind: str
+    column: str  # '' where the column has several
+
+
+def _single_fields(schema: Schema, ops: Mapping[str, Op]) -> list[_Field]:
+    """The fields that are no lists, in order."""
+    fields = []
     for kind, op in ops.items():
-        past = first + op.num_fields - len(op.lists)
-        fields[kind], first = list(range(first, past)), past
-    in_order = [*fields.pop(Category.name), *itertools.chain(*fields.values())]
-    return sorted(in_order[: spec.num_crossed])
+        columns = [column for column in schema.columns_of(kind) if kind != Categories.name]
+        columns.sort(key=lambda column: bool(getattr(column, "hash_buckets", 0)))  # as the op has them
+        count = op.num_fields - len(op.lists)
+        names = [column.name for column in columns] if len(columns) == count else [""] * count
+        fields += [_Field(kind, name) for name in names]
+    return fields
+
+
+def _crossed(single: Sequence[_Field], most: int) -> list[int]:
+    """Which of the fields that are no lists have pairs, so many at most: categories first, then the others; in order."""
+    in_order = sorted(range(len(single)), key=lambda i: single[i].kind != Category.name)
+    return sorted(in_order[:most])
+
+
+def _chosen(columns: Sequence[str], pairs: Sequence[tuple[str, str]]) -> tuple[tuple[int, int], ...]:
+    """As of Pairs; `columns` are those of the fields that have pairs."""
+    if unknown := sorted({name for pair in pairs for name in pair} - {name for name in columns if name}):
+        raise wrong(
+            f"--cross_pairs names {', '.join(unknown)}: no column that has pairs. Expected are columns of one value each, and not "
+            f"behind the first --cross_fields: {', '.join(filter(None, columns))}."
+        )
+    return tuple(sorted({tuple(sorted(map(columns.index, pair))) for pair in pairs}))
 
 
 def _scaled_fields(ops: Sequence[Op]) -> int | None:

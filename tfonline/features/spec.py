@@ -75,10 +75,12 @@ class Pairs(NamedTuple):
       num_fields: k.
       partners: an even number: each field has pairs with so many others, half of them on either side of it; 0, or k - 1 and more:
         with all.
+      chosen: pairs (i, j) that are there besides, i < j in order; they may be among the others.
     """
 
     num_fields: int
     partners: int = 0
+    chosen: tuple[tuple[int, int], ...] = ()
 
     @property
     def fields(self) -> "tuple[np.ndarray, np.ndarray]":
@@ -86,14 +88,48 @@ class Pairs(NamedTuple):
         import numpy as np  # not above: it starts threads, which the trainer must not have before it blocks its signals
 
         left, right = np.triu_indices(self.num_fields, 1)
-        apart = np.minimum(right - left, self.num_fields - (right - left))
-        near = 2 * apart <= (self.partners or self.num_fields)
-        return left[near], right[near]
+        there = self._near(left, right) | self._is_chosen(left, right)
+        return left[there], right[there]
 
     @property
     def count(self) -> int:
         """W."""
         return len(self.fields[0])
+
+    @property
+    def width(self) -> int:
+        """The numbers that `means` makes of a row: one a field, and a further one for each field with chosen pairs."""
+        return self.num_fields + len({field for pair in self.chosen for field in pair})
+
+    @property
+    def means(self) -> "np.ndarray":
+        """What makes of a number a pair the means of the fields, float32 [W, width]: over the ring, then over chosen pairs."""
+        import numpy as np
+
+        left, right = self.fields
+        found = []
+        for there in (self._near(left, right), self._is_chosen(left, right)):
+            mean = np.zeros([len(left), self.num_fields], np.float32)
+            for field in (left, right):
+                mean[there, field[there]] = 1
+            found.append(mean)
+        ring, chosen = found
+        both = np.concatenate([ring, chosen[:, chosen.any(axis=0)]], axis=1)
+        return both / np.maximum(both.sum(axis=0), 1)
+
+    def _near(self, left: "np.ndarray", right: "np.ndarray") -> "np.ndarray":
+        """Which pairs are of the ring, bool [W]."""
+        import numpy as np
+
+        apart = np.minimum(right - left, self.num_fields - (right - left))
+        return 2 * apart <= (self.partners or self.num_fields)
+
+    def _is_chosen(self, left: "np.ndarray", right: "np.ndarray") -> "np.ndarray":
+        """Which pairs are chosen, bool [W]."""
+        import numpy as np
+
+        chosen = np.array(self.chosen, np.int64).reshape(-1, 2)
+        return np.isin(left * self.num_fields + right, chosen[:, 0] * self.num_fields + chosen[:, 1])
 
 
 class Inputs(NamedTuple):
@@ -148,6 +184,7 @@ class Spec:
         cross_buckets: int = 0,
         most_crossed: int = 64,
         cross_partners: int = 0,
+        cross_pairs: tuple[tuple[int, int], ...] = (),
         heads: tuple[str, ...] = ("label",),
         vocabulary: VocabularySpec | None = None,
         lists: tuple[int, ...] = (),
@@ -164,6 +201,7 @@ class Spec:
             field has no pairs.
           most_crossed: so many fields have pairs at most.
           cross_partners: see Pairs.
+          cross_pairs: the chosen ones, see Pairs.
           heads: as above.
           vocabulary: as above.
           lists: as above.
@@ -174,7 +212,7 @@ class Spec:
         inputs = {"ids": Input(num_places, "int32", num_ids), "values": Input(num_places, "float32", 0.0)}
         inputs |= own or {}
         crossed = min(single, most_crossed)
-        pairs = Pairs(crossed, cross_partners) if cross_buckets and crossed > 1 else None
+        pairs = Pairs(crossed, cross_partners, cross_pairs) if cross_buckets and crossed > 1 else None
         if pairs:
             inputs["crosses"] = Input(pairs.count, "int32", cross_buckets)
         return cls(inputs, num_ids, scaled_fields, heads, vocabulary, lists, attended, pairs)
@@ -220,6 +258,11 @@ class Spec:
     def num_crossed(self) -> int:
         """The fields that have pairs, k."""
         return self.pairs.num_fields if self.pairs else 0
+
+    @property
+    def num_lifts(self) -> int:
+        """What the pasts of pairs say of a row, numbers a label."""
+        return self.pairs.width if self.pairs else 0
 
     @property
     def padding(self) -> dict[str, float]:

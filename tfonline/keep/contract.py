@@ -24,8 +24,8 @@ CONVERTED = ("wide_learning_rate", "wide_l1", "wide_l2", "wide_initial_accumulat
 # Refused. Each stands in the contract by itself, or by what follows from it.
 REFUSED = (
     "topic", "label_topic", "input_files", "columns", "dictionary_dir", "numeric", "vocab_size", "oov_buckets", "cross_buckets",
-    "cross_fields", "cross_partners", "vocabulary_rows", "admit_counters", "network", "history", "embedding_dim", "deep_layers",
-    "dcn_layers", "dcn_rank", "din_units", "table_optimizers", "wide_reduction", "late_labels", "replay_rows",
+    "cross_fields", "cross_partners", "cross_pairs", "vocabulary_rows", "admit_counters", "network", "history", "embedding_dim",
+    "deep_layers", "dcn_layers", "dcn_rank", "din_units", "table_optimizers", "wide_reduction", "late_labels", "replay_rows",
 )  # fmt: skip
 # They make the first weights, or say where the first window begins.
 ONLY_A_NEW_MODEL = ("seed", "dense_init", "init_stddev", "adagrad_initial_accumulator", "start", "new_model", "vocabulary_from")
@@ -33,7 +33,7 @@ ONLY_A_NEW_MODEL = ("seed", "dense_init", "init_stddev", "adagrad_initial_accumu
 _NEW_IN_2 = ("kinds", "wide_reduction")
 # What a checkpoint was made for that is older than the name.
 _BEFORE = {
-    "network": "wide_deep", "cross_partners": 0, "vocabulary_rows": 0, "admit_counters": 0, "column_options": {},
+    "network": "wide_deep", "cross_partners": 0, "cross_pairs": [], "vocabulary_rows": 0, "admit_counters": 0, "column_options": {},
     "label_topic": "", "label_topic_id": "", "late_labels": "wait or fnw", "table_optimizers": {}, "dcn": [],
     "din_units": 0, "replay_rows": 0,
 }  # fmt: skip
@@ -65,7 +65,8 @@ def make_contract(
     """
     v = vocabulary or VocabularySettings()
     # Of these only what there is, so that the contract of a model without them stays as it was.
-    of_networks = {
+    of_some = {
+        "cross_pairs": sorted("*".join(sorted(pair)) for pair in features.chosen_pairs),
         "table_optimizers": model.optimizer_of,
         "dcn": [model.dcn_layers, model.dcn_rank] if model.network == "dcn_v2" else [],
         "din_units": model.din_units if model.network == "din" else 0,
@@ -96,7 +97,7 @@ def make_contract(
         "topic_id": source.topic_id,
         "label_topic": outcomes.name if outcomes else "",
         "label_topic_id": outcomes.topic_id if outcomes else "",
-        **{name: value for name, value in of_networks.items() if value},
+        **{name: value for name, value in of_some.items() if value},
     }
 
 

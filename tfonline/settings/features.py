@@ -25,6 +25,8 @@ class FeatureSettings:
     cross_partners: int = flag(0, "With --cross_buckets: each of these columns has pairs with so many others, an even number: half "
                                "of them before it and half behind it, the first column being behind the last. 0: with all.",
                                lower=0)
+    cross_pairs: str = flag("", "With --cross_buckets: pairs of columns that there are besides, as `C1*C2,C3*C7`. A column's "
+                           "mean lift over these is a number of its own. tools/pairs.py chooses them.")
     keep_negatives: float = flag(1.0, "Learn from this share of the rows without a click, chosen by their offsets, and from all "
                                  "with one. Scores stay those of the whole stream, and metrics, the gate and histories count a "
                                  "kept negative for those that it stands for. Not with --cluster.", lower=0)
@@ -42,7 +44,17 @@ class FeatureSettings:
             raise wrong(
                 f"--cross_partners={self.cross_partners} is odd. Expected an even number: as many on either side of a column."
             )
+        if self.cross_pairs and not self.cross_buckets:
+            raise wrong("--cross_pairs goes with --cross_buckets, in which pairs are counted. Expected both, or neither.")
+        for text, pair in zip(self.cross_pairs.split(","), self.chosen_pairs, strict=False):
+            if len(pair) != 2 or not all(pair) or pair[0] == pair[1]:
+                raise wrong(f"--cross_pairs has {text!r}. Expected two columns with a * between them, as in C1*C2,C3*C7.")
         if not 0 < self.keep_negatives <= 1:
             raise wrong(f"--keep_negatives={self.keep_negatives:g} is no share to learn from. Expected above 0, and 1 at most.")
         if not self.max_rejected_ratio <= 1:
             raise wrong(f"--max_rejected_ratio={self.max_rejected_ratio} is no share. Expected 0 to 1.")
+
+    @property
+    def chosen_pairs(self) -> tuple[tuple[str, str], ...]:
+        """The columns of each of --cross_pairs."""
+        return tuple(tuple(map(str.strip, pair.split("*"))) for pair in self.cross_pairs.split(",")) if self.cross_pairs else ()

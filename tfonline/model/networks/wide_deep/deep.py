@@ -49,7 +49,7 @@ class Deep(Network):
             setattr(self, f"cross_history{behind}", pairs)
         self.standardise = Standardise(spec.width("numeric"), name="standardise") if spec.width("numeric") else None
         self.width = spec.num_fields * self.embedding_dim + 2 * spec.width("numeric")
-        self.width += len(spec.heads) * (spec.num_fields * 2 * history + spec.num_crossed)
+        self.width += len(spec.heads) * (spec.num_fields * 2 * history + spec.num_lifts)
 
     @property
     def parts(self) -> list:

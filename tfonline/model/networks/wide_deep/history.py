@@ -6,7 +6,6 @@ does it see itself: else each such row would show that its values were there bef
 """
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from tfonline.features.spec import Pairs, Spec
@@ -116,22 +115,19 @@ class IdHistory(_Shares):
 
 
 class CrossHistory(_Shares):
-    """A number a column: the mean lift of its pairs with other columns.
+    """A number a column: the mean lift of its pairs with other columns; and for a column with chosen pairs the mean of these.
 
     Args:
       buckets: the pairs' hashes are 0 to buckets - 1; buckets itself is the padding.
-      pairs: of k fields, W pairs.
+      pairs: W pairs.
     """
 
     def __init__(self, buckets: int, pairs: Pairs, **kwargs):
         super().__init__(buckets, **kwargs)
-        mean = np.zeros([pairs.count, pairs.num_fields], np.float32)
-        for fields in pairs.fields:
-            mean[np.arange(pairs.count), fields] = 1
-        self._mean = mean / mean.sum(axis=0)  # of a field's lifts
+        self._mean = pairs.means  # of a field's lifts
 
     def call(self, crosses: tf.Tensor, counted: tf.Tensor | None = None) -> tf.Tensor:
-        """int32 [B, W] to float32 [B, k]; `counted` as of `lift`."""
+        """int32 [B, W] to float32 [B, pairs.width]; `counted` as of `lift`."""
         lift, _ = self.lift(crosses, counted)
         return lift @ self._mean
 

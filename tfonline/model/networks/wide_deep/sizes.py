@@ -8,7 +8,7 @@ from tfonline.settings.model import ModelSettings
 
 def width(spec: Spec, settings: ModelSettings) -> int:
     """The numbers of a row that the dense layers get."""
-    of_label = spec.num_fields * 2 * bool(settings.history) + spec.num_crossed
+    of_label = spec.num_fields * 2 * bool(settings.history) + spec.num_lifts
     return spec.num_fields * settings.embedding_dim + len(spec.heads) * of_label + 2 * spec.width("numeric")
 
 
@@ -16,8 +16,8 @@ def reckon(spec: Spec, settings: ModelSettings) -> tuple[int, int]:
     """The numbers that learn, L, and those that are counted or averaged, C; see model.sizes.
 
     With R = num_ids + 1 rows of a table (an id each, and the padding), D = --embedding_dim, F and N the fields and numbers of a
-    row, G the fields that have pairs, and H, X and A being 1 with --history, with an input `crosses` and with --average_rows,
-    else 0:
+    row, G the fields that have pairs and once more those that have chosen ones, and H, X and A being 1 with --history, with an
+    input `crosses` and with --average_rows, else 0:
 
     - dense layers: `T = sum (inputs + 1) units` over --deep_layers and a last one of 1 unit; the first has
       `F (D + 2 H) + G X + 2 N` inputs;
