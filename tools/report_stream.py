@@ -10,6 +10,7 @@ from report_read import Model
 from report_scales import with_gaps
 from report_series import rows_at
 
+from tfonline.evaluate.model_drift import ALARM, CHARTS
 from tfonline.formats.reasons import IN_WORDS
 
 _TRIGGERS = {
@@ -21,7 +22,6 @@ _TRIGGERS = {
     "passed": "passed over by --skip_window",
 }
 _MOST_COLUMNS, _MOST_CURVES, _MOST_EPISODES = 60, 5, 100
-_ALARM = 8.0  # of the model's charts, see evaluate.model_drift
 # Title, curves (tag, name, colour), and whether all of their points are shown, of each chart over time.
 _FED = (
     ("Lag, rows", [("train/stream/lag_rows", "rows that wait", 0)], True),
@@ -73,20 +73,29 @@ def columns(model: Model) -> str:
     psi = _by_column(model, "train/drift/psi_")
     order = sorted(psi, key=lambda name: -float(psi[name].value.max()))
     curves = [Line(name, rows_at(psi[name].step, model.series), psi[name].value, i) for i, name in enumerate(order[:_MOST_CURVES])]
-    charts_of_model = sorted(_by_column(model, "train/drift/model_"))
     charts = [
         line_chart(
             f"Drift of the columns with the most (PSI): told above {limit:g}", curves, ROWS_AXIS,
             level=limit, reach=(0.0, limit), whole=True,
         ),
-        over_both(
-            model, f"Drift of the model: {_ALARM:g} is an alarm",
-            [(f"train/drift/model_{name}", name.replace("_", " "), i, "") for i, name in enumerate(charts_of_model)],
-            _ALARM, (0.0, _ALARM),
-        ),
+        *_drift_of_model(model),
         over_both(model, "Rows of the vocabulary in use, their share", [("train/vocabulary/load", "in use", 0, "")]),
     ]  # fmt: skip
     return section("columns", "The columns, and drift", grid(charts), _episodes(model), *_table_of_columns(model, order, limit))
+
+
+def _drift_of_model(model: Model) -> list[str]:
+    """The charts of each label, the first one's by the name of `model` alone."""
+    found = _by_column(model, "train/drift/model_")
+    suffixes = dict.fromkeys(name.removeprefix(chart) for chart in sorted(CHARTS) for name in found if name.startswith(chart))
+    return [
+        over_both(
+            model, f"Drift of the model{f' for {suffix[1:]}' if suffix else ''}: {ALARM:g} is an alarm",
+            [(f"train/drift/model_{chart}{suffix}", chart.replace("_", " "), i, "") for i, chart in enumerate(sorted(CHARTS))],
+            ALARM, (0.0, ALARM),
+        )
+        for suffix in suffixes
+    ]  # fmt: skip
 
 
 def _episodes(model: Model) -> str:

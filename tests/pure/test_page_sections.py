@@ -117,6 +117,16 @@ def test_columns_are_ordered_by_their_drift():
     assert "told above 0.3" in html
 
 
+def test_each_label_has_a_chart_of_the_models_drift():
+    of = {f"train/drift/model_{name}": series([1.0, 2.0]) for name in ("more_clicks", "over_confident", "fewer_clicks")}
+    found = re.findall('aria-label="(.*?)"', columns(model(series=of)))
+    assert found == ["Drift of the model: 8 is an alarm"] * 2  # over rows and over time
+    of |= {f"{tag}_first_buy": curve for tag, curve in of.items()}
+    html = columns(model(series=of))
+    assert re.findall('aria-label="(.*?)"', html)[::2] == [*found[:1], "Drift of the model for first_buy: 8 is an alarm"]
+    assert html.count(">more clicks</text>") == 4
+
+
 def test_refused_rows_are_told_by_reason_and_none_is_shown():
     position = Position(next=[], start=[], rows=96, rejected={"fields": 3, "later": 1})
     html = refused(model(saved=Saved("ckpt-7", position, Counts(), Counts(), {})))

@@ -6,7 +6,8 @@ import pathlib
 import numpy as np
 import pytest
 import tensorflow as tf
-from checkpoint_helpers import saved
+from checkpoint_helpers import saved, saved_parts
+from tensorboard_helpers import events_of
 
 from tfonline.config import parse
 from tfonline.evaluate.progressive import PREDICTION, exact_auc, log_losses, prediction_of, sigmoid
@@ -14,6 +15,7 @@ from tfonline.features.parse import Parse
 from tfonline.features.schema import Schema, load_schema
 from tfonline.formats import find
 from tfonline.formats.reasons import REASONS
+from tfonline.keep import checkpoint_contents
 from tfonline.lifecycle import UserError
 from tfonline.publish.by_label import GateByLabel, make_delta_gate, make_gate, make_regression
 from tfonline.publish.gate import Limits
@@ -32,7 +34,7 @@ FLAGS = [
     "--network=esmm", "--history", "--vocabulary_rows=256", "--admit_after=1", "--admit_counters=1024", "--oov_buckets=20",
     "--window_rows=200", "--batch_size=50", "--deep_layers=16", "--embedding_dim=4", "--stop_at=latest", "--save_predictions",
     "--deep_learning_rate=0.01", "--gate_rows=300", "--gate_calibration=0", "--export_every_windows=1",
-    "--checkpoint_every_steps=4",
+    "--checkpoint_every_steps=4", "--drift_rows=1000",
 ]  # fmt: skip
 DTYPE = prediction_of(PREDICTION, ("conversion",))
 
@@ -76,6 +78,36 @@ def test_each_label_is_measured_over_the_rows_that_have_it(shop):
         assert summary[scope]["calibration"] == pytest.approx(sigmoid(logit).mean() / label.mean(), rel=1e-5)
         assert exact_auc(logit[len(label) // 2 :], label[len(label) // 2 :]) > 0.65
     assert (scored["logit_conversion"] <= scored["logit"] + 1e-5).all()  # pCTCVR is pCTR times a probability
+
+
+def test_each_label_has_its_own_drift_of_the_model(shop):
+    folder, summary = shop
+    assert summary["drift"]["model_by_label"] == {"conversion": ""}
+    assert "train/drift/model_more_clicks_conversion" in events_of(folder / "model/tensorboard")
+    known = int(summary["total_conversion"]["rows"])
+    drift = saved_parts(folder / "model")["drift"]
+    of_labels = [drift["model"], drift["others"]["conversion"]]
+    assert [state["rows"] + state["open"][0] for state in of_labels] == [1000, known]
+
+
+def test_a_checkpoint_that_knows_the_first_label_alone_goes_on(tmp_path, monkeypatch, capfd):
+    def of_the_first_label(contract, parts):
+        texts = write(contract, parts)
+        held = json.loads(texts[checkpoint_contents.STATE])
+        del held["parts"]["drift"]["state"]["others"]
+        return {**texts, checkpoint_contents.STATE: json.dumps(held)}
+
+    write = checkpoint_contents.write
+    with monkeypatch.context() as before:
+        before.setattr(checkpoint_contents, "write", of_the_first_label)
+        trained(tmp_path, rows(1000)[:400])
+    capfd.readouterr()
+    summary = trained(tmp_path, rows(1000)[:600])
+    assert "drift of the model begins anew for conversion: the checkpoint has none" in capfd.readouterr().out
+    drift = saved_parts(tmp_path / "model")["drift"]
+    clicks, conversions = (state["rows"] + state["open"][0] for state in (drift["model"], drift["others"]["conversion"]))
+    assert clicks == summary["rows"] == 600
+    assert 100 < conversions < 200  # of the last 200 rows those that have one
 
 
 def test_a_resumed_run_is_equal_to_the_bit(tmp_path, shop):

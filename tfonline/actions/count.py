@@ -67,7 +67,7 @@ class Count:
             if not math.isfinite(loss):
                 what = f"the loss is {loss} at step {position.step + 1}"
                 raise self._not_finite(what, [self._planned(int(element.window))])
-            self._metrics.add(*seen.of_batch(i), seen.others_of_batch(i))
+            self._metrics.add(*seen.of_batch(i), seen.others_of(i))
             position.step += 1
             if self._loss_log and self._every and position.step % self._every == 0:
                 self._loss_log.write(loss_line(position.step, losses))

@@ -74,6 +74,8 @@ class WatchDrift:
             batches = seen.steps.astype(np.int64)
             places = seen.valid[batches]
             found += self._drift.model.add(all_logits[batches][places], seen.labels[batches][places])
+            for label, (logits, labels) in seen.others_of(batches).items():
+                found += self._drift.others[label].add(logits, labels)
         fields = event.element.fields
         good = seen.among(fields.reason.numpy() == 0)
         if len(good):
