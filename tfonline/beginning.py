@@ -62,7 +62,8 @@ class CheckpointParts(NamedTuple):
         metrics = ProgressiveMetrics(settings.metric_rows, weighted=bool(schema.of_kind("weight")), settled=settled, others=others)
         return cls(
             KeptLearner(learner), Position(next=[], start=[]), metrics, FileLengths(),
-            Drift(columns, drift_rows, settings.drift_psi, others), MetricsByValue(settings.metrics_by, settings.metric_rows),
+            Drift(columns, drift_rows, settings.drift_psi, others),
+            MetricsByValue(settings.metrics_by, settings.metric_rows, others=others),
         )  # fmt: skip
 
 
@@ -184,8 +185,9 @@ def join(parts: CheckpointParts, model_dir: str, contract: dict[str, Any], sourc
 
 def _say_what_begins_anew(parts: CheckpointParts, console: Console) -> None:
     """An older version looked at the first label alone here."""
-    if labels := parts.drift.anew:
-        console.say(f"drift of the model begins anew for {', '.join(labels)}: the checkpoint has none", "anew", labels=labels)
+    for what, part in (("drift of the model", parts.drift), (f"--metrics_by={parts.by_value.column}", parts.by_value)):
+        if part.anew:
+            console.say(f"{what} begins anew for {', '.join(part.anew)}: the checkpoint has none", "anew", labels=part.anew)
 
 
 def _carry_over(learned: KeptLearner, console: Console) -> None:

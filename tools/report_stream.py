@@ -130,18 +130,28 @@ def _by_column(model: Model, prefix: str) -> dict:
 
 
 def by_value(model: Model) -> str:
-    """The metrics by a column's value (--metrics_by)."""
+    """The metrics by a column's value (--metrics_by), of each label."""
     gauc = sorted(tag for tag in model.series if tag.startswith("train/by_") and tag.endswith("/gauc"))
     charts, tables = [], []
     for tag in gauc:
-        column, group = tag.split("/")[1].removeprefix("by_"), tag.removesuffix("gauc")
-        charts.append(over_both(model, f"AUC within the values of {column} (GAUC)", [(tag, "recent rows", 0, "")]))
+        (column, label), group = _column_and_label(model, tag.split("/")[1].removeprefix("by_")), tag.removesuffix("gauc")
+        for_label = f" for {label}" if label else ""
+        charts.append(over_both(model, f"AUC within the values of {column} (GAUC){for_label}", [(tag, "recent rows", 0, "")]))
         rows = [
             (name, count(s.last), number(model.last(f"{group}ne_{name}")), number(model.last(f"{group}calibration_{name}"), 3))
             for name, s in sorted(_by_column(model, f"{group}rows_").items(), key=lambda item: -item[1].last)
         ]
-        tables.append(table((f"value of {column}", "rows, lately", "NE", "calibration"), rows))
+        tables.append(table((f"value of {column}{for_label}", "rows, lately", "NE", "calibration"), rows))
     return section("values", "By a column's value", grid(charts), *tables)
+
+
+def _column_and_label(model: Model, named: str) -> tuple[str, str]:
+    """What curves are of: <column>, by the first label, or <column>_<label> beside it, by another one."""
+    for label in model.other_labels:
+        column = named.removesuffix(f"_{label}")
+        if column != named and f"train/by_{column}/gauc" in model.series:
+            return column, label
+    return named, ""
 
 
 def refused(model: Model) -> str:

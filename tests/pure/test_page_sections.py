@@ -12,7 +12,7 @@ from report_page import how_it_stands, page, runs, served
 from report_quality import comparison, scores
 from report_read import Model
 from report_series import Run, Series
-from report_stream import columns, fed, refused
+from report_stream import by_value, columns, fed, refused
 
 from tfonline.evaluate.progressive import Counts
 from tfonline.state import Position
@@ -125,6 +125,25 @@ def test_each_label_has_a_chart_of_the_models_drift():
     html = columns(model(series=of))
     assert re.findall('aria-label="(.*?)"', html)[::2] == [*found[:1], "Drift of the model for first_buy: 8 is an alarm"]
     assert html.count(">more clicks</text>") == 4
+
+
+def test_metrics_by_a_columns_value_are_told_of_each_label():
+    groups = {"by_C9": ("a_buy", 0.9), "by_C9_buy": ("a", 0.8), "by_C9_sell": ("a", 0.7)}
+    of = {"train/running_buy/rows": series([1.0, 2.0]), "train/running_buy/auc": series([0.5, 0.5])}
+    for group, (value, ne) in groups.items():
+        of |= {f"train/{group}/{tag}": series([0.5, at]) for tag, at in (("gauc", 0.6), (f"rows_{value}", 7), (f"ne_{value}", ne))}
+    html = by_value(model(series=of))
+    titles = [
+        f"AUC within the values of {named} (GAUC){of_label}"
+        for named, of_label in (("C9", ""), ("C9", " for buy"), ("C9_sell", ""))
+    ]
+    assert re.findall('aria-label="(.*?)"', html)[::2] == titles  # sell is no label: a column is named so
+    assert cells(html)[:4] == [
+        ["value of C9", "rows, lately", "NE", "calibration"],
+        ["a_buy", "7", "0.9000", "-"],
+        ["value of C9 for buy", "rows, lately", "NE", "calibration"],
+        ["a", "7", "0.8000", "-"],
+    ]
 
 
 def test_refused_rows_are_told_by_reason_and_none_is_shown():

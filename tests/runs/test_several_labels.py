@@ -34,7 +34,8 @@ FLAGS = [
     "--network=esmm", "--history", "--vocabulary_rows=256", "--admit_after=1", "--admit_counters=1024", "--oov_buckets=20",
     "--window_rows=200", "--batch_size=50", "--deep_layers=16", "--embedding_dim=4", "--stop_at=latest", "--save_predictions",
     "--deep_learning_rate=0.01", "--gate_rows=300", "--gate_calibration=0", "--export_every_windows=1",
-    "--checkpoint_every_steps=4", "--drift_rows=1000",
+    "--checkpoint_every_steps=4", "--drift_rows=1000", "--metrics_by=item",
+    "--metric_rows=1000000000",
 ]  # fmt: skip
 DTYPE = prediction_of(PREDICTION, ("conversion",))
 
@@ -90,11 +91,30 @@ def test_each_label_has_its_own_drift_of_the_model(shop):
     assert [state["rows"] + state["open"][0] for state in of_labels] == [1000, known]
 
 
+def test_each_label_is_measured_by_a_columns_value(shop):
+    folder, summary = shop
+    items = np.array([line.split("\t")[2] for line in rows(1000)])
+    scored = np.fromfile(folder / "model/predictions.bin", DTYPE)
+    for suffix in ("", "_conversion"):
+        label, logit = scored[f"label{suffix}"], scored[f"logit{suffix}"]
+        found, known = summary[f"metrics_by{suffix}"], ~np.isnan(label)
+        for value in found["values"]:
+            of_value = (items == value["value"]) & known
+            assert value["rows"] == pytest.approx(of_value.sum(), rel=1e-4)
+            assert value["calibration"] == pytest.approx(sigmoid(logit[of_value]).sum() / label[of_value].sum(), rel=1e-4)
+        assert (found["column"], len(found["values"])) == ("item", 10)
+        of_items = [(items == item) & known for item in np.unique(items)]
+        both = [of_item for of_item in of_items if 0 < label[of_item].mean() < 1]
+        gauc = np.average([exact_auc(logit[of], label[of]) for of in both], weights=[of.sum() for of in both])
+        assert found["gauc"] == pytest.approx(gauc, abs=0.02)
+        assert f"train/by_item{suffix}/gauc" in events_of(folder / "model/tensorboard")
+
+
 def test_a_checkpoint_that_knows_the_first_label_alone_goes_on(tmp_path, monkeypatch, capfd):
     def of_the_first_label(contract, parts):
         texts = write(contract, parts)
         held = json.loads(texts[checkpoint_contents.STATE])
-        del held["parts"]["drift"]["state"]["others"]
+        del held["parts"]["drift"]["state"]["others"], held["parts"]["metrics_by_value"]["state"]["others"]
         return {**texts, checkpoint_contents.STATE: json.dumps(held)}
 
     write = checkpoint_contents.write
@@ -103,7 +123,10 @@ def test_a_checkpoint_that_knows_the_first_label_alone_goes_on(tmp_path, monkeyp
         trained(tmp_path, rows(1000)[:400])
     capfd.readouterr()
     summary = trained(tmp_path, rows(1000)[:600])
-    assert "drift of the model begins anew for conversion: the checkpoint has none" in capfd.readouterr().out
+    said = capfd.readouterr().out
+    assert "drift of the model begins anew for conversion: the checkpoint has none" in said
+    assert "--metrics_by=item begins anew for conversion: the checkpoint has none" in said
+    assert sum(value["rows"] for value in summary["metrics_by_conversion"]["values"]) < 200
     drift = saved_parts(tmp_path / "model")["drift"]
     clicks, conversions = (state["rows"] + state["open"][0] for state in (drift["model"], drift["others"]["conversion"]))
     assert clicks == summary["rows"] == 600
