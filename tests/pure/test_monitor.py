@@ -80,6 +80,7 @@ def test_metrics_are_of_the_facts():
     exports.count("refused")
     exports.count("failed", timed=False)
     latest.write(7, {"running/ne": 0.75, "served/auc": 0.7, "values/missing_I1": 0.5, "vocabulary/admitted": 12.0})
+    latest.write(8, {"window_buy/auc": 0.8})
     latest.write(8, {"running/ne": 0.7, "drift/psi_C9": 4.05, "drift/model_more_clicks": 1.5, "drift/model_more_clicks_buy": 2.5})
     exports.paused = True
     metrics = Metrics(Status(None), wall_clock=clock)
@@ -103,7 +104,7 @@ def test_metrics_are_of_the_facts():
         'deltas_total{outcome="made"}': 3, 'deltas_total{outcome="held"}': 1, "delta_bytes_total": 4096,
         "delta_seconds_total": 1.5, "delta_stall_seconds_total": 0.25,
         'drift_chart{chart="more_clicks"}': 1.5, 'drift_episodes{of="column"}': 2, 'drift_episodes{of="model"}': 0,
-        'drift_chart{chart="more_clicks_buy"}': 2.5, 'drift_episodes{of="model_buy"}': 1,
+        'auc{scope="window_buy"}': 0.8, 'drift_chart{chart="more_clicks_buy"}': 2.5, 'drift_episodes{of="model_buy"}': 1,
     }  # fmt: skip
     expected = {f"tfonline_trainer_{name}": value for name, value in expected.items()}
     assert {name: found.get(name) for name in expected} == expected

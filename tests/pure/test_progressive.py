@@ -184,10 +184,10 @@ def test_a_window_ends_with_its_report_and_the_next_begins_empty():
     metrics = ProgressiveMetrics(metric_rows=100)
     metrics.add(f32(0, 0), f32(0, 1))
     metrics.add(f32(0), f32(1))
-    assert metrics.end_window()["rows"] == 3.0
+    assert metrics.end_window()["window"]["rows"] == 3.0
     assert metrics.report("window")["rows"] == 0.0
     metrics.add(f32(LN3), f32(1))
-    window = metrics.end_window()
+    window = metrics.end_window()["window"]
     assert (window["rows"], window["log_loss"]) == (1.0, pytest.approx(0.2876820724517809, abs=1e-7))
     assert metrics.report("total")["rows"] == 4.0
 

@@ -281,12 +281,12 @@ class ProgressiveMetrics:
         self.counts["settled"].decay(np.exp(-len(labels) / self._metric_rows))
         self.counts["settled"].add(logits, labels)
 
-    def end_window(self) -> dict[str, float]:
-        """The window's report; the next rows begin a new window."""
-        report = self.counts["window"].report()
+    def end_window(self) -> dict[str, dict[str, float]]:
+        """The window's reports by scope: `window`, and `window_<label>` of other labels. The next rows begin a new window."""
+        reports = {scope: self.report(scope) for scope in self._of_window}
         for scope in self._of_window:
             self.counts[scope] = Counts()
-        return report
+        return reports
 
     def report(self, scope: str) -> dict[str, float]:
         """The report of a scope."""
