@@ -5,7 +5,7 @@ import collections
 import numpy as np
 from report_charts import Line, line_chart, sparkline
 from report_html import Markup, bars, count, grid, hidden, number, section, share, table, text, when
-from report_quality import ROWS_AXIS, TIME_AXIS, over_both, restarts
+from report_quality import ROWS_AXIS, TIME_AXIS, for_label, named, over_both, restarts
 from report_read import Model
 from report_scales import with_gaps
 from report_series import rows_at
@@ -90,8 +90,11 @@ def _drift_of_model(model: Model) -> list[str]:
     suffixes = dict.fromkeys(name.removeprefix(chart) for chart in sorted(CHARTS) for name in found if name.startswith(chart))
     return [
         over_both(
-            model, f"Drift of the model{f' for {suffix[1:]}' if suffix else ''}: {ALARM:g} is an alarm",
-            [(f"train/drift/model_{chart}{suffix}", chart.replace("_", " "), i, "") for i, chart in enumerate(sorted(CHARTS))],
+            model, for_label(f"Drift of the model: {ALARM:g} is an alarm", suffix[1:]),
+            [
+                (f"train/drift/model_{chart}{suffix}", named(chart.replace("_", " "), suffix), i, "")
+                for i, chart in enumerate(sorted(CHARTS))
+            ],
             ALARM, (0.0, ALARM),
         )
         for suffix in suffixes
@@ -135,13 +138,13 @@ def by_value(model: Model) -> str:
     charts, tables = [], []
     for tag in gauc:
         (column, label), group = _column_and_label(model, tag.split("/")[1].removeprefix("by_")), tag.removesuffix("gauc")
-        for_label = f" for {label}" if label else ""
-        charts.append(over_both(model, f"AUC within the values of {column} (GAUC){for_label}", [(tag, "recent rows", 0, "")]))
+        title = for_label(f"AUC within the values of {column} (GAUC)", label)
+        charts.append(over_both(model, title, [(tag, "recent rows", 0, "")]))
         rows = [
             (name, count(s.last), number(model.last(f"{group}ne_{name}")), number(model.last(f"{group}calibration_{name}"), 3))
             for name, s in sorted(_by_column(model, f"{group}rows_").items(), key=lambda item: -item[1].last)
         ]
-        tables.append(table((f"value of {column}{for_label}", "rows, lately", "NE", "calibration"), rows))
+        tables.append(table((for_label(f"value of {column}", label), "rows, lately", "NE", "calibration"), rows))
     return section("values", "By a column's value", grid(charts), *tables)
 
 

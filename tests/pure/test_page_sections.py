@@ -9,7 +9,7 @@ from report_events import Saved
 from report_folder import Folder, Planned, Published
 from report_html import bars, table, whole_page
 from report_page import how_it_stands, page, runs, served
-from report_quality import comparison, scores
+from report_quality import comparison, quality, scores
 from report_read import Model
 from report_series import Run, Series
 from report_stream import by_value, columns, fed, refused
@@ -86,6 +86,59 @@ def test_how_true_scores_are_by_tenths():
     assert "Not known: there is no checkpoint." in scores(model())
 
 
+def test_how_true_the_scores_of_each_label_are():
+    clicks, purchases = Counts(), Counts()
+    clicks.add(np.zeros(4, np.float32), np.array([0, 0, 0, 1], np.float32))
+    purchases.add(np.zeros(2, np.float32), np.array([1, 1], np.float32))
+    of = {"clicks_and_buys": (purchases, purchases)}
+    html = scores(model(saved=Saved("ckpt-7", Position(next=[], start=[]), clicks, clicks, {}, others=of)))
+    assert cells(html) == [
+        ["tenth, by score", "rows", "predicted", "clicks", "calibration"],
+        ["1", "4", "50 %", "25 %", "2.001"],
+        ["tenth for clicks_and_buys, by score", "rows", "predicted", "positives", "calibration"],
+        ["1", "2", "50 %", "100 %", "0.500"],
+    ]
+    assert "4 in all. With clicks_and_buys: 2 recent rows, 2 in all." in html
+    titles = ["Reliability by tenths of the rows", "Recent rows by score"]
+    wanted = [*titles, *(f"{title} for clicks_and_buys" for title in titles)]
+    assert [title.partition(":")[0] for title in re.findall('aria-label="(.*?)"', html)] == wanted
+    axes = re.findall(">(predicted [a-z ]+)", html.partition("<table")[0])
+    assert axes == [
+        "predicted share of clicks",
+        "predicted probability of a click ",
+        "predicted share of positives",
+        "predicted probability ",
+    ]
+
+
+def test_each_label_has_its_curves():
+    of = {
+        f"train/{scope}_buy/{metric}": series([0.5, 0.25])
+        for scope in ("running", "window")
+        for metric in ("rows", "log_loss", "auc")
+    }
+    of |= {"train/running_buy/trivial_log_loss": series([0.7, 0.7]), "train/serving/log_loss_buy": series([0.5])}
+    html = quality(model(series=of))
+    charts = dict(zip(re.findall('aria-label="(.*?)"', html), re.findall("<svg.*?</svg>", html), strict=True))
+    assert [*charts] == ["Log loss, nats", "Log loss for buy, nats", "AUC for buy"]  # and each over time
+    names = [
+        [name for name in ("each window", "all rows", "recent rows", "served version") if f">{name}<" in charts[title]]
+        for title in charts
+    ]
+    assert names == [["recent rows"], ["each window", "recent rows", "served version"], ["each window", "recent rows"]]
+    assert [f"share of {of} alone" in chart for chart in [*charts.values()][:2] for of in ("clicks", "positives")] == [
+        True,
+        False,
+        False,
+        True,
+    ]
+    of_one = comparison(model(series=of), model("other"))
+    assert "for buy" not in of_one  # the other model has no such label
+    both = cells(comparison(model(series=of), model("other", series=of)))
+    assert ["AUC for buy, recent rows", "0.2500", "0.2500", "+0.0000"] in both
+    assert [row[0] for row in both if "Calibration" in row[0]][1] == "Calibration (predicted / positives) for buy, recent rows"
+
+
 def test_windows_are_told_by_what_closed_them():
     windows = [Planned(i, 10, "rows", NOON + 5 * i) for i in range(3)] + [Planned(3, 70, "lost", NOON + 15)]
     html = fed(model(windows=windows))
@@ -124,7 +177,7 @@ def test_each_label_has_a_chart_of_the_models_drift():
     of |= {f"{tag}_first_buy": curve for tag, curve in of.items()}
     html = columns(model(series=of))
     assert re.findall('aria-label="(.*?)"', html)[::2] == [*found[:1], "Drift of the model for first_buy: 8 is an alarm"]
-    assert html.count(">more clicks</text>") == 4
+    assert [html.count(f">more {of}</text>") for of in ("clicks", "positives")] == [2, 2]
 
 
 def test_metrics_by_a_columns_value_are_told_of_each_label():

@@ -7,6 +7,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from checkpoint_helpers import saved, saved_parts
+from report_page import page
+from report_quality import for_label
+from report_read import read_model
 from tensorboard_helpers import events_of
 
 from tfonline.config import parse
@@ -108,6 +111,26 @@ def test_each_label_is_measured_by_a_columns_value(shop):
         gauc = np.average([exact_auc(logit[of], label[of]) for of in both], weights=[of.sum() for of in both])
         assert found["gauc"] == pytest.approx(gauc, abs=0.02)
         assert f"train/by_item{suffix}/gauc" in events_of(folder / "model/tensorboard")
+
+
+def test_the_page_of_a_run_has_each_label(shop):
+    folder, summary = shop
+    model = read_model(folder / "model")
+    for scope, counts in zip(("running", "total"), model.saved.others["conversion"], strict=True):
+        assert counts.report() == pytest.approx(summary[f"{scope}_conversion"])
+    assert model.other_labels == ["conversion"]
+    charts = [
+        "AUC",
+        "Log loss, nats",
+        "Reliability by tenths of the rows: bars are 95 % intervals",
+        "Drift of the model: 8 is an alarm",
+    ]
+    charts += ["AUC within the values of item (GAUC)"]
+    written = page(model)
+    for title in charts:
+        for label in ("", "conversion"):
+            assert f'aria-label="{for_label(title, label)}"' in written
+    assert ">each window</text>" in written.partition(for_label("AUC", "conversion"))[2]
 
 
 def test_a_checkpoint_that_knows_the_first_label_alone_goes_on(tmp_path, monkeypatch, capfd):
