@@ -112,26 +112,17 @@ def test_how_true_the_scores_of_each_label_are():
 
 
 def test_each_label_has_its_curves():
-    of = {
-        f"train/{scope}_buy/{metric}": series([0.5, 0.25])
-        for scope in ("running", "window")
-        for metric in ("rows", "log_loss", "auc")
-    }
+    metrics = [(scope, metric) for scope in ("running", "window") for metric in ("rows", "log_loss", "auc")]
+    of = {f"train/{scope}_buy/{metric}": series([0.5, 0.25]) for scope, metric in metrics}
     of |= {"train/running_buy/trivial_log_loss": series([0.7, 0.7]), "train/serving/log_loss_buy": series([0.5])}
     html = quality(model(series=of))
     charts = dict(zip(re.findall('aria-label="(.*?)"', html), re.findall("<svg.*?</svg>", html), strict=True))
-    assert [*charts] == ["Log loss, nats", "Log loss for buy, nats", "AUC for buy"]  # and each over time
-    names = [
-        [name for name in ("each window", "all rows", "recent rows", "served version") if f">{name}<" in charts[title]]
-        for title in charts
-    ]
-    assert names == [["recent rows"], ["each window", "recent rows", "served version"], ["each window", "recent rows"]]
-    assert [f"share of {of} alone" in chart for chart in [*charts.values()][:2] for of in ("clicks", "positives")] == [
-        True,
-        False,
-        False,
-        True,
-    ]
+    names = ("each window", "all rows", "recent rows", "served version", "share of clicks alone", "share of positives alone")
+    assert {title: [name for name in names if f">{name}<" in chart] for title, chart in charts.items()} == {
+        "Log loss, nats": ["recent rows", "share of clicks alone"],
+        "Log loss for buy, nats": ["each window", "recent rows", "served version", "share of positives alone"],
+        "AUC for buy": ["each window", "recent rows"],
+    }
     of_one = comparison(model(series=of), model("other"))
     assert "for buy" not in of_one  # the other model has no such label
     both = cells(comparison(model(series=of), model("other", series=of)))

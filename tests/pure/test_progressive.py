@@ -192,6 +192,12 @@ def test_a_window_ends_with_its_report_and_the_next_begins_empty():
     assert metrics.report("total")["rows"] == 4.0
 
 
+def test_the_last_rows_are_there_by_label():
+    metrics = ProgressiveMetrics(metric_rows=100, others=("buy",))
+    metrics.add(f32(0, 0), f32(0, 1), others={"buy": (f32(0), f32(1))})
+    assert {label: counts.report()["rows"] for label, counts in metrics.running.items()} == {"": 2.0, "buy": 1.0}
+
+
 def batches(n: int, seed: int):
     rng = np.random.default_rng(seed)
     return [(rng.normal(0, 3, 50).astype(np.float32), (rng.random(50) < 0.3).astype(np.float32)) for _ in range(n)]

@@ -10,7 +10,7 @@ from checkpoint_helpers import saved, saved_parts
 from report_page import page
 from report_quality import for_label
 from report_read import read_model
-from tensorboard_helpers import events_of
+from tensorboard_helpers import events_of, pictures_of
 
 from tfonline.config import parse
 from tfonline.evaluate.progressive import PREDICTION, exact_auc, log_losses, prediction_of, sigmoid
@@ -111,6 +111,10 @@ def test_each_label_is_measured_by_a_columns_value(shop):
         gauc = np.average([exact_auc(logit[of], label[of]) for of in both], weights=[of.sum() for of in both])
         assert found["gauc"] == pytest.approx(gauc, abs=0.02)
         assert f"train/by_item{suffix}/gauc" in events_of(folder / "model/tensorboard")
+
+
+def test_tensorboard_has_pictures_of_each_labels_scores(shop):
+    assert pictures_of(shop[0] / "model/tensorboard", "running") == ["scores/reliability", "scores/reliability_conversion"]
 
 
 def test_the_page_of_a_run_has_each_label(shop):

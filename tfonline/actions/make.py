@@ -132,7 +132,7 @@ def make_all(
     closing.callback(console.close)
     restarts, latest = runs_written(keeping.model_dir), Latest()
     tables = {"flags": config.resolved(), "stack": stack(config.stream.message_format or schema.format)}
-    board = TensorBoard(str(pathlib.Path(keeping.model_dir) / "tensorboard"), tables, position.step)
+    board = TensorBoard(str(pathlib.Path(keeping.model_dir) / "tensorboard"), tables, position.step, schema.labels[1:])
     writer: Writer = Writers(board, latest)
     closing.callback(writer.close)
     closing.callback(run.journal.close)

@@ -293,6 +293,11 @@ class ProgressiveMetrics:
         return self.counts[scope].report()
 
     @property
+    def running(self) -> dict[str, Counts]:
+        """The last rows by label: '' for the first, and each other one by its name."""
+        return {"": self.counts["running"], **{label: self.counts[f"running_{label}"] for label in self._others}}
+
+    @property
     def kept(self) -> list[str]:
         """The scopes that go on from window to window."""
         return [scope for scope in self.counts if scope not in self._of_window]
