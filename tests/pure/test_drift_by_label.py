@@ -25,7 +25,7 @@ class Run:
         self.said, self.written, self.drift = io.StringIO(), [], drift
         file = SimpleNamespace(write=lambda line: self.written.append(json.loads(line)))
         self.watch = WatchDrift(
-            drift, lambda fields, rows: {"C1": np.zeros(len(rows))}, Position([0], [0]), Console(self.said), file
+            drift, lambda fields, rows: {"C1": np.zeros(len(rows), np.int64)}, Position([0], [0]), Console(self.said), file
         )
 
     def batches(self, number, seed, positives=0.25):
@@ -39,7 +39,8 @@ class Run:
         conversions[:, ::3] = np.nan
         logits, valid = np.full(shape, -math.log(3), np.float32), np.ones(shape, bool)
         valid[-1, ROWS // 2 :] = False  # the last batch is half full
-        seen = Seen(valid, clicks, logits, np.arange(number), {}, 0.0, others={"conversion": (conversions, logits)})
+        others = dict.fromkeys(self.drift.others, (conversions, logits))
+        seen = Seen(valid, clicks, logits, np.arange(number), {}, 0.0, others=others)
         element = SimpleNamespace(fields=SimpleNamespace(reason=SimpleNamespace(numpy=lambda: np.where(valid.ravel(), 0, 1))))
         self.watch(Rows(element, None, ()), seen)
         known = valid & ~np.isnan(conversions)
@@ -68,23 +69,33 @@ def test_a_change_of_another_label_is_told_with_its_name_and_none_of_the_first()
     assert run.written == []
     for call in range(40, 44):
         run.batches(3, seed=call, positives=0.5)
-    [line] = run.written
-    since = 40 * (133 + 133 + 66)
-    assert (line["about"], line["label"], line["begins"]) == ("model", "conversion", True)
-    assert line["since_row"] == pytest.approx(since, abs=800)  # four blocks, which have 200 rows here
+    of_part, of_all = sorted(run.written, key=lambda line: "since_row" in line)
+    for line in run.written:
+        assert (line["about"], line["label"], line["begins"]) == ("model", "conversion", True)
+        assert f"warning: {line['text']}" in run.said.getvalue()
+    assert of_all["since_row"] == pytest.approx(40 * (133 + 133 + 66), abs=800)  # four blocks, which have 200 rows here
     words = (
-        f"drift of the model for label conversion since about row {line['since_row']:,.0f} of those that have it: there are more "
+        f"drift of the model for label conversion since about row {of_all['since_row']:,.0f} of those that have it: there are more "
     )
-    assert line["text"].startswith(words + "positives than predicted (calibration 0.")
-    assert f"warning: {line['text']}" in run.said.getvalue()
+    assert of_all["text"].startswith(words + "positives than predicted (calibration 0.")
+    words = "drift of the model for label conversion and column C1, the value that was the 1st most frequent: "
+    numbers = f"{of_part['clicks']:,.0f} positives where {of_part['predicted']:,.0f} were predicted (z {of_part['z']:.1f})"
+    assert of_part["text"] == words + numbers
+    assert of_part["predicted"] == pytest.approx(1000 * 2 / 3 / 4, rel=0.02)  # two of three rows of a window have a conversion
     drift = run.drift
-    assert drift.episodes() == {"column": 0, "model": 0, "model_conversion": 1}
-    assert (drift.summary()["model"], drift.summary()["model_by_label"]) == ("", {"conversion": "more_clicks"})
+    assert drift.episodes() == {"column": 0, "model": 0, "model_conversion": 2}
+    assert drift.summary()["by_label"] == {"conversion": {"model": "more_clicks", "model_for": "C1"}}
+    assert (drift.summary()["model"], drift.summary()["model_for"]) == ("", "")
     assert drift.scalars()["drift/model_more_clicks_conversion"] > 4 > drift.scalars()["drift/model_more_clicks"]
+    told = len(run.written)
     for call in range(44, 80):
         run.batches(3, seed=call)
-    assert [(end["label"], end["begins"]) for end in run.written[1:]] == [("conversion", False)]
-    assert run.written[1]["text"].startswith("no more drift of the model for label conversion: calibration ")
+    ends = run.written[told:]
+    assert [(end["label"], end["begins"]) for end in ends] == [("conversion", False)] * 2
+    assert sorted(end["text"].partition(":")[0] for end in ends) == [
+        "no more drift of the model for label conversion",
+        "no more drift of the model for label conversion in a part of the rows",
+    ]
 
 
 def test_a_restart_changes_nothing():
@@ -103,14 +114,25 @@ def test_a_restart_changes_nothing():
 
 
 def test_a_checkpoint_from_before_the_other_labels_were_watched_goes_on():
-    before, after = Run(Drift(("C1",), 1000, 0.25)), two_labels()
-    before.drift.model.add(np.full(700, -1, np.float32), np.zeros(700, np.float32))
-    state = before.drift.get_state()
-    assert set(state) == {"inputs", "model", "told"}  # as with one label
-    after.set_state(state, 1)
-    assert after.model.get_state() == state["model"]
-    assert after.others["conversion"].get_state() == ModelDrift(1000).get_state()
-    assert after.anew == ("conversion",)
+    before, drift = Run(Drift(("C1",), 1000, 0.25)), two_labels()
+    for call in range(4):  # two windows
+        before.batches(3, seed=call)
+    before.batches(2, seed=4)
+    state = json.loads(json.dumps(before.drift.get_state()))
+    drift.set_state(state, 1)
+    assert drift.anew == ("conversion",)
+    assert drift.others["conversion"].get_state() == ModelDrift(1000).get_state()
+    after = Run(drift)
+    for call in range(5, 60):
+        before.batches(3, seed=call)
+        after.batches(3, seed=call, positives=0.25 if call < 56 else 0.5)
+    assert {line["label"] for line in after.written} == {"conversion"}
+    found = drift.get_state()
+    assert (found.pop("others")["conversion"]["rows"] > 0, found["told"]) == (True, 2)
+    # Without the other label it is as it was before there were others.
+    found["inputs"].pop("wrong_of")
+    found["inputs"]["columns"]["C1"].pop("errors_of")
+    assert {**found, "told": 0} == before.drift.get_state()
 
 
 def test_with_one_label_nothing_shows():

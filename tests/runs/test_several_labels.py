@@ -86,7 +86,7 @@ def test_each_label_is_measured_over_the_rows_that_have_it(shop):
 
 def test_each_label_has_its_own_drift_of_the_model(shop):
     folder, summary = shop
-    assert summary["drift"]["model_by_label"] == {"conversion": ""}
+    assert summary["drift"]["by_label"] == {"conversion": {"model": "", "model_for": ""}}
     assert "train/drift/model_more_clicks_conversion" in events_of(folder / "model/tensorboard")
     known = int(summary["total_conversion"]["rows"])
     drift = saved_parts(folder / "model")["drift"]

@@ -34,7 +34,8 @@ class Drift:
         self._forget()
 
     def _forget(self) -> None:
-        self.inputs, self.model, self.told = InputDrift(self._columns, self.rows, self._limit), ModelDrift(self.rows), 0
+        self.inputs = InputDrift(self._columns, self.rows, self._limit, self._others)
+        self.model, self.told = ModelDrift(self.rows), 0
         self.others, self.anew = {label: ModelDrift(self.rows, label) for label in self._others}, ()
 
     def scalars(self) -> dict[str, float]:
@@ -56,22 +57,23 @@ class Drift:
         if not self.rows:
             return {}
         columns = sum(column.over > 0 for column in self.inputs.columns.values())
-        of_others = {f"model_{label}": int(bool(model.episode)) for label, model in self.others.items()}
-        return {"column": columns, "model": bool(self.model.episode) + bool(self.inputs.wrong), **of_others}
+        models = {"model": ("", self.model), **{f"model_{label}": (label, model) for label, model in self.others.items()}}
+        wrong = self.inputs.wrong
+        return {"column": columns, **{of: bool(model.episode) + bool(wrong[label]) for of, (label, model) in models.items()}}
 
     def summary(self) -> dict[str, Any]:
         """For summary.json; empty where nothing is looked at."""
         if not self.rows:
             return {}
-        columns = self.inputs.columns
-        of_others = {label: model.episode for label, model in self.others.items()}
+        columns, wrong = self.inputs.columns, self.inputs.wrong
+        of_others = {label: {"model": model.episode, "model_for": wrong[label]} for label, model in self.others.items()}
         return {
             "windows": self.inputs.windows,
             "told": self.told,
             "columns": [name for name, column in columns.items() if column.over],
             "model": self.model.episode,
-            **({"model_by_label": of_others} if of_others else {}),
-            "model_for": self.inputs.wrong,
+            "model_for": wrong[""],
+            **({"by_label": of_others} if of_others else {}),
             "psi": {name: round(column.psi, 4) for name, column in columns.items() if not math.isnan(column.psi)},
         }
 
