@@ -1,6 +1,5 @@
 """The page's sections on how good a model is, how true its scores are, and how it stands against another one: of each label."""
 
-import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -30,9 +29,9 @@ _DECILES = 10
 
 
 def for_label(text: str, label: str) -> str:
-    """A title as it is for the first label, '', and for another one: `Log loss for buy, nats`."""
-    name, rest = re.fullmatch("([^:,]*)(.*)", text).groups()
-    return f"{name} for {label}{rest}" if label else text
+    """A title as it is for the first label, '', and for another one, `AUC for buy`, without what is said behind a colon."""
+    name, comma, unit = text.partition(":")[0].partition(",")
+    return f"{name} for {label}{comma}{unit}" if label else text
 
 
 def named(text: str, label: str) -> str:
