@@ -88,7 +88,7 @@ def read_saved(folder: pathlib.Path) -> Saved:
 
 def _labels(contract: Mapping[str, Any]) -> list[str]:
     """The labels' names, in order; [] of a contract of format 1, which does not tell what its columns are."""
-    return [name for name, kind in zip(contract["columns"], contract.get("kinds", ()), strict=False) if kind == "label"]
+    return [name for name, kind in zip(contract.get("columns", ()), contract.get("kinds", ()), strict=False) if kind == "label"]
 
 
 def _read_file(file: pathlib.Path, folder: pathlib.Path, runs: list[Run]) -> Iterator[Point]:

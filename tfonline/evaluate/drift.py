@@ -48,8 +48,9 @@ class Drift:
         return scalars
 
     def episodes(self) -> dict[str, int]:
-        """How many go on now: of `column`, and of `model` (all rows, and a part of them), of another label as `model_<label>`. Empty
-        where nothing is watched.
+        """How many go on now: of `column`, and of `model` (all rows, and a part of them), of another label as `model_<label>`.
+
+        Empty where nothing is watched.
 
         May be called from another thread.
         """
