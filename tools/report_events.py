@@ -67,13 +67,14 @@ def read_saved(folder: pathlib.Path) -> Saved:
 
     from tfonline.keep import checkpoint_files
     from tfonline.keep.checkpoints import read_contents
+    from tfonline.keep.contract import labels_of
 
     problem = ""
     for path in checkpoint_files.paths(folder):
         position = Position(next=[], start=[])
         try:
             held = read_contents(path)
-            others = _labels(held.contract)[1:]
+            others = labels_of(held.contract)[1:]
             counted = ProgressiveMetrics(1, others=others)
             held.give(counted)
             held.give(position)
@@ -84,11 +85,6 @@ def read_saved(folder: pathlib.Path) -> Saved:
         of_others = {label: (counts[f"running_{label}"], counts[f"total_{label}"]) for label in others}
         return Saved(path.name, position, counts["running"], counts["total"], held.contract, problem, of_others)
     return Saved("", Position(next=[], start=[]), Counts(), Counts(), {}, problem or "there is no checkpoint")
-
-
-def _labels(contract: Mapping[str, Any]) -> list[str]:
-    """The labels' names, in order; [] of a contract of format 1, which does not tell what its columns are."""
-    return [name for name, kind in zip(contract.get("columns", ()), contract.get("kinds", ()), strict=False) if kind == "label"]
 
 
 def _read_file(file: pathlib.Path, folder: pathlib.Path, runs: list[Run]) -> Iterator[Point]:

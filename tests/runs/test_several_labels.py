@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from checkpoint_helpers import saved, saved_parts
+from inspect_checkpoint import main as inspect_checkpoint
 from report_page import page
 from report_quality import for_label
 from report_read import read_model
@@ -135,6 +136,15 @@ def test_the_page_of_a_run_has_each_label(shop):
         for label in ("", "conversion"):
             assert f'aria-label="{for_label(title, label)}"' in written
     assert ">each window</text>" in written.partition(for_label("AUC", "conversion"))[2]
+
+
+def test_a_checkpoint_is_shown_with_the_metrics_of_each_label(shop, capsys):
+    folder, summary = shop
+    assert inspect_checkpoint([str(folder / "model")]) == 0
+    metrics = [line.split() for line in capsys.readouterr().out.partition("  metrics ")[2].partition("\n\n")[0].splitlines()[1:]]
+    assert ["conversion"] in metrics
+    for scope, lines in (("total", metrics[:6]), ("total_conversion", metrics[7:])):
+        assert {name: float(value.replace(",", "")) for name, value, _ in lines} == pytest.approx(summary[scope], abs=1e-3)
 
 
 def test_a_checkpoint_that_knows_the_first_label_alone_goes_on(tmp_path, monkeypatch, capfd):
