@@ -58,12 +58,12 @@ class CheckpointParts(NamedTuple):
     ) -> "CheckpointParts":
         """Those of a new model. `drift_rows` are those of a window that is looked at for drift; `settled`: labels come later."""
         columns = [name for kind in feature_kinds() for name in schema.of_kind(kind.name)]
-        metrics = ProgressiveMetrics(
-            settings.metric_rows, weighted=bool(schema.of_kind("weight")), settled=settled, others=schema.labels[1:]
-        )
+        others = schema.labels[1:]
+        metrics = ProgressiveMetrics(settings.metric_rows, weighted=bool(schema.of_kind("weight")), settled=settled, others=others)
         return cls(
             KeptLearner(learner), Position(next=[], start=[]), metrics, FileLengths(),
-            Drift(columns, drift_rows, settings.drift_psi), MetricsByValue(settings.metrics_by, settings.metric_rows),
+            Drift(columns, drift_rows, settings.drift_psi, others),
+            MetricsByValue(settings.metrics_by, settings.metric_rows, others=others),
         )  # fmt: skip
 
 
@@ -134,6 +134,7 @@ def begin(
         for damaged in checkpoints.restore():
             console.say(f"warning: {damaged}", "damaged_checkpoint")
         _carry_over(learned, console)
+        _say_what_begins_anew(parts, console)
         add_new_partitions(position, source)
         at = f"window {position.window}, step {position.step}, next {short(position.next)}"
         fields = {"checkpoint": checkpoints.latest, "window": position.window, "step": position.step, "next": position.next}
@@ -180,6 +181,13 @@ def join(parts: CheckpointParts, model_dir: str, contract: dict[str, Any], sourc
     at = {"window": position.window, "step": position.step}
     console.say(f"follows the chief from window {position.window}, step {position.step}", "resumed", **at)
     return Beginning(contract, position, *others, windows, windows)
+
+
+def _say_what_begins_anew(parts: CheckpointParts, console: Console) -> None:
+    """An older version looked at the first label alone here."""
+    for what, part in (("drift of the model", parts.drift), (f"--metrics_by={parts.by_value.column}", parts.by_value)):
+        if part.anew:
+            console.say(f"{what} begins anew for {', '.join(part.anew)}: the checkpoint has none", "anew", labels=part.anew)
 
 
 def _carry_over(learned: KeptLearner, console: Console) -> None:

@@ -84,8 +84,10 @@ class Seen:
         labels, logits = (np.stack(of, axis=-1)[places] for of in zip(*pairs, strict=True))
         return logits, labels
 
-    def others_of_batch(self, i: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-        """Of the batch i, by the names of `others`: logits and labels of the rows whose label is known, [n] each."""
+    def others_of(self, i: int | np.ndarray) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """Of the batch i, or of several, int [k], by the names of `others`: logits and labels of the rows whose label is known, [n]
+        each.
+        """
         known = {name: self.valid[i] & ~np.isnan(labels[i]) for name, (labels, _) in self.others.items()}
         return {name: (logits[i][known[name]], labels[i][known[name]]) for name, (labels, logits) in self.others.items()}
 

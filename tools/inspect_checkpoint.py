@@ -61,8 +61,11 @@ def main(argv: list[str]) -> int:
     }.items():
         print(f"  {name:<14}{value}")
     print(f"\n  {'metrics':<20}{'all rows':>12}{'recent':>12}")
-    for name in metrics["total"]:
-        print(f"  {name:<20}" + "".join(f"{_number(metrics[scope][name]):>12}" for scope in ("total", "running")))
+    for total in (scope for scope in metrics if scope.startswith("total")):
+        label = total.removeprefix("total")  # of several labels, all but the first stand behind it under their names
+        print(f"  {label[1:]}\n" if label else "", end="")
+        for name in metrics[total]:
+            print(f"  {name:<20}" + "".join(f"{_number(metrics[scope][name]):>12}" for scope in (total, f"running{label}")))
     print("\nvariables")
     for name in sorted(tensors):
         print(f"  {name.removesuffix('/.ATTRIBUTES/VARIABLE_VALUE'):<60}{list(tensors[name].shape)}")
@@ -87,6 +90,7 @@ def _read(name: str) -> tuple[str, dict[str, Any], dict[str, Any], dict[str, Any
     from tfonline.evaluate.progressive import ProgressiveMetrics, without_nan
     from tfonline.keep import checkpoint_files, packed_counts
     from tfonline.keep.checkpoints import read_contents
+    from tfonline.keep.contract import labels_of
     from tfonline.keep.plain_path import plain_path
 
     path = name
@@ -100,7 +104,9 @@ def _read(name: str) -> tuple[str, dict[str, Any], dict[str, Any], dict[str, Any
     try:
         with plain_path(path) as plain:
             reader = tf.train.load_checkpoint(plain)
-            held, counted = read_contents(pathlib.Path(path)), ProgressiveMetrics(1)
+            held = read_contents(pathlib.Path(path))
+            others = labels_of(held.contract)[1:]
+            counted = ProgressiveMetrics(1, others=others)
             held.give(counted)
             parts = {name: state for name, (_, state) in held.parts.items()}
             position = {"contract": held.contract, **parts["position"], **parts["learner"], "files": parts["files"]}
@@ -109,7 +115,8 @@ def _read(name: str) -> tuple[str, dict[str, Any], dict[str, Any], dict[str, Any
             tensors |= {f"{n}/.ATTRIBUTES/VARIABLE_VALUE": counts for n, counts in packed_counts.unpacked(reader).items()}
     except (tf.errors.OpError, ValueError, IndexError, KeyError, zlib.error) as e:
         raise UserError(f"{path} is damaged, or was not written by the trainer: {str(e).splitlines()[0]}", Exit.DATA) from e
-    metrics = {scope: without_nan(counted.report(scope)) for scope in ("total", "running")}
+    scopes = [f"{scope}{suffix}" for suffix in ("", *(f"_{label}" for label in others)) for scope in ("total", "running")]
+    metrics = {scope: without_nan(counted.report(scope)) for scope in scopes}
     return path, position, metrics, tensors
 
 

@@ -122,12 +122,15 @@ def line_chart(
     return _svg(title, parts)
 
 
-def distribution(title: str, counts: Sequence[tuple[str, np.ndarray, np.ndarray]]) -> str:
+def distribution(
+    title: str, counts: Sequence[tuple[str, np.ndarray, np.ndarray]], axis: str = "predicted probability of a click"
+) -> str:
     """How many rows have which score, on an axis of logits; "" of no rows.
 
     Args:
       title: what it shows.
       counts: name, edges (logits, float64 [n + 1]) and rows (float64 [n]) of each part; drawn one before the other.
+      axis: what stands along the bottom.
     """
     counts = [(name, edges, rows) for name, edges, rows in counts if len(rows)]
     if not counts:
@@ -138,7 +141,7 @@ def distribution(title: str, counts: Sequence[tuple[str, np.ndarray, np.ndarray]
     y = _Scale(0.0, 1.05 * max(float(rows.max()) for *_, rows in counts), bottom, top)
     places = [(logit(share), f"{100 * share:g} %") for share in TICKS if x.low <= logit(share) <= x.high]
     parts = [_text(8, 16, title, "title"), *_drawn_legend(legend)]
-    parts += _grid(x, _apart(places, x, 46), y, ticks(0.0, y.high), "predicted probability of a click (the axis is of logits)")
+    parts += _grid(x, _apart(places, x, 46), y, ticks(0.0, y.high), f"{axis} (the axis is of logits)")
     for i, (_, edges, rows) in enumerate(counts):
         outline = "".join(f"V{y(n):.1f}H{x(edge):.1f}" for n, edge in zip(rows.tolist(), edges[1:].tolist(), strict=True))
         parts.append(
@@ -147,12 +150,15 @@ def distribution(title: str, counts: Sequence[tuple[str, np.ndarray, np.ndarray]
     return _svg(title, parts)
 
 
-def reliability(title: str, of: Sequence[tuple[str, Sequence[tuple[float, float, float]]]]) -> str:
+def reliability(
+    title: str, of: Sequence[tuple[str, Sequence[tuple[float, float, float]]]], axis: str = "predicted share of clicks"
+) -> str:
     """The share of clicks against the predicted one, with 95 % intervals (Wilson); both axes are of logits. "" of no rows.
 
     Args:
       title: what it shows.
       of: a name, and the parts by score: rows, mean predicted probability, share of clicks.
+      axis: what stands along the bottom.
     """
     of = [(name, parts) for name, parts in of if parts]
     shares = [s for _, parts in of for _, predicted, clicked in parts for s in (predicted, clicked) if 0 < s < 1]
@@ -168,7 +174,7 @@ def reliability(title: str, of: Sequence[tuple[str, Sequence[tuple[float, float,
     parts = [
         _text(8, 16, title, "title"),
         *_drawn_legend(legend),
-        *_grid(x, _apart(places, x, 46), y, places, "predicted share of clicks"),
+        *_grid(x, _apart(places, x, 46), y, places, axis),
     ]
     parts.append(_line(_LEFT, bottom, WIDTH - _RIGHT, top, "level"))
 

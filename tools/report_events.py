@@ -5,7 +5,8 @@ Both are only read, and nothing is locked: a trainer may go on with them meanwhi
 
 import os
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from report_series import Point, Run, Series, joined
@@ -28,6 +29,7 @@ class Saved(NamedTuple):
       total: of all rows.
       contract: what the model is made for.
       problem: why a newer one could not be read; "": there is none.
+      others: of several labels all but the first, by name: likewise the scores of recent rows and of all rows that have it.
     """
 
     name: str
@@ -36,6 +38,7 @@ class Saved(NamedTuple):
     total: Counts
     contract: dict[str, Any]
     problem: str = ""
+    others: Mapping[str, tuple[Counts, Counts]] = MappingProxyType({})
 
 
 def read_events(folder: pathlib.Path) -> tuple[dict[str, Series], list[Run]]:
@@ -64,18 +67,23 @@ def read_saved(folder: pathlib.Path) -> Saved:
 
     from tfonline.keep import checkpoint_files
     from tfonline.keep.checkpoints import read_contents
+    from tfonline.keep.contract import labels_of
 
     problem = ""
     for path in checkpoint_files.paths(folder):
-        counted, position = ProgressiveMetrics(1), Position(next=[], start=[])
+        position = Position(next=[], start=[])
         try:
             held = read_contents(path)
+            others = labels_of(held.contract)[1:]
+            counted = ProgressiveMetrics(1, others=others)
             held.give(counted)
             held.give(position)
         except (tf.errors.OpError, UserError, OSError, ValueError, IndexError, KeyError) as e:
             problem = problem or f"{path.name} cannot be read: {str(e).splitlines()[0]}"
             continue
-        return Saved(path.name, position, counted.counts["running"], counted.counts["total"], held.contract, problem)
+        counts = counted.counts
+        of_others = {label: (counts[f"running_{label}"], counts[f"total_{label}"]) for label in others}
+        return Saved(path.name, position, counts["running"], counts["total"], held.contract, problem, of_others)
     return Saved("", Position(next=[], start=[]), Counts(), Counts(), {}, problem or "there is no checkpoint")
 
 

@@ -34,6 +34,12 @@ class Model:
         """The model folder's."""
         return self.folder.path.resolve().name
 
+    @property
+    def other_labels(self) -> list[str]:
+        """Of several labels all but the first, in their order, as the curves have them; [] where there is one."""
+        head, tail = "train/running_", "/rows"
+        return [tag.removeprefix(head).removesuffix(tail) for tag in self.series if tag.startswith(head) and tag.endswith(tail)]
+
     def last(self, tag: str) -> float | None:
         """The newest number of a curve; None where there is none."""
         return self.series[tag].last if tag in self.series else None

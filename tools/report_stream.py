@@ -5,11 +5,12 @@ import collections
 import numpy as np
 from report_charts import Line, line_chart, sparkline
 from report_html import Markup, bars, count, grid, hidden, number, section, share, table, text, when
-from report_quality import ROWS_AXIS, TIME_AXIS, over_both, restarts
+from report_quality import ROWS_AXIS, TIME_AXIS, for_label, named, over_both, restarts
 from report_read import Model
 from report_scales import with_gaps
 from report_series import rows_at
 
+from tfonline.evaluate.model_drift import ALARM, CHARTS
 from tfonline.formats.reasons import IN_WORDS
 
 _TRIGGERS = {
@@ -21,7 +22,6 @@ _TRIGGERS = {
     "passed": "passed over by --skip_window",
 }
 _MOST_COLUMNS, _MOST_CURVES, _MOST_EPISODES = 60, 5, 100
-_ALARM = 8.0  # of the model's charts, see evaluate.model_drift
 # Title, curves (tag, name, colour), and whether all of their points are shown, of each chart over time.
 _FED = (
     ("Lag, rows", [("train/stream/lag_rows", "rows that wait", 0)], True),
@@ -73,20 +73,32 @@ def columns(model: Model) -> str:
     psi = _by_column(model, "train/drift/psi_")
     order = sorted(psi, key=lambda name: -float(psi[name].value.max()))
     curves = [Line(name, rows_at(psi[name].step, model.series), psi[name].value, i) for i, name in enumerate(order[:_MOST_CURVES])]
-    charts_of_model = sorted(_by_column(model, "train/drift/model_"))
     charts = [
         line_chart(
             f"Drift of the columns with the most (PSI): told above {limit:g}", curves, ROWS_AXIS,
             level=limit, reach=(0.0, limit), whole=True,
         ),
-        over_both(
-            model, f"Drift of the model: {_ALARM:g} is an alarm",
-            [(f"train/drift/model_{name}", name.replace("_", " "), i, "") for i, name in enumerate(charts_of_model)],
-            _ALARM, (0.0, _ALARM),
-        ),
+        *_drift_of_model(model),
         over_both(model, "Rows of the vocabulary in use, their share", [("train/vocabulary/load", "in use", 0, "")]),
     ]  # fmt: skip
     return section("columns", "The columns, and drift", grid(charts), _episodes(model), *_table_of_columns(model, order, limit))
+
+
+def _drift_of_model(model: Model) -> list[str]:
+    """The charts of each label, the first one's by the name of `model` alone."""
+    found = _by_column(model, "train/drift/model_")
+    suffixes = dict.fromkeys(name.removeprefix(chart) for chart in sorted(CHARTS) for name in found if name.startswith(chart))
+    return [
+        over_both(
+            model, for_label(f"Drift of the model: {ALARM:g} is an alarm", suffix[1:]),
+            [
+                (f"train/drift/model_{chart}{suffix}", named(chart.replace("_", " "), suffix), i, "")
+                for i, chart in enumerate(sorted(CHARTS))
+            ],
+            ALARM, (0.0, ALARM),
+        )
+        for suffix in suffixes
+    ]  # fmt: skip
 
 
 def _episodes(model: Model) -> str:
@@ -121,18 +133,28 @@ def _by_column(model: Model, prefix: str) -> dict:
 
 
 def by_value(model: Model) -> str:
-    """The metrics by a column's value (--metrics_by)."""
+    """The metrics by a column's value (--metrics_by), of each label."""
     gauc = sorted(tag for tag in model.series if tag.startswith("train/by_") and tag.endswith("/gauc"))
     charts, tables = [], []
     for tag in gauc:
-        column, group = tag.split("/")[1].removeprefix("by_"), tag.removesuffix("gauc")
-        charts.append(over_both(model, f"AUC within the values of {column} (GAUC)", [(tag, "recent rows", 0, "")]))
+        (column, label), group = _column_and_label(model, tag.split("/")[1].removeprefix("by_")), tag.removesuffix("gauc")
+        title = for_label(f"AUC within the values of {column} (GAUC)", label)
+        charts.append(over_both(model, title, [(tag, "recent rows", 0, "")]))
         rows = [
             (name, count(s.last), number(model.last(f"{group}ne_{name}")), number(model.last(f"{group}calibration_{name}"), 3))
             for name, s in sorted(_by_column(model, f"{group}rows_").items(), key=lambda item: -item[1].last)
         ]
-        tables.append(table((f"value of {column}", "rows, lately", "NE", "calibration"), rows))
+        tables.append(table((for_label(f"value of {column}", label), "rows, lately", "NE", "calibration"), rows))
     return section("values", "By a column's value", grid(charts), *tables)
+
+
+def _column_and_label(model: Model, named: str) -> tuple[str, str]:
+    """What curves are of: <column>, by the first label, or <column>_<label> beside it, by another one."""
+    for label in model.other_labels:
+        column = named.removesuffix(f"_{label}")
+        if column != named and f"train/by_{column}/gauc" in model.series:
+            return column, label
+    return named, ""
 
 
 def refused(model: Model) -> str:

@@ -86,6 +86,13 @@ def console(said):
     return Console(said)
 
 
+@pytest.fixture
+def written():
+    """A writer that keeps what it is given, in `calls`."""
+    calls = []
+    return SimpleNamespace(calls=calls, write=lambda step, scalars: calls.append((step, scalars)))
+
+
 def not_finite(what, windows):
     return UserError(f"{what} in {[w.number for w in windows]}", Exit.NOT_FINITE)
 
@@ -118,20 +125,29 @@ def test_a_loss_that_is_not_finite_is_an_error_with_its_window_and_counts_nothin
     assert (position.step, position.rows) == (4, 0)
 
 
-def test_a_windows_metrics_are_written_where_it_had_rows():
-    written = []
-
-    class Writer:
-        def write(self, step, scalars):
-            written.append((step, scalars))
-
-    count = Count(Position(next=[0], start=[0]), ProgressiveMetrics(100), window, not_finite, Writer())
+def test_a_windows_metrics_are_written_where_it_had_rows(written):
+    count = Count(Position(next=[0], start=[0]), ProgressiveMetrics(100), window, not_finite, written)
     count(WindowEnd(window()), None)
-    assert written == []
+    assert written.calls == []
     count(rows(), seen())
     count(WindowEnd(window()), None)
-    [(step, scalars)] = written
+    [(step, scalars)] = written.calls
     assert (step, scalars["window/rows"], scalars["window/auc"]) == (1, 2.0, 1.0)
+    assert {name.partition("/")[0] for name in scalars} == {"window"}
+
+
+def test_a_windows_metrics_are_written_of_each_label(written):
+    of = lambda *numbers: np.array([numbers], np.float32)  # noqa: E731
+    others = {"buy": (of(np.nan, 1, 1, 1), of(0, 0, 0, 0)), "rent": (of(0, 0, np.nan, 0), of(9, 9, 9, 9))}
+    metrics = ProgressiveMetrics(100, others=("buy", "rent"))
+    count = Count(Position(next=[0], start=[0]), metrics, window, not_finite, written)
+    count(rows(), dataclasses.replace(seen(), others=others))
+    count(WindowEnd(window()), None)
+    [(_, scalars)] = written.calls
+    names = ("window/rows", "window_buy/rows", "window_rent/rows", "window_buy/calibration")
+    assert [scalars[name] for name in names] == [2, 1, 1, 0.5]
+    count(WindowEnd(window()), None)
+    assert len(written.calls) == 1
 
 
 # Save

@@ -2,12 +2,15 @@
 
 import json
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from tfonline.actions.count_by_value import CountByValue
 from tfonline.evaluate.by_value import MetricsByValue
 from tfonline.evaluate.progressive import exact_auc
+from tfonline.events import Rows, Seen
 
 LN3 = math.log(3)
 
@@ -83,6 +86,56 @@ def test_texts_are_wanted_for_the_largest_values_and_kept_for_no_others():
     assert (summary["column"], summary["gauc"], len(summary["values"])) == ("C1", None, 10)
     assert summary["values"][1] == {"value": "c", "rows": pytest.approx(19), "ne": None, "calibration": None}
     assert MetricsByValue("", 100).scalars() == MetricsByValue("", 100).summary() == {}
+
+
+def test_other_labels_have_metrics_of_their_own():
+    metrics = MetricsByValue("C1", metric_rows=10**9, others=("buy",))
+    add(metrics, (7, 0, 1), (7, 0, 0), (5, 0, 1))
+    add(metrics.others["buy"], (5, LN3, 1), (5, 0, 0), (5, 0, 0), (5, 0, 0), (7, 0, 0))
+    assert metrics.keys_without_text() == [7, 5]
+    assert metrics.others["buy"].keys_without_text() == [5, 7]
+    metrics.texts, metrics.others["buy"].texts = {7: "seven"}, {5: "five"}
+    of_first = {"rows_seven": 2, "ne_seven": 1, "calibration_seven": 1}
+    entropy = -(0.25 * math.log(0.25) + 0.75 * math.log(0.75))
+    of_buy = {"gauc": 1, "rows_five": 4, "ne_five": (math.log(4 / 3) + 3 * math.log(2)) / 4 / entropy, "calibration_five": 2.25}
+    named = {f"by_C1/{name}": value for name, value in {"gauc": 0.5, **of_first}.items()}
+    assert metrics.scalars() == pytest.approx(named | {f"by_C1_buy/{name}": value for name, value in of_buy.items()})
+    assert [value["value"] for value in metrics.others["buy"].summary()["values"]] == ["five", None]
+
+
+def test_a_checkpoint_from_before_other_labels_were_counted_goes_on():
+    before, after = MetricsByValue("C1", 50), MetricsByValue("C1", 50, others=("buy",))
+    add(before, (7, 0, 1), (7, 0, 0))
+    state = json.loads(json.dumps(before.get_state()))
+    assert set(state) == {"column", "weight", "texts", "numbers"}  # as with one label
+    add(after.others["buy"], (5, 0, 1))
+    after.set_state(state, 1)
+    assert [value.key for value in after.largest()] == [7]
+    assert after.others["buy"].largest() == []
+    assert after.anew == ("buy",)
+    add(after.others["buy"], (5, 0, 1))
+    for column, known in (("C1", [5]), ("C2", [])):
+        resumed = MetricsByValue(column, 50, others=("buy",))
+        resumed.set_state(json.loads(json.dumps(after.get_state())), 1)
+        assert [value.key for value in resumed.others["buy"].largest()] == known
+        assert resumed.anew == ()  # of another column all begins anew, that of the first label, too
+
+
+def test_rows_are_counted_by_each_label_that_they_have():
+    keys, reason = np.array([7, 7, 5, 5, 9]), np.array([0, 0, 0, 0, 3])  # the last row is refused
+    element = SimpleNamespace(fields=SimpleNamespace(reason=SimpleNamespace(numpy=lambda: reason)))
+    buy = np.array([[0, np.nan, 1, np.nan, 1]], np.float32)
+    labels, logits = np.array([[1, 0, 0, 0, 1]], np.float32), np.zeros([1, 5], np.float32)
+    seen = Seen(reason[None] == 0, labels, logits, np.array([0]), {}, 0.0, others={"buy": (buy, logits + LN3)})
+    metrics = MetricsByValue("C1", 10**9, others=("buy",))
+    CountByValue(metrics, lambda fields, rows: {"C1": keys[rows]}, lambda element, row: f"row {row}")(Rows(element, None, ()), seen)
+    assert [(v.key, v.rows) for v in metrics.largest()] == [(5, pytest.approx(2)), (7, pytest.approx(2))]
+    of_buy = metrics.others["buy"]
+    assert [(v.key, v.rows, v.calibration) for v in of_buy.largest()] == [
+        (5, pytest.approx(1), pytest.approx(0.75)),
+        (7, pytest.approx(1), pytest.approx(math.nan, nan_ok=True)),
+    ]
+    assert (metrics.texts, of_buy.texts) == ({7: "row 0", 5: "row 2"}, {7: "row 0", 5: "row 2"})
 
 
 def test_it_goes_on_after_a_restart_to_the_bit():

@@ -81,7 +81,7 @@ def feed(drift, *values):
     """A column's values, batch by batch; returns what is told."""
     told = []
     for batch in values:
-        told += drift.add(len(batch), [({"C1": batch[places]}, right(len(places))) for places in drift.take(len(batch))])
+        told += drift.add(len(batch), [({"C1": batch[places]}, {"": right(len(places))}) for places in drift.take(len(batch))])
     return told
 
 
@@ -109,7 +109,7 @@ def test_an_episode_is_told_once_and_its_end():
 def test_episodes_that_go_on_are_counted():
     drift = Drift(["C1", "C2"], 1000, 0.25)
     assert drift.episodes() == {"column": 0, "model": 0}
-    drift.inputs.columns["C2"].over, drift.inputs.wrong, drift.model.episode = 3, "C1", "more_clicks"
+    drift.inputs.columns["C2"].over, drift.inputs.wrong[""], drift.model.episode = 3, "C1", "more_clicks"
     assert drift.episodes() == {"column": 1, "model": 2}
     assert Drift(["C1"], 0, 0.25).episodes() == {}  # nothing is watched
 
@@ -141,7 +141,7 @@ def test_neither_batches_nor_restarts_change_anything():
 
 def test_a_large_window_is_looked_at_by_a_sample_of_rows_at_equal_distances():
     drift = watched(rows=20_000)
-    drift.add(6, [({"C1": np.zeros(len(p), np.int64)}, right(len(p))) for p in drift.take(6)])
+    drift.add(6, [({"C1": np.zeros(len(p), np.int64)}, {"": right(len(p))}) for p in drift.take(6)])
     [places] = drift.take(10)  # the sample has each fourth row of the window: 0, 4, 8, 12
     assert places.tolist() == [2, 6]
     first, second = drift.take(20_000)
@@ -170,7 +170,7 @@ def scored(drift, windows, flipped=()):
     for _ in range(windows):
         p = np.full(1000, 0.2)
         labels = (rng.random(1000) < p) ^ np.isin(USUAL, flipped)
-        told += drift.add(1000, [({"C1": USUAL[places]}, errors(labels, p, places)) for places in drift.take(1000)])
+        told += drift.add(1000, [({"C1": USUAL[places]}, {"": errors(labels, p, places)}) for places in drift.take(1000)])
     return told
 
 
@@ -186,7 +186,7 @@ def test_a_value_whose_labels_are_inverted_is_told_once_by_its_column():
     assert found.text.startswith("drift of the model for column C1, the value that was the 1st most frequent: ")
     assert found.text.endswith(f" clicks where 20 were predicted (z {found.numbers['z']:.1f})")
     assert found.numbers["z"] == pytest.approx((found.numbers["clicks"] - 20) / 4)  # 100 rows of variance 0.16
-    assert drift.wrong == "C1"
+    assert drift.wrong == {"": "C1"}
     assert [f.begins for f in scored(drift, 2)] == [False]
 
 
@@ -201,5 +201,5 @@ def test_few_rows_have_to_differ_by_more(rows, told):
     assert scored(drift, 6) == []
     values = np.where(np.arange(1000) < rows, 3, 4)
     labels, p = np.where(values == 3, 1.0, 0.2), np.full(1000, 0.2)
-    found = drift.add(1000, [({"C1": values}, errors(labels, p, slice(None)))])
+    found = drift.add(1000, [({"C1": values}, {"": errors(labels, p, slice(None))})])
     assert len([f for f in found if f.about == "model"]) == told

@@ -80,7 +80,8 @@ def test_metrics_are_of_the_facts():
     exports.count("refused")
     exports.count("failed", timed=False)
     latest.write(7, {"running/ne": 0.75, "served/auc": 0.7, "values/missing_I1": 0.5, "vocabulary/admitted": 12.0})
-    latest.write(8, {"running/ne": 0.7, "drift/psi_C9": 4.05, "drift/model_more_clicks": 1.5})
+    latest.write(8, {"window_buy/auc": 0.8})
+    latest.write(8, {"running/ne": 0.7, "drift/psi_C9": 4.05, "drift/model_more_clicks": 1.5, "drift/model_more_clicks_buy": 2.5})
     exports.paused = True
     metrics = Metrics(Status(None), wall_clock=clock)
     metrics.facts = Facts(
@@ -88,7 +89,7 @@ def test_metrics_are_of_the_facts():
         position=Position(next=[5, 9], start=[0, 0], rows=14, step=2, window=1),
         row_times=lambda: {"lag_secs": 1.5, "newest_row_age_secs": 4.0}, reported=lambda: latest.scalars,
         exports=exports, newest=lambda: (3, 700.0), restarts=2, damaged=1,
-        drift=lambda: {"column": 2, "model": 0},
+        drift=lambda: {"column": 2, "model": 0, "model_buy": 1},
         deltas=types.SimpleNamespace(counts={"made": 3, "held": 1, "failed": 0}, bytes=4096, secs=1.5, stall_secs=0.25),
     )  # fmt: skip
     found = samples(metrics.text())
@@ -103,6 +104,7 @@ def test_metrics_are_of_the_facts():
         'deltas_total{outcome="made"}': 3, 'deltas_total{outcome="held"}': 1, "delta_bytes_total": 4096,
         "delta_seconds_total": 1.5, "delta_stall_seconds_total": 0.25,
         'drift_chart{chart="more_clicks"}': 1.5, 'drift_episodes{of="column"}': 2, 'drift_episodes{of="model"}': 0,
+        'auc{scope="window_buy"}': 0.8, 'drift_chart{chart="more_clicks_buy"}': 2.5, 'drift_episodes{of="model_buy"}': 1,
     }  # fmt: skip
     expected = {f"tfonline_trainer_{name}": value for name, value in expected.items()}
     assert {name: found.get(name) for name in expected} == expected

@@ -9,10 +9,10 @@ from report_events import Saved
 from report_folder import Folder, Planned, Published
 from report_html import bars, table, whole_page
 from report_page import how_it_stands, page, runs, served
-from report_quality import comparison, scores
+from report_quality import comparison, quality, scores
 from report_read import Model
 from report_series import Run, Series
-from report_stream import columns, fed, refused
+from report_stream import by_value, columns, fed, refused
 
 from tfonline.evaluate.progressive import Counts
 from tfonline.state import Position
@@ -86,6 +86,50 @@ def test_how_true_scores_are_by_tenths():
     assert "Not known: there is no checkpoint." in scores(model())
 
 
+def test_how_true_the_scores_of_each_label_are():
+    clicks, purchases = Counts(), Counts()
+    clicks.add(np.zeros(4, np.float32), np.array([0, 0, 0, 1], np.float32))
+    purchases.add(np.zeros(2, np.float32), np.array([1, 1], np.float32))
+    of = {"clicks_and_buys": (purchases, purchases)}
+    html = scores(model(saved=Saved("ckpt-7", Position(next=[], start=[]), clicks, clicks, {}, others=of)))
+    assert cells(html) == [
+        ["tenth, by score", "rows", "predicted", "clicks", "calibration"],
+        ["1", "4", "50 %", "25 %", "2.001"],
+        ["tenth for clicks_and_buys, by score", "rows", "predicted", "positives", "calibration"],
+        ["1", "2", "50 %", "100 %", "0.500"],
+    ]
+    assert "4 in all. With clicks_and_buys: 2 recent rows, 2 in all." in html
+    titles = ["Reliability by tenths of the rows", "Recent rows by score"]
+    wanted = [*titles, *(f"{title} for clicks_and_buys" for title in titles)]
+    assert [title.partition(":")[0] for title in re.findall('aria-label="(.*?)"', html)] == wanted
+    axes = re.findall(">(predicted [a-z ]+)", html.partition("<table")[0])
+    assert axes == [
+        "predicted share of clicks",
+        "predicted probability of a click ",
+        "predicted share of positives",
+        "predicted probability ",
+    ]
+
+
+def test_each_label_has_its_curves():
+    metrics = [(scope, metric) for scope in ("running", "window") for metric in ("rows", "log_loss", "auc")]
+    of = {f"train/{scope}_buy/{metric}": series([0.5, 0.25]) for scope, metric in metrics}
+    of |= {"train/running_buy/trivial_log_loss": series([0.7, 0.7]), "train/serving/log_loss_buy": series([0.5])}
+    html = quality(model(series=of))
+    charts = dict(zip(re.findall('aria-label="(.*?)"', html), re.findall("<svg.*?</svg>", html), strict=True))
+    names = ("each window", "all rows", "recent rows", "served version", "share of clicks alone", "share of positives alone")
+    assert {title: [name for name in names if f">{name}<" in chart] for title, chart in charts.items()} == {
+        "Log loss, nats": ["recent rows", "share of clicks alone"],
+        "Log loss for buy, nats": ["each window", "recent rows", "served version", "share of positives alone"],
+        "AUC for buy": ["each window", "recent rows"],
+    }
+    of_one = comparison(model(series=of), model("other"))
+    assert "for buy" not in of_one  # the other model has no such label
+    both = cells(comparison(model(series=of), model("other", series=of)))
+    assert ["AUC for buy, recent rows", "0.2500", "0.2500", "+0.0000"] in both
+    assert [row[0] for row in both if "Calibration" in row[0]][1] == "Calibration (predicted / positives) for buy, recent rows"
+
+
 def test_windows_are_told_by_what_closed_them():
     windows = [Planned(i, 10, "rows", NOON + 5 * i) for i in range(3)] + [Planned(3, 70, "lost", NOON + 15)]
     html = fed(model(windows=windows))
@@ -115,6 +159,35 @@ def test_columns_are_ordered_by_their_drift():
     assert "<td>1,500</td>" in html
     assert "drift in column C2: &lt;PSI&gt; 0.9" in html
     assert "told above 0.3" in html
+
+
+def test_each_label_has_a_chart_of_the_models_drift():
+    of = {f"train/drift/model_{name}": series([1.0, 2.0]) for name in ("more_clicks", "over_confident", "fewer_clicks")}
+    found = re.findall('aria-label="(.*?)"', columns(model(series=of)))
+    assert found == ["Drift of the model: 8 is an alarm"] * 2  # over rows and over time
+    of |= {f"{tag}_first_buy": curve for tag, curve in of.items()}
+    html = columns(model(series=of))
+    assert re.findall('aria-label="(.*?)"', html)[::2] == [*found[:1], "Drift of the model for first_buy"]
+    assert [html.count(f">more {of}</text>") for of in ("clicks", "positives")] == [2, 2]
+
+
+def test_metrics_by_a_columns_value_are_told_of_each_label():
+    groups = {"by_C9": ("a_buy", 0.9), "by_C9_buy": ("a", 0.8), "by_C9_sell": ("a", 0.7)}
+    of = {"train/running_buy/rows": series([1.0, 2.0]), "train/running_buy/auc": series([0.5, 0.5])}
+    for group, (value, ne) in groups.items():
+        of |= {f"train/{group}/{tag}": series([0.5, at]) for tag, at in (("gauc", 0.6), (f"rows_{value}", 7), (f"ne_{value}", ne))}
+    html = by_value(model(series=of))
+    titles = [
+        f"AUC within the values of {named} (GAUC){of_label}"
+        for named, of_label in (("C9", ""), ("C9", " for buy"), ("C9_sell", ""))
+    ]
+    assert re.findall('aria-label="(.*?)"', html)[::2] == titles  # sell is no label: a column is named so
+    assert cells(html)[:4] == [
+        ["value of C9", "rows, lately", "NE", "calibration"],
+        ["a_buy", "7", "0.9000", "-"],
+        ["value of C9 for buy", "rows, lately", "NE", "calibration"],
+        ["a", "7", "0.8000", "-"],
+    ]
 
 
 def test_refused_rows_are_told_by_reason_and_none_is_shown():

@@ -184,12 +184,18 @@ def test_a_window_ends_with_its_report_and_the_next_begins_empty():
     metrics = ProgressiveMetrics(metric_rows=100)
     metrics.add(f32(0, 0), f32(0, 1))
     metrics.add(f32(0), f32(1))
-    assert metrics.end_window()["rows"] == 3.0
+    assert metrics.end_window()["window"]["rows"] == 3.0
     assert metrics.report("window")["rows"] == 0.0
     metrics.add(f32(LN3), f32(1))
-    window = metrics.end_window()
+    window = metrics.end_window()["window"]
     assert (window["rows"], window["log_loss"]) == (1.0, pytest.approx(0.2876820724517809, abs=1e-7))
     assert metrics.report("total")["rows"] == 4.0
+
+
+def test_the_last_rows_are_there_by_label():
+    metrics = ProgressiveMetrics(metric_rows=100, others=("buy",))
+    metrics.add(f32(0, 0), f32(0, 1), others={"buy": (f32(0), f32(1))})
+    assert {label: counts.report()["rows"] for label, counts in metrics.running.items()} == {"": 2.0, "buy": 1.0}
 
 
 def batches(n: int, seed: int):

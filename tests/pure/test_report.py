@@ -285,6 +285,13 @@ def test_metrics_that_are_not_defined_are_dashes_and_no_reasons_are_not_shown():
     assert "  calibration                          -         -" in lines
 
 
+def test_the_closing_table_names_what_drifts_now():
+    by_label = {"buy": {"model": "", "model_for": "C1"}, "rent": {"model": "", "model_for": ""}}
+    drift = {"told": 3, "columns": ["C9"], "model": "", "model_for": "", "by_label": by_label}
+    lines = summary_table({**SUMMARY, "drift": drift}).splitlines()
+    assert "  drift             3 times told; now of C9, the model for buy" in lines
+
+
 @pytest.mark.parametrize(
     ("rows", "secs", "rate", "shown"),
     [

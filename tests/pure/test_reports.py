@@ -3,6 +3,7 @@
 import datetime
 import io
 
+import numpy as np
 import pytest
 
 from tfonline.evaluate.progressive import Counts
@@ -20,13 +21,14 @@ class Written(list):
     """A writer that keeps what it is given: the numbers as its items, the steps of pictures beside them."""
 
     def __init__(self):
-        self.pictures = []
+        self.pictures, self.labels = [], []
 
     def write(self, step, scalars):
         self.append((step, scalars))
 
-    def write_scores(self, step, counts):
+    def write_scores(self, step, counts, label):
         self.pictures.append((step, counts.report()["rows"]))
+        self.labels.append(label)
 
 
 class Told:
@@ -50,7 +52,7 @@ class Told:
             "lag_rows": float(lag),
             "rejected_rows": float(rejected),
         }
-        self.reports.report(step, scalars, Counts(), lag if left is None else left)
+        self.reports.report(step, scalars, {"": Counts()}, lag if left is None else left)
         return [line[20:] for line in self.out.getvalue()[before:].splitlines()]
 
 
@@ -157,11 +159,20 @@ def test_distributions_are_told_of_at_the_first_report_each_minute_and_at_the_en
     told.reports.rows_came([b"row"] * 3)
     for i in range(1, 14):
         told.at(10 * i, i, 100 * i, 0)
-    told.reports.final(13, {**METRICS, "rows": 1_300.0}, Counts())
+    told.reports.final(13, {**METRICS, "rows": 1_300.0}, {"": Counts()})
     assert [step for step, _ in told.written.pictures] == [1, 7, 13, 13]
     assert [(step, s) for step, s in told.written if "values/missing_I1" in s] == [
         (n, {"values/missing_I1": 3.0}) for n in (1, 7, 13, 13)
     ]
+
+
+def test_distributions_are_told_of_for_each_label():
+    told, purchases = Told(), Counts()
+    purchases.add(np.zeros(3, np.float32), np.ones(3, np.float32))
+    told.at(10, 1, 100, 0)
+    told.reports.final(2, {**METRICS, "rows": 200.0}, {"": Counts(), "buy": purchases})
+    assert told.written.pictures[1:] == [(2, 0.0), (2, 3.0)]
+    assert told.written.labels[1:] == ["", "buy"]
 
 
 # A model that is worse than the trivial one
@@ -177,7 +188,7 @@ def test_a_model_that_stays_worse_than_the_trivial_one_is_warned_of_once():
         "try lower rates in a new --model_dir: this run has --wide_learning_rate=0.05 and --deep_learning_rate=0.001."
     ]
     assert told.at(50, 5, 200_000, 0, **bad)[1:] == []
-    told.reports.final(5, {**METRICS, "running/ne": 3.7691, "rows": 200_000.0}, Counts())
+    told.reports.final(5, {**METRICS, "running/ne": 3.7691, "rows": 200_000.0}, {"": Counts()})
     assert told.out.getvalue().count("warning: ") == 1
 
 

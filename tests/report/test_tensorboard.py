@@ -162,6 +162,33 @@ def test_charts_are_ordered_as_people_ask(tmp_path):
     assert curves("share of values that the dictionaries do not hold, or without a row") == {"train": {"values/unknown_C1": [0.75]}}
 
 
+def test_each_label_has_charts_of_how_good_it_is(tmp_path):
+    writer = TensorBoard(str(tmp_path), others=("buy",))
+    names = [f"{scope}_buy/{metric}" for scope in ("running", "window", "total") for metric in Counts().report()]
+    names += ["served/log_loss_buy", "served/auc_buy"]
+    writer.write(10, dict.fromkeys(names, 0.25))
+    writer.close()
+    plugins = plugins_of(tmp_path)
+    group, *_ = json.loads(plugins.charts.layout_impl(plugins.request, "experiment"))["category"]
+    charts = {chart["title"]: chart["multiline"]["tag"] for chart in group["chart"]}
+    assert [title for title in charts if title.startswith("buy: ")] == [
+        "buy: log loss; trivial: of the share of positives alone",
+        "buy: AUC",
+        "buy: normalised entropy (log loss / trivial): below 1 beats the trivial",
+        "buy: calibration (mean prediction / share of positives): 1 is right",
+    ]
+    assert len(charts) == 8
+    tags = [tag for name in names for _, tag in places(name)]
+
+    def curves(title):
+        return {tag for tag in tags if any(re.match(pattern, tag) for pattern in charts[title])}
+
+    scopes = ("running", "window", "total")
+    assert curves("buy: AUC") == {*(f"{scope}_buy/auc" for scope in scopes), "serving/auc_buy"}
+    losses = {*(f"{scope}_buy/log_loss" for scope in scopes), "serving/log_loss_buy"}
+    assert curves("buy: log loss; trivial: of the share of positives alone") == losses | {"running_buy/trivial_log_loss"}
+
+
 def test_each_chart_shows_something_that_a_run_reports(tmp_path):
     """No chart's tags are misspelt: each matches a tag of what the loop, the publisher and ColumnShares report."""
     names = [f"{scope}/{metric}" for scope in ("running", "window", "total") for metric in Counts().report()]
@@ -231,6 +258,33 @@ def test_precision_and_recall_are_shown_over_thresholds(tmp_path):
     assert [curve["recall"][i] for i in at] == [1, 1, 1, 0.5, 0.5, 0.5, 0.5]
 
 
+def test_the_scores_of_another_label_have_its_name_behind(tmp_path):
+    writer = TensorBoard(str(tmp_path))
+    writer.write_scores(10, counted([0.0], [1]))
+    writer.write_scores(10, counted([0.1, 0.1, 0.1], [1, 0, 0]), "buy")
+    writer.close()
+    plugins = plugins_of(tmp_path)
+    for tag, rows in (
+        ("scores/logit", 1.0),
+        ("scores/logit_buy", 3.0),
+        ("scores/probability", 1.0),
+        ("scores/probability_buy", 3.0),
+    ):
+        [[_, _, found]] = plugins.histograms.histograms_impl(plugins.request, tag, "running", "experiment")[0]
+        assert np.array(found)[:, 2].tolist() == [rows]
+    for tag, clicks in (("scores/pr_curve", 1), ("scores/pr_curve_buy", 1)):
+        [curve] = plugins.curves.pr_curves_impl(plugins.request, "experiment", ["running"], tag)["running"]
+        assert (curve["true_positives"][0], curve["false_positives"][0]) == (clicks, 0 if tag == "scores/pr_curve" else 2)
+    pictures = []
+    for tag in ("scores/reliability", "scores/reliability_buy"):
+        [image] = plugins.images._image_response_for_run(plugins.request, "experiment", "running", tag, 0)
+        pictures.append(Client(plugins.images.get_plugin_apps()["/individualImage"]).get(query_string=image["query"]).data)
+    assert pictures == [
+        reliability_png(counted([0.0], [1]).by_score()),
+        reliability_png(counted([0.1] * 3, [1, 0, 0]).by_score(), "buy"),
+    ]
+
+
 def test_flags_are_shown_as_text_once_a_run(tmp_path):
     TensorBoard(
         str(tmp_path), {"flags": {"topic": "clicks_*new*", "kafka_property": ("a=1", "b=2"), "history": True, "l": ""}}, 7
@@ -296,6 +350,18 @@ def test_what_lies_beyond_the_axes_is_drawn_at_their_ends(parts):
         assert 74 <= x <= 396
         assert 72 <= y <= 358
         assert marked(png, round(x), round(y))
+
+
+def test_a_label_stands_in_the_title_as_far_as_there_is_room():
+    def title(label):
+        """Of a picture, grey, [22, WIDTH]."""
+        png = reliability_png([(4.0, 0.5, 0.5)], label)
+        return np.asarray(Image.open(io.BytesIO(png)).convert("L"))[8:30]
+
+    assert not (title("buy") == title("rent")).all()
+    cut = title("W" * 400)
+    assert (cut == title("W" * 50)).all()
+    assert cut[:, [*range(7), *range(-7, 0)]].min() == cut.max()  # nothing is drawn at the edges
 
 
 def test_the_interval_of_a_share():

@@ -6,7 +6,12 @@ import pathlib
 import numpy as np
 import pytest
 import tensorflow as tf
-from checkpoint_helpers import saved
+from checkpoint_helpers import saved, saved_parts
+from inspect_checkpoint import main as inspect_checkpoint
+from report_page import page
+from report_quality import for_label
+from report_read import read_model
+from tensorboard_helpers import events_of, pictures_of
 
 from tfonline.config import parse
 from tfonline.evaluate.progressive import PREDICTION, exact_auc, log_losses, prediction_of, sigmoid
@@ -14,6 +19,7 @@ from tfonline.features.parse import Parse
 from tfonline.features.schema import Schema, load_schema
 from tfonline.formats import find
 from tfonline.formats.reasons import REASONS
+from tfonline.keep import checkpoint_contents
 from tfonline.lifecycle import UserError
 from tfonline.publish.by_label import GateByLabel, make_delta_gate, make_gate, make_regression
 from tfonline.publish.gate import Limits
@@ -32,7 +38,8 @@ FLAGS = [
     "--network=esmm", "--history", "--vocabulary_rows=256", "--admit_after=1", "--admit_counters=1024", "--oov_buckets=20",
     "--window_rows=200", "--batch_size=50", "--deep_layers=16", "--embedding_dim=4", "--stop_at=latest", "--save_predictions",
     "--deep_learning_rate=0.01", "--gate_rows=300", "--gate_calibration=0", "--export_every_windows=1",
-    "--checkpoint_every_steps=4",
+    "--checkpoint_every_steps=4", "--drift_rows=1000", "--metrics_by=item",
+    "--metric_rows=1000000000",
 ]  # fmt: skip
 DTYPE = prediction_of(PREDICTION, ("conversion",))
 
@@ -76,6 +83,94 @@ def test_each_label_is_measured_over_the_rows_that_have_it(shop):
         assert summary[scope]["calibration"] == pytest.approx(sigmoid(logit).mean() / label.mean(), rel=1e-5)
         assert exact_auc(logit[len(label) // 2 :], label[len(label) // 2 :]) > 0.65
     assert (scored["logit_conversion"] <= scored["logit"] + 1e-5).all()  # pCTCVR is pCTR times a probability
+
+
+def test_each_label_has_its_own_drift_of_the_model(shop):
+    folder, summary = shop
+    assert summary["drift"]["by_label"] == {"conversion": {"model": "", "model_for": ""}}
+    assert "train/drift/model_more_clicks_conversion" in events_of(folder / "model/tensorboard")
+    known = int(summary["total_conversion"]["rows"])
+    drift = saved_parts(folder / "model")["drift"]
+    of_labels = [drift["model"], drift["others"]["conversion"]]
+    assert [state["rows"] + state["open"][0] for state in of_labels] == [1000, known]
+
+
+def test_each_label_is_measured_by_a_columns_value(shop):
+    folder, summary = shop
+    items = np.array([line.split("\t")[2] for line in rows(1000)])
+    scored = np.fromfile(folder / "model/predictions.bin", DTYPE)
+    for suffix in ("", "_conversion"):
+        label, logit = scored[f"label{suffix}"], scored[f"logit{suffix}"]
+        found, known = summary[f"metrics_by{suffix}"], ~np.isnan(label)
+        for value in found["values"]:
+            of_value = (items == value["value"]) & known
+            assert value["rows"] == pytest.approx(of_value.sum(), rel=1e-4)
+            assert value["calibration"] == pytest.approx(sigmoid(logit[of_value]).sum() / label[of_value].sum(), rel=1e-4)
+        assert (found["column"], len(found["values"])) == ("item", 10)
+        of_items = [(items == item) & known for item in np.unique(items)]
+        both = [of_item for of_item in of_items if 0 < label[of_item].mean() < 1]
+        gauc = np.average([exact_auc(logit[of], label[of]) for of in both], weights=[of.sum() for of in both])
+        assert found["gauc"] == pytest.approx(gauc, abs=0.02)
+        assert f"train/by_item{suffix}/gauc" in events_of(folder / "model/tensorboard")
+
+
+def test_tensorboard_has_pictures_of_each_labels_scores(shop):
+    assert pictures_of(shop[0] / "model/tensorboard", "running") == ["scores/reliability", "scores/reliability_conversion"]
+
+
+def test_the_page_of_a_run_has_each_label(shop):
+    folder, summary = shop
+    model = read_model(folder / "model")
+    for scope, counts in zip(("running", "total"), model.saved.others["conversion"], strict=True):
+        assert counts.report() == pytest.approx(summary[f"{scope}_conversion"])
+    assert model.other_labels == ["conversion"]
+    charts = [
+        "AUC",
+        "Log loss, nats",
+        "Reliability by tenths of the rows: bars are 95 % intervals",
+        "Drift of the model: 8 is an alarm",
+    ]
+    charts += ["AUC within the values of item (GAUC)"]
+    written = page(model)
+    for title in charts:
+        for label in ("", "conversion"):
+            assert f'aria-label="{for_label(title, label)}"' in written
+    assert ">each window</text>" in written.partition(for_label("AUC", "conversion"))[2]
+
+
+def test_a_checkpoint_is_shown_with_the_metrics_of_each_label(shop, capsys):
+    folder, summary = shop
+    assert inspect_checkpoint([str(folder / "model")]) == 0
+    metrics = [line.split() for line in capsys.readouterr().out.partition("  metrics ")[2].partition("\n\n")[0].splitlines()[1:]]
+    assert ["conversion"] in metrics
+    for scope, lines in (("total", metrics[:6]), ("total_conversion", metrics[7:])):
+        assert {name: float(value.replace(",", "")) for name, value, _ in lines} == pytest.approx(summary[scope], abs=1e-3)
+
+
+def test_a_checkpoint_that_knows_the_first_label_alone_goes_on(tmp_path, monkeypatch, capfd):
+    def of_the_first_label(contract, parts):
+        texts = write(contract, parts)
+        held = json.loads(texts[checkpoint_contents.STATE])
+        drift, by_value = (held["parts"][name]["state"] for name in ("drift", "metrics_by_value"))
+        del drift["others"], drift["inputs"]["wrong_of"], by_value["others"]
+        for column in drift["inputs"]["columns"].values():
+            del column["errors_of"]
+        return {**texts, checkpoint_contents.STATE: json.dumps(held)}
+
+    write = checkpoint_contents.write
+    with monkeypatch.context() as before:
+        before.setattr(checkpoint_contents, "write", of_the_first_label)
+        trained(tmp_path, rows(1000)[:400])
+    capfd.readouterr()
+    summary = trained(tmp_path, rows(1000)[:600])
+    said = capfd.readouterr().out
+    assert "drift of the model begins anew for conversion: the checkpoint has none" in said
+    assert "--metrics_by=item begins anew for conversion: the checkpoint has none" in said
+    assert sum(value["rows"] for value in summary["metrics_by_conversion"]["values"]) < 200
+    drift = saved_parts(tmp_path / "model")["drift"]
+    clicks, conversions = (state["rows"] + state["open"][0] for state in (drift["model"], drift["others"]["conversion"]))
+    assert clicks == summary["rows"] == 600
+    assert 100 < conversions < 200  # of the last 200 rows those that have one
 
 
 def test_a_resumed_run_is_equal_to_the_bit(tmp_path, shop):

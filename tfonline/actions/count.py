@@ -55,9 +55,10 @@ class Count:
         if isinstance(event, Rows) and seen:
             self._count(event.element, seen)
         elif isinstance(event, WindowEnd):
-            report = self._metrics.end_window()
-            if self._writer and report["rows"]:
-                self._writer.write(self._position.step, {f"window/{name}": value for name, value in report.items()})
+            reports = {scope: report for scope, report in self._metrics.end_window().items() if report["rows"]}
+            if self._writer and reports:
+                scalars = {f"{scope}/{name}": value for scope, report in reports.items() for name, value in report.items()}
+                self._writer.write(self._position.step, scalars)
 
     def _count(self, element: "Element", seen: Seen) -> None:
         position, valid = self._position, seen.valid
@@ -67,7 +68,7 @@ class Count:
             if not math.isfinite(loss):
                 what = f"the loss is {loss} at step {position.step + 1}"
                 raise self._not_finite(what, [self._planned(int(element.window))])
-            self._metrics.add(*seen.of_batch(i), seen.others_of_batch(i))
+            self._metrics.add(*seen.of_batch(i), seen.others_of(i))
             position.step += 1
             if self._loss_log and self._every and position.step % self._every == 0:
                 self._loss_log.write(loss_line(position.step, losses))

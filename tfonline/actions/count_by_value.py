@@ -40,10 +40,19 @@ class CountByValue:
         keys = self._compared(element.fields, good)[metrics.column]
         importance = None if seen.importance is None else seen.importance.ravel()[good]
         metrics.add(keys, seen.logits.ravel()[good], seen.labels.ravel()[good], importance)
+        self._find_texts(metrics, element, good, keys)
+        for label, (labels, logits) in seen.others.items():
+            known = ~np.isnan(labels.ravel()[good])
+            rows, of_label = good[known], metrics.others[label]
+            of_label.add(keys[known], logits.ravel()[rows], labels.ravel()[rows])
+            self._find_texts(of_label, element, rows, keys[known])
+
+    def _find_texts(self, metrics: MetricsByValue, element: "Element", rows: np.ndarray, keys: np.ndarray) -> None:
+        """Of the values that are to be told, where one of these rows has it: places and keys, int64 [n] each."""
         for key in metrics.keys_without_text():
-            rows = good[keys == key]
-            if len(rows):
-                metrics.texts[key] = "missing" if key == MISSING_KEY else self._text(element, int(rows[0]))
+            of_key = rows[keys == key]
+            if len(of_key):
+                metrics.texts[key] = "missing" if key == MISSING_KEY else self._text(element, int(of_key[0]))
 
 
 def make_text(parse: "Parse", name: str) -> "Callable[[Element, int], str]":

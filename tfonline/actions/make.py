@@ -132,7 +132,7 @@ def make_all(
     closing.callback(console.close)
     restarts, latest = runs_written(keeping.model_dir), Latest()
     tables = {"flags": config.resolved(), "stack": stack(config.stream.message_format or schema.format)}
-    board = TensorBoard(str(pathlib.Path(keeping.model_dir) / "tensorboard"), tables, position.step)
+    board = TensorBoard(str(pathlib.Path(keeping.model_dir) / "tensorboard"), tables, position.step, schema.labels[1:])
     writer: Writer = Writers(board, latest)
     closing.callback(writer.close)
     closing.callback(run.journal.close)
@@ -171,7 +171,8 @@ def make_all(
         return times.scalars() | of_vocabulary() | run.by_value.scalars() | (publisher.scalars() if publisher else {})
 
     def also() -> dict[str, Any]:
-        return {"drift": run.drift.summary(), "metrics_by": run.by_value.summary()}
+        of_others = {f"metrics_by_{label}": metrics.summary() for label, metrics in run.by_value.others.items()}
+        return {"drift": run.drift.summary(), "metrics_by": run.by_value.summary(), **of_others}
 
     report = Report(reports, position, run.metrics, run.plan, console, keeping.model_dir, more, also)
     cadence = Every(steps=keeping.checkpoint_every_steps, secs=keeping.checkpoint_secs)

@@ -86,7 +86,7 @@ class Report:
           checkpoint: the path of the newest one.
         """
         position, now, scalars = self._position, time.monotonic(), self._scalars()
-        self._reports.final(position.step, scalars, self._metrics.counts["running"])
+        self._reports.final(position.step, scalars, self._metrics.running)
         nothing = (now, 0)
         timed = (self._first_step or nothing, self._last_step or nothing)
         run = Run(ended, position.rows - self._rows_at_start, now - self._began, timed, int(self._rows_left(None)))
@@ -113,8 +113,8 @@ class Report:
     def _report(self) -> None:
         if self._reports.due():
             losses = {f"train/{name}": value for name, value in self._losses.items()}
-            counts, rows_left = self._metrics.counts["running"], self._rows_left(self._stream.stop_at)
-            self._reports.report(self._position.step, self._scalars() | losses, counts, rows_left)
+            rows_left = self._rows_left(self._stream.stop_at)
+            self._reports.report(self._position.step, self._scalars() | losses, self._metrics.running, rows_left)
 
     def _rows_left(self, offsets: Sequence[int] | None) -> float:
         """Rows that are still to be read before `offsets`, or before the end as last seen. Falls within a window, too."""

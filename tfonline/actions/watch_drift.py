@@ -74,13 +74,20 @@ class WatchDrift:
             batches = seen.steps.astype(np.int64)
             places = seen.valid[batches]
             found += self._drift.model.add(all_logits[batches][places], seen.labels[batches][places])
+            for label, (logits, labels) in seen.others_of(batches).items():
+                found += self._drift.others[label].add(logits, labels)
         fields = event.element.fields
         good = seen.among(fields.reason.numpy() == 0)
         if len(good):
             logits = all_logits.ravel()
             labels = sigmoid(logits) if self._settled else seen.labels.ravel()  # nothing is known of them yet
+            of_labels = {"": (labels, logits)}
+            of_labels |= {label: (y.ravel(), x.ravel()) for label, (y, x) in seen.others.items()}
             sample = [good[places] for places in inputs.take(len(good))]
-            of_sample = [(self._compared(fields, rows), Errors.of(logits[rows], labels[rows])) for rows in sample]
+            of_sample = [
+                (self._compared(fields, rows), {label: Errors.of(x[rows], y[rows]) for label, (y, x) in of_labels.items()})
+                for rows in sample
+            ]
             found += inputs.add(len(good), of_sample)
         return found
 

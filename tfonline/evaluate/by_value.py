@@ -8,6 +8,7 @@ import base64
 import io
 import math
 import re
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -46,17 +47,21 @@ class MetricsByValue:
       column: its name; '' where there is none, and nothing is counted.
       metric_rows: a row weighs exp(-(rows since) / metric_rows).
       most_values: see MOST_VALUES.
+      others: of several labels all but the first.
 
     Attributes:
       column: as above.
       texts: of the values that were told, by their keys.
+      others: the metrics of each other label, by its name: of the rows that have it, and of the values that have most of these.
+      anew: those of the other labels that the checkpoint knew nothing of.
     """
 
     name = "metrics_by_value"
     version = 1
 
-    def __init__(self, column: str, metric_rows: int, most_values: int = MOST_VALUES):
+    def __init__(self, column: str, metric_rows: int, most_values: int = MOST_VALUES, others: Sequence[str] = ()):
         self.column, self.texts = column, {}
+        self.others, self.anew = {label: MetricsByValue(column, metric_rows, most_values) for label in others}, ()
         self._metric_rows, self._most = metric_rows, most_values
         self._forget()
 
@@ -135,18 +140,24 @@ class MetricsByValue:
         return [key for key in keys if key not in self.texts]
 
     def scalars(self) -> dict[str, float]:
-        """For TensorBoard, by name; nothing of values whose text is not known."""
+        """For TensorBoard, by name; nothing of values whose text is not known. Another label's group has its name behind."""
         if not self.column:
             return {}
-        scalars = {f"by_{self.column}/gauc": self.gauc()}
+        scalars = self._scalars(f"by_{self.column}")
+        for label, of_label in self.others.items():
+            scalars |= of_label._scalars(f"by_{self.column}_{label}")
+        return scalars
+
+    def _scalars(self, group: str) -> dict[str, float]:
+        scalars = {f"{group}/gauc": self.gauc()}
         for value in self.largest():
             if value.key in self.texts:
                 name = re.sub(r"[^\w.-]", "_", self.texts[value.key])[:_TAG_LETTERS]
-                scalars |= {f"by_{self.column}/{what}_{name}": getattr(value, what) for what in ("rows", "ne", "calibration")}
+                scalars |= {f"{group}/{what}_{name}": getattr(value, what) for what in ("rows", "ne", "calibration")}
         return {name: number for name, number in scalars.items() if not math.isnan(number)}
 
     def summary(self) -> dict[str, Any]:
-        """For summary.json: the column, its GAUC, and its largest values; empty without a column."""
+        """For summary.json: the column, its GAUC, and its largest values; empty without a column. Other labels have their own."""
         if not self.column:
             return {}
         values = [{"value": self.texts.get(v.key), **without_nan(v._asdict())} for v in self.largest()]
@@ -166,13 +177,20 @@ class MetricsByValue:
         np.savez_compressed(file, keys=self._keys, sums=sums, at=at, counts=self._counts.ravel()[at])
         texts = {str(key): text for key, text in self.texts.items()}
         numbers = base64.b64encode(file.getvalue()).decode()
-        return {"column": self.column, "weight": self._weight, "texts": texts, "numbers": numbers}
+        state = {"column": self.column, "weight": self._weight, "texts": texts, "numbers": numbers}
+        of_others = {label: of_label.get_state() for label, of_label in self.others.items()}
+        return {**state, "others": of_others} if of_others else state
 
     def set_state(self, state: dict[str, Any] | None, version: int) -> None:
-        """See Stateful. What was counted of another column is not taken over."""
+        """See Stateful. What was counted of another column is not taken over; a label that the state has not begins anew."""
         self._forget()
         self.texts = {}
-        if not self.column or state is None or state["column"] != self.column:
+        known = bool(self.column) and state is not None and state["column"] == self.column
+        of_others = state.get("others", {}) if known else {}
+        for label, of_label in self.others.items():
+            of_label.set_state(of_others.get(label), version)
+        self.anew = tuple(label for label in self.others if known and label not in of_others)
+        if not known:
             return
         self._weight, self.texts = state["weight"], {int(key): text for key, text in state["texts"].items()}
         with np.load(io.BytesIO(base64.b64decode(state["numbers"]))) as arrays:

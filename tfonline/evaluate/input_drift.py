@@ -7,7 +7,7 @@ Naranjo, Journal of Risk Model Validation 14, 2020). That much is taken off, so 
 In the same bins the scores p are held against the labels y: `r = sum(y - p)`, `v = sum(p (1 - p))`, `z = r / sqrt(v)`. Where
 scores are right, r is as far from 0 with a probability of about `2 exp(-v h(|r| / v))` at most, for few clicks, too, with
 `h(u) = (1 + u) ln(1 + u) - u` (Freedman, Annals of Probability 3, 1975). It is an alarm where that is below 2e-9 and |z| is 8 or
-more: with 39 columns of 66 bins a false one in 190,000 windows.
+more: with 39 columns of 66 bins a false one in 190,000 windows. Of several labels each is held against its scores.
 """
 
 import base64
@@ -140,9 +140,9 @@ class Errors(NamedTuple):
 
     @classmethod
     def of(cls, logits: np.ndarray, labels: np.ndarray) -> "Errors":
-        """Of rows one by one: logits float32 [n] and labels [n], 0 or 1."""
-        p = sigmoid(logits)
-        return cls(labels.astype(np.float64), in_parts(p), in_parts(p * (1 - p)))
+        """Of rows one by one: logits float32 [n] and labels [n], 0 or 1, or NaN where missing: such a row has none."""
+        p, known = sigmoid(logits), ~np.isnan(labels)
+        return cls(*(np.where(known, x, 0.0) for x in (labels.astype(np.float64), in_parts(p), in_parts(p * (1 - p)))))
 
     @property
     def z(self) -> Any:
@@ -160,38 +160,43 @@ class Errors(NamedTuple):
 class ColumnDrift:
     """One column.
 
+    Args:
+      labels: '' for the first one, and the names of the others.
+
     Attributes:
       psi: of the last whole window; NaN before there is one.
       over: for how many windows in a row it has been above the limit.
-      worst: a bin of the last whole window in words, and its errors: those most like an alarm; None before there is one.
+      worst: by label, a bin of the last whole window in words, and its errors: those most like an alarm; {} before there is one.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, labels: Sequence[str] = ("",)):
         self._sample: list[np.ndarray] | None = []  # of the reference that is being made
         self._bins: Bins | None = None
-        self._counts, self._errors = np.zeros(0, np.int64), np.zeros([3, 0])
+        self._counts, self._errors = np.zeros(0, np.int64), {label: np.zeros([3, 0]) for label in labels}
         self.psi, self.over = math.nan, 0
-        self.worst: tuple[str, Errors] | None = None
+        self.worst: dict[str, tuple[str, Errors]] = {}
 
-    def add(self, values: np.ndarray, errors: Errors) -> None:
-        """Takes in values of the window's sample, as Bins.of has them, and the errors of their rows."""
+    def add(self, values: np.ndarray, errors: Mapping[str, Errors]) -> None:
+        """Takes in values of the window's sample, as Bins.of has them, and the errors of their rows by label."""
         if self._sample is not None:
             self._sample.append(values)
         else:
             places, bins = self._bins.places(values), len(self._counts)
             self._counts += np.bincount(places, minlength=bins)
-            self._errors += [np.bincount(places, each, bins) for each in errors]
+            for label, of_label in errors.items():
+                self._errors[label] += [np.bincount(places, each, bins) for each in of_label]
 
     def end(self, name: str, limit: float) -> Finding | None:
         """Ends a window; says what is to be told, if anything."""
         if self._sample is not None:
-            self._bins, self._sample, self.worst = Bins.of(np.concatenate(self._sample)), None, None
+            self._bins, self._sample, self.worst = Bins.of(np.concatenate(self._sample)), None, {}
             self._begin_window()
             return None
-        reference, counts, errors = self._bins.counts, self._counts, Errors(*self._errors)
+        reference, counts, of_labels = self._bins.counts, self._counts, self._errors
         self._begin_window()
-        place = int(errors.strength.argmax())
-        self.worst = self._bins.name(place), Errors(*(float(each[place]) for each in errors))
+        for label, errors in of_labels.items():
+            place = int(Errors(*errors).strength.argmax())
+            self.worst[label] = self._bins.name(place), Errors(*errors[:, place].tolist())
         self.psi, parts = psi(reference, counts)
         finding = None
         if self.psi > limit:
@@ -207,7 +212,8 @@ class ColumnDrift:
         return finding
 
     def _begin_window(self) -> None:
-        self._counts, self._errors = np.zeros_like(self._bins.counts), np.zeros([3, len(self._bins.counts)])
+        self._counts = np.zeros_like(self._bins.counts)
+        self._errors = {label: np.zeros([3, len(self._counts)]) for label in self._errors}
 
     def _begins(self, name: str, before: np.ndarray, now: np.ndarray, parts: np.ndarray) -> Finding:
         most = int(parts.argmax())
@@ -217,22 +223,25 @@ class ColumnDrift:
 
     def get_state(self) -> dict[str, Any]:
         """Plain data, for JSON."""
-        return {
+        errors = {label: of_label.tolist() for label, of_label in self._errors.items()}
+        state = {
             "sample": _text(np.concatenate(self._sample)) if self._sample else self._sample,
             "bins": self._bins and [_text(array) for array in self._bins],
             "counts": self._counts.tolist(),
-            "errors": self._errors.tolist(),
+            "errors": errors.pop(""),
             "psi": None if math.isnan(self.psi) else self.psi,
             "over": self.over,
         }
+        return {**state, "errors_of": errors} if errors else state
 
     @classmethod
-    def of_state(cls, state: Mapping[str, Any]) -> "ColumnDrift":
-        """Of what `get_state` gave."""
-        column = cls()
+    def of_state(cls, state: Mapping[str, Any], labels: Sequence[str]) -> "ColumnDrift":
+        """Of what `get_state` gave; a label that the state has not has no errors yet."""
+        column = cls(labels)
         column._sample = [_array(state["sample"])] if state["sample"] else state["sample"]
         column._bins = state["bins"] and Bins(*map(_array, state["bins"]))
-        column._counts, column._errors = np.array(state["counts"], np.int64), np.array(state["errors"])
+        column._counts, known = np.array(state["counts"], np.int64), {"": state["errors"], **state.get("errors_of", {})}
+        column._errors = {label: np.array(known.get(label, np.zeros([3, len(column._counts)]))) for label in labels}
         column.psi, column.over = math.nan if state["psi"] is None else state["psi"], state["over"]
         return column
 
@@ -246,20 +255,21 @@ class InputDrift:
       columns: by name, in order.
       rows: of a window.
       limit: a column's PSI above it is drift.
+      others: of several labels all but the first.
 
     Attributes:
       columns: by name.
       windows: whole ones, that of the reference among them.
-      wrong: the column in one of whose bins scores are wrong, while that lasts; else ''.
+      wrong: by label, '' for the first, the column in one of whose bins scores are wrong, while that lasts; else ''.
     """
 
-    def __init__(self, columns: Sequence[str], rows: int, limit: float):
-        self._window, self._limit = rows, limit
+    def __init__(self, columns: Sequence[str], rows: int, limit: float, others: Sequence[str] = ()):
+        self._window, self._limit, self._labels = rows, limit, ("", *others)
         self._apart = -(-rows // MOST_SAMPLED)
-        self.columns = {name: ColumnDrift() for name in columns}
+        self.columns = {name: ColumnDrift(self._labels) for name in columns}
         self._rows = 0  # of the open window
-        self._held: list[tuple[Mapping[str, np.ndarray], Errors]] = []  # of its sample, not counted yet
-        self.windows, self.wrong = 0, ""
+        self._held: list[tuple[Mapping[str, np.ndarray], Mapping[str, Errors]]] = []  # of its sample, not counted yet
+        self.windows, self.wrong = 0, dict.fromkeys(self._labels, "")
 
     def take(self, rows: int) -> list[np.ndarray]:
         """Which of the next rows belong to the sample: places, int64, of the open window and then of each that follows it."""
@@ -271,63 +281,69 @@ class InputDrift:
             first += n
         return places
 
-    def add(self, rows: int, sample: Sequence[tuple[Mapping[str, np.ndarray], Errors]]) -> list[Finding]:
+    def add(self, rows: int, sample: Sequence[tuple[Mapping[str, np.ndarray], Mapping[str, Errors]]]) -> list[Finding]:
         """Takes in rows.
 
         Args:
           rows: how many.
           sample: for each of the arrays that `take` gave for so many rows, the values of these rows by column, as Bins.of has them,
-            and their errors.
+            and their errors by label.
         """
         found = []
         for values, errors in sample:
             n = min(rows, self._window - self._rows)
             self._held.append((values, errors))
             self._rows, rows = self._rows + n, rows - n
-            if sum(len(held.clicks) for _, held in self._held) >= _ROWS_AT_ONCE:
+            if sum(len(held[""].clicks) for _, held in self._held) >= _ROWS_AT_ONCE:
                 self._count()
             if self._rows == self._window:
                 self._count()
                 found += [column.end(name, self._limit) for name, column in self.columns.items()]
                 self._rows, self.windows = 0, self.windows + 1
-                found.append(self._where_scores_are_wrong())
+                found += [self._where_scores_are_wrong(label) for label in self._labels]
         return [finding for finding in found if finding]
 
     def _count(self) -> None:
         if not self._held:
             return
         values, errors = zip(*self._held, strict=True)
-        self._held, errors = [], Errors(*map(np.concatenate, zip(*errors, strict=True)))
+        errors = {label: Errors(*map(np.concatenate, zip(*(of[label] for of in errors), strict=True))) for label in self._labels}
+        self._held = []
         for name, column in self.columns.items():
             column.add(np.concatenate([of[name] for of in values]), errors)
 
-    def _where_scores_are_wrong(self) -> Finding | None:
-        worst = [(name, *column.worst) for name, column in self.columns.items() if column.worst]
+    def _where_scores_are_wrong(self, label: str) -> Finding | None:
+        worst = [(name, *column.worst[label]) for name, column in self.columns.items() if column.worst]
         if self.windows <= WINDOWS_TO_LEARN or not worst:
             return None
         name, where, errors = max(worst, key=lambda of: of[2].strength)
-        if self.wrong and errors.strength < 1 / 2:
-            self.wrong = ""
-            return Finding("model", False, "no more drift of the model in a part of the rows", {})
-        if self.wrong or errors.strength < 1:
+        named = {"label": label} if label else {}
+        if self.wrong[label] and errors.strength < 1 / 2:
+            self.wrong[label] = ""
+            for_label = f" for label {label}" if label else ""
+            return Finding("model", False, f"no more drift of the model{for_label} in a part of the rows", named)
+        if self.wrong[label] or errors.strength < 1:
             return None
-        self.wrong = name
-        text = f"{errors.clicks:,.0f} clicks where {errors.predicted:,.0f} were predicted (z {errors.z:.1f})"
+        self.wrong[label] = name
+        for_label, clicks = (f"label {label} and ", "positives") if label else ("", "clicks")
+        text = f"{errors.clicks:,.0f} {clicks} where {errors.predicted:,.0f} were predicted (z {errors.z:.1f})"
         numbers = {"column": name, "clicks": errors.clicks, "predicted": errors.predicted, "z": float(errors.z)}
-        return Finding("model", True, f"drift of the model for column {name}, {where}: {text}", numbers)
+        return Finding("model", True, f"drift of the model for {for_label}column {name}, {where}: {text}", {**named, **numbers})
 
     def get_state(self) -> dict[str, Any]:
         """Plain data, for JSON."""
         self._count()
-        columns = {name: column.get_state() for name, column in self.columns.items()}
-        return {"window": self._window, "rows": self._rows, "windows": self.windows, "wrong": self.wrong, "columns": columns}
+        columns, wrong = {name: column.get_state() for name, column in self.columns.items()}, dict(self.wrong)
+        state = {"window": self._window, "rows": self._rows, "windows": self.windows, "wrong": wrong.pop(""), "columns": columns}
+        return {**state, "wrong_of": wrong} if wrong else state
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Takes over what `get_state` gave; of other columns, or a window of another size, nothing: a new reference is made."""
         self._held = []
         if state["window"] == self._window and list(state["columns"]) == list(self.columns):
-            self._rows, self.windows, self.wrong = state["rows"], state["windows"], state["wrong"]
-            self.columns = {name: ColumnDrift.of_state(column) for name, column in state["columns"].items()}
+            self._rows, self.windows = state["rows"], state["windows"]
+            self.wrong.update({"": state["wrong"], **state.get("wrong_of", {})})
+            self.columns = {name: ColumnDrift.of_state(column, self._labels) for name, column in state["columns"].items()}
 
 
 def _is_missing(values: np.ndarray) -> np.ndarray:

@@ -31,9 +31,10 @@ _BLOCKS = 10  # a window has so many blocks
 # A block goes on until its clicks have this variance: of fewer than 25 clicks or so the z-scores are not normal.
 _LEAST_VARIANCE = 25.0
 _ROWS_AT_ONCE = 4096  # what is made of so many rows stays in a processor's cache
-_CHARTS = {
-    "more_clicks": "there are more clicks than predicted",
-    "fewer_clicks": "there are fewer clicks than predicted",
+# By name, what an alarm of each says.
+CHARTS = {
+    "more_clicks": "there are more {positives} than predicted",
+    "fewer_clicks": "there are fewer {positives} than predicted",
     "over_confident": "scores are over-confident",
 }
 
@@ -45,24 +46,27 @@ def blocks_between_alarms(allowance: float, alarm: float) -> float:
 
 
 class ModelDrift:
-    """The charts.
+    """The charts of one label's scores.
 
     Args:
       rows: of a window; a block has a tenth of them.
+      label: '' for the first one, and where there is no other. Else its name, which stands in what is told: its rows are counted by
+        themselves, and a label of 1 need not be a click.
 
     Attributes:
       charts: S of each, by name, from 0 to ALARM.
       episode: the chart whose alarm began what lasts, until all charts are below half of ALARM; '' where nothing lasts.
     """
 
-    def __init__(self, rows: int):
+    def __init__(self, rows: int, label: str = ""):
+        self._label, self._positives = label, "positives" if label else "clicks"
         self._block_rows = max(1, rows // _BLOCKS)
         self._rows = 0  # in whole blocks
         self._open = np.zeros(9)  # see _parts
         self._last: deque[list[float]] = deque(maxlen=_BLOCKS)  # rows, clicks, sum of p, loss of the last blocks
         self._before: list[float] = []  # likewise, of the last window without any chart above its half
-        self.charts = dict.fromkeys(_CHARTS, 0.0)
-        self._since = dict.fromkeys(_CHARTS, 0)  # rows at which each was 0 last
+        self.charts = dict.fromkeys(CHARTS, 0.0)
+        self._since = dict.fromkeys(CHARTS, 0)  # rows at which each was 0 last
         self.episode = ""
 
     def add(self, logits: np.ndarray, labels: np.ndarray) -> list[Finding]:
@@ -87,11 +91,11 @@ class ModelDrift:
         self._last.append(sums[:4].tolist())
         self._rows += int(rows)
         if self._rows <= WINDOWS_TO_LEARN * _BLOCKS * self._block_rows:
-            self._since = dict.fromkeys(_CHARTS, self._rows)
+            self._since = dict.fromkeys(CHARTS, self._rows)
             return []
         calibration, confidence = z_scores(sums)
         found = []
-        for name, z in zip(_CHARTS, (calibration, -calibration, confidence), strict=True):
+        for name, z in zip(CHARTS, (calibration, -calibration, confidence), strict=True):
             s = min(ALARM, max(0.0, self.charts[name] + z - ALLOWANCE))
             self.charts[name] = s
             if s == 0:
@@ -103,16 +107,32 @@ class ModelDrift:
             self._before = np.sum(self._last, axis=0).tolist()
             if self.episode:
                 self.episode = ""
-                found.append(Finding("model", False, f"no more drift of the model: {self._now()}", {}))
+                found.append(self._finding(False, f"no more drift of the model{self._for_label}: {self._now()}"))
         return found
 
     def _alarm(self, name: str) -> Finding:
-        before = f"; before: {_quality(self._before)}" if self._before else ""
-        text = f"drift of the model since about row {self._since[name]:,}: {_CHARTS[name]} ({self._now()}{before})"
-        return Finding("model", True, text, {"since_row": float(self._since[name])})
+        before = f"; before: {self._quality(self._before)}" if self._before else ""
+        since = f"since about row {self._since[name]:,}" + (" of those that have it" if self._label else "")
+        why = f"{CHARTS[name].format(positives=self._positives)} ({self._now()}{before})"
+        return self._finding(True, f"drift of the model{self._for_label} {since}: {why}", since_row=float(self._since[name]))
+
+    def _finding(self, begins: bool, text: str, **numbers: float) -> Finding:
+        return Finding("model", begins, text, {**({"label": self._label} if self._label else {}), **numbers})
+
+    @property
+    def _for_label(self) -> str:
+        return f" for label {self._label}" if self._label else ""
 
     def _now(self) -> str:
-        return _quality(np.sum(self._last, axis=0).tolist())
+        return self._quality(np.sum(self._last, axis=0).tolist())
+
+    def _quality(self, sums: list[float]) -> str:
+        rows, clicks, predicted, loss = sums
+        rate = clicks / rows
+        if not 0 < rate < 1:
+            return f"{clicks:.0f} {self._positives} in {rows:.0f} rows"
+        entropy = -(rate * math.log(rate) + (1 - rate) * math.log(1 - rate))
+        return f"calibration {predicted / clicks:.2f}, NE {loss / rows / entropy:.3f}"
 
     def get_state(self) -> dict[str, Any]:
         """Plain data, for JSON."""
@@ -157,12 +177,3 @@ def _parts(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     for factor, product in ((residual, residual_x), (variance, variance_x), (variance_x, variance_xx)):
         np.multiply(factor, x, out=product)
     return in_parts(parts)
-
-
-def _quality(sums: list[float]) -> str:
-    rows, clicks, predicted, loss = sums
-    rate = clicks / rows
-    if not 0 < rate < 1:
-        return f"{clicks:.0f} clicks in {rows:.0f} rows"
-    entropy = -(rate * math.log(rate) + (1 - rate) * math.log(1 - rate))
-    return f"calibration {predicted / clicks:.2f}, NE {loss / rows / entropy:.3f}"

@@ -281,16 +281,21 @@ class ProgressiveMetrics:
         self.counts["settled"].decay(np.exp(-len(labels) / self._metric_rows))
         self.counts["settled"].add(logits, labels)
 
-    def end_window(self) -> dict[str, float]:
-        """The window's report; the next rows begin a new window."""
-        report = self.counts["window"].report()
+    def end_window(self) -> dict[str, dict[str, float]]:
+        """The window's reports by scope: `window`, and `window_<label>` of other labels. The next rows begin a new window."""
+        reports = {scope: self.report(scope) for scope in self._of_window}
         for scope in self._of_window:
             self.counts[scope] = Counts()
-        return report
+        return reports
 
     def report(self, scope: str) -> dict[str, float]:
         """The report of a scope."""
         return self.counts[scope].report()
+
+    @property
+    def running(self) -> dict[str, Counts]:
+        """The last rows by label: '' for the first, and each other one by its name."""
+        return {"": self.counts["running"], **{label: self.counts[f"running_{label}"] for label in self._others}}
 
     @property
     def kept(self) -> list[str]:

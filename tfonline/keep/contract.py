@@ -101,6 +101,11 @@ def make_contract(
     }
 
 
+def labels_of(contract: Mapping[str, Any]) -> list[str]:
+    """The labels' names, in order; [] of a contract of format 1, which does not tell the columns' kinds."""
+    return [name for name, kind in zip(contract.get("columns", ()), contract.get("kinds", ()), strict=False) if kind == "label"]
+
+
 def schema_of(contract: Mapping[str, Any], label: str) -> Schema:
     """The columns of a contract. A contract of format 1 does not tell their kinds: all but the label are categories then."""
     names, options = contract["columns"], contract.get("column_options", {})

@@ -27,7 +27,7 @@ _QUALITY = {
 }
 _SCOPES = ("running", "window", "total", "weighted", "settled", "served")
 # Of several labels, those of all but the first one, whose name follows.
-_OF_OTHER_LABELS = ("running_", "total_")
+_OF_OTHER_LABELS = ("running_", "window_", "total_")
 _VOCABULARY = {
     "rows_in_use": ("vocabulary_used_rows", "Rows of the vocabulary that a value has."),
     "load": ("vocabulary_load_ratio", "Their share of all rows."),

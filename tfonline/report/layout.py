@@ -1,5 +1,7 @@
 """How TensorBoard's tab "Custom Scalars" shows a run: groups of charts in the order in which people ask."""
 
+from collections.abc import Sequence
+
 from tensorboard.plugins.custom_scalar.layout_pb2 import Category, Chart, Layout, MultilineChartContent
 
 # A chart's title, and the tags of its curves, which have a colour a run. A tag that no run has makes no curve.
@@ -44,8 +46,9 @@ _SERVING: _Charts = {
     "its version": ["serving/version"],
     "what an export takes, and how long training stood still for it, s": ["serving/export_secs", "serving/export_stall_secs"],
 }  # fmt: skip
+_FIRST = "How good is it?"
 _GROUPS = {
-    "How good is it?": _HOW_GOOD,
+    _FIRST: _HOW_GOOD,
     "Is it fed?": _IS_IT_FED,
     "What went wrong?": _WHAT_WENT_WRONG,
     "The columns": _COLUMNS,
@@ -53,8 +56,26 @@ _GROUPS = {
 }
 
 
-def layout() -> Layout:
-    """The layout, for TensorBoard's plugin `custom_scalars`."""
+def _how_good(label: str) -> _Charts:
+    """Those of the first label, '', or of another one, whose scopes are no runs of TensorBoard but stand in their tags."""
+    if not label:
+        return _HOW_GOOD
+    charts: _Charts = {}
+    for title, [tag] in _HOW_GOOD.items():
+        metric = tag.removeprefix("quality/")
+        tags = [f"{scope}_{label}/{metric}" for scope in ("running", "window", "total")] + [f"serving/{metric}_{label}"]
+        trivial = [f"running_{label}/trivial_log_loss"] if metric == "log_loss" else []
+        charts[f"{label}: " + title.replace("clicks", "positives")] = tags + trivial
+    return charts
+
+
+def layout(others: Sequence[str] = ()) -> Layout:
+    """The layout, for TensorBoard's plugin `custom_scalars`.
+
+    Args:
+      others: of several labels all but the first; each has charts beside those of the first one.
+    """
+    groups = {**_GROUPS, _FIRST: {title: tags for label in ("", *others) for title, tags in _how_good(label).items()}}
     # The plugin takes a tag for the beginning of a regular expression: "$" keeps `quality/ne` from showing `quality/negatives`.
     return Layout(
         category=[
@@ -65,6 +86,6 @@ def layout() -> Layout:
                     for title, tags in charts.items()
                 ],
             )
-            for group, charts in _GROUPS.items()
+            for group, charts in groups.items()
         ]
     )

@@ -59,17 +59,19 @@ class Axes(NamedTuple):
         return min(1.0, max(0.0, (_logit(share) - first) / (last - first)))
 
 
-def reliability_png(parts: Sequence[tuple[float, float, float]]) -> bytes:
+def reliability_png(parts: Sequence[tuple[float, float, float]], label: str = "") -> bytes:
     """The diagram, WIDTH x HEIGHT pixels.
 
     Args:
       parts: of the rows: how many, their mean predicted probability, their share of clicks. At least one.
+      label: '' for the first one, of clicks; another one stands in the title, as far as there is room.
     """
+    clicks = "positives" if label else "clicks"
     axes, picture = Axes.around(parts), _Picture()
     left, right, top, bottom = _LEFT, WIDTH - _RIGHT, _TOP, HEIGHT - _BOTTOM
-    picture.text(WIDTH / 2, 19, "Are the predicted shares of clicks true?", size=17)
+    picture.text(WIDTH / 2, 19, _cut(f"Are the predicted shares of {label or clicks} true?", size=17), size=17)
     picture.text(WIDTH / 2, 42, f"recent rows by score, in {len(parts)} parts of equal size; bars: 95 %")
-    picture.text(WIDTH / 2, 59, "above the line: more clicks than predicted; below: fewer")
+    picture.text(WIDTH / 2, 59, f"above the line: more {clicks} than predicted; below: fewer")
     for tick in axes.ticks:
         picture.line(axes.x(tick), bottom, axes.x(tick), top, _GRID)
         picture.line(left, axes.y(tick), right, axes.y(tick), _GRID)
@@ -77,7 +79,7 @@ def reliability_png(parts: Sequence[tuple[float, float, float]]) -> bytes:
         picture.text(left - 8, axes.y(tick), f"{100 * tick:g} %", anchor="rm")
     picture.line(left, bottom, right, top, _DIAGONAL)
     picture.text((left + right) / 2, HEIGHT - 20, "predicted (mean of a part)")
-    picture.text(18, (top + bottom) / 2, "share of clicks", upwards=True)
+    picture.text(18, (top + bottom) / 2, f"share of {clicks}", upwards=True)
     for rows, predicted, clicked in parts:
         lowest, highest = interval(clicked, rows)
         picture.line(axes.x(predicted), axes.y(lowest), axes.x(predicted), axes.y(highest), POINT, 2)
@@ -112,6 +114,14 @@ class _Picture:
         small = self._image.reduce(_TIMES)
         small.quantize(32, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(file, "PNG")
         return file.getvalue()
+
+
+def _cut(text: str, size: int) -> str:
+    """A text, or as much of it as there is room for."""
+    font, room = ImageFont.load_default(size), WIDTH - 16
+    if font.getlength(text) <= room:
+        return text
+    return next(cut for n in range(len(text), 0, -1) if font.getlength(cut := f"{text[:n]}…") <= room)
 
 
 def _logit(share: float) -> float:

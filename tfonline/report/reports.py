@@ -2,7 +2,7 @@
 
 import datetime
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from tfonline.evaluate.progressive import Counts
@@ -63,13 +63,13 @@ class Reports:
         """Whether it is time for a report."""
         return self._cadence.due(0)
 
-    def report(self, step: int, scalars: Scalars, counts: Counts, rows_left: float) -> None:
+    def report(self, step: int, scalars: Scalars, counts: Mapping[str, Counts], rows_left: float) -> None:
         """Tells how the run stands.
 
         Args:
           step: steps done.
           scalars: all that is known, by the names of TensorBoard; rows_per_sec and secs_left are added here.
-          counts: of the rows' scores.
+          counts: of the rows' scores, by label: '' for the first, another one by its name.
           rows_left: rows still to be read: the lag or, where the run has an end, the rows before it.
         """
         self._cadence.done(0)
@@ -92,16 +92,17 @@ class Reports:
         self._console.write(step, scalars)
         self._warn(self._worse.look(scalars))
 
-    def final(self, step: int, scalars: Scalars, counts: Counts) -> None:
+    def final(self, step: int, scalars: Scalars, counts: Mapping[str, Counts]) -> None:
         """At a run's end: TensorBoard's last events, and what is to be said before the closing table."""
         if step > self._first_step:
             self._writer.write(step, scalars)
             self._write_pictures(step, counts)
             self._warn(self._worse.at_end(scalars))
 
-    def _write_pictures(self, step: int, counts: Counts) -> None:
+    def _write_pictures(self, step: int, counts: Mapping[str, Counts]) -> None:
         self._pictured = self._clock()
-        self._writer.write_scores(step, counts)
+        for label, of_label in counts.items():
+            self._writer.write_scores(step, of_label, label)
         if self._column_shares and self._newest is not None:
             self._writer.write(step, self._column_shares(self._newest))
 

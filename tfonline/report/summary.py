@@ -90,6 +90,7 @@ def summary_table(summary: dict[str, Any]) -> str:
         counts.insert(-1, ("vocabulary", f"{of['rows_in_use']:,.0f} rows in use, {of['load']:.1%}; {changes}"))
     if of := summary.get("drift"):
         now = [*of["columns"], *(["the model"] if of["model"] or of["model_for"] else [])]
+        now += [f"the model for {label}" for label, of_label in of.get("by_label", {}).items() if any(of_label.values())]
         told = f"{of['told']:,} times told; now of " + (", ".join(now) if now else "nothing")
         counts.insert(-1, ("drift", told))
     metrics = [

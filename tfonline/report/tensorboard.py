@@ -9,7 +9,7 @@ import os
 import socket
 import time
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -42,12 +42,15 @@ class TensorBoard:
       folder: where the events go.
       tables: shown as text, once, as `run/<name>`: each a name and a value a line.
       step: the run's first one.
+      others: of several labels all but the first.
     """
 
-    def __init__(self, folder: str, tables: Mapping[str, Mapping[str, Any]] | None = None, step: int = 0):
+    def __init__(
+        self, folder: str, tables: Mapping[str, Mapping[str, Any]] | None = None, step: int = 0, others: Sequence[str] = ()
+    ):
         self._folder = folder
         self._files: dict[str, tf.io.TFRecordWriter] = {}
-        self._write(_RUN, 0, [_layout_value()])
+        self._write(_RUN, 0, [_layout_value(others)])
         if tables:
             self._write(_RUN, step, [_text(f"run/{name}", table) for name, table in tables.items()])
 
@@ -60,19 +63,20 @@ class TensorBoard:
         for run in values:
             self._write(run, step, values[run])
 
-    def write_scores(self, step: int, counts: Counts) -> None:
+    def write_scores(self, step: int, counts: Counts, label: str = "") -> None:
         """Histograms of the scores, as logits and as probabilities, the reliability diagram, and the curve of precision and recall;
-        nothing of no rows.
+        nothing of no rows. Of another label than the first, its name stands behind each tag.
         """
         parts = counts.by_score()
         if not parts:
             return
         edges, rows = counts.histogram()
-        png = reliability_png(parts)
+        png, suffix = reliability_png(parts, label), f"_{label}" if label else ""
         image = tf.compat.v1.Summary.Image(height=HEIGHT, width=WIDTH, colorspace=_RGB, encoded_image_string=png)
         histograms = {"probability": _histogram(sigmoid(edges), rows), "logit": _histogram(edges, rows)}
-        values = [tf.compat.v1.Summary.Value(tag=f"scores/{name}", histo=histo) for name, histo in histograms.items()]
-        values += [tf.compat.v1.Summary.Value(tag="scores/reliability", image=image), _precision_and_recall(counts)]
+        values = [tf.compat.v1.Summary.Value(tag=f"scores/{name}{suffix}", histo=histo) for name, histo in histograms.items()]
+        values.append(tf.compat.v1.Summary.Value(tag=f"scores/reliability{suffix}", image=image))
+        values.append(_precision_and_recall(counts, suffix))
         self._write("running", step, values)
 
     def close(self) -> None:
@@ -108,9 +112,9 @@ def _event_file(folder: str) -> tf.io.TFRecordWriter:
     return file
 
 
-def _layout_value() -> tf.compat.v1.Summary.Value:
+def _layout_value(others: Sequence[str]) -> tf.compat.v1.Summary.Value:
     about = tf.compat.v1.SummaryMetadata.FromString(custom_scalars.create_summary_metadata().SerializeToString())
-    text = tf.make_tensor_proto(layout().SerializeToString(), tf.string)
+    text = tf.make_tensor_proto(layout(others).SerializeToString(), tf.string)
     return tf.compat.v1.Summary.Value(tag=custom_scalars.CONFIG_SUMMARY_TAG, metadata=about, tensor=text)
 
 
@@ -125,14 +129,14 @@ def _shown(value: Any) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
-def _precision_and_recall(counts: Counts) -> tf.compat.v1.Summary.Value:
+def _precision_and_recall(counts: Counts, suffix: str) -> tf.compat.v1.Summary.Value:
     """For TensorBoard's plugin `pr_curves`: float32 [6, thresholds], of which four are counts of rows."""
     clicks, others = counts.at_thresholds()
     rows = (clicks, others, others[0] - others, clicks[0] - clicks)  # true and false positives, true and false negatives
     precision, recall = clicks / np.maximum(clicks + others, _LEAST_ROWS), clicks / max(clicks[0], _LEAST_ROWS)
     about = pr_curves.create_summary_metadata("precision and recall", _PR_ABOUT, len(clicks))
     return tf.compat.v1.Summary.Value(
-        tag="scores/pr_curve",
+        tag=f"scores/pr_curve{suffix}",
         metadata=tf.compat.v1.SummaryMetadata.FromString(about.SerializeToString()),
         tensor=tf.make_tensor_proto(np.stack([*rows, precision, recall]), tf.float32),
     )

@@ -14,8 +14,8 @@ class Writer(Protocol):
     def write(self, step: int, scalars: Scalars) -> None:
         """Reports `scalars` at `step`."""
 
-    def write_scores(self, step: int, counts: "Counts") -> None:
-        """Reports how the scores counted in `counts` are distributed, and how true they are."""
+    def write_scores(self, step: int, counts: "Counts", label: str = "") -> None:
+        """Reports how the scores counted in `counts` are distributed, and how true they are; '' is the first label."""
 
     def close(self) -> None:
         """Nothing is reported afterwards."""
@@ -35,7 +35,7 @@ class Latest:
         """See Writer."""
         self.scalars = {**self.scalars, **scalars}
 
-    def write_scores(self, step: int, counts: "Counts") -> None:
+    def write_scores(self, step: int, counts: "Counts", label: str = "") -> None:
         """Nothing: it is no scalar."""
 
     def close(self) -> None:
@@ -53,10 +53,10 @@ class Writers:
         for writer in self._writers:
             writer.write(step, scalars)
 
-    def write_scores(self, step: int, counts: "Counts") -> None:
+    def write_scores(self, step: int, counts: "Counts", label: str = "") -> None:
         """See Writer."""
         for writer in self._writers:
-            writer.write_scores(step, counts)
+            writer.write_scores(step, counts, label)
 
     def close(self) -> None:
         """Closes all."""
