@@ -13,6 +13,7 @@ import argparse
 import dataclasses
 import itertools
 import os
+import sys
 from typing import TYPE_CHECKING, NamedTuple
 
 from command_line import Parser, at_least, run
@@ -39,11 +40,13 @@ class _Counted(NamedTuple):
       columns: the names of k columns that may have pairs.
       crosses: int32 [R, k (k + 1) / 2], the bucket of each column's value and of each pair's, in the order of np.triu_indices(k).
       label: float32 [R], 0 or 1.
+      num_refused: so many others were refused.
     """
 
     columns: list[str]
     crosses: "np.ndarray"
     label: "np.ndarray"
+    num_refused: int
 
 
 def main(argv: list[str]) -> int:
@@ -58,13 +61,16 @@ def main(argv: list[str]) -> int:
     rows = _read(config, args.num_rows)
     if len(rows.label) < _LEAST_ROWS:
         raise UserError(
-            f"the stream has {len(rows.label):,} good rows. Expected are {_LEAST_ROWS:,} at least: of fewer, chance chooses.",
+            f"the stream has {len(rows.label):,} good rows, and {rows.num_refused:,} that are none. Expected are {_LEAST_ROWS:,} "
+            "good ones at least: of fewer, chance chooses.",
             Exit.DATA,
         )
     gains = gains_of(rows.crosses, rows.label, config.features.cross_buckets or _BUCKETS)
     best = sorted(gains, key=gains.__getitem__, reverse=True)[: args.num_pairs]
     first, last = (f"{rows.columns[i]}*{rows.columns[j]} {gains[i, j]:.4f}" for i, j in (best[0], best[-1]))
-    print(f"# Of {len(gains):,} pairs in {len(rows.label):,} rows those that gain most, in log loss: from {first} down to {last}.")
+    refused = f" (besides {rows.num_refused:,} refused)" if rows.num_refused else ""
+    seen = f"{len(gains):,} pairs in {len(rows.label):,} rows{refused}"
+    print(f"# Of {seen} those that gain most, in log loss: from {first} down to {last}.")
     print("--cross_pairs=" + ",".join(f"{rows.columns[i]}*{rows.columns[j]}" for i, j in sorted(best)))
     return Exit.OK
 
@@ -141,13 +147,15 @@ def _read(config: "Config", num_rows: int) -> _Counted:
     wanted = np.isin(left, places) & np.isin(right, places)
     make = tf.function(features.__call__, input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
     found: list[tuple[np.ndarray, np.ndarray]] = []
+    num_refused = 0
     messages = _messages(config, schema, form, num_rows)
     for first in range(0, len(messages), _ROWS_AT_ONCE):
         row = make(tf.constant(messages[first : first + _ROWS_AT_ONCE]))
         good = row.reason.numpy() == 0
+        num_refused += int((~good).sum())
         found.append((row.features["crosses"].numpy()[good][:, wanted], row.label[schema.labels[0]].numpy()[good]))
     crosses, label = (np.concatenate(parts)[:num_rows] for parts in zip(*found, strict=True)) if found else ([], [])
-    return _Counted([features.crossed_columns[i] for i in places], crosses, label)
+    return _Counted([features.crossed_columns[i] for i in places], crosses, label, num_refused)
 
 
 def _messages(config: "Config", schema: "Schema", form: "Format", num_rows: int) -> list[bytes]:
@@ -155,19 +163,24 @@ def _messages(config: "Config", schema: "Schema", form: "Format", num_rows: int)
     from tfonline.stream.broker import KafkaTopic
     from tfonline.stream.file_source import FileSource
     from tfonline.stream.messages import Wanted
+    from tfonline.stream.records import RowsGone
 
     stream = config.stream
     if stream.input_files:
         source = FileSource(stream.input_files, wanted=Wanted(schema.columns, form.name))
     else:
         given = stream.bootstrap_servers, stream.topic, stream.group, stream.read_properties, stream.broker_timeout_secs
-        source = KafkaTopic(*given, Stop(), print)
+        # Not among what is printed: that becomes a flag file.
+        source = KafkaTopic(*given, Stop(), lambda text: print(text, file=sys.stderr))
     starts = source.begins()
     each = -(-num_rows // max(1, len(starts)))
     # Of files only reading tells how many rows they have.
     ends = [start + each for start in starts] if stream.input_files else source.ends()
     ranges = {p: (start, min(end, start + each)) for p, (start, end) in enumerate(zip(starts, ends, strict=True)) if start < end}
-    of_partitions = [[message for _, message in rows] for rows in source.fetch(ranges).values()]
+    try:
+        of_partitions = [[message for _, message in rows] for rows in source.fetch(ranges).values()]
+    except RowsGone as e:
+        raise UserError(f"the oldest rows were removed while they were read: {e}. Start again.", Exit.TRY_AGAIN) from e
     in_turns = itertools.chain.from_iterable(itertools.zip_longest(*of_partitions))
     return [message for message in in_turns if message is not None]
 

@@ -51,7 +51,7 @@ def test_the_pair_that_says_something_is_found_and_makes_the_model_better(folder
     code, out, err = run_tool("pairs", *flags, given, "--num_pairs=1", "--num_rows=2000")
     assert (code, err) == (0, "")
     evidence, flag = out.splitlines()
-    assert evidence.startswith("# Of 10 pairs in 1,999 rows those that gain most, in log loss: from a*d 0.3")
+    assert evidence.startswith("# Of 10 pairs in 1,999 rows (besides 1 refused) those that gain most, in log loss: from a*d 0.3")
     assert flag == "--cross_pairs=a*d"
     # In the ring, a has pairs with the columns beside it alone.
     without, found = train(*flags, given, f"{flags[-2]}-without"), train(*flags, given, flag)
@@ -106,4 +106,4 @@ def test_of_few_rows_none_is_chosen(folder, flags, tmp_path):
     few.write_text("".join(f"{line}\n" for line in (folder / "rows.tsv").read_text().splitlines()[:900]))
     code, out, err = run_tool("pairs", *flags, f"--input_files={few}")
     assert (code, out) == (65, "")
-    assert "the stream has 899 good rows. Expected are 1,000 at least" in err
+    assert "the stream has 899 good rows, and 1 that are none. Expected are 1,000 good ones at least" in err
