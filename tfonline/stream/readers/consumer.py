@@ -91,11 +91,11 @@ class ConsumerReader:
 
     def _move(self, moved: Mapping[int, int]) -> None:
         """Has librdkafka read partitions from these offsets on."""
-        held = [TopicPartition(self._topic.name, p) for p in moved if p in self._partitions]
+        held = [p for p in moved if p in self._partitions]
+        for partition in held:
+            self._go_on(partition)  # librdkafka keeps a pause over an unassignment: the partition would be silent for ever
         if held:
-            # librdkafka keeps a pause over an unassignment: the partition would be silent for ever.
-            self._consumer.resume([TopicPartition(self._topic.name, t.partition) for t in held if self._is_paused(t.partition)])
-            self._consumer.incremental_unassign(held)
+            self._consumer.incremental_unassign([TopicPartition(self._topic.name, p) for p in held])
         self._consumer.incremental_assign([TopicPartition(self._topic.name, p, start) for p, start in moved.items()])
         self._partitions.update((p, _Partition(start)) for p, start in moved.items())
 
@@ -138,9 +138,6 @@ class ConsumerReader:
         if self._partitions[partition].paused:
             self._consumer.resume([TopicPartition(self._topic.name, partition)])
             self._partitions[partition].paused = False
-
-    def _is_paused(self, partition: int) -> bool:
-        return self._partitions[partition].paused
 
     def _pull(self, wanted: int) -> None:
         """Takes over what librdkafka has, or waits for it; rows of other partitions than the wanted one are held, too."""
