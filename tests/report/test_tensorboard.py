@@ -352,18 +352,6 @@ def test_what_lies_beyond_the_axes_is_drawn_at_their_ends(parts):
         assert marked(png, round(x), round(y))
 
 
-def test_a_label_stands_in_the_title_as_far_as_there_is_room():
-    def title(label):
-        """Of a picture, grey, [22, WIDTH]."""
-        png = reliability_png([(4.0, 0.5, 0.5)], label)
-        return np.asarray(Image.open(io.BytesIO(png)).convert("L"))[8:30]
-
-    assert not (title("buy") == title("rent")).all()
-    cut = title("W" * 400)
-    assert (cut == title("W" * 50)).all()
-    assert cut[:, [*range(7), *range(-7, 0)]].min() == cut.max()  # nothing is drawn at the edges
-
-
 def test_the_interval_of_a_share():
     assert interval(0.5, 100) == pytest.approx((0.4038, 0.5962), abs=1e-4)  # Wilson's, as tables have it
     assert interval(0.0, 10) == pytest.approx((0.0, 0.2775), abs=1e-4)
